@@ -19,6 +19,10 @@ class EncoderUnavailable(RetryableError):
     """Triton does not answer, answers late, refuses for load, or its breaker is open."""
 
 
+class WrongModelOutput(EncoderUnavailable):
+    """Triton answered with the wrong count, type, dimension, norm or with non-finite values: never used, asked again."""
+
+
 class StoreUnavailable(RetryableError):
     """Qdrant does not answer, answers late, or refuses for load."""
 
@@ -42,10 +46,6 @@ class PoisonError(InterestsError):
 
 class FatalError(InterestsError):
     """The process must end: going on would lose or double an effect, or the configuration cannot work."""
-
-
-class WrongModelOutput(FatalError):
-    """Triton answered with the wrong count, type, dimension, norm or with non-finite values."""
 
 
 class Fenced(FatalError):
