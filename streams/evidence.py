@@ -1,0 +1,131 @@
+"""What a node remembers of single events: its strongest contributions, recent event ids, standing marks. Pure.
+
+All three are packed into one short string each, since Qdrant stores nested payloads slowly. Fields are joined
+by U+001F and entries by U+001E, which no id can contain.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import xxhash
+
+from streams.events import Source
+
+_FIELD, _ENTRY = "\x1f", "\x1e"
+_RING_ENTRY = 10  # bytes: six of the event id's hash, four of its source's
+
+
+class Evidence(NamedTuple):
+    """One contribution to a node: the event, its item ("" where it had none), its time and its signed weight."""
+
+    event_id: str
+    item_id: str
+    ts_ms: int
+    weight: float
+
+
+def strongest(evidence: Iterable[Evidence], length: int, half_life_ms: float) -> tuple[Evidence, ...]:
+    """The `length` contributions that weigh most, strongest first.
+
+    Contributions decay alike, so their order never changes: log2|s| + t/h ranks them at every moment.
+    """
+
+    def rank(entry: Evidence) -> tuple[float, str]:
+        return (-(math.log2(abs(entry.weight)) + entry.ts_ms / half_life_ms), entry.event_id)
+
+    return tuple(sorted((entry for entry in evidence if entry.weight), key=rank)[:length])
+
+
+def pack_evidence(evidence: Iterable[Evidence]) -> str:
+    """Evidence as one string; weights keep seven digits."""
+    return _ENTRY.join(f"{e.event_id}{_FIELD}{e.item_id}{_FIELD}{e.ts_ms}{_FIELD}{e.weight:.7g}" for e in evidence)
+
+
+def unpack_evidence(packed: str) -> tuple[Evidence, ...]:
+    """Read back what `pack_evidence` wrote."""
+    if not packed:
+        return ()
+    fields = (entry.split(_FIELD) for entry in packed.split(_ENTRY))
+    return tuple(Evidence(event_id, item_id, int(ts), float(weight)) for event_id, item_id, ts, weight in fields)
+
+
+class Mark(NamedTuple):
+    """A like or bookmark that stands, or its taking back, which must find the other whichever comes first.
+
+    `kind` is `like` or `bookmark`; `undo` marks the taking back. `source` is the record's 4-byte hash in hex,
+    `weight` what the like weighed. `undone_by` is the `source` of the taking back that undid it, if any.
+    """
+
+    item_id: str
+    kind: str
+    undo: bool
+    ts_ms: int
+    weight: float
+    event_id: str
+    source: str
+    undone_by: str = ""
+
+
+def pack_marks(marks: Iterable[Mark]) -> str:
+    """Marks as one string; weights keep all digits, since a taking back must be exact."""
+    return _ENTRY.join(
+        _FIELD.join((m.item_id, m.kind, str(int(m.undo)), str(m.ts_ms), repr(m.weight), m.event_id, m.source, m.undone_by))
+        for m in marks
+    )
+
+
+def unpack_marks(packed: str) -> tuple[Mark, ...]:
+    """Read back what `pack_marks` wrote."""
+    if not packed:
+        return ()
+    rows = (entry.split(_FIELD) for entry in packed.split(_ENTRY))
+    return tuple(Mark(r[0], r[1], r[2] == "1", int(r[3]), float(r[4]), r[5], r[6], r[7]) for r in rows)
+
+
+def source_hash(source: Source, log: int) -> bytes:
+    """Four bytes that stand for one record of one incarnation of the log."""
+    return xxhash.xxh32_digest(f"{log};{source.topic}/{source.partition}={source.offset}".encode())
+
+
+def ring_entry(event_id: str, source: Source, log: int) -> bytes:
+    """The ten bytes by which the ring knows an event: its id's hash, then its source's."""
+    return xxhash.xxh3_64_digest(event_id.encode())[:6] + source_hash(source, log)
+
+
+def in_ring(ring: bytes, entry: bytes) -> bool:
+    """Whether the ring holds this event id *under another source*: a producer's duplicate."""
+    at = ring.find(entry[:6])
+    while at >= 0:
+        if at % _RING_ENTRY == 0 and ring[at : at + _RING_ENTRY] != entry:
+            return True
+        at = ring.find(entry[:6], at + 1)
+    return False
+
+
+def extend_ring(ring: bytes, entries: Iterable[bytes], length: int) -> bytes:
+    """The ring with `entries` added, the oldest falling out beyond `length` entries."""
+    fresh = [entry for entry in entries if not _holds(ring, entry)]
+    return (ring + b"".join(fresh))[-length * _RING_ENTRY :]
+
+
+def _holds(ring: bytes, entry: bytes) -> bool:
+    at = ring.find(entry)
+    while at >= 0:
+        if at % _RING_ENTRY == 0:
+            return True
+        at = ring.find(entry, at + 1)
+    return False
+
+
+def pack_ring(ring: bytes) -> str:
+    """The ring as base64."""
+    return base64.b64encode(ring).decode()
+
+
+def unpack_ring(packed: str) -> bytes:
+    """Read back what `pack_ring` wrote."""
+    return base64.b64decode(packed)

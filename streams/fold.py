@@ -1,0 +1,138 @@
+"""The fold: contributions into nodes, a whole batch at once. Pure numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.applied import Applied
+from streams.evidence import Evidence, extend_ring, strongest
+from streams.nodes import Node, NodeKey, NodePolicy, Vector, profile_key
+from streams.plan import Contribution, Plan
+
+_NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding error
+
+
+@dataclass(slots=True)
+class _Group:
+    """The contributions to one node that it has not had."""
+
+    node: Node
+    contributions: list[Contribution] = field(default_factory=list)
+    t0_ms: int = 0
+
+
+def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: NodePolicy, log: int) -> list[Node]:
+    """Fold a plan into the nodes it touches and return those that changed, user by user, profile last.
+
+    `vectors` has shape (n, dim), unit rows; `nodes` holds the nodes that exist. A contribution whose record a
+    node's `applied` covers (in the same `log`) is left out, so folding a batch twice changes nothing.
+    """
+    groups = _group(plan, nodes, vectors.shape[1], log)
+    directions, norms = _sum_directions([group for group in groups.values() if group.contributions], vectors, policy)
+    changed: list[Node] = []
+    row = 0
+    for key, group in groups.items():
+        node = group.node
+        if group.contributions:
+            node = _with_evidence(group, directions[row], float(norms[row]), policy, log)
+            row += 1
+        if key == profile_key(key.user_id):
+            node = _remember(node, group.node, plan, policy, log)
+        if node is not group.node:
+            changed.append(node)
+    changed.sort(key=lambda node: (node.key.user_id, node.key.level == "profile"))
+    return changed
+
+
+def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dict[NodeKey, _Group]:
+    groups: dict[NodeKey, _Group] = {}
+    empty = np.zeros(dim, dtype=np.float32)
+    for key in plan.keys():
+        node = nodes.get(key)
+        groups[key] = _Group(node if node is not None else Node(key, empty))
+    for contribution in plan.contributions:
+        group = groups[contribution.key]
+        if not group.node.applied.covers(contribution.source, log):
+            group.contributions.append(contribution)
+    for group in groups.values():
+        group.t0_ms = max((c.ts_ms for c in group.contributions), default=0)
+        group.t0_ms = max(group.t0_ms, group.node.t0_ms)
+    return groups
+
+
+def _factors(group: _Group, policy: NodePolicy) -> NDArray[np.float64]:
+    """2^((t_i - t0)/h) for each contribution of a group: never over 1, since t0 is the latest time."""
+    times = np.array([c.ts_ms for c in group.contributions], dtype=np.float64)
+    factors: NDArray[np.float64] = np.exp2((times - group.t0_ms) / policy.half_life_ms(group.node.key.level))
+    return factors
+
+
+def _carried(group: _Group, policy: NodePolicy) -> float:
+    """What share of the node's own sums is left at the group's t0."""
+    return float(np.exp2((group.node.t0_ms - group.t0_ms) / policy.half_life_ms(group.node.key.level)))
+
+
+def _sum_directions(
+    groups: Sequence[_Group], vectors: Vector, policy: NodePolicy
+) -> tuple[Vector, NDArray[np.float64]]:
+    """S of each group at its t0, as unit rows (n, dim) and lengths (n,)."""
+    dim = vectors.shape[1]
+    if not groups:
+        return np.zeros((0, dim), dtype=np.float32), np.zeros(0)
+    rows = np.array([c.row for group in groups for c in group.contributions])
+    signed = np.array([c.sign * c.weight for group in groups for c in group.contributions])
+    coefficients = signed * np.concatenate([_factors(group, policy) for group in groups])
+    starts = np.cumsum([0] + [len(group.contributions) for group in groups[:-1]])
+    sums = np.add.reduceat(vectors[rows] * coefficients[:, None], starts, axis=0)
+    kept = np.array([group.node.norm * _carried(group, policy) for group in groups])
+    sums += np.stack([group.node.direction for group in groups]) * kept[:, None]
+    scale = kept + np.add.reduceat(np.abs(coefficients), starts)
+    lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+    lengths[lengths <= 1e-6 * scale] = 0.0  # opposite evidence cancelled out: what is left is rounding error
+    units = np.divide(sums, lengths[:, None], out=np.zeros_like(sums), where=lengths[:, None] > 0)
+    return units.astype(np.float32), lengths
+
+
+def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePolicy, log: int) -> Node:
+    """The group's node with mass, net sign, times and evidence brought up to date."""
+    node, half_life_ms = group.node, policy.half_life_ms(group.node.key.level)
+    mass, net = node.mass * _carried(group, policy), node.net * _carried(group, policy)
+    summed = mass
+    evidence = {(e.event_id, e.item_id): e for e in node.evidence}
+    count, first_ms, last_ms = node.count, node.first_ms, node.last_ms
+    for c, factor in zip(group.contributions, _factors(group, policy), strict=True):
+        mass += c.sign * abs(c.weight) * float(factor)
+        net += c.sign * c.weight * float(factor)
+        summed += abs(c.weight) * float(factor)
+        count += c.sign
+        if c.sign < 0:
+            evidence.pop((c.event_id, c.item_id), None)
+        else:
+            evidence[(c.event_id, c.item_id)] = Evidence(c.event_id, c.item_id, c.ts_ms, c.weight)
+            first_ms = min(first_ms or c.ts_ms, c.ts_ms)
+            last_ms = max(last_ms, c.ts_ms)
+    if mass <= _NOTHING_LEFT * summed:
+        mass, net, norm, direction = 0.0, 0.0, 0.0, np.zeros_like(direction)
+    kept = tuple(evidence.values())
+    if len(kept) > policy.evidence_length or kept != node.evidence:
+        kept = strongest(kept, policy.evidence_length, half_life_ms)
+    applied = node.applied.advance((c.source for c in group.contributions), log)
+    return Node(node.key, direction, norm, mass, net, group.t0_ms, first_ms, last_ms, count, applied, kept,
+                node.ring, node.marks, node.erased_at_ms)  # fmt: skip
+
+
+def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int) -> Node:
+    """The profile with the batch's records, event ids and marks on it."""
+    memory = plan.remembered[node.key.user_id]
+    if before.applied.log == log and all(before.applied.covers(source, log) for source in memory.sources):
+        return node
+    applied: Applied = node.applied.advance(memory.sources, log)
+    ring = extend_ring(before.ring, memory.ring, policy.ring_length)
+    t0_ms = node.t0_ms or memory.last_ms
+    return Node(node.key, node.direction, node.norm, node.mass, node.net, t0_ms,
+                node.first_ms or memory.last_ms, max(node.last_ms, memory.last_ms), node.count, applied,
+                node.evidence, ring, memory.marks, node.erased_at_ms)  # fmt: skip

@@ -1,0 +1,155 @@
+"""Interest nodes: what one holds, how it decays and how evidence is folded in. Pure.
+
+A node is (user, level, path) with, at its reference time t0 and half-life h,
+
+    S = sum of s_i * 2^((t_i - t0)/h) * v_i     the direction
+    W = sum of |s_i| * 2^((t_i - t0)/h)         the mass
+    P = sum of s_i * 2^((t_i - t0)/h)           the net sign
+
+The sums are linear in the events, so order, batching and lateness do not matter. S is kept as a unit
+direction and a length: the direction stays exact in float32 however far the length has decayed.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.applied import Applied
+from streams.evidence import Evidence, Mark
+
+Level = Literal["profile", "topic", "interest", "session", "context", "aversion"]
+LEVELS: tuple[Level, ...] = ("profile", "topic", "interest", "session", "context", "aversion")
+Vector = NDArray[np.float32]
+
+NAMESPACE = uuid.UUID("6d2f6f0e-5c1b-5a43-9f5e-2f0b6b1c7a11")
+_CANCELLED = 1e-6  # a direction shorter than this share of what was added is rounding error, not an interest
+
+
+class NodeKey(NamedTuple):
+    """What a node is about: one person, one level of their tree, one path on it."""
+
+    user_id: str
+    level: Level
+    path: str
+
+
+@lru_cache(maxsize=200_000)
+def node_id(key: NodeKey) -> str:
+    """The point id of a node: uuid5 of user, level and path, joined by U+001F."""
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join(key)))
+
+
+def profile_key(user_id: str) -> NodeKey:
+    """The key of a person's root node, which is written with every change to their tree."""
+    return NodeKey(user_id, "profile", "/")
+
+
+@dataclass(slots=True)
+class Node:
+    """One interest node; a value: folding makes new ones.
+
+    `direction` is float32 of shape (dim,), of unit length, or zero where evidence cancelled out; `norm` is |S|,
+    `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks` and `erased_at_ms` are
+    used on the profile only.
+    """
+
+    key: NodeKey
+    direction: Vector
+    norm: float = 0.0
+    mass: float = 0.0
+    net: float = 0.0
+    t0_ms: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    count: int = 0
+    applied: Applied = field(default_factory=Applied)
+    evidence: tuple[Evidence, ...] = ()
+    ring: bytes = b""
+    marks: tuple[Mark, ...] = ()
+    erased_at_ms: int = 0
+
+    @property
+    def id(self) -> str:
+        """The id of the node's point in Qdrant."""
+        return node_id(self.key)
+
+    @property
+    def nbytes(self) -> int:
+        """Roughly what the node takes in memory, in bytes."""
+        return (
+            600
+            + self.direction.nbytes
+            + len(self.ring)
+            + 200 * len(self.evidence)
+            + 120 * len(self.marks)
+            + 2 * len(self.key.user_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodePolicy:
+    """The constants of the fold. `expire_below` is in units of mass; lengths are in entries."""
+
+    half_life_s: Mapping[Level, float]
+    expire_below: float = 0.01
+    evidence_length: int = 8
+    ring_length: int = 256
+    marks_length: int = 64
+    contexts: frozenset[str] = frozenset()
+    tombstone_s: float = 400 * 86_400.0
+
+    def half_life_ms(self, level: Level) -> float:
+        """The half-life of a level, in ms."""
+        return self.half_life_s[level] * 1000.0
+
+
+def decay(elapsed_ms: float, half_life_ms: float) -> float:
+    """The share of a weight that is left after `elapsed_ms`: 2^(-elapsed/h); under 1e-300 it is 0."""
+    exponent = -elapsed_ms / half_life_ms
+    return 2.0**exponent if exponent > -996 else 0.0
+
+
+def expires_at_ms(node: Node, policy: NodePolicy) -> int:
+    """When the node's mass falls under `policy.expire_below`: t0 + h * log2(W / threshold), in ms.
+
+    A tombstone expires `policy.tombstone_s` after the erasure, if its new evidence has not outlived that.
+    """
+    at = node.t0_ms
+    if node.mass > policy.expire_below:
+        at += int(policy.half_life_ms(node.key.level) * math.log2(node.mass / policy.expire_below))
+    if node.erased_at_ms:
+        at = max(at, node.erased_at_ms + int(policy.tombstone_s * 1000))
+    return at
+
+
+def mass_at(node: Node, at_ms: int, policy: NodePolicy) -> float:
+    """The node's mass W decayed to `at_ms`; before t0 the mass at t0 is given."""
+    return node.mass * decay(max(0, at_ms - node.t0_ms), policy.half_life_ms(node.key.level))
+
+
+def rebase(node: Node, t0_ms: int, policy: NodePolicy) -> Node:
+    """The same node seen from a later reference time; it says the same of every moment after."""
+    factor = decay(t0_ms - node.t0_ms, policy.half_life_ms(node.key.level))
+    return Node(
+        node.key, node.direction, node.norm * factor, node.mass * factor, node.net * factor, t0_ms,
+        node.first_ms, node.last_ms, node.count, node.applied, node.evidence, node.ring, node.marks, node.erased_at_ms,
+    )  # fmt: skip
+
+
+def unit(vector: NDArray[np.float64], scale: float) -> tuple[Vector, float]:
+    """Split S into a float32 unit direction and its length.
+
+    `scale` is what went into the sum, in the same unit; a length under a millionth of it is taken for 0.
+    """
+    length = float(np.sqrt(vector @ vector))
+    if not length > _CANCELLED * scale:
+        return np.zeros(vector.shape[0], dtype=np.float32), 0.0
+    return (vector / length).astype(np.float32), length

@@ -1,0 +1,184 @@
+"""From weighed events to what each node is to receive, and what each profile must remember. Pure.
+
+Events are taken in the order of their records, user by user. An `unlike` finds its `like` among the profile's
+marks and takes the like's own contribution back, at the like's own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streams.events import Event, Source
+from streams.evidence import Mark, in_ring, ring_entry, source_hash
+from streams.nodes import Node, NodeKey, NodePolicy, profile_key
+from streams.situations import situations
+from streams.weights import UNDOES
+
+_MARKED = frozenset(UNDOES.values())
+
+
+class Weighed(NamedTuple):
+    """One event's say on one subject: the row of its vector, the subject's path ("" unknown), the signed weight."""
+
+    event: Event
+    row: int
+    path: str
+    weight: float
+    item_id: str
+
+
+class Contribution(NamedTuple):
+    """What one event adds to one node: weight s at time t along a vector; `sign` -1 takes it back."""
+
+    key: NodeKey
+    row: int
+    ts_ms: int
+    weight: float
+    sign: int
+    source: Source
+    event_id: str
+    item_id: str
+
+
+@dataclass(slots=True)
+class Remembered:
+    """What a batch leaves on one profile: the records it applied, their ring entries, the marks that stand now."""
+
+    marks: tuple[Mark, ...] = ()
+    sources: list[Source] = field(default_factory=list)
+    ring: list[bytes] = field(default_factory=list)
+    last_ms: int = 0
+
+
+@dataclass(slots=True)
+class Plan:
+    """All contributions of a batch, and what to remember by user."""
+
+    contributions: list[Contribution] = field(default_factory=list)
+    remembered: dict[str, Remembered] = field(default_factory=dict)
+
+    def keys(self) -> list[NodeKey]:
+        """The nodes that the plan touches, each once, profiles included."""
+        keys = dict.fromkeys(contribution.key for contribution in self.contributions)
+        keys.update(dict.fromkeys(profile_key(user) for user in self.remembered))
+        return list(keys)
+
+
+class Gated(NamedTuple):
+    """Which events of a batch are new: the rest were applied before, came twice, or precede an erasure."""
+
+    fresh: list[Event]
+    redelivered: list[Event]
+    duplicates: list[Event]
+    erased: list[Event]
+
+
+def gate(events: Sequence[Event], profiles: Mapping[str, Node], log: int, *, whole_trees: bool) -> Gated:
+    """Drop what a profile says has had its effect.
+
+    With `whole_trees` a user's points are written all or none, so the profile speaks for the tree; without
+    (a sharded collection), a redelivered event goes on, and each node decides by its own `applied`.
+    """
+    gated = Gated([], [], [], [])
+    pending: dict[str, dict[bytes, bytes]] = {}
+    for event in events:
+        profile = profiles.get(event.user_id)
+        entry = ring_entry(event.event_id, event.source, log)
+        seen = pending.setdefault(event.user_id, {})
+        if seen.get(entry[:6], entry) != entry or (profile is not None and in_ring(profile.ring, entry)):
+            gated.duplicates.append(event)
+        elif profile is not None and event.ts_ms <= profile.erased_at_ms:
+            gated.erased.append(event)
+        elif profile is not None and whole_trees and profile.applied.covers(event.source, log):
+            gated.redelivered.append(event)
+        else:
+            seen[entry[:6]] = entry
+            gated.fresh.append(event)
+    return gated
+
+
+def plan(
+    weighed: Iterable[Weighed], events: Iterable[Event], profiles: Mapping[str, Node], policy: NodePolicy, log: int
+) -> Plan:
+    """Spread each event over the nodes of its user's tree.
+
+    `events` are all that the batch applies, those without a say included: they too are remembered, so that they
+    are not asked again.
+    """
+    made = Plan()
+    for event in events:
+        memory = made.remembered.get(event.user_id)
+        if memory is None:
+            profile = profiles.get(event.user_id)
+            memory = made.remembered[event.user_id] = Remembered(profile.marks if profile else ())
+        memory.sources.append(event.source)
+        memory.ring.append(ring_entry(event.event_id, event.source, log))
+        memory.last_ms = max(memory.last_ms, event.ts_ms)
+    for said in weighed:
+        if said.event.type in UNDOES:
+            made.contributions += _take_back(said, made.remembered[said.event.user_id], policy, log)
+        elif said.event.type not in _MARKED or _stands(said, made.remembered[said.event.user_id], policy, log):
+            made.contributions += _spread(said, policy, said.event.ts_ms, said.weight, 1, said.event.event_id)
+    return made
+
+
+def _spread(
+    said: Weighed, policy: NodePolicy, ts_ms: int, weight: float, sign: int, event_id: str
+) -> list[Contribution]:
+    """One contribution a node: whole person, session, topic, interest, situation, and aversion if negative."""
+    if not weight:
+        return []
+    user = said.event.user_id
+    first, _, second = said.path.strip("/").partition("/")
+    keys = [profile_key(user), NodeKey(user, "session", "/")]
+    if first:
+        keys.append(NodeKey(user, "topic", f"/{first}"))
+    if second:
+        keys.append(NodeKey(user, "interest", said.path))
+    if policy.contexts:
+        keys += [NodeKey(user, "context", path) for path in situations(ts_ms, said.event.context, policy.contexts)]
+    rest = (said.event.source, event_id, said.item_id)
+    made = [Contribution(key, said.row, ts_ms, weight, sign, *rest) for key in keys]
+    if weight < 0:
+        aversions = [NodeKey(user, "aversion", "/")] + ([NodeKey(user, "aversion", f"/{first}")] if first else [])
+        made += [Contribution(key, said.row, ts_ms, -weight, sign, *rest) for key in aversions]
+    return made
+
+
+def _stands(said: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> bool:
+    """Whether this like counts: not if it was taken back later than it was given. Marks it if it does."""
+    event, kind, own = said.event, said.event.type, source_hash(said.event.source, log).hex()
+    for mark in memory.marks:
+        if mark.source == own and not mark.undo:
+            return True
+    for mark in memory.marks:
+        if mark.undo and mark.kind == kind and mark.item_id == said.item_id and mark.ts_ms >= event.ts_ms:
+            return False
+    new = Mark(said.item_id, kind, False, event.ts_ms, said.weight, event.event_id, own)
+    memory.marks = (*memory.marks, new)[-policy.marks_length :]
+    return True
+
+
+def _take_back(said: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> list[Contribution]:
+    """Reverse every standing like of the item that is not younger than this, at its own time and weight."""
+    event, kind, own = said.event, UNDOES[said.event.type], source_hash(said.event.source, log).hex()
+    known = any(mark.undo and mark.source == own for mark in memory.marks)
+    marks: list[Mark] = []
+    reversed_: list[Mark] = []
+    for mark in memory.marks:
+        if mark.undo or mark.kind != kind or mark.item_id != said.item_id:
+            marks.append(mark)
+        elif mark.undone_by == own:
+            marks.append(mark)
+            reversed_.append(mark)
+        elif not known and not mark.undone_by and mark.ts_ms <= event.ts_ms:
+            marks.append(mark._replace(undone_by=own))
+            reversed_.append(mark)
+        else:
+            marks.append(mark)
+    if not known:
+        marks.append(Mark(said.item_id, kind, True, event.ts_ms, 0.0, event.event_id, own))
+    memory.marks = tuple(marks[-policy.marks_length :])
+    return [c for mark in reversed_ for c in _spread(said, policy, mark.ts_ms, mark.weight, -1, mark.event_id)]

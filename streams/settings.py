@@ -1,0 +1,200 @@
+"""Every setting, read once at the edge and passed down. Nothing else reads the environment.
+
+Environment variables are `INTERESTS_<SECTION>__<NAME>`; a TOML file named by `INTERESTS_CONFIG` (or
+`interests.toml` here) comes under them. `docs/settings.md` is written from this module.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from streams.errors import ConfigurationError
+from streams.nodes import Level, NodePolicy
+from streams.weights import DEFAULT_BASE, WeightTable
+
+_DAY_S = 86_400.0
+_HALF_LIVES: dict[Level, float] = {
+    "profile": 60 * _DAY_S, "topic": 21 * _DAY_S, "interest": 7 * _DAY_S,
+    "session": 1800.0, "context": 30 * _DAY_S, "aversion": 30 * _DAY_S,
+}  # fmt: skip
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Kafka(_Section):
+    """The broker, the group and the topics."""
+
+    brokers: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    group: str = Field("interests", min_length=1, description="Consumer group of the workers.")
+    event_topics: tuple[str, ...] = Field(
+        ("clicks", "comments", "events"), min_length=1, description="Topics of events; all with the same number of partitions."
+    )
+    items_topic: str = Field("items", description="Compacted topic of item descriptions.")
+    unresolved_topic: str = Field("events.unresolved", description="Where events wait for their item's description.")
+    partitions: int = Field(4, ge=1, description="Partitions of topics made by `interests topics create`.")
+    replication: int = Field(1, ge=1, description="Replication factor of topics made by `interests topics create`.")
+    session_timeout_s: float = Field(10.0, gt=0, description="How long the group waits for a silent worker.")
+    heartbeat_s: float = Field(1.0, gt=0, description="Seconds between heartbeats.")
+    commit_interval_s: float = Field(1.0, gt=0, description="Seconds between commits of acknowledged offsets.")
+    fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="Bytes fetched ahead a partition, at most.")
+    request_timeout_s: float = Field(30.0, gt=0, description="Deadline of one request to the broker.")
+    idempotent_producer: bool = Field(False, description="Idempotent produces; the embedded broker cannot.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the broker."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="With SASL.")
+    sasl_username: str | None = Field(None, description="With SASL.")
+    sasl_password: SecretStr | None = Field(None, description="With SASL.")
+    ca_file: Path | None = Field(None, description="Certificate authorities that signed the broker's certificate.")
+    cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="Key of the client certificate.")
+
+
+class Triton(_Section):
+    """The encoder's server."""
+
+    url: str = Field("127.0.0.1:8001", description="gRPC address of Triton.")
+    model: str = Field("text_encoder", description="Name of the model in Triton's repository.")
+    deadline_s: float = Field(20.0, gt=0, description="Deadline of one batch of texts, retries included.")
+    max_batch: int = Field(64, ge=1, description="Texts a request, at most.")
+    cache_mib: int = Field(64, ge=0, description="Memory of the cache of texts already encoded.")
+
+
+class Qdrant(_Section):
+    """The vector store."""
+
+    host: str = Field("127.0.0.1", description="Host of Qdrant.")
+    grpc_port: int = Field(6334, ge=1, le=65535, description="Its gRPC port.")
+    http_port: int = Field(6333, ge=1, le=65535, description="Its REST port.")
+    https: bool = Field(False, description="Whether to use TLS.")
+    api_key: SecretStr | None = Field(None, description="API key, where the server asks for one.")
+    deadline_s: float = Field(10.0, gt=0, description="Deadline of one call.")
+    points_per_write: int = Field(1000, ge=1, le=10_000, description="Points a call, at most; one user's stay together.")
+    hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
+
+
+class Nodes(_Section):
+    """The hierarchy of interests."""
+
+    half_life_s: dict[Level, float] = Field(_HALF_LIVES, description="Half-life of each level, in seconds.")
+    expire_below: float = Field(0.01, gt=0, description="Mass under which a node has expired.")
+    evidence_length: int = Field(8, ge=0, le=64, description="Strongest contributions a node keeps.")
+    ring_length: int = Field(
+        256, ge=1, le=4096, description="Event ids a profile keeps: how far back a producer's duplicate is caught."
+    )
+    marks_length: int = Field(64, ge=1, le=1024, description="Likes and bookmarks a profile keeps for taking back.")
+    contexts: tuple[str, ...] = Field((), description="Situations to keep nodes for: `daypart` or names in `context`.")
+    tombstone_s: float = Field(400 * _DAY_S, gt=0, description="How long an erasure is remembered, in seconds.")
+
+    def policy(self) -> NodePolicy:
+        """The constants of the fold; levels that are not set keep their default half-life."""
+        return NodePolicy(
+            half_life_s={**_HALF_LIVES, **self.half_life_s}, expire_below=self.expire_below,
+            evidence_length=self.evidence_length, ring_length=self.ring_length, marks_length=self.marks_length,
+            contexts=frozenset(self.contexts), tombstone_s=self.tombstone_s,
+        )  # fmt: skip
+
+
+class Weights(_Section):
+    """What an event says."""
+
+    base: dict[str, float] = Field({}, description="Base weight by event type, over the defaults of docs/events.md.")
+    comment_engagement: float = Field(0.35, ge=0, lt=1, description="A neutral comment's weight as a share of a delighted one's.")
+    rating_neutral: float = Field(2.75, ge=0.5, lt=5, description="The rating that says nothing.")
+    rating_share: float = Field(0.7, ge=0, le=1, description="The rating's say beside the comment's sentiment.")
+    dwell_full_s: float = Field(60.0, gt=0, description="From this dwell time on a view counts in full.")
+    impression_clicked: float = Field(1.0, description="Weight of an item shown and taken.")
+    impression_skipped: float = Field(-0.05, description="Weight of an item shown and left.")
+    own_text_share: float = Field(0.3, ge=0, le=1, description="The event's own text in its vector, beside its item.")
+
+    def table(self) -> WeightTable:
+        """The constants of the signed weight."""
+        unknown = set(self.base) - set(DEFAULT_BASE)
+        if unknown:
+            raise ConfigurationError(f"weights.base names unknown event types: {', '.join(sorted(unknown))}")
+        return WeightTable(**{**self.model_dump(), "base": {**DEFAULT_BASE, **self.base}})
+
+
+class Unresolved(_Section):
+    """How long an event waits for its item."""
+
+    base_s: float = Field(1.0, gt=0, description="Wait before the first retry; doubles with each.")
+    cap_s: float = Field(15.0, gt=0, description="Longest wait between retries.")
+    deadline_s: float = Field(600.0, gt=0, description="After this an event whose item never came is dead-lettered.")
+
+
+class Worker(_Section):
+    """Batches, caches and the watch over the worker."""
+
+    batch_records: int = Field(1000, ge=1, description="Records a batch, at most.")
+    batch_bytes: int = Field(4 << 20, ge=1 << 10, description="Bytes of records a batch, at most.")
+    batch_linger_ms: float = Field(20.0, ge=0, description="How long a batch that is not full waits for more.")
+    nodes_cache_mib: int = Field(256, ge=1, description="Memory of the cache of nodes.")
+    items_cache_mib: int = Field(128, ge=1, description="Memory of the cache of item vectors.")
+    items_ttl_s: float = Field(300.0, gt=0, description="How long another worker's change to an item may go unseen.")
+    sweep_every_s: float = Field(3600.0, ge=0, description="Seconds between deletions of expired nodes; 0: never.")
+    stuck_after_s: float = Field(120.0, gt=0, description="With records waiting and no commit for so long, the worker exits with 1.")
+    metrics_host: str = Field("127.0.0.1", description="Where Prometheus metrics are served.")
+    metrics_port: int = Field(9108, ge=0, le=65535, description="Port of the metrics; 0: any free one.")
+
+
+class Concepts(_Section):
+    """The concept tree."""
+
+    file: Path | None = Field(None, description="A tree made by a builder; unset: the written taxonomy.")
+
+
+class Log(_Section):
+    """Logging."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    form: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON object a line.")
+
+
+class Settings(BaseSettings):
+    """All settings of the service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="INTERESTS_", env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+
+    kafka: Kafka = Kafka()
+    triton: Triton = Triton()
+    qdrant: Qdrant = Qdrant()
+    nodes: Nodes = Nodes()
+    weights: Weights = Weights()
+    unresolved: Unresolved = Unresolved()
+    worker: Worker = Worker()
+    concepts: Concepts = Concepts()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Arguments over the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=_config_file())
+
+
+def _config_file() -> Path:
+    return Path(os.environ.get("INTERESTS_CONFIG", "interests.toml"))
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; what does not fit is a ConfigurationError that names the setting, never its value."""
+    named = os.environ.get("INTERESTS_CONFIG")
+    if named and not Path(named).is_file():
+        raise ConfigurationError(f"INTERESTS_CONFIG names {named}, which is not a file")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise ConfigurationError("\n".join(["these settings do not fit:", *lines])) from None

@@ -1,0 +1,29 @@
+"""In what situation an event happened, as paths of the `context` level. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+_DAYPARTS = ((5, "night"), (11, "morning"), (17, "afternoon"), (22, "evening"), (24, "night"))
+
+
+def daypart(ts_ms: int, utc_offset_min: int = 0) -> str:
+    """The part of the day at `ts_ms`: night (22-5), morning (5-11), afternoon (11-17) or evening (17-22)."""
+    hour = (ts_ms // 3_600_000 + utc_offset_min // 60) % 24
+    return next(name for until, name in _DAYPARTS if hour < until)
+
+
+def situations(ts_ms: int, context: Mapping[str, str | float | bool], wanted: Set[str]) -> list[str]:
+    """The `context` paths of one event, such as `/daypart/evening` and `/device/mobile`.
+
+    `daypart` is worked out from the time (and `utc_offset_min` in the context); any other name in `wanted` is
+    looked up in the event's context.
+    """
+    paths = []
+    for name in sorted(wanted):
+        if name == "daypart":
+            offset = context.get("utc_offset_min", 0)
+            paths.append(f"/daypart/{daypart(ts_ms, int(offset) if isinstance(offset, (int, float)) else 0)}")
+        elif (value := context.get(name)) is not None:
+            paths.append(f"/{name}/{str(value).strip().lower().replace('/', '-')[:64]}")
+    return paths

@@ -1,0 +1,93 @@
+"""What a store of nodes and items does; Qdrant and the in-memory fake both pass its contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from streams.items import Item
+from streams.nodes import Node, NodeKey, Vector
+
+
+class Fence(NamedTuple):
+    """Who writes: the epoch and the generation of the consumer group, compared as one integer."""
+
+    epoch: int
+    generation: int
+
+    @property
+    def number(self) -> int:
+        """epoch * 2^32 + generation: under 2^53 for two million epochs, so exact in Qdrant's ranges."""
+        return (self.epoch << 32) + self.generation
+
+
+class StoredItem(NamedTuple):
+    """An item as the fold needs it: its unit vector (dim,) and its path on the concept tree ("" unknown)."""
+
+    item_id: str
+    vector: Vector
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPoint:
+    """An item with its vector and path, as it is written."""
+
+    item: Item
+    vector: Vector
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The control point of a consumer group: which incarnation it is in, and how far it has seen the log."""
+
+    epoch: int = 0
+    log: int = 0
+    generation: int = 0
+    leader: str = ""
+    cluster: str = ""
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    highest: Mapping[str, int] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Nodes, items and the control point. Every call has a deadline and raises StoreUnavailable past it."""
+
+    @property
+    def whole_trees(self) -> bool:
+        """Whether one `write` of a user's nodes is all or nothing (a collection of one shard)."""
+
+    async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
+        """The nodes that exist among `keys`."""
+
+    async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
+        """Write nodes durably; those stored under a newer fence stay as they are. A user's nodes must be adjacent."""
+
+    async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
+        """Delete all nodes of the tombstones' users but the profile, then write the tombstones in its place."""
+
+    async def tree(self, user_id: str) -> list[Node]:
+        """All nodes of one user, read past any cache."""
+
+    async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
+        """The described items among `item_ids`."""
+
+    async def put_items(self, points: Sequence[ItemPoint]) -> None:
+        """Write items durably, newer descriptions over older."""
+
+    async def delete_items(self, item_ids: Sequence[str]) -> None:
+        """Delete items; unknown ids are nothing to do."""
+
+    async def sweep(self, now_ms: int) -> None:
+        """Delete the nodes that have expired by `now_ms`."""
+
+    async def control(self, group: str) -> Control | None:
+        """The group's control point, or None for a group never seen."""
+
+    async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
+        """Write the control point if the stored epoch is still `if_epoch` (0: none stored); return what is stored."""
+
+    async def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,146 @@
+"""Nodes and items to Qdrant points and back, as raw protobuf: no models between a row and the wire."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from qdrant_client import grpc
+
+from streams.applied import pack_applied, unpack_applied
+from streams.evidence import pack_evidence, pack_marks, pack_ring, unpack_evidence, unpack_marks, unpack_ring
+from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, Vector, expires_at_ms
+from streams.store.base import Fence, ItemPoint, StoredItem
+
+#: Bumped when what a payload means changes; flagged in the CHANGELOG.
+PAYLOAD_VERSION = 1
+
+
+def item_point_id(item_id: str) -> str:
+    """The point id of an item: uuid5 of `item` and its id, joined by U+001F."""
+    return str(uuid.uuid5(NAMESPACE, f"item\x1f{item_id}"))
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def vectors(row: Vector) -> grpc.Vectors:
+    """A float32 row as the protobuf message: a packed field of floats is the row's own little-endian bytes."""
+    data = np.ascontiguousarray(row, dtype="<f4").tobytes()
+    dense = grpc.DenseVector.FromString(b"\x0a" + _varint(len(data)) + data)
+    return grpc.Vectors(vector=grpc.Vector(dense=dense))
+
+
+def row_of(output: grpc.VectorsOutput) -> Vector:
+    """The float32 row of a retrieved point."""
+    vector = output.vector
+    if vector.HasField("dense"):
+        dense = vector.dense
+        packed = dense.SerializeToString()
+        return np.frombuffer(packed[len(packed) - 4 * len(dense.data) :], dtype="<f4").astype(np.float32)
+    return np.array(vector.data, dtype=np.float32)  # servers before 1.16 answer in the older field
+
+
+def value(plain: Any) -> grpc.Value:
+    """A payload value: str, int, float, bool or a list of str."""
+    if isinstance(plain, str):
+        return grpc.Value(string_value=plain)
+    if isinstance(plain, bool):
+        return grpc.Value(bool_value=plain)
+    if isinstance(plain, int):
+        return grpc.Value(integer_value=plain)
+    if isinstance(plain, float):
+        return grpc.Value(double_value=plain)
+    return grpc.Value(list_value=grpc.ListValue(values=[grpc.Value(string_value=one) for one in plain]))
+
+
+def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]:
+    """A node's payload: flat and short, since payloads cost more than vectors."""
+    payload: dict[str, Any] = {
+        "user_id": node.key.user_id,
+        "level": node.key.level,
+        "path": node.key.path,
+        "mass": float(node.mass),
+        "net": float(node.net),
+        "norm": float(node.norm),
+        "t0": node.t0_ms,
+        "first": node.first_ms,
+        "last": node.last_ms,
+        "count": node.count,
+        "expires_at": expires_at_ms(node, policy),
+        "applied": pack_applied(node.applied),
+        "evidence": pack_evidence(node.evidence),
+        "fence": fence.number,
+        "v": PAYLOAD_VERSION,
+    }
+    if node.ring:
+        payload["ring"] = pack_ring(node.ring)
+    if node.marks:
+        payload["marks"] = pack_marks(node.marks)
+    if node.erased_at_ms:
+        payload["erased_at"] = node.erased_at_ms
+    return payload
+
+
+def node_point(node: Node, policy: NodePolicy, fence: Fence) -> grpc.PointStruct:
+    """A node as a point."""
+    payload = {name: value(plain) for name, plain in node_payload(node, policy, fence).items()}
+    return grpc.PointStruct(id=grpc.PointId(uuid=node.id), vectors=vectors(node.direction), payload=payload)
+
+
+def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
+    """A node from its point's payload and vector."""
+    key = NodeKey(
+        payload["user_id"].string_value,
+        payload["level"].string_value,  # type: ignore[arg-type]  # only levels are ever written
+        payload["path"].string_value,
+    )
+    return Node(
+        key,
+        row,
+        norm=payload["norm"].double_value,
+        mass=payload["mass"].double_value,
+        net=payload["net"].double_value,
+        t0_ms=payload["t0"].integer_value,
+        first_ms=payload["first"].integer_value,
+        last_ms=payload["last"].integer_value,
+        count=payload["count"].integer_value,
+        applied=unpack_applied(payload["applied"].string_value),
+        evidence=unpack_evidence(payload["evidence"].string_value),
+        ring=unpack_ring(payload["ring"].string_value) if "ring" in payload else b"",
+        marks=unpack_marks(payload["marks"].string_value) if "marks" in payload else (),
+        erased_at_ms=payload["erased_at"].integer_value if "erased_at" in payload else 0,
+    )
+
+
+def item_point(point: ItemPoint) -> grpc.PointStruct:
+    """An item as a point of the collection `items`."""
+    item = point.item
+    plain: dict[str, Any] = {"item_id": item.item_id, "path": point.path}
+    optional = {
+        "title": item.title, "description": item.description, "categories": list(item.categories),
+        "tags": list(item.tags), "brand": item.brand, "lang": item.lang, "ts": item.ts_ms,
+    }  # fmt: skip
+    plain.update({name: known for name, known in optional.items() if known})
+    payload = {name: value(known) for name, known in plain.items()}
+    return grpc.PointStruct(
+        id=grpc.PointId(uuid=item_point_id(item.item_id)), vectors=vectors(point.vector), payload=payload
+    )
+
+
+def item_of(payload: Mapping[str, grpc.Value], row: Vector) -> StoredItem:
+    """What the fold needs of an item's point."""
+    return StoredItem(payload["item_id"].string_value, row, payload["path"].string_value)
+
+
+def uuids(ids: Sequence[str]) -> list[grpc.PointId]:
+    """Point ids as protobuf messages."""
+    return [grpc.PointId(uuid=one) for one in ids]

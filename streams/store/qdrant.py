@@ -1,0 +1,252 @@
+"""The store on Qdrant: gRPC, raw points, fenced upserts, one deadline a call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from time import monotonic
+from typing import Any, TypeVar
+
+from grpc import RpcError, StatusCode
+from qdrant_client import AsyncQdrantClient, grpc
+
+from streams.errors import ConfigurationError, StoreUnavailable
+from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, node_id
+from streams.store import codec
+from streams.store.base import Control, Fence, ItemPoint, StoredItem
+from streams.store.collections import CONTROL, Collections
+
+T = TypeVar("T")
+_RETRYABLE = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.RESOURCE_EXHAUSTED,
+        StatusCode.INTERNAL,
+        StatusCode.ABORTED,
+        StatusCode.UNKNOWN,
+        StatusCode.CANCELLED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QdrantConfig:
+    """Where Qdrant is and how to talk to it."""
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 6334
+    http_port: int = 6333
+    https: bool = False
+    api_key: str | None = None
+    deadline_s: float = 10.0
+    points_per_write: int = 1000
+
+
+class QdrantStore:
+    """Implements `streams.store.base.Store` on a Qdrant server."""
+
+    def __init__(self, config: QdrantConfig, policy: NodePolicy, collections: Collections) -> None:
+        self._config, self._policy, self._names = config, policy, collections
+        self._client = connect(config)
+        self._shards = 1
+
+    @property
+    def whole_trees(self) -> bool:
+        """Whether one `write` of a user's nodes is all or nothing: on one shard it is one entry of its log."""
+        return self._shards == 1
+
+    async def prepare(self) -> None:
+        """Make the collections, their payload indexes and aliases where they are missing, and check their size."""
+        self._shards = await guarded(self._names.prepare(self._client, self._config.deadline_s), "preparing collections")
+
+    async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
+        """The nodes that exist among `keys`."""
+        points = await self._get(self._names.interests, [node_id(key) for key in keys])
+        nodes = (codec.node_of(point.payload, codec.row_of(point.vectors)) for point in points)
+        return {node.key: node for node in nodes}
+
+    async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
+        """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""
+        for chunk in _by_user(nodes, self._config.points_per_write):
+            points = [codec.node_point(node, self._policy, fence) for node in chunk]
+            await self._upsert(self._names.interests, points, _not_newer(fence))
+
+    async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
+        """Delete the users' nodes but the profile, then write the tombstones in its place."""
+        users = [node.key.user_id for node in tombstones]
+        theirs = grpc.Filter(
+            must=[_match_any("user_id", users), *_not_newer(fence).must], must_not=[_match_any("level", ["profile"])]
+        )
+        await self._delete(self._names.interests, grpc.PointsSelector(filter=theirs))
+        await self.write(tombstones, fence)
+
+    async def tree(self, user_id: str) -> list[Node]:
+        """All nodes of one user."""
+        nodes: list[Node] = []
+        offset: grpc.PointId | None = None
+        while True:
+            request = grpc.ScrollPoints(
+                collection_name=self._names.interests, filter=grpc.Filter(must=[_match_any("user_id", [user_id])]),
+                limit=1000, offset=offset, with_payload=_all_payload(), with_vectors=_with_vectors(),
+            )  # fmt: skip
+            reply = await self._call(self._client.grpc_points.Scroll, request, "reading a tree")
+            nodes += [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in reply.result]
+            if not reply.HasField("next_page_offset"):
+                return nodes
+            offset = reply.next_page_offset
+
+    async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
+        """The described items among `item_ids`."""
+        ids = [codec.item_point_id(item_id) for item_id in item_ids]
+        points = await self._get(self._names.items, ids, fields=["item_id", "path"])
+        found = (codec.item_of(point.payload, codec.row_of(point.vectors)) for point in points)
+        return {item.item_id: item for item in found}
+
+    async def put_items(self, points: Sequence[ItemPoint]) -> None:
+        """Upsert items durably."""
+        for start in range(0, len(points), self._config.points_per_write):
+            chunk = points[start : start + self._config.points_per_write]
+            await self._upsert(self._names.items, [codec.item_point(point) for point in chunk], None)
+
+    async def delete_items(self, item_ids: Sequence[str]) -> None:
+        """Delete items by id."""
+        ids = codec.uuids([codec.item_point_id(item_id) for item_id in item_ids])
+        await self._delete(self._names.items, grpc.PointsSelector(points=grpc.PointsIdsList(ids=ids)))
+
+    async def sweep(self, now_ms: int) -> None:
+        """Delete the nodes whose `expires_at` has passed."""
+        expired = grpc.FieldCondition(key="expires_at", range=grpc.Range(lt=now_ms))
+        selector = grpc.PointsSelector(filter=grpc.Filter(must=[grpc.Condition(field=expired)]))
+        await self._delete(self._names.interests, selector)
+
+    async def control(self, group: str) -> Control | None:
+        """The group's control point."""
+        points = await self._get(CONTROL, [_control_id(group)])
+        return _control_of(points[0].payload) if points else None
+
+    async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
+        """Write the control point if the stored epoch is still `if_epoch`; return what is stored after."""
+        payload = {
+            "group": group, "epoch": control.epoch, "log": control.log, "generation": control.generation,
+            "leader": control.leader, "cluster": control.cluster,
+            "partitions": json.dumps(dict(control.partitions)), "highest": json.dumps(dict(control.highest)),
+        }  # fmt: skip
+        point = grpc.PointStruct(
+            id=grpc.PointId(uuid=_control_id(group)),
+            vectors=grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=[1.0]))),
+            payload={name: codec.value(plain) for name, plain in payload.items()},
+        )
+        same = grpc.FieldCondition(key="epoch", range=grpc.Range(gte=if_epoch, lte=if_epoch))
+        await self._upsert(CONTROL, [point], grpc.Filter(must=[grpc.Condition(field=same)]))
+        stored = await self.control(group)
+        if stored is None:
+            raise StoreUnavailable("Qdrant acknowledged the control point but does not return it")
+        return stored
+
+    async def close(self) -> None:
+        """Close the channels."""
+        await self._client.close()
+
+    async def _get(self, collection: str, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Any]:
+        found: list[Any] = []
+        for start in range(0, len(ids), self._config.points_per_write):
+            request = grpc.GetPoints(
+                collection_name=collection, ids=codec.uuids(ids[start : start + self._config.points_per_write]),
+                with_payload=_all_payload() if fields is None else _payload_fields(fields), with_vectors=_with_vectors(),
+            )  # fmt: skip
+            found += (await self._call(self._client.grpc_points.Get, request, "reading points")).result
+        return found
+
+    async def _upsert(self, collection: str, points: list[Any], only_if: grpc.Filter | None) -> None:
+        request = grpc.UpsertPoints(collection_name=collection, wait=True, points=points, update_filter=only_if)
+        reply = await self._call(self._client.grpc_points.Upsert, request, "writing points")
+        _require_completed(reply.result.status)
+
+    async def _delete(self, collection: str, selector: grpc.PointsSelector) -> None:
+        request = grpc.DeletePoints(collection_name=collection, wait=True, points=selector)
+        reply = await self._call(self._client.grpc_points.Delete, request, "deleting points")
+        _require_completed(reply.result.status)
+
+    async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, doing: str) -> Any:
+        return await guarded(method(request, timeout=self._config.deadline_s), doing)
+
+
+def connect(config: QdrantConfig) -> AsyncQdrantClient:
+    """A client for `config`; nothing is sent yet."""
+    return AsyncQdrantClient(
+        host=config.host, port=config.http_port, grpc_port=config.grpc_port, prefer_grpc=True, https=config.https,
+        api_key=config.api_key, timeout=max(1, int(config.deadline_s)), check_compatibility=False,
+    )  # fmt: skip
+
+
+async def guarded(call: Awaitable[T], doing: str) -> T:
+    """Await a call to Qdrant and turn its errors into ours: StoreUnavailable to wait for, ConfigurationError to end on."""
+    started = monotonic()
+    try:
+        return await call
+    except RpcError as error:
+        code = error.code()
+        took = f"after {monotonic() - started:.1f} s"
+        if code in _RETRYABLE:
+            raise StoreUnavailable(f"{doing}: Qdrant answered {code.name} {took}") from error
+        raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: {error.details()}") from error
+    except (TimeoutError, asyncio.TimeoutError, ConnectionError) as error:
+        raise StoreUnavailable(f"{doing}: Qdrant did not answer") from error
+
+
+def _require_completed(status: int) -> None:
+    if status != grpc.UpdateStatus.Completed:
+        name = grpc.UpdateStatus.Name(status)
+        raise StoreUnavailable(f"Qdrant answered {name}: whether the write holds is not known")
+
+
+def _by_user(nodes: Sequence[Node], limit: int) -> Iterator[list[Node]]:
+    """Chunks of up to `limit` nodes that never part one user's (a larger tree is one chunk of its own)."""
+    chunk: list[Node] = []
+    for _, group in groupby(nodes, key=lambda node: node.key.user_id):
+        theirs = list(group)
+        if chunk and len(chunk) + len(theirs) > limit:
+            yield chunk
+            chunk = []
+        chunk += theirs
+    if chunk:
+        yield chunk
+
+
+def _not_newer(fence: Fence) -> grpc.Filter:
+    within = grpc.FieldCondition(key="fence", range=grpc.Range(lte=fence.number))
+    return grpc.Filter(must=[grpc.Condition(field=within)])
+
+
+def _match_any(key: str, values: Sequence[str]) -> grpc.Condition:
+    match = grpc.Match(keywords=grpc.RepeatedStrings(strings=values))
+    return grpc.Condition(field=grpc.FieldCondition(key=key, match=match))
+
+
+def _all_payload() -> grpc.WithPayloadSelector:
+    return grpc.WithPayloadSelector(enable=True)
+
+
+def _payload_fields(fields: Sequence[str]) -> grpc.WithPayloadSelector:
+    return grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=fields))
+
+
+def _with_vectors() -> grpc.WithVectorsSelector:
+    return grpc.WithVectorsSelector(enable=True)
+
+
+def _control_id(group: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, f"control\x1f{group}"))
+
+
+def _control_of(payload: Any) -> Control:
+    return Control(
+        payload["epoch"].integer_value, payload["log"].integer_value, payload["generation"].integer_value,
+        payload["leader"].string_value, payload["cluster"].string_value,
+        json.loads(payload["partitions"].string_value), json.loads(payload["highest"].string_value),
+    )  # fmt: skip
