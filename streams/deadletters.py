@@ -1,0 +1,65 @@
+"""What a dead letter is and the headers it travels with. Sending it is the broker's work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+from streams.errors import PoisonError
+from streams.events import RecordLike
+
+# What parsing and resolving can find wrong. docs/events.md describes each; a test holds the two together.
+Reason = Literal[
+    "empty_value", "too_large", "not_utf8", "bad_json", "too_deep", "wrong_type", "missing_field", "unexpected_field",
+    "unknown_type", "out_of_range", "bad_id", "bad_timestamp", "bad_media", "empty_key", "key_mismatch",
+    "item_mismatch", "no_content", "bad_header", "unresolved",
+]  # fmt: skip
+
+PREFIX: Final = "dead-letter-"
+MAX_MESSAGE_BYTES: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that can never be applied, where that came out, and why.
+
+    `reason` is one of a short list. `message` names fields and limits, never what the record holds.
+    """
+
+    record: RecordLike
+    stage: str
+    reason: str
+    message: str
+
+    @classmethod
+    def of(cls, record: RecordLike, error: PoisonError) -> Self:
+        """Make the dead letter of a record that raised a PoisonError."""
+        return cls(record, error.stage, error.reason, str(error))
+
+
+def topic_of(topic: str) -> str:
+    """Name the topic that holds a topic's dead letters."""
+    return f"{topic}.dead"
+
+
+def headers(dead: DeadLetter) -> list[tuple[str, bytes]]:
+    """Give the headers a dead letter is sent with: the record's own, then where it lay and what was wrong.
+
+    Key and value are to be sent unchanged. Headers of an earlier death (a letter that was put back and failed
+    again) are replaced, so each appears once.
+    """
+    record = dead.record
+    kept = [(name, value) for name, value in record.headers or () if not name.startswith(PREFIX)]
+    about = {
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp-ms": str(-1 if record.timestamp is None else record.timestamp),
+        "stage": dead.stage,
+        "error": dead.reason,
+        "message": dead.message,
+    }
+    return kept + [
+        (PREFIX + name, text.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore").encode())
+        for name, text in about.items()
+    ]

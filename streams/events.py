@@ -1,0 +1,82 @@
+"""Events after validation: what the rest of the path works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from streams.items import Item
+from streams.wire import EventType
+
+__all__ = ["WITHOUT_ITEM", "Event", "EventType", "RecordLike", "Source", "by_user"]
+
+# The only types that need not say what item they are about.
+WITHOUT_ITEM: Final[frozenset[str]] = frozenset({"search", "impression", "erase"})
+
+
+class RecordLike(Protocol):
+    """A Kafka record as the parser reads it; aiokafka's ConsumerRecord is one. `timestamp` is in ms, -1 is none."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int | None: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Source(NamedTuple):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """Topic, partition and offset joined by dashes: the event id of an event that brought none."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+class Event(Struct, frozen=True, gc=False):
+    """Something a user did: validated, text normalised, time settled.
+
+    `event_id` is the producer's, or else the topic-partition-offset of the record that first carried the event.
+    `ts_ms` is milliseconds since 1970. `source` is the record it came in this time: for an event that waited
+    on the unresolved topic, that topic's own position.
+    """
+
+    event_id: str
+    user_id: str
+    type: EventType
+    ts_ms: int
+    item_id: str | None
+    text: str | None
+    rating: float | None
+    dwell_ms: int | None
+    items: tuple[str, ...]
+    clicked: tuple[str, ...]
+    item: Item | None
+    context: dict[str, str | float | bool]
+    source: Source
+
+
+def by_user(events: Iterable[Event]) -> dict[str, list[Event]]:
+    """Group events by user, both in the order they came."""
+    groups: dict[str, list[Event]] = {}
+    for event in events:
+        group = groups.get(event.user_id)
+        if group is None:
+            groups[event.user_id] = [event]
+        else:
+            group.append(event)
+    return groups

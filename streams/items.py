@@ -1,0 +1,69 @@
+"""Items after validation: what the catalogue, and an event that brings its item along, say of an item."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from streams.errors import PoisonError
+from streams.text import normalise_text
+from streams.wire import WireItemContent, WireMedia
+
+
+class Media(Struct, frozen=True, gc=False):
+    """A picture or sound of an item. Exactly one of `uri` and `data` (base64) is set."""
+
+    kind: Literal["image", "audio"]
+    uri: str | None
+    data: str | None
+
+
+class Item(Struct, frozen=True, gc=False):
+    """An item's content, text normalised. `ts_ms` is when it was published, None where nobody said."""
+
+    item_id: str
+    title: str | None = None
+    description: str | None = None
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    brand: str | None = None
+    lang: str | None = None
+    ts_ms: int | None = None
+    media: tuple[Media, ...] = ()
+    deleted: bool = False
+
+    @property
+    def has_content(self) -> bool:
+        """Tell whether there is anything that a text encoder could read."""
+        return bool(self.title or self.description or self.categories or self.tags or self.brand)
+
+
+def item_of(wire: WireItemContent, item_id: str, ts_ms: int | None) -> Item:
+    """Normalise an item's content. PoisonError `bad_media` where a medium has no place and no bytes, or both."""
+    return Item(
+        item_id=item_id,
+        title=_text(wire.title),
+        description=_text(wire.description),
+        categories=_texts(wire.categories),
+        tags=_texts(wire.tags),
+        brand=_text(wire.brand),
+        lang=_text(wire.lang),
+        ts_ms=ts_ms,
+        media=tuple(_medium(medium) for medium in wire.media or ()),
+        deleted=bool(wire.deleted),
+    )
+
+
+def _text(text: str | None) -> str | None:
+    return (normalise_text(text) or None) if text else None
+
+
+def _texts(texts: tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(filter(None, map(normalise_text, texts))) if texts else ()
+
+
+def _medium(wire: WireMedia) -> Media:
+    if bool(wire.uri) == bool(wire.data):
+        raise PoisonError("media: expected exactly one of uri and data", reason="bad_media")
+    return Media(wire.kind, wire.uri or None, wire.data or None)

@@ -1,0 +1,119 @@
+"""Events that wait for their item to be described: the headers they carry and when they are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from streams.errors import ConfigurationError, PoisonError
+from streams.events import RecordLike, Source
+
+PREFIX: Final = "unresolved-"
+ATTEMPT: Final = PREFIX + "attempt"
+FIRST_MS: Final = PREFIX + "first-ms"
+NOT_BEFORE_MS: Final = PREFIX + "not-before-ms"
+ORIGIN: Final = PREFIX + "origin"
+TIMESTAMP_MS: Final = PREFIX + "timestamp-ms"
+
+_MAX_INT64: Final = 2**63 - 1
+_MAX_DOUBLINGS: Final = 40  # beyond it the cap holds for any base; keeps a forged attempt number from a huge power
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When an unresolved event is tried again: `min(base · 2ⁿ, cap)` after try n, up to the deadline; all in ms."""
+
+    base_ms: int = 5_000
+    cap_ms: int = 600_000
+    deadline_ms: int = 86_400_000
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule that never waits or never ends."""
+        if not 0 < self.base_ms <= self.cap_ms or self.deadline_ms <= 0:
+            raise ConfigurationError(
+                f"retry of unresolved events: got base {self.base_ms} ms, cap {self.cap_ms} ms, deadline "
+                f"{self.deadline_ms} ms; expected 0 < base <= cap and deadline > 0"
+            )
+
+    def delay_ms(self, attempt: int) -> int:
+        """Milliseconds to wait after `attempt` earlier waits (0 for the first)."""
+        return min(self.base_ms << min(attempt, _MAX_DOUBLINGS), self.cap_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What the headers of a waiting event say.
+
+    `attempt` counts the waits so far. `origin` and `timestamp_ms` are those of the record that first carried
+    the event (None: it had no timestamp); `first_ms` is when it first waited, `not_before_ms` when it is due.
+    """
+
+    attempt: int
+    first_ms: int
+    not_before_ms: int
+    origin: Source
+    timestamp_ms: int | None
+
+
+def read(headers: Sequence[tuple[str, bytes]] | None) -> Wait | None:
+    """Read the headers of a waiting event; None where the record has none of them.
+
+    PoisonError `bad_header` where some are missing or malformed: then nobody knows what event this was.
+    """
+    found = {name: value for name, value in headers or () if name.startswith(PREFIX)}
+    if not found:
+        return None
+    timestamp_ms = _integer(found, TIMESTAMP_MS, least=-1)
+    return Wait(
+        attempt=_integer(found, ATTEMPT, least=1),
+        first_ms=_integer(found, FIRST_MS, least=0),
+        not_before_ms=_integer(found, NOT_BEFORE_MS, least=0),
+        origin=_origin(found),
+        timestamp_ms=None if timestamp_ms < 0 else timestamp_ms,
+    )
+
+
+def next_attempt(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> list[tuple[str, bytes]] | None:
+    """Give the headers a record waits (again) with, or None where its deadline has passed and it is a dead letter.
+
+    Key and value are to be sent unchanged; other headers are kept. The last wait ends at the deadline, so
+    the deadline itself is still tried.
+    """
+    wait = read(record.headers)
+    first_ms = wait.first_ms if wait else now_ms
+    ends_ms = first_ms + policy.deadline_ms
+    if now_ms >= ends_ms:
+        return None
+    attempt = wait.attempt if wait else 0
+    origin = wait.origin if wait else Source(record.topic, record.partition, record.offset)
+    timestamp_ms = wait.timestamp_ms if wait else record.timestamp
+    kept = [(name, value) for name, value in record.headers or () if not name.startswith(PREFIX)]
+    return [
+        *kept,
+        (ATTEMPT, b"%d" % (attempt + 1)),
+        (FIRST_MS, b"%d" % first_ms),
+        (NOT_BEFORE_MS, b"%d" % min(now_ms + policy.delay_ms(attempt), ends_ms)),
+        (ORIGIN, str(origin).encode()),
+        (TIMESTAMP_MS, b"%d" % (-1 if timestamp_ms is None else timestamp_ms)),
+    ]
+
+
+def _integer(found: dict[str, bytes], name: str, *, least: int) -> int:
+    digits = found.get(name) or b""  # Kafka allows a header without a value
+    sign, magnitude = (-1, digits[1:]) if digits.startswith(b"-") else (1, digits)
+    if magnitude.isdigit() and len(magnitude) < 20:
+        number = sign * int(magnitude)
+        if least <= number < _MAX_INT64:
+            return number
+    raise PoisonError(f"header {name}: expected a whole number of at least {least}", reason="bad_header")
+
+
+def _origin(found: dict[str, bytes]) -> Source:
+    try:
+        topic, partition, offset = (found.get(ORIGIN) or b"").decode("ascii").rsplit("-", 2)
+    except ValueError as error:  # not ASCII (UnicodeDecodeError is a ValueError), or fewer than two dashes
+        raise PoisonError(f"header {ORIGIN}: expected topic-partition-offset", reason="bad_header") from error
+    if not topic or not (partition.isdigit() and len(partition) < 11 and offset.isdigit() and len(offset) < 20):
+        raise PoisonError(f"header {ORIGIN}: expected topic-partition-offset", reason="bad_header")
+    return Source(topic, int(partition), int(offset))
