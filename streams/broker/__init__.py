@@ -1,0 +1,38 @@
+"""The Kafka edge: the only package of `streams/` that imports Faust or aiokafka.
+
+A worker is a Faust app without tables whose agents work on whole fetched batches:
+
+    app = make_app(KafkaConfig(brokers=("127.0.0.1:9092",), group_id="interests"))
+
+    @app.agent(app.topic("clicks"))
+    async def clicks(stream):
+        async for take in takes(app, stream, max_records=4_000):
+            await apply(take.records, take.generation)
+            await take.ack()          # False: the assignment ended meanwhile, the records are read again
+
+    exit_code = await run_worker(app)
+
+Nothing is acknowledged but by `take.ack()`, and nothing is committed past a batch that was not. A take whose
+assignment has ended is `stale()`; its partitions are read again from their committed offsets, here or elsewhere.
+"""
+
+from __future__ import annotations
+
+from streams.broker.app import BrokerApp, make_app
+from streams.broker.batches import Take, takes
+from streams.broker.config import KafkaConfig
+from streams.broker.fetched import FetchedBatch, GroupIdentity, Partition, Record
+from streams.broker.worker import run_worker
+
+__all__ = [
+    "BrokerApp",
+    "FetchedBatch",
+    "GroupIdentity",
+    "KafkaConfig",
+    "Partition",
+    "Record",
+    "Take",
+    "make_app",
+    "run_worker",
+    "takes",
+]

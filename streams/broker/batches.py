@@ -1,0 +1,140 @@
+"""Takes: several fetched batches gathered for an agent, acknowledged only on its word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Any
+
+from streams.broker.app import BrokerApp
+from streams.broker.fetched import FetchedBatch, GroupIdentity, Record
+
+
+class Take:
+    """Fetched batches of one assignment, in the order they came; nothing is acknowledged until `ack`."""
+
+    __slots__ = ("_app", "_events", "batches", "identity", "size_bytes")
+
+    def __init__(self, app: BrokerApp, identity: GroupIdentity) -> None:
+        self._app = app
+        self._events: list[Any] = []
+        self.batches: list[FetchedBatch] = []
+        self.identity = identity
+        self.size_bytes = 0
+
+    def add(self, event: Any) -> None:
+        """Put a further batch at the end."""
+        self._events.append(event)
+        self.batches.append(event.value)
+        self.size_bytes += event.value.size_bytes
+
+    @property
+    def records(self) -> list[Record]:
+        """All records, partition by partition in offset order."""
+        return [record for batch in self.batches for record in batch.records]
+
+    @property
+    def generation(self) -> int:
+        return self.identity.generation
+
+    def __len__(self) -> int:
+        return sum(map(len, self.batches))
+
+    def stale(self) -> bool:
+        """True once the assignment these batches came under has ended: write nothing, acknowledge nothing."""
+        return self._app.identity is not self.identity
+
+    async def ack(self) -> bool:
+        """Acknowledge all batches in offset order; False where the take is stale, which acknowledges nothing.
+
+        The offsets are committed within the commit interval, and at once when the worker stops.
+        """
+        if self.stale():
+            return False
+        for event in self._events:
+            event.ack()
+        return True
+
+
+async def takes(
+    app: BrokerApp,
+    stream: Any,
+    *,
+    max_records: int = 4_000,
+    max_bytes: int = 16 << 20,
+    within_s: float = 0.0,
+) -> AsyncIterator[Take]:
+    """Gather what is there, up to `max_records` and `max_bytes`, and hand it out.
+
+    What waits already is handed out at once. `within_s` waits that many seconds more for further batches while
+    the take is not full. A batch is never cut, so a take exceeds a bound only by being a single batch. Batches of
+    an ended assignment are dropped unacknowledged: their partition is read again from its committed offset.
+    The stream itself must not be iterated besides: Faust's iteration acknowledges what it skips.
+    """
+    intake = _Intake(app, stream.channel.queue)
+    while True:
+        try:
+            take = await intake.gather(max_records, max_bytes, within_s)
+        except StopAsyncIteration:  # Faust throws it into the queue of an agent it stops
+            return
+        app.enter_take()
+        try:
+            yield take
+        finally:
+            app.leave_take()
+
+
+class _Intake:
+    """The agent's queue, with one place for a batch that did not fit the last take."""
+
+    def __init__(self, app: BrokerApp, queue: asyncio.Queue[Any]) -> None:
+        self._app = app
+        self._queue = queue
+        self._left: Any = None
+
+    async def gather(self, max_records: int, max_bytes: int, within_s: float) -> Take:
+        first = await self._next(None)
+        take = Take(self._app, first.value.identity)
+        take.add(first)
+        deadline_s = monotonic() + within_s
+        count = len(first.value)
+        while count < max_records and take.size_bytes < max_bytes:
+            event = await self._next(deadline_s)
+            if event is None:
+                break
+            count += len(event.value)
+            full = count > max_records or take.size_bytes + event.value.size_bytes > max_bytes
+            if full or event.value.identity is not take.identity:
+                self._left = event
+                break
+            take.add(event)
+        return take
+
+    async def _next(self, deadline_s: float | None) -> Any:
+        while True:
+            if self._left is not None:
+                event, self._left = self._left, None
+            elif not self._queue.empty():
+                event = self._queue.get_nowait()
+            elif deadline_s is None:
+                event = await self._queue.get()
+            else:
+                event = await self._wait(deadline_s - monotonic())
+                if event is None:
+                    return None
+            self._app.consumer.room.set()
+            if self._app.draining:
+                # The worker stops: leave this agent waiting here until it is cancelled.
+                await asyncio.Event().wait()
+            if event.value.identity is self._app.identity:
+                return event
+
+    async def _wait(self, timeout_s: float) -> Any:
+        if timeout_s <= 0:
+            return None
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._queue.get()
+        except TimeoutError:
+            return None

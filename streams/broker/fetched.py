@@ -1,0 +1,196 @@
+"""Fetched batches and the book of what was handed out and acknowledged. Pure: no client, no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+RECORD_OVERHEAD_BYTES = 64
+
+
+class Record(Protocol):
+    """The fields of a fetched record this service reads (aiokafka's ConsumerRecord has them)."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    @property
+    def serialized_key_size(self) -> int: ...
+    @property
+    def serialized_value_size(self) -> int: ...
+
+
+class Partition(NamedTuple):
+    """A topic's partition."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupIdentity:
+    """One assignment of partitions to this worker; compared by identity, so no two assignments are equal.
+
+    `generation` counts the group's rebalances since the broker made the group, `leader_id` and `member_id` are
+    the member ids of this generation, `cluster_id` is None where the broker does not tell.
+    """
+
+    generation: int
+    leader_id: str
+    member_id: str
+    cluster_id: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FetchedBatch:
+    """Consecutive fetched records of one partition.
+
+    `records` are in offset order, gaps are allowed (compaction, transactions). `next_offset` is what to commit
+    once all are applied: past the last record and past markers that follow it. `highwater` is the offset the
+    broker will give the partition's next record, as of this fetch. `size_bytes` counts keys, values and overhead.
+    """
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+    next_offset: int
+    highwater: int
+    size_bytes: int
+    identity: GroupIdentity
+
+    @property
+    def source(self) -> Partition:
+        return Partition(self.topic, self.partition)
+
+    @property
+    def generation(self) -> int:
+        return self.identity.generation
+
+    @property
+    def first_offset(self) -> int:
+        return self.records[0].offset
+
+    @property
+    def last_offset(self) -> int:
+        return self.records[-1].offset
+
+    @property
+    def lag(self) -> int:
+        """Offsets between this batch's end and the log's end as of the fetch."""
+        return max(0, self.highwater - self.next_offset)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def since(self, offset: int) -> FetchedBatch | None:
+        """The batch without records below `offset`; None where nothing is left."""
+        if self.first_offset >= offset:
+            return self
+        kept = [record for record in self.records if record.offset >= offset]
+        if not kept:
+            return None
+        return replace(self, records=kept, size_bytes=sum(map(record_bytes, kept)))
+
+
+def record_bytes(record: Record) -> int:
+    """Bytes a record is counted as: key, value and a fixed overhead; absent key or value counts nothing."""
+    return RECORD_OVERHEAD_BYTES + max(record.serialized_key_size, 0) + max(record.serialized_value_size, 0)
+
+
+def split(
+    records: Sequence[Record],
+    *,
+    next_offset: int,
+    highwater: int,
+    identity: GroupIdentity,
+    max_records: int,
+    max_bytes: int,
+) -> Iterator[FetchedBatch]:
+    """Cut one partition's fetched records into batches of at most `max_records` and `max_bytes`.
+
+    A single record above `max_bytes` makes a batch of its own. The last batch carries `next_offset`, the others
+    the offset after their own last record.
+    """
+    topic, partition = records[0].topic, records[0].partition
+    start = size_bytes = 0
+    for end, record in enumerate(records):
+        added_bytes = record_bytes(record)
+        if end > start and (end - start >= max_records or size_bytes + added_bytes > max_bytes):
+            yield FetchedBatch(
+                topic, partition, records[start:end], records[end - 1].offset + 1, highwater, size_bytes, identity
+            )
+            start, size_bytes = end, 0
+        size_bytes += added_bytes
+    after_last = max(next_offset, records[-1].offset + 1)
+    yield FetchedBatch(topic, partition, records[start:], after_last, highwater, size_bytes, identity)
+
+
+def interleave(groups: Iterable[Sequence[FetchedBatch]]) -> Iterator[FetchedBatch]:
+    """Batches of several partitions in turn, so that none waits behind another's whole fetch."""
+    queues = [deque(group) for group in groups]
+    while queues:
+        for queue in queues:
+            yield queue.popleft()
+        queues = [queue for queue in queues if queue]
+
+
+class AckLedger:
+    """What was handed out and what may be committed: one number a partition, never past an unacknowledged batch.
+
+    Batches are entered in the order they are handed out. Acknowledging one that is not on the books (its
+    assignment ended) changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._pending: dict[Partition, deque[FetchedBatch]] = {}
+        self._acked: dict[Partition, set[int]] = {}
+        self._safe: dict[Partition, int] = {}
+
+    def enter(self, batch: FetchedBatch) -> None:
+        """Put a batch on the books: nothing at or past it may be committed until it is acknowledged."""
+        self._pending.setdefault(batch.source, deque()).append(batch)
+
+    def ack(self, batch: FetchedBatch) -> bool:
+        """Acknowledge a batch; False where it is not on the books or already acknowledged."""
+        source = batch.source
+        pending = self._pending.get(source)
+        acked = self._acked.setdefault(source, set())
+        if not pending or id(batch) in acked or not any(batch is entry for entry in pending):
+            return False
+        acked.add(id(batch))
+        while pending and id(pending[0]) in acked:
+            done = pending.popleft()
+            acked.discard(id(done))
+            self._safe[source] = max(self._safe.get(source, 0), done.next_offset)
+        return True
+
+    def committable(self, source: Partition) -> int | None:
+        """The next offset to read after everything acknowledged without a hole; None before the first ack."""
+        return self._safe.get(source)
+
+    def sources(self) -> list[Partition]:
+        """Partitions with something to commit."""
+        return list(self._safe)
+
+    def outstanding(self) -> int:
+        """Batches handed out and not yet safe to commit past."""
+        return sum(map(len, self._pending.values()))
+
+    def clear(self) -> None:
+        """Forget everything: the assignment ended."""
+        self._pending.clear()
+        self._acked.clear()
+        self._safe.clear()
