@@ -1,0 +1,99 @@
+"""The real Triton server, started from the wheel nvidia-pytriton: its command line, environment and backend folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from streams.errors import ConfigurationError
+
+HOST = "127.0.0.1"
+
+
+def triton_process(
+    repo: Path,
+    *,
+    work: Path,
+    grpc_port: int,
+    http_port: int | None = None,
+    metrics_port: int | None = None,
+    extra_env: dict[str, str] | None = None,
+) -> tuple[list[str], dict[str, str]]:
+    """The command and the whole environment that serve a model repository on 127.0.0.1.
+
+    `work` is a folder of this server's own: the Python backend is laid out in it. HTTP and metrics are off without a
+    port. The models' Python finds what this interpreter finds. Raises ConfigurationError where the wheel is missing
+    or has no stub for this Python.
+    """
+    wheel = _wheel()
+    backends = lay_out_backend(wheel, work / "backends")
+    argv = [
+        str(wheel / "bin" / "tritonserver"),
+        f"--model-repository={repo.resolve()}",
+        f"--backend-directory={backends}",
+        "--model-control-mode=none",
+        "--strict-readiness=true",
+        "--exit-timeout-secs=10",
+        "--disable-auto-complete-config",
+        "--allow-gpu-metrics=false",
+        "--allow-cpu-metrics=false",
+        "--grpc-address=" + HOST,
+        f"--grpc-port={grpc_port}",
+    ]
+    if http_port is None:
+        argv.append("--allow-http=false")
+    else:
+        argv += ["--http-address=" + HOST, f"--http-port={http_port}"]
+    if metrics_port is None:
+        argv.append("--allow-metrics=false")
+    else:
+        argv += ["--metrics-address=" + HOST, f"--metrics-port={metrics_port}"]
+    return argv, _environment(wheel, extra_env or {})
+
+
+def lay_out_backend(wheel: Path, target: Path) -> Path:
+    """A backend directory with the stub of this Python version beside the Python backend. Links, a few kilobytes."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = wheel / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.is_file():
+        have = sorted(path.name for path in (wheel / "python_backend_stubs").iterdir())
+        raise ConfigurationError(f"nvidia-pytriton has no stub for Python {version}, only for {', '.join(have)}")
+    folder = target / "python"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for source in (wheel / "backends" / "python").iterdir():
+        if source.is_file():
+            (folder / source.name).symlink_to(source)
+    (folder / stub.name).symlink_to(stub)
+    return target
+
+
+def _wheel() -> Path:
+    spec = importlib.util.find_spec("pytriton")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "tritonserver"
+        if (path / "bin" / "tritonserver").is_file():
+            return path
+    raise ConfigurationError("the Triton server is missing; install nvidia-pytriton==0.7.0")
+
+
+def _environment(wheel: Path, extra: dict[str, str]) -> dict[str, str]:
+    site = wheel.parent.parent
+    libraries = [str(site / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR") or "")]
+    root = Path(__file__).resolve().parents[2]
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return {
+        **inherited,
+        "LD_LIBRARY_PATH": os.pathsep.join([*filter(None, libraries), os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(
+            ":"
+        ),
+        "PYTHONPATH": os.pathsep.join([str(site), str(root)]),
+        "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        **extra,
+    }

@@ -1,0 +1,84 @@
+"""Texts to vectors and sentiments: tokenise, run, post-process. What the Triton model wraps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from encoders.backends import Backend, make_backend
+from encoders.layout import Layout, read_layout
+from encoders.locate import cache_dir, locate, name_of
+from encoders.sentiment import Head, embeddings, load_head, sentiments
+from encoders.text import Tokeniser, batches
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A loaded model. `encoder_id` names everything that shapes a vector; equal ids mean comparable vectors."""
+
+    encoder_id: str
+    layout: Layout
+    head: Head
+    tokeniser: Tokeniser
+    backend: Backend
+
+    @property
+    def dim(self) -> int:
+        """The length of a vector."""
+        return self.layout.dim
+
+    def encode(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
+        """L2-normalised vectors of shape (n, dim) and sentiments of shape (n,) in [−1, 1], in the texts' order."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32), np.empty(0, np.float32)
+        pooled = self.pooled(texts)
+        return embeddings(pooled, self.head, self.dim), sentiments(pooled, self.head, self.dim)
+
+    def pooled(self, texts: Sequence[str]) -> Floats:
+        """The graph's raw output for each text, shape (n, dim · (1 + extra layers)): what heads are trained on."""
+        tokens = self.tokeniser(texts)
+        return self.backend.pooled(batches(tokens, self.backend.max_padded_tokens, self.backend.max_rows), len(texts))
+
+
+def load_encoder(
+    model: str,
+    *,
+    backend: str = "auto",
+    cache: Path | None = None,
+    max_tokens: int | None = None,
+    device: str = "",
+    streams: int = 0,
+    head: Head | None = None,
+) -> Encoder:
+    """Load a model by name or directory, with the head kept for it (or the one given).
+
+    Arguments are those of `locate`, `read_layout` and `make_backend`. Raises ConfigurationError where a model, a
+    package or a supported layout is missing. No network is used.
+    """
+    cache = cache or cache_dir()
+    folder = locate(model, cache)
+    layout = read_layout(folder, max_tokens)
+    head = load_head(name_of(folder), folder) if head is None else head
+    runner = make_backend(backend, layout, extra_layers=head.layers, cache=cache, device=device, streams=streams)
+    return Encoder(encoder_id(layout, head), layout, head, Tokeniser(layout), runner)
+
+
+def encoder_id(layout: Layout, head: Head) -> str:
+    """A name fit for a collection: the model, `centred` where it is, and 8 hex digits of all that shapes a vector.
+
+    The backend and the sentiment head are no part of it: bf16 on a CPU and on a GPU agree to a cosine of 0.999.
+    """
+    digest = xxhash.xxh3_64(layout.fingerprint.encode())
+    digest.update(f"|{layout.pooling}|{layout.prefix}|{layout.max_tokens}|".encode())
+    if head.mean is not None:
+        digest.update(head.mean.astype("<f4").tobytes())
+    slug = re.sub(r"[^a-z0-9]+", "-", name_of(layout.folder).lower()).strip("-")[:48]
+    return "-".join([slug, *(["centred"] if head.mean is not None else []), digest.hexdigest()[:8]])

@@ -1,0 +1,106 @@
+"""What is kept beside a model: the mean that centres its vectors and the head that reads a comment's sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.errors import ConfigurationError
+
+Floats = npt.NDArray[np.float32]
+
+WEIGHTS = Path(__file__).parent / "weights"
+OWN_FILE = "interests_head.npz"
+"""A model directory may bring its own head under this name; it goes before the packaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A model's post-processing: all arrays float32.
+
+    `mean` of shape (dim,) is taken from the normalised vector before it is normalised again, or None for none.
+    `layers` are the extra hidden layers the sentiment reads. `weights` and `biases` are its dense layers, tanh
+    between them; `scale` and `offset` standardise its input. Without weights every sentiment is 0.
+    """
+
+    mean: Floats | None = None
+    layers: tuple[int, ...] = ()
+    offset: Floats | None = None
+    scale: Floats | None = None
+    weights: tuple[Floats, ...] = ()
+    biases: tuple[Floats, ...] = ()
+
+
+def load_head(name: str, folder: Path | None = None) -> Head:
+    """The head of a model: from its own directory, else the packaged one of that name, else an empty one."""
+    candidates = [WEIGHTS / f"{name}.npz"]
+    if folder is not None:
+        candidates.insert(0, folder / OWN_FILE)
+    for path in candidates:
+        if path.is_file():
+            return read_head(path)
+    return Head()
+
+
+def read_head(path: Path) -> Head:
+    """A head from its .npz file, values widened to float32. Raises ConfigurationError where it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path.name}: cannot be read as a head ({error}); train it again") from error
+    floats = {key: value.astype(np.float32) for key, value in arrays.items() if key != "layers"}
+    depth = sum(key.startswith("weight") for key in floats)
+    return Head(
+        mean=floats.get("mean"),
+        layers=tuple(int(k) for k in arrays.get("layers", ())),
+        offset=floats.get("offset"),
+        scale=floats.get("scale"),
+        weights=tuple(floats[f"weight{i}"] for i in range(depth)),
+        biases=tuple(floats[f"bias{i}"] for i in range(depth)),
+    )
+
+
+def write_head(head: Head, path: Path) -> None:
+    """Write a head as .npz: the weights as float16, the rest as float32."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {"layers": np.array(head.layers, np.int16)}
+    for key, value in (("mean", head.mean), ("offset", head.offset), ("scale", head.scale)):
+        if value is not None:
+            arrays[key] = value.astype(np.float32)
+    for i, (weight, bias) in enumerate(zip(head.weights, head.biases, strict=True)):
+        arrays[f"weight{i}"] = weight.astype(np.float16)
+        arrays[f"bias{i}"] = bias.astype(np.float32)
+    np.savez_compressed(path, **arrays)
+
+
+def embeddings(pooled: Floats, head: Head, dim: int) -> Floats:
+    """L2-normalised vectors (n, dim) from pooled states (n, dim · k), centred where the head has a mean."""
+    vectors = normalised(pooled[:, :dim])
+    return vectors if head.mean is None else normalised(vectors - head.mean)
+
+
+def sentiments(pooled: Floats, head: Head, dim: int) -> Floats:
+    """The sign of each text in [−1, 1], shape (n,), from pooled states of shape (n, dim · k); 0 without a head."""
+    if not head.weights:
+        return np.zeros(len(pooled), np.float32)
+    x = features(pooled, dim)
+    if head.offset is not None and head.scale is not None:
+        x = (x - head.offset) * head.scale
+    for weight, bias in zip(head.weights, head.biases, strict=True):
+        x = np.tanh(x @ weight + bias)
+    return np.asarray(x[:, 0], np.float32)
+
+
+def features(pooled: Floats, dim: int) -> Floats:
+    """What the head reads: each of the k pooled states normalised for itself, shape (n, dim · k)."""
+    n, width = pooled.shape
+    return normalised(pooled.reshape(n, width // dim, dim)).reshape(n, width)
+
+
+def normalised(vectors: Floats) -> Floats:
+    """Vectors of length 1 along the last axis; a zero vector stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), np.float32)
