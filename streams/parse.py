@@ -104,20 +104,19 @@ def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: Limits) -> E
     if record.key != user_id.encode():
         raise decode.key_error(record.key, "user_id")
     wait = unresolved.read(record.headers) if record.headers else None
-    if not user_id.isprintable():
-        _check_id(user_id, "user_id")
-    source = Source(record.topic, record.partition, record.offset)
+    # Half of what Source() takes.
+    source: Source = tuple.__new__(Source, (record.topic, record.partition, record.offset))
     timestamp_ms = wait.timestamp_ms if wait else record.timestamp
-    ts_ms, clamped = times.event_time(wire.ts, timestamp_ms, now_ms, limits.future_ms)
-    item_id, item = _item_of_event(wire, ts_ms)
-    event_id = wire.event_id
-    if event_id is None:
-        event_id = str(wait.origin if wait else source)
-    elif not event_id.isprintable():
-        _check_id(event_id, "event_id")
+    ts_ms, clamped = wire.ts, False
+    # Most events are no younger than their record, and that is no younger than now: nothing to settle.
+    if type(ts_ms) is not int or timestamp_ms is None or not ts_ms <= timestamp_ms <= now_ms:
+        ts_ms, clamped = times.event_time(ts_ms, timestamp_ms, now_ms, limits.future_ms)
+    item_id, item = (wire.item_id, None) if wire.item is None else _inline(wire.item, wire.item_id, ts_ms)
+    event_id = wire.event_id or str(wait.origin if wait else source)
+    if not (user_id.isprintable() and event_id.isprintable() and (item_id is None or item_id.isprintable())):
+        _check_ids(user_id=user_id, event_id=event_id, item_id=item_id)
     text = (normalise_text(wire.text) or None) if wire.text else None
-    items = wire.items or ()
-    clicked = wire.clicked or ()
+    items, clicked = wire.items or (), wire.clicked or ()
     if items or clicked or item_id is None or wire.type == "rating":
         _check_type(wire, item_id, text, items, clicked)
     event = Event(
@@ -154,7 +153,7 @@ def _add_item(record: RecordLike, parsed: ParsedItems, now_ms: int, limits: Limi
         wire, unknown = decode.tolerant_item(value, error)
     if record.key != wire.item_id.encode():
         raise decode.key_error(record.key, "item_id")
-    _check_id(wire.item_id, "item_id")
+    _check_ids(item_id=wire.item_id)
     if wire.deleted:
         parsed.deletions.append((wire.item_id, source))
         parsed.unknown_fields += unknown
@@ -187,9 +186,10 @@ def _value(record: RecordLike, limits: Limits) -> bytes:
     return value
 
 
-def _check_id(text: str, name: str) -> None:
-    if has_invisible(text):
-        raise PoisonError(f"{name}: expected no control, separator or bidi characters", reason="bad_id")
+def _check_ids(**ids: str | None) -> None:
+    for name, text in ids.items():
+        if text is not None and has_invisible(text):
+            raise PoisonError(f"{name}: expected no control, separator or bidi characters", reason="bad_id")
 
 
 def _check_type(
@@ -199,9 +199,7 @@ def _check_type(
     if wire.type == "impression":
         if not items:
             raise PoisonError("items: an impression needs at least one", reason="missing_field")
-        for shown in items:
-            if not shown.isprintable():
-                _check_id(shown, "items")
+        _check_ids(items="".join(items))
         if clicked and not set(items).issuperset(clicked):
             raise PoisonError("clicked: expected only ids that are in items", reason="out_of_range")
         return
@@ -215,28 +213,20 @@ def _check_type(
         raise PoisonError("text: required for type search", reason="missing_field")
 
 
-def _item_of_event(wire: WireEvent, ts_ms: int) -> tuple[str | None, Item | None]:
+def _inline(wire: WireInlineItem, item_id: str | None, event_ts_ms: int) -> tuple[str | None, Item | None]:
     """Give the event's item id and its inline content; an inline item without content is only an id."""
-    item_id, inline = wire.item_id, wire.item
-    if inline is not None:
-        if inline.item_id is not None:
-            if item_id is not None and item_id != inline.item_id:
-                raise PoisonError("item.item_id: expected the same as item_id", reason="item_mismatch")
-            item_id = inline.item_id
-        if inline.deleted:
-            raise PoisonError("item.deleted: expected in the items topic only", reason="unexpected_field")
+    if wire.item_id is not None:
+        if item_id is not None and item_id != wire.item_id:
+            raise PoisonError("item.item_id: expected the same as item_id", reason="item_mismatch")
+        item_id = wire.item_id
+    if wire.deleted:
+        raise PoisonError("item.deleted: expected in the items topic only", reason="unexpected_field")
     if item_id is None:
         return None, None
-    if not item_id.isprintable():
-        _check_id(item_id, "item_id")
-    return item_id, None if inline is None else _inline_item(inline, item_id, ts_ms)
-
-
-def _inline_item(wire: WireInlineItem, item_id: str, event_ts_ms: int) -> Item | None:
-    """Normalise inline content. It cannot be younger than the event that carries it."""
+    # Content cannot be younger than the event that carries it.
     ts_ms = None if wire.ts is None else min(times.milliseconds(wire.ts, "item.ts", MIN_ITEM_TS_MS), event_ts_ms)
     item = item_of(wire, item_id, ts_ms)
-    return item if item.has_content else None
+    return item_id, item if item.has_content else None
 
 
 def _context(wire: dict[str, str | float | bool | None]) -> dict[str, str | float | bool]:

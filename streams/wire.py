@@ -32,31 +32,28 @@ EventType = Literal[
     "search", "hide", "impression", "unlike", "unbookmark", "erase",
 ]  # fmt: skip
 
-# The class is written out so that the schema's pattern is plain ASCII; Python's `$` would let a last newline pass.
-_NO_INVISIBLE: dict[str, Any] = {"not": {"pattern": f"[{INVISIBLE}]"}}
-_INTEGER: dict[str, Any] = {"type": "integer"}  # JSON Schema counts 5.0 as an integer, and so does the parser
+# Escaped, so that the schema's pattern is plain ASCII; "not", as Python's `$` would let a last newline pass.
+_INVISIBLE_CLASS: Final = "".join(char if char == "-" else f"\\u{ord(char):04x}" for char in INVISIBLE)
+_NO_INVISIBLE: dict[str, Any] = {"not": {"pattern": f"[{_INVISIBLE_CLASS}]"}}
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, extra_json_schema=_NO_INVISIBLE)]
 EventId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID_CHARS, extra_json_schema=_NO_INVISIBLE)]
 Word = Annotated[str, Meta(max_length=MAX_WORD_CHARS)]
 Rfc3339 = Annotated[datetime, Meta(tz=True)]
+# Whole numbers, also written as 5.0: JSON Schema counts that as an integer, and so does the parser.
 ItemTime = (
     Annotated[int, Meta(ge=MIN_ITEM_TS_MS, lt=MAX_TS_MS)]
-    | Annotated[float, Meta(ge=MIN_ITEM_TS_MS, lt=MAX_TS_MS, extra_json_schema=_INTEGER)]
+    | Annotated[float, Meta(ge=MIN_ITEM_TS_MS, lt=MAX_TS_MS)]
     | Rfc3339
     | None
 )
 EventTime = (
     Annotated[int, Meta(ge=MIN_EVENT_TS_MS, lt=MAX_TS_MS)]
-    | Annotated[float, Meta(ge=MIN_EVENT_TS_MS, lt=MAX_TS_MS, extra_json_schema=_INTEGER)]
+    | Annotated[float, Meta(ge=MIN_EVENT_TS_MS, lt=MAX_TS_MS)]
     | Rfc3339
     | None
 )
-Dwell = (
-    Annotated[int, Meta(ge=0, le=MAX_EXACT_INT)]
-    | Annotated[float, Meta(ge=0, le=MAX_EXACT_INT, extra_json_schema=_INTEGER)]
-    | None
-)
+Dwell = Annotated[int, Meta(ge=0, le=MAX_EXACT_INT)] | Annotated[float, Meta(ge=0, le=MAX_EXACT_INT)] | None
 Shown = Annotated[tuple[Id, ...], Meta(max_length=MAX_SHOWN)]
 Context = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=MAX_CONTEXT_KEY_CHARS)], Word | float | bool | None],

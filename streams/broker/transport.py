@@ -46,7 +46,7 @@ if faust.__version__ != FITS_FAUST:
     )
 
 
-class BatchRebalanceListener(driver.ConsumerRebalanceListener):
+class BatchRebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]  # faust is untyped
     """Ends the identity before anything else learns of a rebalance, and makes the new one before Faust does."""
 
     _thread: BatchConsumerThread
@@ -60,7 +60,7 @@ class BatchRebalanceListener(driver.ConsumerRebalanceListener):
         await super().on_partitions_assigned(assigned)
 
 
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped
     """The thread that owns the aiokafka consumer: fetches, and cuts what came into batches."""
 
     identity: GroupIdentity | None = None
@@ -159,7 +159,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
 
-class BatchConsumer(driver.Consumer):
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     """Faust's consumer with whole fetched batches as messages and one committable number a partition."""
 
     RebalanceListener = BatchRebalanceListener
@@ -199,7 +199,8 @@ class BatchConsumer(driver.Consumer):
         if not wanted:
             await self.wait_first(self.room.wait(), timeout=FETCH_WAIT_S)
             return {}
-        return await self._getmany(wanted, FETCH_WAIT_S)
+        fetched: Mapping[Any, list[FetchedBatch]] = await self._getmany(wanted, FETCH_WAIT_S)
+        return fetched
 
     def _partitions_with_room(self) -> set[TP]:
         channels_of = self.app.topics._tp_index
@@ -269,7 +270,7 @@ class BatchConsumer(driver.Consumer):
         """Nothing to do: Faust's detector counts single events; `run_worker` has a watchdog of its own."""
 
 
-class BatchTransport(driver.Transport):
+class BatchTransport(driver.Transport):  # type: ignore[misc]  # faust is untyped
     """The aiokafka transport with the batch consumer."""
 
     Consumer = BatchConsumer

@@ -91,7 +91,7 @@ def _stalled(app: BrokerApp, stall_s: float) -> bool:
     consumer = app._consumer
     if consumer is None or not consumer.ledger.outstanding():
         return False
-    return monotonic() - consumer.last_progress_s > stall_s
+    return bool(monotonic() - consumer.last_progress_s > stall_s)
 
 
 async def _stop(app: BrokerApp, starting: asyncio.Task[None]) -> None:

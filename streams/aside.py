@@ -1,0 +1,50 @@
+"""What leaves the path: poison for the dead letters, events without their item for the unresolved topic. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from streams.deadletters import DeadLetter
+from streams.errors import PoisonError
+from streams.events import Event, RecordLike, Source
+from streams.unresolved import RetryPolicy, next_attempt
+
+
+class Waiting(NamedTuple):
+    """A record to send to the unresolved topic, key and value unchanged, with the headers that say when it is due."""
+
+    record: RecordLike
+    headers: list[tuple[str, bytes]]
+
+
+@dataclass(slots=True)
+class Aside:
+    """Dead letters, and the events that wait, as events and as records."""
+
+    dead: list[DeadLetter] = field(default_factory=list)
+    deferred: list[Event] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+
+
+def set_aside(
+    records: Sequence[RecordLike], events: Sequence[Event], poison: Mapping[Source, PoisonError],
+    retries: RetryPolicy, now_ms: int,
+) -> Aside:  # fmt: skip
+    """Find the records of waiting `events` and of `poison`; one that has waited past its deadline is dead."""
+    aside = Aside()
+    if not events and not poison:
+        return aside
+    by_source = {Source(record.topic, record.partition, record.offset): record for record in records}
+    aside.dead = [DeadLetter.of(by_source[source], error) for source, error in poison.items()]
+    for event in events:
+        record = by_source[event.source]
+        headers = next_attempt(record, now_ms=now_ms, policy=retries)
+        if headers is None:
+            waited = f"its item was not described within {retries.deadline_ms / 1000:g} s"
+            aside.dead.append(DeadLetter(record, "resolve", "unresolved", waited))
+        else:
+            aside.deferred.append(event)
+            aside.waiting.append(Waiting(record, headers))
+    return aside

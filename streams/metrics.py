@@ -1,0 +1,115 @@
+"""The worker's Prometheus metrics: seconds, bytes and records; no label holds personal data. docs/metrics.md lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.registry import Collector
+
+from streams.events import RecordLike
+from streams.pipeline import Report
+
+_AGE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
+_CALL_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+class Metrics:
+    """All metrics of one worker, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.events = Counter(
+            "interests_events", "Events by what became of them.", ("topic", "type", "outcome"), registry=registry
+        )
+        self.dead_letters = Counter(
+            "interests_dead_letters", "Records sent to the dead letters.", ("topic", "stage", "reason"), registry=registry
+        )
+        self.items = Counter("interests_items", "Items described.", registry=registry)
+        self.nodes_written = Counter("interests_nodes_written", "Nodes written, by level.", ("level",), registry=registry)
+        self.unknown_fields = Counter("interests_unknown_fields", "Fields outside the contract, ignored.", registry=registry)
+        self.clamped = Counter("interests_clamped_times", "Events whose time lay in the future.", registry=registry)
+        self.age = Histogram(
+            "interests_age_at_apply_seconds", "From the record's timestamp to its nodes being durable.",
+            ("topic",), buckets=_AGE_S, registry=registry,
+        )  # fmt: skip
+        self.batch_records = Histogram("interests_batch_records", "Records a batch.", buckets=_BATCH, registry=registry)
+        self.batch_seconds = Histogram(
+            "interests_batch_seconds", "From taking a batch to its acknowledgement.", buckets=_CALL_S, registry=registry
+        )
+        self.encode_seconds = Histogram(
+            "interests_encode_seconds", "A batch of texts through Triton.", buckets=_CALL_S, registry=registry
+        )
+        self.store_seconds = Histogram(
+            "interests_store_seconds", "A call to the store.", ("call",), buckets=_CALL_S, registry=registry
+        )
+        self.retries = Counter(
+            "interests_retries", "Waits for a server that is away or busy.", ("server",), registry=registry
+        )
+        self.breaker_open = Gauge("interests_encoder_breaker_open", "1 while the encoder's breaker is open.", registry=registry)
+        self.stale = Counter("interests_stale_batches", "Batches dropped because a rebalance ended them.", registry=registry)
+        self.epoch = Gauge("interests_epoch", "Incarnation of group and broker that leads the fence.", registry=registry)
+        self.generation = Gauge("interests_generation", "The consumer group's generation.", registry=registry)
+        self.since_commit = Gauge(
+            "interests_seconds_since_commit", "Since offsets were last committed or nothing was waiting.", registry=registry
+        )
+
+    def watch_lag(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
+        """Serve the lag by partition as `read` gives it at each scrape."""
+        self.registry.register(_Lag(read))
+
+    def watch_caches(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
+        """Serve hits, misses and bytes of each cache as its reader gives them at each scrape."""
+        self.registry.register(_Caches(caches))
+
+    def count(self, report: Report) -> None:
+        """Count what became of a batch."""
+        for outcome, events in report.events.items():
+            for event in events:
+                self.events.labels(event.source.topic, event.type, outcome).inc()
+        for dead in report.dead:
+            self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
+        for node in report.nodes:
+            self.nodes_written.labels(node.key.level).inc()
+        self.items.inc(report.items)
+        self.unknown_fields.inc(report.unknown_fields)
+        self.clamped.inc(report.clamped)
+
+    def aged(self, records: Sequence[RecordLike], now_ms: int) -> None:
+        """Observe how old each record is now that its effect is durable."""
+        for record in records:
+            if record.timestamp is not None and record.timestamp > 0:
+                self.age.labels(record.topic).observe(max(0, now_ms - record.timestamp) / 1000)
+
+
+class _Lag(Collector):
+    def __init__(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
+        self._read = read
+
+    def collect(self):  # type: ignore[no-untyped-def]  # prometheus_client types its families loosely
+        from prometheus_client.core import GaugeMetricFamily
+
+        family = GaugeMetricFamily("interests_lag_records", "Records behind the log's end.", labels=["topic", "partition"])
+        for (topic, partition), lag in self._read().items():
+            family.add_metric([topic, str(partition)], lag)
+        yield family
+
+
+class _Caches(Collector):
+    def __init__(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
+        self._caches = caches
+
+    def collect(self):  # type: ignore[no-untyped-def]  # prometheus_client types its families loosely
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        lookups = CounterMetricFamily("interests_cache_lookups", "Look-ups in a cache.", labels=["cache", "result"])
+        size = GaugeMetricFamily("interests_cache_bytes", "What a cache holds.", labels=["cache"])
+        for name, read in self._caches.items():
+            hits, misses, nbytes = read()
+            lookups.add_metric([name, "hit"], hits)
+            lookups.add_metric([name, "miss"], misses)
+            size.add_metric([name], nbytes)
+        yield lookups
+        yield size

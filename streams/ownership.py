@@ -1,0 +1,108 @@
+"""Who this worker is to the store: the fence and the log of the current assignment, settled at the control point."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from time import monotonic
+from typing import NamedTuple
+
+import structlog
+
+from streams.broker.batches import Take
+from streams.broker.fetched import GroupIdentity
+from streams.epochs import Seen, judge, raised
+from streams.errors import BrokerUnavailable, Fenced
+from streams.store.base import Control, Fence, Store
+
+log = structlog.get_logger(__name__)
+
+#: How often the highest offsets seen are written to the control point, in seconds.
+NOTE_EVERY_S = 1.0
+_ATTEMPTS = 8
+
+
+class Owner(NamedTuple):
+    """What a batch is written under."""
+
+    fence: Fence
+    log: int
+
+
+class Ownership:
+    """Settles epoch and log once an assignment, and checks before each acknowledgement that they still hold.
+
+    A conditional upsert does not say what it refused, so after writing a batch the control point is read: as long
+    as the epoch is ours, nothing this generation wrote was refused. `confirm` asks the broker whether our
+    generation is the group's, so that a worker that missed a rebalance never takes itself for a new incarnation.
+    """
+
+    def __init__(
+        self, store: Store, group: str, partitions: Mapping[str, int],
+        confirm: Callable[[GroupIdentity], Awaitable[bool]], on_change: Callable[[Owner], None],
+    ) -> None:  # fmt: skip
+        self._store, self._group, self._partitions = store, group, partitions
+        self._confirm, self._on_change = confirm, on_change
+        self._identity: GroupIdentity | None = None
+        self._control = Control()
+        self._slots: set[str] = set()
+        self._highest: dict[str, int] = {}
+        self._noted_s = 0.0
+
+    async def enter(self, take: Take) -> Owner | None:
+        """The fence and log for a take; None where the take's assignment is no longer ours."""
+        highwater = {f"{batch.topic}/{batch.partition}": batch.highwater for batch in take.batches}
+        if take.identity is not self._identity or not self._slots.issuperset(highwater):
+            if take.identity is not self._identity:
+                self._slots = set()
+            if not await self._settle(take.identity, highwater):
+                return None
+            self._slots |= highwater.keys()
+        return self._owner(take.identity)
+
+    def _owner(self, identity: GroupIdentity) -> Owner:
+        return Owner(Fence(self._control.epoch, identity.generation), self._control.log)
+
+    async def _settle(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> bool:
+        seen = Seen(identity.generation, identity.leader_id, identity.cluster_id or "", self._partitions, highwater)
+        for _ in range(_ATTEMPTS):
+            stored = await self._store.control(self._group)
+            wanted, reason = judge(stored, seen)
+            if reason and not await self._confirm(identity):
+                return False
+            written = await self._store.put_control(self._group, wanted, if_epoch=stored.epoch if stored else 0)
+            if written.epoch == wanted.epoch:
+                break
+        else:
+            raise BrokerUnavailable("the workers of this group do not agree on an epoch yet")
+        if reason:
+            log.warning("new_incarnation", reason=reason, epoch=wanted.epoch, log=wanted.log)
+        if identity is not self._identity or written.epoch != self._control.epoch:
+            self._identity, self._control = identity, written
+            self._highest = {}
+            self._on_change(self._owner(identity))
+        self._control = written
+        return True
+
+    async def verify(self, take: Take) -> None:
+        """After a write: Fenced if another epoch has begun; else note how far the log has been folded, now and then."""
+        for batch in take.batches:
+            slot = f"{batch.topic}/{batch.partition}"
+            self._highest[slot] = max(self._highest.get(slot, -1), batch.last_offset)
+        stored = await self._store.control(self._group)
+        if stored is None or stored.epoch != self._control.epoch:
+            found = "gone" if stored is None else f"epoch {stored.epoch}"
+            raise Fenced(f"the control point is {found}, this worker writes under epoch {self._control.epoch}")
+        if monotonic() - self._noted_s >= NOTE_EVERY_S:
+            await self._note(stored)
+
+    async def note(self) -> None:
+        """Write the highest offsets seen; to be called when the worker stops."""
+        stored = await self._store.control(self._group)
+        if stored is not None and stored.epoch == self._control.epoch and self._highest:
+            await self._note(stored)
+
+    async def _note(self, stored: Control) -> None:
+        noted = replace(stored, highest=raised(stored.highest, self._highest))
+        await self._store.put_control(self._group, noted, if_epoch=stored.epoch)
+        self._noted_s = monotonic()

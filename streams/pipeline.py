@@ -1,0 +1,108 @@
+"""The path of a batch, on one screen: parse, gate, resolve, encode, weigh, plan, fold, send aside, write.
+
+Everything here that computes is pure and lives in its own module; what talks to a server is one of `Parts`.
+The caller acknowledges after `apply` has returned: whatever raises leaves the batch unacknowledged, and a batch
+that comes again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streams.aside import Waiting, set_aside
+from streams.concepts import ConceptTree
+from streams.deadletters import DeadLetter
+from streams.describe import describe
+from streams.encoding import Encoder
+from streams.erase import erase
+from streams.events import Event, RecordLike
+from streams.fold import fold
+from streams.nodes import Node, NodePolicy, profile_key
+from streams.parse import parse_events, parse_items
+from streams.plan import gate, plan
+from streams.resolve import resolve
+from streams.store.base import Fence, Store
+from streams.unresolved import RetryPolicy
+from streams.weigh import texts_of, weigh
+from streams.weights import WeightTable
+
+
+class Outbox(Protocol):
+    """Where records go that do not become nodes; both return once the broker has acknowledged them."""
+
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        """Send dead letters, key and bytes unchanged."""
+
+    async def defer(self, waiting: Sequence[Waiting]) -> None:
+        """Send records to the topic of unresolved events, with the headers that say when they are due."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the path is made of: the servers behind their edges, the concept tree and the constants."""
+
+    encoder: Encoder
+    store: Store
+    outbox: Outbox
+    tree: ConceptTree
+    policy: NodePolicy
+    weights: WeightTable
+    retries: RetryPolicy
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a batch's records: events by outcome, and what was written."""
+
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    dead: list[DeadLetter] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    items: int = 0
+    unknown_fields: int = 0
+    clamped: int = 0
+
+
+async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: int, *, now_ms: int) -> Report:
+    """Fold a batch of event records into their users' trees; `log` names the incarnation of the topics.
+
+    Raises RetryableError where a server is away (nothing is lost: call again) and FatalError where the process
+    must end. Poison is sent to the dead letters and reported.
+    """
+    parsed = parse_events(records, now_ms=now_ms)
+    profiles = await _profiles(parsed.events, parts.store)
+    gated = gate(parsed.events, profiles, log, whole_trees=parts.store.whole_trees)
+    kept, erased = await erase(gated.fresh, profiles, parts.store, parts.encoder.dim, fence)
+    resolved = await resolve(kept, parts.encoder, parts.store, parts.tree)
+    encoded = await parts.encoder.encode(texts_of(resolved.ready))
+    said = weigh(resolved.ready, resolved.items, encoded, parts.tree, parts.weights)
+    applied = [event for event in resolved.ready if event.source not in said.poison]
+    planned = plan(said.said, applied, profiles, parts.policy, log)
+    changed = fold(planned, said.vectors, await parts.store.read(planned.keys()), parts.policy, log)
+    aside = set_aside(records, resolved.waiting, {**resolved.poison, **said.poison}, parts.retries, now_ms)
+    await parts.outbox.bury(parsed.dead + aside.dead)
+    await parts.outbox.defer(aside.waiting)
+    await parts.store.write(changed, fence)
+    outcomes = {"applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
+                "erased": gated.erased + erased, "unresolved": aside.deferred}  # fmt: skip
+    return Report(
+        outcomes, parsed.dead + aside.dead, changed, resolved.described, parsed.unknown_fields, parsed.clamped
+    )
+
+
+async def apply_items(records: Sequence[RecordLike], parts: Parts, *, now_ms: int) -> Report:
+    """Encode a batch of catalogue records into the collection of items; raises as `apply` does."""
+    parsed = parse_items(records, now_ms=now_ms)
+    latest = parsed.latest()
+    described, poison = await describe([item for item, _ in latest.values() if item], parts.encoder, parts.tree)
+    dead = set_aside(records, [], {latest[i][1]: error for i, error in poison.items()}, parts.retries, now_ms).dead
+    await parts.outbox.bury(parsed.dead + dead)
+    await parts.store.put_items(described)
+    await parts.store.delete_items([item_id for item_id, (item, _) in latest.items() if item is None])
+    return Report({}, parsed.dead + dead, [], len(described), parsed.unknown_fields, parsed.clamped)
+
+
+async def _profiles(events: Sequence[Event], store: Store) -> dict[str, Node]:
+    users = dict.fromkeys(event.user_id for event in events)
+    return {key.user_id: node for key, node in (await store.read([profile_key(user) for user in users])).items()}
