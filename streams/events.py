@@ -10,7 +10,7 @@ from msgspec import Struct
 from streams.items import Item
 from streams.wire import EventType
 
-__all__ = ["WITHOUT_ITEM", "Event", "EventType", "RecordLike", "Source", "by_source", "by_user"]
+__all__ = ["WITHOUT_ITEM", "Event", "EventType", "RecordLike", "Source", "by_user"]
 
 # The only types that need not say what item they are about.
 WITHOUT_ITEM: Final[frozenset[str]] = frozenset({"search", "impression", "erase"})
@@ -80,8 +80,3 @@ def by_user(events: Iterable[Event]) -> dict[str, list[Event]]:
         else:
             group.append(event)
     return groups
-
-
-def by_source(records: Iterable[RecordLike]) -> dict[Source, RecordLike]:
-    """Index records by where they lie: how a later stage finds an event's bytes for a dead letter or a retry."""
-    return {Source(record.topic, record.partition, record.offset): record for record in records}

@@ -16,6 +16,9 @@ from streams.items import Item, item_of
 from streams.text import has_invisible, normalise_text
 from streams.wire import MIN_ITEM_TS_MS, WireEvent, WireInlineItem, WireItem
 
+# Types that ask for a field of their own even where there is an item.
+_ASK_MORE: Final = frozenset({"rating", "impression"})
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -117,7 +120,7 @@ def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: Limits) -> E
         _check_ids(user_id=user_id, event_id=event_id, item_id=item_id)
     text = (normalise_text(wire.text) or None) if wire.text else None
     items, clicked = wire.items or (), wire.clicked or ()
-    if items or clicked or item_id is None or wire.type == "rating":
+    if items or clicked or item_id is None or wire.type in _ASK_MORE:
         _check_type(wire, item_id, text, items, clicked)
     event = Event(
         event_id,
