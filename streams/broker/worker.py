@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from time import monotonic
 
 from streams.broker.app import BrokerApp
@@ -24,16 +24,18 @@ async def run_worker(
     on_ready: Callable[[], Awaitable[None]] | None = None,
     drain_s: float = 20.0,
     stall_s: float = 300.0,
+    signals: bool = True,
 ) -> int:
     """Run the app until SIGTERM, SIGINT or `stop`; returns the process's exit code.
 
     0: stopped on request, the take at work finished (within `drain_s`), everything acknowledged committed, the
     group left. 1: an agent raised, the consumer failed, or batches were out for `stall_s` seconds with none
-    acknowledged; nothing at or past the failure is acknowledged. Signal handlers are ours while it runs, none
-    of Faust's logging or standard-output redirection is installed. `on_ready` runs once partitions are assigned.
+    acknowledged; nothing at or past the failure is acknowledged. Signal handlers are ours while it runs (leave
+    `signals` out where the caller has its own), none of Faust's logging or standard-output redirection is
+    installed. `on_ready` runs once partitions are assigned.
     """
     stop = stop or asyncio.Event()
-    with _signals_set(stop):
+    with _signals_set(stop) if signals else nullcontext():
         starting = asyncio.create_task(app.start())
         try:
             failed = await _watch(app, stop, starting, on_ready, stall_s)

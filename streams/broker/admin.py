@@ -1,0 +1,239 @@
+"""Topics, groups and lag, for setting up and for looking in from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import errors as kafka
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.coordinator.protocol import ConsumerProtocol
+
+from streams.broker.clients import kafka_errors
+from streams.broker.config import KafkaConfig
+from streams.broker.fetched import Partition
+from streams.errors import ConfigurationError
+
+RETRY_S = 0.2
+NO_CONFIG: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic to create; `config` in Kafka's own names, such as `cleanup.policy: compact`."""
+
+    name: str
+    partitions: int
+    replication: int = 1
+    config: Mapping[str, str] = field(default_factory=lambda: NO_CONFIG)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the broker has it; `created` says whether the call that returned it made it."""
+
+    name: str
+    partitions: int
+    replication: int
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Where a group is in a partition: `committed` is the next offset it reads (None before the first commit),
+    `end` the offset the next record gets, `lag` the records between; a group without a commit lags by the whole log.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A group's member and what it holds."""
+
+    member_id: str
+    client_id: str
+    host: str
+    partitions: tuple[Partition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group as its coordinator describes it; `state` is Kafka's word, such as Stable, Empty or Dead."""
+
+    group_id: str
+    state: str
+    members: tuple[Member, ...]
+
+
+class Admin:
+    """An admin connection: `async with Admin(config) as admin`. Every call ends within `request_timeout_s`."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._config = config
+        self._client: AIOKafkaAdminClient | None = None
+
+    async def __aenter__(self) -> Admin:
+        client = AIOKafkaAdminClient(**self._config.connection())
+        try:
+            await self._call("connecting", client.start)
+        except BaseException:
+            await client.close()
+            raise
+        self._client = client
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def cluster_id(self) -> str | None:
+        """The cluster's id; None where the broker does not tell. Tansu tells the one it was started with."""
+        cluster = await self._call("describing the cluster", self._connected().describe_cluster)
+        return str(cluster["cluster_id"]) if cluster.get("cluster_id") else None
+
+    async def topics(self, names: Iterable[str] | None = None) -> dict[str, Topic]:
+        """The named topics that exist, or all but Kafka's internal ones."""
+        # Asking for a topic by name makes it where the broker creates topics by itself (Tansu does): ask for all.
+        found = await self._call("describing topics", self._connected().describe_topics, None)
+        wanted = None if names is None else set(names)
+        return {
+            entry["topic"]: Topic(entry["topic"], len(entry["partitions"]), len(entry["partitions"][0]["replicas"]))
+            for entry in found
+            if not entry["error_code"]
+            and entry["partitions"]
+            and (not entry["is_internal"] if wanted is None else entry["topic"] in wanted)
+        }
+
+    async def create_topics(self, specs: Sequence[TopicSpec]) -> list[Topic]:
+        """Create what is missing and return every topic asked for, in order.
+
+        A topic that exists is left as it is. ConfigurationError where one has another number of partitions
+        (nothing is created then) or where the broker refuses a specification.
+        """
+        have = await self.topics([spec.name for spec in specs])
+        for spec in specs:
+            if spec.name in have and have[spec.name].partitions != spec.partitions:
+                raise ConfigurationError(
+                    f"got topic {spec.name} with {have[spec.name].partitions} partitions, expected {spec.partitions}; "
+                    "set the partition count to what exists or make the topic anew under another name"
+                )
+        missing = [spec for spec in specs if spec.name not in have]
+        refused = await self._create(missing) if missing else set()
+        if refused:  # made by somebody else since we looked
+            have |= {
+                topic.name: topic
+                for topic in await self.create_topics([spec for spec in missing if spec.name in refused])
+            }
+        return [
+            have.get(spec.name) or Topic(spec.name, spec.partitions, spec.replication, created=True) for spec in specs
+        ]
+
+    async def _create(self, specs: Sequence[TopicSpec]) -> set[str]:
+        topics = [
+            NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=dict(spec.config)) for spec in specs
+        ]
+        answer = await self._call("creating topics", self._connected().create_topics, topics)
+        existing = set()
+        for name, code, *message in answer.topic_errors:
+            error = kafka.for_code(code)
+            if error is kafka.TopicAlreadyExistsError:
+                existing.add(name)
+            elif error is not kafka.NoError:
+                raise ConfigurationError(f"creating topic {name}: {error.__name__} {message[0] if message else ''}")
+        return existing
+
+    async def delete_topics(self, names: Sequence[str]) -> None:
+        """Delete topics with all their records; one that does not exist is passed over."""
+        await self._call("deleting topics", self._connected().delete_topics, list(names))
+
+    async def group(self, group_id: str) -> Group:
+        """A group's state and members; a group the broker does not know is Dead and has none."""
+        answers = await self._call("describing the group", self._connected().describe_consumer_groups, [group_id])
+        for group in answers[0].to_object()["groups"]:
+            if group["group"] == group_id and not group["error_code"]:
+                return Group(group_id, group["state"], tuple(map(_member, group["members"])))
+        return Group(group_id, "Dead", ())
+
+    async def lag(self, group_id: str, topics: Iterable[str]) -> list[Lag]:
+        """How far a group is behind in every partition of the topics that exist."""
+        described = await self.topics(topics)
+        sources = [Partition(topic.name, number) for topic in described.values() for number in range(topic.partitions)]
+        if not sources:
+            return []
+        committed = await self._committed(group_id, sources)
+        begins, ends = await self._ends(sources)
+        rows = []
+        for source in sources:
+            position = committed.get(source)
+            start = begins[source] if position is None else position
+            rows.append(Lag(source.topic, source.partition, position, ends[source], max(0, ends[source] - start)))
+        return rows
+
+    async def _committed(self, group_id: str, sources: Sequence[Partition]) -> dict[Partition, int]:
+        wanted = [TopicPartition(*source) for source in sources]
+        stored = await self._call(
+            "reading committed offsets",
+            self._connected().list_consumer_group_offsets,
+            group_id,
+            partitions=wanted,
+        )
+        return {Partition(*source): at.offset for source, at in stored.items() if at.offset >= 0}
+
+    async def _ends(self, sources: Sequence[Partition]) -> tuple[dict[Partition, int], dict[Partition, int]]:
+        """First offsets and log ends. Ends are the high watermarks of fetch responses: Tansu's ListOffsets
+        answers with the last batch's base offset + 1.
+        """
+        consumer = AIOKafkaConsumer(**self._config.connection(), enable_auto_commit=False, fetch_max_wait_ms=100)
+        wanted = [TopicPartition(*source) for source in sources]
+        consumer.assign(wanted)
+        try:
+            await self._call("connecting", consumer.start)
+            begins = await self._call("reading first offsets", consumer.beginning_offsets, wanted)
+            near_ends = await self._call("reading last offsets", consumer.end_offsets, wanted)
+            for source in wanted:
+                consumer.seek(source, near_ends[source])
+            ends = await self._call("reading log ends", _high_watermarks, consumer, wanted)
+        finally:
+            await consumer.stop()
+        return {Partition(*at): offset for at, offset in begins.items()}, ends
+
+    def _connected(self) -> AIOKafkaAdminClient:
+        if self._client is None:
+            raise RuntimeError("got an admin client that is not connected, expected `async with Admin(config)`")
+        return self._client
+
+    async def _call(self, doing: str, request: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
+        """Send a request until it is answered; a coordinator that is still loading is asked again."""
+        with kafka_errors(doing):
+            async with asyncio.timeout(self._config.request_timeout_s):
+                while True:
+                    try:
+                        return await request(*args, **named)
+                    except kafka.KafkaError as error:
+                        if not error.retriable:
+                            raise
+                    await asyncio.sleep(RETRY_S)
+
+
+async def _high_watermarks(consumer: AIOKafkaConsumer, wanted: Sequence[TopicPartition]) -> dict[Partition, int]:
+    while any(consumer.highwater(source) is None for source in wanted):
+        await consumer.getmany(timeout_ms=50)
+    return {Partition(*source): int(consumer.highwater(source)) for source in wanted}
+
+
+def _member(entry: Mapping[str, Any]) -> Member:
+    held: list[Partition] = []
+    if entry["member_assignment"]:
+        for topic, numbers in ConsumerProtocol.ASSIGNMENT.decode(entry["member_assignment"]).assignment:
+            held += [Partition(topic, number) for number in numbers]
+    return Member(entry["member_id"], entry["client_id"], entry["client_host"], tuple(sorted(held)))

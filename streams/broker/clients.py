@@ -1,0 +1,38 @@
+"""One table from aiokafka's errors to ours, shared by producer and admin client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aiokafka import errors as kafka
+
+from streams.errors import BrokerUnavailable, ConfigurationError, PoisonError
+
+_MISCONFIGURED: dict[type[kafka.KafkaError], str] = {
+    kafka.AuthenticationFailedError: "check username, password and mechanism",
+    kafka.AuthenticationMethodNotSupported: "check sasl_mechanism",
+    kafka.ClusterAuthorizationFailedError: "grant this user the operation on the cluster",
+    kafka.GroupAuthorizationFailedError: "grant this user READ on the group",
+    kafka.IncompatibleBrokerVersion: "the broker lacks a request this needs; use a newer one or turn the option off",
+    kafka.SaslAuthenticationFailed: "check username, password and mechanism",
+    kafka.TopicAuthorizationFailedError: "grant this user the operation on the topic",
+    kafka.UnknownTopicOrPartitionError: "create the topic (interests topics create)",
+    kafka.UnsupportedVersionError: "the broker lacks a request this needs; use a newer one or turn the option off",
+}
+
+
+@contextmanager
+def kafka_errors(doing: str) -> Iterator[None]:
+    """Raise our errors for aiokafka's: what cannot work as configured, what is too large, and what is away for now."""
+    try:
+        yield
+    except kafka.MessageSizeTooLargeError as error:
+        raise PoisonError(f"{doing}: a record is above the size limit", reason="too_large", stage="produce") from error
+    except kafka.KafkaError as error:
+        for known, what_to_do in _MISCONFIGURED.items():
+            if isinstance(error, known):
+                raise ConfigurationError(f"{doing}: {type(error).__name__}; {what_to_do}") from error
+        raise BrokerUnavailable(f"{doing}: {type(error).__name__}") from error
+    except (TimeoutError, OSError) as error:
+        raise BrokerUnavailable(f"{doing}: {type(error).__name__}") from error

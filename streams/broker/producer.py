@@ -1,0 +1,145 @@
+"""Producing: records are handed over in batches and count as sent once the broker has acknowledged them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from streams.broker.clients import kafka_errors
+from streams.broker.config import KafkaConfig
+from streams.broker.fetched import RECORD_OVERHEAD_BYTES
+from streams.errors import PoisonError
+
+MAX_BATCH_BYTES = 128 << 10
+STOP_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to produce: without `partition` the key chooses it as Java clients do, without `timestamp_ms` now."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int | None = None
+    partition: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on the wire, with a fixed overhead for framing."""
+        headers = sum(len(name) + len(value) + 8 for name, value in self.headers)
+        return RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"") + headers
+
+
+class Producer:
+    """One connection for producing with `acks=all`; `start` and `stop` it inside the same event loop.
+
+    At most `in_flight_records` records wait for acknowledgement at a time; further calls wait for room. It goes on
+    by itself after the broker was away.
+    """
+
+    def __init__(self, config: KafkaConfig, *, in_flight_records: int = 20_000) -> None:
+        self._config = config
+        self._in_flight_records = in_flight_records
+        self._room = asyncio.Semaphore(in_flight_records)
+        self._client: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailable or ConfigurationError."""
+        config = self._config
+        arguments = config.connection() | {"request_timeout_ms": int(config.producer_timeout_s * 1000)}
+        client = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=config.producer_idempotent,
+            compression_type=None if config.compression == "none" else config.compression,
+            linger_ms=int(config.producer_linger_s * 1000),
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=config.producer_max_record_bytes + MAX_BATCH_BYTES,
+            **arguments,
+        )
+        try:
+            with kafka_errors("connecting the producer"):
+                async with asyncio.timeout(config.producer_timeout_s):
+                    await client.start()
+        except BaseException:
+            await client.stop()
+            raise
+        self._client = client
+
+    async def stop(self) -> None:
+        """Send what waits, within ten seconds, and disconnect."""
+        client, self._client = self._client, None
+        if client is not None:
+            with kafka_errors("stopping the producer"):
+                async with asyncio.timeout(STOP_WITHIN_S):
+                    await client.stop()
+
+    async def __aenter__(self) -> Producer:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing], *, deadline_s: float | None = None) -> list[int]:
+        """Produce all records and return their offsets once every one is acknowledged.
+
+        One deadline holds for the whole batch (`producer_timeout_s` by default). PoisonError `too_large`, before
+        anything is sent, where a record is above `producer_max_record_bytes`. BrokerUnavailable where not all were
+        acknowledged in time: any of them may have been written, so sending again may repeat some. Order within a
+        partition is kept.
+        """
+        self._check_sizes(records)
+        timeout_s = self._config.producer_timeout_s if deadline_s is None else deadline_s
+        offsets: list[int] = []
+        with kafka_errors(f"producing {len(records)} records to {topic}"):
+            async with asyncio.timeout(timeout_s):
+                for start in range(0, len(records), self._in_flight_records):
+                    offsets += await self._send(topic, records[start : start + self._in_flight_records])
+        return offsets
+
+    async def _send(self, topic: str, records: Sequence[Outgoing]) -> list[int]:
+        client = self._client
+        if client is None:
+            raise RuntimeError("got a producer that is not started, expected start() before send_many()")
+        pending: list[asyncio.Future[Any]] = []
+        taken = 0
+        try:
+            for record in records:
+                await self._room.acquire()
+                taken += 1
+                future = await client.send(
+                    topic,
+                    record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    timestamp_ms=record.timestamp_ms,
+                    headers=record.headers,
+                )
+                pending.append(future)
+            return [metadata.offset for metadata in await asyncio.gather(*pending)]
+        finally:
+            for _ in range(taken):
+                self._room.release()
+            for future in pending:
+                future.add_done_callback(_look_at)
+
+    def _check_sizes(self, records: Sequence[Outgoing]) -> None:
+        limit = self._config.producer_max_record_bytes
+        for index, record in enumerate(records):
+            if record.size_bytes > limit:
+                raise PoisonError(
+                    f"got record {index} of {len(records)} with {record.size_bytes} bytes, expected at most {limit}",
+                    reason="too_large",
+                    stage="produce",
+                )
+
+
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """Fetch an abandoned send's error, so that asyncio does not report it as never retrieved."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,215 @@
+"""A worker on real brokers: what it takes, in which order, what it commits, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from streams.broker import Take, make_app, run_worker, takes
+from streams.broker.admin import Admin
+from tests.fixtures.brokers import Broker
+from tests.fixtures.workers import WorkerProcess, committed, ends, produce, running, until
+
+pytestmark = pytest.mark.integration
+
+
+async def test_takes_every_record_once_in_order_and_commits_exactly_the_next_offset(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config(batch_records=200)
+    places = await produce(config, topic, 5_000)
+    sizes: list[int] = []
+
+    async def note(take: Take) -> None:
+        sizes.append(len(take))
+        assert all(len(batch) <= 200 for batch in take.batches)
+        assert all(batch.highwater == end[batch.partition] for batch in take.batches)
+
+    end = await ends(config, topic)
+    async with running(config, topic, on_take=note, max_records=500) as worker:
+        await until(lambda: len(worker.seen) >= 5_000, 20)
+        code = await worker.stop()
+
+    assert code == 0
+    assert sorted(worker.seen) == sorted(places)
+    assert max(sizes) <= 500
+    for partition in range(4):
+        offsets = [offset for number, offset in worker.seen if number == partition]
+        assert offsets == list(range(len(offsets)))
+    assert await committed(config, topic) == end
+
+
+async def test_leaves_the_group_so_that_the_next_worker_need_not_wait(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config(session_timeout_s=6.0, heartbeat_s=1.0)
+    await produce(config, topic, 10)
+    async with running(config, topic) as worker:
+        await until(lambda: len(worker.seen) == 10, 20)
+    if broker.kind == "tansu":
+        pytest.skip("Tansu starts groups at generation 0, for which aiokafka sends no LeaveGroup")
+    async with Admin(config) as admin:
+        assert (await admin.group(config.group_id)).members == ()
+
+
+async def test_a_second_worker_goes_on_where_the_first_stopped(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config()
+    await produce(config, topic, 300)
+    async with running(config, topic) as first:
+        await until(lambda: len(first.seen) == 300, 20)
+    await produce(config, topic, 200, start=300)
+    async with running(config, topic) as second:
+        await until(lambda: len(second.seen) >= 200, 20)
+        await asyncio.sleep(0.3)
+    assert len(second.seen) == 200
+    assert not set(first.seen) & set(second.seen)
+
+
+async def test_what_is_not_acknowledged_comes_again(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config()
+    places = await produce(config, topic, 100)
+    app = make_app(config)
+    stop = asyncio.Event()
+    held: list[Take] = []
+
+    async def hold(stream: object) -> None:
+        async for take in takes(app, stream):
+            held.append(take)  # noqa: PERF401 - one by one, as they come
+
+    app.agent(app.topic(topic))(hold)
+    task = asyncio.create_task(run_worker(app, stop=stop, signals=False))
+    await until(lambda: sum(map(len, held)) == 100, 20)
+    stop.set()
+    assert await task == 0
+    assert not any(await committed_or_none(broker, config.group_id, topic))
+    async with running(config, topic) as worker:
+        await until(lambda: len(worker.seen) == 100, 20)
+    assert sorted(worker.seen) == sorted(places)
+
+
+async def committed_or_none(broker: Broker, group_id: str, topic: str) -> list[int | None]:
+    async with Admin(broker.config()) as admin:
+        return [row.committed for row in await admin.lag(group_id, [topic])]
+
+
+async def test_a_failing_agent_ends_the_process_with_1_and_acknowledges_nothing_past_it(
+    broker: Broker, tmp_path: Path
+) -> None:
+    topic = await broker.new_topic(partitions=1)
+    config = broker.config(batch_records=100)
+    places = await produce(config, topic, 1_000)
+    failing = WorkerProcess(config, topic, tmp_path / "failing", fail_at=450)
+    failing.start()
+    assert await asyncio.to_thread(failing.wait) == 1, failing.log()
+    assert "asked to fail here" in failing.log()
+    at = (await committed(config, topic))[0]
+    assert at <= 400
+    assert {(0, offset) for offset in range(at)} <= failing.seen()
+
+    healthy = WorkerProcess(config, topic, tmp_path / "healthy")
+    healthy.start()
+    try:
+        await until(lambda: len(healthy.seen()) >= 1_000 - at, 20)
+        healthy.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(healthy.wait) == 0, healthy.log()
+    finally:
+        healthy.end()
+    assert failing.seen() | healthy.seen() == set(places)
+    assert await committed(config, topic) == {0: 1_000}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_the_running_take_finish_and_exits_0(
+    broker: Broker, tmp_path: Path, number: signal.Signals
+) -> None:
+    topic = await broker.new_topic(partitions=1)
+    config = broker.config(batch_records=50)
+    await produce(config, topic, 1_000)
+    worker = WorkerProcess(config, topic, tmp_path / "worker", pause_s=0.5)
+    worker.start()
+    try:
+        await until(lambda: len(worker.lines()) > 0, 20)
+        worker.signal(number)
+        assert await asyncio.to_thread(worker.wait) == 0, worker.log()
+    finally:
+        worker.end()
+    offsets = [offset for _, offset, _ in worker.lines()]
+    assert offsets == list(range(len(offsets)))
+    assert len(offsets) < 1_000, "the worker ran to the end before the signal"
+    assert await committed(config, topic) == {0: len(offsets)}
+
+
+async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
+    slow, quick = await broker.new_topic("slow"), await broker.new_topic("quick")
+    config = broker.config(batch_records=10, buffer_batches=2, max_poll_records=50)
+    await produce(config, slow, 2_000)
+    await produce(config, quick, 2_000)
+    app = make_app(config)
+    stop, count = asyncio.Event(), 0
+
+    async def stuck(stream: object) -> None:
+        async for _ in takes(app, stream):
+            await stop.wait()
+
+    async def counting(stream: object) -> None:
+        nonlocal count
+        async for take in takes(app, stream):
+            count += len(take)
+            await take.ack()
+
+    app.agent(app.topic(slow))(stuck)
+    app.agent(app.topic(quick))(counting)
+    task = asyncio.create_task(run_worker(app, stop=stop, signals=False))
+    await until(lambda: count == 2_000, 30)
+    assert app.consumer.ledger.outstanding() < 40, "the stuck agent's queue has a bound"
+    stop.set()
+    assert await task == 0
+
+
+async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config()
+    await produce(config, topic, 10)
+
+    async def hang(_: Take) -> None:
+        await asyncio.Event().wait()
+
+    async with running(config, topic, on_take=hang, stall_s=1.0, drain_s=0.1) as worker:
+        await until(lambda: worker.task is not None and worker.task.done(), 20)
+        assert await worker.stop() == 1
+
+
+async def test_nothing_of_the_environment_reaches_faust(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKER_URL", "kafka://203.0.113.1:1")
+    monkeypatch.setenv("WEB_ENABLED", "true")
+    app = make_app(broker.config())
+    assert [str(url) for url in app.conf.broker] == [f"kafka://{broker.bootstrap}"]
+    assert app.conf.web_enabled is False
+
+
+async def test_writes_no_files(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    topic = await broker.new_topic()
+    async with running(broker.config(), topic):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_batches_of_a_partition_follow_each_other(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config(batch_records=64)
+    await produce(config, topic, 3_000)
+    bounds: dict[int, list[tuple[int, int]]] = {}
+
+    async def note(take: Take) -> None:
+        for batch in take.batches:
+            bounds.setdefault(batch.partition, []).append((batch.first_offset, batch.next_offset))
+
+    async with running(config, topic, on_take=note) as worker:
+        await until(lambda: len(worker.seen) == 3_000, 20)
+    for spans in bounds.values():
+        assert all(earlier[1] == later[0] for earlier, later in pairwise(spans))
