@@ -117,3 +117,12 @@ def _origin(found: dict[str, bytes]) -> Source:
     if not topic or not (partition.isdigit() and len(partition) < 11 and offset.isdigit() and len(offset) < 20):
         raise PoisonError(f"header {ORIGIN}: expected topic-partition-offset", reason="bad_header")
     return Source(topic, int(partition), int(offset))
+
+
+def due_ms(record: RecordLike) -> int:
+    """When a waiting record is to be tried again, in ms since 1970; 0, at once, where its headers cannot be read."""
+    try:
+        wait = read(record.headers)
+    except PoisonError:
+        return 0  # parsing it again makes it a dead letter
+    return wait.not_before_ms if wait else 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from mode.supervisors import CrashingSupervisor
 
 from streams.broker.config import KafkaConfig
@@ -24,6 +25,14 @@ class _WorkerBoot(BootStrategy):  # type: ignore[misc]  # faust is untyped
 
     def kafka_consumer(self) -> list[Any]:
         return [self.app.consumer]
+
+
+class _NoTables(TableManager):  # type: ignore[misc]  # faust is untyped
+    """Faust's table manager, which also resumes the flow after a rebalance, without its wait for tables to register."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
@@ -99,6 +108,7 @@ def make_app(config: KafkaConfig) -> BrokerApp:
         stream_buffer_maxsize=QUEUE_SLACK,  # never reached: the transport stops fetching at `buffer_batches`
         stream_wait_empty=False,
         store="memory://",
+        TableManager=_NoTables,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

@@ -23,6 +23,7 @@ import aiokafka
 import faust
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
@@ -114,6 +115,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             log.warning("cluster id unknown: %r", error)
             return None
         return getattr(response, "cluster_id", None)
+
+    async def on_thread_stop(self) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        if coordinator.generation == 0:
+            # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
+            try:
+                await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
+            except KafkaError as error:
+                log.warning("leaving the group failed: %r", error)
+        await super().on_thread_stop()
 
     def read_identity(self) -> GroupIdentity:
         """The identity of the assignment that aiokafka's coordinator has just made."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Generic, TypeVar
 
 from streams.nodes import Node, NodeKey
@@ -75,12 +76,22 @@ class CachedStore:
     fails. What is written is cached after the store has acknowledged it.
     """
 
-    def __init__(self, store: Store, *, nodes_bytes: int, items_bytes: int) -> None:
-        self._store = store
-        self.nodes: Lru[NodeKey, Node | _Absent] = Lru(
+    def __init__(
+        self, store: Store, *, nodes_bytes: int, items_bytes: int, items_ttl_s: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:  # fmt: skip
+        self._store, self._items_ttl_s, self._clock = store, items_ttl_s, clock
+        self._nodes: Lru[NodeKey, Node | _Absent] = Lru(
             nodes_bytes, lambda node: node.nbytes if isinstance(node, Node) else 400
         )
-        self.item_cache: Lru[str, StoredItem] = Lru(items_bytes, lambda item: item.vector.nbytes + 400)
+        self._items: Lru[str, tuple[StoredItem, float]] = Lru(items_bytes, lambda entry: entry[0].vector.nbytes + 400)
+
+    def readers(self) -> dict[str, Callable[[], tuple[int, int, int]]]:
+        """By cache: a reader of its hits, misses and bytes."""
+        return {
+            "nodes": lambda: (self._nodes.hits, self._nodes.misses, self._nodes.nbytes),
+            "items": lambda: (self._items.hits, self._items.misses, self._items.nbytes),
+        }
 
     @property
     def whole_trees(self) -> bool:
@@ -92,7 +103,7 @@ class CachedStore:
         found: dict[NodeKey, Node] = {}
         missing: list[NodeKey] = []
         for key in keys:
-            node = self.nodes.get(key)
+            node = self._nodes.get(key)
             if isinstance(node, Node):
                 found[key] = node
             elif node is None:
@@ -100,7 +111,7 @@ class CachedStore:
         if missing:
             loaded = await self._store.read(missing)
             for key in missing:
-                self.nodes.put(key, loaded.get(key, _ABSENT))
+                self._nodes.put(key, loaded.get(key, _ABSENT))
             found.update(loaded)
         return found
 
@@ -110,17 +121,17 @@ class CachedStore:
             await self._store.write(nodes, fence)
         except BaseException:
             for node in nodes:
-                self.nodes.drop(node.key)
+                self._nodes.drop(node.key)
             raise
         for node in nodes:
-            self.nodes.put(node.key, node)
+            self._nodes.put(node.key, node)
 
     async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
         """Erase behind, and forget all that is cached of these users."""
         users = {node.key.user_id for node in tombstones}
-        for key in self.nodes.keys():
+        for key in self._nodes.keys():
             if key.user_id in users:
-                self.nodes.drop(key)
+                self._nodes.drop(key)
         await self._store.erase(tombstones, fence)
 
     async def tree(self, user_id: str) -> list[Node]:
@@ -129,17 +140,19 @@ class CachedStore:
 
     async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
         """The described items; those not there are asked for again each time, since they may come."""
+        now = self._clock()
         found: dict[str, StoredItem] = {}
         missing: list[str] = []
         for item_id in item_ids:
-            if (item := self.item_cache.get(item_id)) is not None:
-                found[item_id] = item
+            entry = self._items.get(item_id)
+            if entry is not None and now - entry[1] < self._items_ttl_s:
+                found[item_id] = entry[0]
             else:
                 missing.append(item_id)
         if missing:
             loaded = await self._store.items(missing)
             for item_id, item in loaded.items():
-                self.item_cache.put(item_id, item)
+                self._items.put(item_id, (item, now))
             found.update(loaded)
         return found
 
@@ -147,18 +160,19 @@ class CachedStore:
         """Write through."""
         await self._store.put_items(points)
         for point in points:
-            self.item_cache.put(point.item.item_id, StoredItem(point.item.item_id, point.vector, point.path))
+            item = StoredItem(point.item.item_id, point.vector, point.path)
+            self._items.put(item.item_id, (item, self._clock()))
 
     async def delete_items(self, item_ids: Sequence[str]) -> None:
         """Delete behind and here."""
         await self._store.delete_items(item_ids)
         for item_id in item_ids:
-            self.item_cache.drop(item_id)
+            self._items.drop(item_id)
 
     async def sweep(self, now_ms: int) -> None:
         """Sweep behind, and forget all nodes: some may be gone."""
         await self._store.sweep(now_ms)
-        self.nodes.clear()
+        self._nodes.clear()
 
     async def control(self, group: str) -> Control | None:
         """Never cached: it says whether this worker still owns what it writes."""
@@ -174,4 +188,4 @@ class CachedStore:
 
     def forget(self) -> None:
         """Forget all nodes; items stay, they belong to nobody."""
-        self.nodes.clear()
+        self._nodes.clear()

@@ -1,0 +1,46 @@
+"""Dead letters: their topic and their headers."""
+
+from __future__ import annotations
+
+from streams.deadletters import MAX_MESSAGE_BYTES, DeadLetter, headers, topic_of
+from streams.errors import PoisonError
+from tests.fixtures.records import NOW_MS, click, record
+
+
+def test_the_topic_is_named_after_its_own() -> None:
+    assert topic_of("clicks") == "clicks.dead"
+
+
+def test_headers_say_where_and_why() -> None:
+    error = PoisonError("text: got 9000 characters, expected at most 8000", reason="out_of_range", stage="encode")
+    dead = DeadLetter.of(record(click(), timestamp=NOW_MS), error)
+    assert headers(dead) == [
+        ("dead-letter-topic", b"clicks"),
+        ("dead-letter-partition", b"3"),
+        ("dead-letter-offset", b"17"),
+        ("dead-letter-timestamp-ms", str(NOW_MS).encode()),
+        ("dead-letter-stage", b"encode"),
+        ("dead-letter-error", b"out_of_range"),
+        ("dead-letter-message", b"text: got 9000 characters, expected at most 8000"),
+    ]
+
+
+def test_a_record_without_a_timestamp_says_minus_one() -> None:
+    dead = DeadLetter(record(click(), timestamp=None), "parse", "bad_json", "x")
+    assert dict(headers(dead))["dead-letter-timestamp-ms"] == b"-1"
+
+
+def test_own_headers_are_kept_and_those_of_an_earlier_death_replaced() -> None:
+    own = [("trace", b"\x00\xff"), ("dead-letter-error", b"old"), ("trace", b"2"), ("empty", None)]
+    dead = DeadLetter(record(click(), headers=own), "parse", "bad_json", "x")
+    found = headers(dead)
+    assert found[:3] == [("trace", b"\x00\xff"), ("trace", b"2"), ("empty", None)]
+    assert [value for name, value in found if name == "dead-letter-error"] == [b"bad_json"]
+
+
+def test_a_long_message_is_cut_between_characters() -> None:
+    message = dict(headers(DeadLetter(record(click()), "parse", "bad_json", "é" * 400 + "x")))["dead-letter-message"]
+    assert len(message) == MAX_MESSAGE_BYTES
+    assert message.decode() == "é" * 250
+    odd = dict(headers(DeadLetter(record(click()), "parse", "bad_json", "x" + "é" * 400)))["dead-letter-message"]
+    assert odd.decode() == "x" + "é" * 249
