@@ -1,0 +1,82 @@
+"""Concept trees and taxonomies on disk: one npz file without pickles, one JSON file written by people."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from streams.concepts import Concept, ConceptTree, Floors
+from streams.errors import ConfigurationError
+
+TAXONOMY_FILE: Final = Path(__file__).with_name("taxonomy.json")
+
+_FORMAT: Final = 1
+
+
+class Taxonomy(NamedTuple):
+    """A written taxonomy: its version and its concepts, topics before their interests."""
+
+    version: str
+    concepts: list[Concept]
+
+
+def load_taxonomy(path: Path = TAXONOMY_FILE) -> Taxonomy:
+    """Read a taxonomy file; ConfigurationError where it is no such file. The default is the one that ships."""
+    try:
+        told = json.loads(path.read_bytes())
+        return Taxonomy(str(told["version"]), [_concept(entry) for entry in told["concepts"]])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"taxonomy {path}: expected version and concepts in JSON, got {error!r}") from error
+
+
+def save_tree(tree: ConceptTree, path: Path) -> None:
+    """Write a tree to one file, whole or not at all; the same tree gives the same bytes."""
+    told = {
+        "format": _FORMAT,
+        "version": tree.version,
+        "encoder_id": tree.encoder_id,
+        "floors": asdict(tree.floors),
+        "concepts": [
+            {"id": c.id, "names": dict(c.names), "descriptions": dict(c.descriptions), "aliases": list(c.aliases)}
+            for c in tree.concepts
+        ],
+    }
+    text = json.dumps(told, ensure_ascii=False, sort_keys=True).encode()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, vectors=tree.vectors, about=np.frombuffer(text, np.uint8))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_tree(path: Path) -> ConceptTree:
+    """Read a tree that `save_tree` wrote; ConfigurationError where the file is missing or is none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            told = json.loads(file["about"].tobytes())
+            vectors = file["vectors"].astype(np.float32)
+        if told["format"] != _FORMAT:
+            raise ConfigurationError(
+                f"concept tree {path}: got format {told['format']}, expected {_FORMAT}; rebuild it"
+            )
+        concepts = [_concept(entry) for entry in told["concepts"]]
+        return ConceptTree(told["version"], told["encoder_id"], concepts, vectors, Floors(**told["floors"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigurationError(f"concept tree {path}: not a tree file ({error!r}); build it again") from error
+
+
+def _concept(entry: dict[str, Any]) -> Concept:
+    return Concept(
+        id=str(entry["id"]),
+        names={str(lang): str(name) for lang, name in entry["names"].items()},
+        descriptions={str(lang): str(text) for lang, text in entry.get("descriptions", {}).items()},
+        aliases=tuple(map(str, entry.get("aliases", ()))),
+    )
