@@ -117,8 +117,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
         return getattr(response, "cluster_id", None)
 
     async def on_thread_stop(self) -> None:
-        coordinator = self._ensure_consumer()._coordinator
-        if coordinator.generation == 0:
+        coordinator = self._consumer and self._consumer._coordinator
+        if coordinator is not None and coordinator.generation == 0:
             # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
             try:
                 await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))

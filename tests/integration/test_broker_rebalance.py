@@ -1,0 +1,163 @@
+"""Partitions change hands: stale takes count for nothing, and no record is lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from faust.types import TP
+
+from streams.broker import GroupIdentity, Take
+from tests.fixtures.brokers import Broker
+from tests.fixtures.workers import committed, ends, produce, running, until
+
+pytestmark = pytest.mark.integration
+
+
+async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config(batch_records=50)
+    places = set(await produce(config, topic, 2_000))
+    go_on, holding = asyncio.Event(), asyncio.Event()
+    verdicts: list[bool] = []
+
+    async def hold_the_first(take: Take) -> None:
+        if not holding.is_set():
+            holding.set()
+            await go_on.wait()
+            verdicts.append(take.stale())
+
+    async with running(config, topic, on_take=hold_the_first, max_records=100) as first:
+        await until(holding.is_set, 20)
+        async with running(config, topic) as second:
+            assert first.app.identity is not None
+            assert second.app.identity is not None
+            before = await committed(config, topic)
+            go_on.set()
+            await until(lambda: set(first.seen) | set(second.seen) == places, 30)
+            assert verdicts == [True]
+            assert first.stale, "the held take must not have counted"
+            assert all(offset == 0 for offset in before.values()) or broker.kind == "tansu"
+            assert first.seen, "the first worker keeps a share"
+            assert second.seen, "the second worker gets a share"
+            held_by_first = {partition for partition, _ in first.seen}
+            await until(lambda: first.generations[-1:] == second.generations[-1:], 10)
+        assert await first.stop() == 0
+    assert held_by_first
+    assert await committed(config, topic) == await ends(config, topic)
+
+
+async def test_batches_waiting_in_the_agents_queue_over_a_rebalance_are_read_again(broker: Broker) -> None:
+    """A partition that stays with its worker starts again at its committed offset: nothing that waited is lost."""
+    topic = await broker.new_topic(partitions=2)
+    config = broker.config(batch_records=20, buffer_batches=8)
+    places = set(await produce(config, topic, 1_000))
+    slowly = 0.05
+
+    async def slow(_: Take) -> None:
+        await asyncio.sleep(slowly)
+
+    async with running(config, topic, on_take=slow, max_records=20) as first:
+        await until(lambda: len(first.seen) > 60, 20)
+        async with running(config, topic, on_take=slow, max_records=20) as second:
+            await until(lambda: bool(second.seen), 20)
+        slowly = 0.0
+        await until(lambda: set(first.seen) | set(second.seen) == places, 30)
+    for seen in (first.seen, second.seen):
+        assert_resumes_without_holes(seen)
+
+
+def assert_resumes_without_holes(seen: list[tuple[int, int]]) -> None:
+    """In the order acknowledged, a partition goes up by one, or falls back after a rebalance; it never jumps up."""
+    last: dict[int, int] = {}
+    highest: dict[int, int] = {}
+    for partition, offset in seen:
+        before = last.get(partition)
+        if before is not None and offset > before + 1:
+            # Another worker went on meanwhile; what it committed lies between.
+            assert offset > highest[partition]
+        last[partition] = offset
+        highest[partition] = max(highest.get(partition, 0), offset)
+
+
+async def test_a_partition_without_a_commit_loses_nothing_when_the_group_changes(broker: Broker) -> None:
+    """Faust seeks to committed offsets only; where there is none, what was fetched meanwhile must be given back."""
+    topic = await broker.new_topic()
+    config = broker.config(batch_records=50)
+    allow = asyncio.Event()
+
+    async def wait(_: Take) -> None:
+        await allow.wait()
+
+    async with running(config, topic, on_take=wait) as first:
+        places = set(await produce(config, topic, 400))
+        for _ in range(2):
+            async with running(config, topic, on_take=wait, drain_s=0.05):
+                places |= set(await produce(config, topic, 200, start=1_000))
+        allow.set()
+        await until(lambda: set(first.seen) == places, 30)
+        assert first.task is not None
+        assert not first.task.done()
+
+
+async def test_seeking_back_reads_again_from_exactly_there(broker: Broker) -> None:
+    topic = await broker.new_topic(partitions=1)
+    config = broker.config(batch_records=100)
+    await produce(config, topic, 500)
+    async with running(config, topic) as worker:
+        await until(lambda: len(worker.seen) == 500, 20)
+        await worker.app.consumer.seek(TP(topic, 0), 123)
+        await until(lambda: len(worker.seen) == 877, 20)
+        assert worker.seen[500] == (0, 123)
+        assert [offset for _, offset in worker.seen[500:]] == list(range(123, 500))
+        await worker.app.consumer.seek(TP(topic, 0), 0)
+        await until(lambda: len(worker.seen) == 1_377, 20)
+        assert worker.seen[877] == (0, 0)
+        assert await worker.stop() == 0
+    assert await committed(config, topic) == {0: 500}, "reading again must not move the commit back"
+
+
+async def test_every_join_is_a_new_identity(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config()
+    async with running(config, topic) as first:
+        alone = first.app.identity
+        assert alone is not None
+        assert alone.leader_id == alone.member_id
+        assert alone.cluster_id
+        async with running(config, topic) as second:
+            await until(lambda: (first.app.identity or alone) is not alone, 20)
+            await until(lambda: same_generation(first.app.identity, second.app.identity), 20)
+            together, other = first.app.identity, second.app.identity
+            assert together is not None
+            assert other is not None
+            assert together.generation > alone.generation
+            assert together.member_id == alone.member_id
+            assert other.member_id != together.member_id
+            assert other.leader_id == together.leader_id
+            assert other.cluster_id == together.cluster_id
+        await until(lambda: (first.app.identity or together) is not together, 20)
+
+
+def same_generation(one: GroupIdentity | None, other: GroupIdentity | None) -> bool:
+    return one is not None and other is not None and one.generation == other.generation
+
+
+async def test_three_workers_share_the_partitions_and_leave_one_after_another(broker: Broker) -> None:
+    topic = await broker.new_topic(partitions=6)
+    config = broker.config(batch_records=20)
+    places: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int]] = set()
+    async with running(config, topic) as first:
+        async with running(config, topic) as second:
+            async with running(config, topic) as third:
+                places |= set(await produce(config, topic, 1_200))
+                await until(lambda: set(first.seen) | set(second.seen) | set(third.seen) >= places, 30)
+                assert all(worker.seen for worker in (first, second, third))
+            seen |= set(third.seen)
+            places |= set(await produce(config, topic, 600, start=1_200))
+            await until(lambda: seen | set(first.seen) | set(second.seen) >= places, 30)
+        seen |= set(second.seen)
+        places |= set(await produce(config, topic, 600, start=1_800))
+        await until(lambda: seen | set(first.seen) == places, 30)
+    assert await committed(config, topic) == await ends(config, topic)
