@@ -24,9 +24,9 @@ _MAX_DOUBLINGS: Final = 40  # beyond it the cap holds for any base; keeps a forg
 class RetryPolicy:
     """When an unresolved event is tried again: `min(base · 2ⁿ, cap)` after try n, up to the deadline; all in ms."""
 
-    base_ms: int = 5_000
-    cap_ms: int = 600_000
-    deadline_ms: int = 86_400_000
+    base_ms: int
+    cap_ms: int
+    deadline_ms: int
 
     def __post_init__(self) -> None:
         """Refuse a schedule that never waits or never ends."""

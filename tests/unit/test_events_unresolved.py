@@ -133,4 +133,4 @@ def test_a_forged_attempt_number_is_capped() -> None:
 )
 def test_a_schedule_that_cannot_work_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="expected"):
-        RetryPolicy(**wrong)
+        RetryPolicy(**{"base_ms": 1_000, "cap_ms": 10_000, "deadline_ms": 60_000} | wrong)
