@@ -1,0 +1,57 @@
+# Everything sets itself up: a virtual environment in .venv with the locked packages.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo up test check bench lock format clean
+
+help:
+	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
+	@echo "make up      run the whole stack on this machine until Ctrl-C"
+	@echo "make test    all tests: real broker, Triton and Qdrant engine"
+	@echo "make check   lint, format, types, documents"
+	@echo "make bench   measure and write docs/bench.json"
+	@echo "make lock    resolve requirements.lock again"
+
+setup: $(READY)
+
+# torch goes by version alone: where pip can find a CPU build it takes it, and its hash differs from the CUDA build's.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python -m deploy.demo $(if $(DATA),--data $(DATA)) $(if $(KEEP),--keep)
+
+up: $(READY)
+	@$(BIN)/interests up
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	@$(BIN)/python -m tests.bench --out docs/bench.json
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# pip-compile writes torch's local build into its result; the recipe takes it out again.
+lock: $(READY)
+	$(BIN)/pip-compile --quiet --all-extras --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header --unsafe-package torch \
+	    --output-file requirements.in.lock pyproject.toml
+	$(BIN)/python -c "import pathlib; p = pathlib.Path('requirements.in.lock'); s = p.read_text(); head = ''.join(pathlib.Path('requirements.lock').read_text().splitlines(True)[:2]); pathlib.Path('requirements.lock').write_text(head + s[:s.index('# The following packages')].rstrip() + '\n'); p.unlink()"
+
+clean:
+	rm -rf .interests .pytest_cache .mypy_cache .ruff_cache .hypothesis
