@@ -35,7 +35,7 @@ async def describe(
     labels = list(dict.fromkeys(label for match in matches for label in match.unknown))
     encoded = await encoder.encode([text for _, text in readable] + labels)
     nearest = dict(zip(labels, encoded.vectors[len(readable) :], strict=True))
-    paths = tree.settle(matches, encoded.vectors[: len(readable)], nearest)
+    paths = tree.place(matches, encoded.vectors[: len(readable)], nearest)
     points: list[ItemPoint] = []
     for at, ((item, _), path) in enumerate(zip(readable, paths, strict=True)):
         if at in encoded.poison:

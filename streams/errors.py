@@ -20,7 +20,7 @@ class EncoderUnavailable(RetryableError):
 
 
 class WrongModelOutput(EncoderUnavailable):
-    """Triton answered with the wrong count, type, dimension, norm or with non-finite values: never used, asked again."""
+    """Triton answered with a wrong count, type, dimension, norm or a non-finite value: never used, asked again."""
 
 
 class StoreUnavailable(RetryableError):

@@ -51,7 +51,7 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
 def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dict[NodeKey, _Group]:
     groups: dict[NodeKey, _Group] = {}
     empty = np.zeros(dim, dtype=np.float32)
-    for key in plan.keys():
+    for key in plan.touched():
         node = nodes.get(key)
         groups[key] = _Group(node if node is not None else Node(key, empty))
     for contribution in plan.contributions:

@@ -1,10 +1,14 @@
-"""The worker's Prometheus metrics: seconds, bytes and records; no label holds personal data. docs/metrics.md lists them."""
+"""The worker's Prometheus metrics, in seconds, bytes and records; docs/metrics.md lists them.
+
+No label holds personal data.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.events import RecordLike
@@ -25,11 +29,18 @@ class Metrics:
             "interests_events", "Events by what became of them.", ("topic", "type", "outcome"), registry=registry
         )
         self.dead_letters = Counter(
-            "interests_dead_letters", "Records sent to the dead letters.", ("topic", "stage", "reason"), registry=registry
+            "interests_dead_letters",
+            "Records sent to the dead letters.",
+            ("topic", "stage", "reason"),
+            registry=registry,
         )
         self.items = Counter("interests_items", "Items described.", registry=registry)
-        self.nodes_written = Counter("interests_nodes_written", "Nodes written, by level.", ("level",), registry=registry)
-        self.unknown_fields = Counter("interests_unknown_fields", "Fields outside the contract, ignored.", registry=registry)
+        self.nodes_written = Counter(
+            "interests_nodes_written", "Nodes written, by level.", ("level",), registry=registry
+        )
+        self.unknown_fields = Counter(
+            "interests_unknown_fields", "Fields outside the contract, ignored.", registry=registry
+        )
         self.clamped = Counter("interests_clamped_times", "Events whose time lay in the future.", registry=registry)
         self.age = Histogram(
             "interests_age_at_apply_seconds", "From the record's timestamp to its nodes being durable.",
@@ -48,12 +59,20 @@ class Metrics:
         self.retries = Counter(
             "interests_retries", "Waits for a server that is away or busy.", ("server",), registry=registry
         )
-        self.breaker_open = Gauge("interests_encoder_breaker_open", "1 while the encoder's breaker is open.", registry=registry)
-        self.stale = Counter("interests_stale_batches", "Batches dropped because a rebalance ended them.", registry=registry)
-        self.epoch = Gauge("interests_epoch", "Incarnation of group and broker that leads the fence.", registry=registry)
+        self.breaker_open = Gauge(
+            "interests_encoder_breaker_open", "1 while the encoder's breaker is open.", registry=registry
+        )
+        self.stale = Counter(
+            "interests_stale_batches", "Batches dropped because a rebalance ended them.", registry=registry
+        )
+        self.epoch = Gauge(
+            "interests_epoch", "Incarnation of group and broker that leads the fence.", registry=registry
+        )
         self.generation = Gauge("interests_generation", "The consumer group's generation.", registry=registry)
         self.since_commit = Gauge(
-            "interests_seconds_since_commit", "Since offsets were last committed or nothing was waiting.", registry=registry
+            "interests_seconds_since_commit",
+            "Since offsets were last committed or nothing was waiting.",
+            registry=registry,
         )
 
     def watch_lag(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
@@ -88,10 +107,10 @@ class _Lag(Collector):
     def __init__(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
         self._read = read
 
-    def collect(self):  # type: ignore[no-untyped-def]  # prometheus_client types its families loosely
-        from prometheus_client.core import GaugeMetricFamily
-
-        family = GaugeMetricFamily("interests_lag_records", "Records behind the log's end.", labels=["topic", "partition"])
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "interests_lag_records", "Records behind the log's end.", labels=["topic", "partition"]
+        )
         for (topic, partition), lag in self._read().items():
             family.add_metric([topic, str(partition)], lag)
         yield family
@@ -101,9 +120,7 @@ class _Caches(Collector):
     def __init__(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
         self._caches = caches
 
-    def collect(self):  # type: ignore[no-untyped-def]  # prometheus_client types its families loosely
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
+    def collect(self) -> Iterator[Metric]:
         lookups = CounterMetricFamily("interests_cache_lookups", "Look-ups in a cache.", labels=["cache", "result"])
         size = GaugeMetricFamily("interests_cache_bytes", "What a cache holds.", labels=["cache"])
         for name, read in self._caches.items():

@@ -79,7 +79,7 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     said = weigh(resolved.ready, resolved.items, encoded, parts.tree, parts.weights)
     applied = [event for event in resolved.ready if event.source not in said.poison]
     planned = plan(said.said, applied, profiles, parts.policy, log)
-    changed = fold(planned, said.vectors, await parts.store.read(planned.keys()), parts.policy, log)
+    changed = fold(planned, said.vectors, await parts.store.read(planned.touched()), parts.policy, log)
     aside = set_aside(records, resolved.waiting, {**resolved.poison, **said.poison}, parts.retries, now_ms)
     await parts.outbox.bury(parsed.dead + aside.dead)
     await parts.outbox.defer(aside.waiting)

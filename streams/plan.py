@@ -59,7 +59,7 @@ class Plan:
     contributions: list[Contribution] = field(default_factory=list)
     remembered: dict[str, Remembered] = field(default_factory=dict)
 
-    def keys(self) -> list[NodeKey]:
+    def touched(self) -> list[NodeKey]:
         """The nodes that the plan touches, each once, profiles included."""
         keys = dict.fromkeys(contribution.key for contribution in self.contributions)
         keys.update(dict.fromkeys(profile_key(user) for user in self.remembered))

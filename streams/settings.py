@@ -34,7 +34,9 @@ class Kafka(_Section):
     brokers: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
     group: str = Field("interests", min_length=1, description="Consumer group of the workers.")
     event_topics: tuple[str, ...] = Field(
-        ("clicks", "comments", "events"), min_length=1, description="Topics of events; all with the same number of partitions."
+        ("clicks", "comments", "events"),
+        min_length=1,
+        description="Topics of events; all with the same number of partitions.",
     )
     items_topic: str = Field("items", description="Compacted topic of item descriptions.")
     unresolved_topic: str = Field("events.unresolved", description="Where events wait for their item's description.")
@@ -49,7 +51,9 @@ class Kafka(_Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the broker."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="With SASL.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="With SASL."
+    )
     sasl_username: str | None = Field(None, description="With SASL.")
     sasl_password: SecretStr | None = Field(None, description="With SASL.")
     ca_file: Path | None = Field(None, description="Certificate authorities that signed the broker's certificate.")
@@ -76,7 +80,9 @@ class Qdrant(_Section):
     https: bool = Field(False, description="Whether to use TLS.")
     api_key: SecretStr | None = Field(None, description="API key, where the server asks for one.")
     deadline_s: float = Field(10.0, gt=0, description="Deadline of one call.")
-    points_per_write: int = Field(1000, ge=1, le=10_000, description="Points a call, at most; one user's stay together.")
+    points_per_write: int = Field(
+        1000, ge=1, le=10_000, description="Points a call, at most; one user's stay together."
+    )
     hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
 
 
@@ -106,7 +112,9 @@ class Weights(_Section):
     """What an event says."""
 
     base: dict[str, float] = Field({}, description="Base weight by event type, over the defaults of docs/events.md.")
-    comment_engagement: float = Field(0.35, ge=0, lt=1, description="A neutral comment's weight as a share of a delighted one's.")
+    comment_engagement: float = Field(
+        0.35, ge=0, lt=1, description="A neutral comment's weight as a share of a delighted one's."
+    )
     rating_neutral: float = Field(2.75, ge=0.5, lt=5, description="The rating that says nothing.")
     rating_share: float = Field(0.7, ge=0, le=1, description="The rating's say beside the comment's sentiment.")
     dwell_full_s: float = Field(60.0, gt=0, description="From this dwell time on a view counts in full.")
@@ -140,7 +148,9 @@ class Worker(_Section):
     items_cache_mib: int = Field(128, ge=1, description="Memory of the cache of item vectors.")
     items_ttl_s: float = Field(300.0, gt=0, description="How long another worker's change to an item may go unseen.")
     sweep_every_s: float = Field(3600.0, ge=0, description="Seconds between deletions of expired nodes; 0: never.")
-    stuck_after_s: float = Field(120.0, gt=0, description="With records waiting and no commit for so long, the worker exits with 1.")
+    stuck_after_s: float = Field(
+        120.0, gt=0, description="With records waiting and no commit for so long, the worker exits with 1."
+    )
     metrics_host: str = Field("127.0.0.1", description="Where Prometheus metrics are served.")
     metrics_port: int = Field(9108, ge=0, le=65535, description="Port of the metrics; 0: any free one.")
 
@@ -178,7 +188,8 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
         """Arguments over the environment over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=_config_file())

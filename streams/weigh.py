@@ -22,7 +22,7 @@ _ITEM_ONLY = frozenset(UNDOES) | frozenset(UNDOES.values())
 
 @dataclass(slots=True)
 class Said:
-    """What a batch says: `said` refers to rows of `vectors` (n, dim); `poison` are events whose text cannot be encoded."""
+    """What a batch says: `said` refers to rows of `vectors` (n, dim); `poison` are events with unreadable text."""
 
     vectors: Vector
     said: list[Weighed] = field(default_factory=list)
@@ -105,16 +105,17 @@ def weigh(
     return made
 
 
-def _impression(
-    event: Event, items: Mapping[str, StoredItem], rows: _Rows, table: WeightTable
-) -> list[Weighed]:
+def _impression(event: Event, items: Mapping[str, StoredItem], rows: _Rows, table: WeightTable) -> list[Weighed]:
     """What was shown and taken speaks for itself, what was shown and left a little against itself."""
     base, taken = table.base["impression"], frozenset(event.clicked)
     return [
         Weighed(
-            event, rows.item(items[item_id]), items[item_id].path,
-            base * (table.impression_clicked if item_id in taken else table.impression_skipped), item_id,
-        )  # fmt: skip
+            event,
+            rows.item(items[item_id]),
+            items[item_id].path,
+            base * (table.impression_clicked if item_id in taken else table.impression_skipped),
+            item_id,
+        )
         for item_id in dict.fromkeys(event.items)
         if item_id in items
     ]

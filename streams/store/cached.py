@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -57,9 +57,9 @@ class Lru(Generic[K, V]):
         self._values.clear()
         self.nbytes = 0
 
-    def keys(self) -> list[K]:
-        """The keys, least recently used first."""
-        return list(self._values)
+    def __iter__(self) -> Iterator[K]:
+        """The keys as they are now, least recently used first."""
+        return iter(list(self._values))
 
 
 class _Absent:
@@ -129,7 +129,7 @@ class CachedStore:
     async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
         """Erase behind, and forget all that is cached of these users."""
         users = {node.key.user_id for node in tombstones}
-        for key in self._nodes.keys():
+        for key in self._nodes:
             if key.user_id in users:
                 self._nodes.drop(key)
         await self._store.erase(tombstones, fence)

@@ -33,28 +33,31 @@ class Collections:
 
     async def prepare(self, client: AsyncQdrantClient, deadline_s: float) -> int:
         """Make what is missing, check the rest, and return how many shards the nodes lie on."""
-        timeout = max(1, int(deadline_s))
-        await self._create(client, self.interests, self.dim, timeout, hnsw=self.hnsw_interests)
-        await self._create(client, self.items, self.dim, timeout, hnsw=True)
-        await self._create(client, CONTROL, 1, timeout, hnsw=False)
-        keyword, tenant = models.PayloadSchemaType.KEYWORD, models.KeywordIndexParams(
-            type=models.KeywordIndexType.KEYWORD, is_tenant=True
+        deadline = max(1, int(deadline_s))  # the client takes whole seconds
+        await self._create(client, self.interests, self.dim, deadline, hnsw=self.hnsw_interests)
+        await self._create(client, self.items, self.dim, deadline, hnsw=True)
+        await self._create(client, CONTROL, 1, deadline, hnsw=False)
+        keyword, tenant = (
+            models.PayloadSchemaType.KEYWORD,
+            models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
         )
         integer = models.PayloadSchemaType.INTEGER
         for collection, field, schema in (
             (self.interests, "user_id", tenant), (self.interests, "level", keyword), (self.interests, "path", keyword),
             (self.interests, "expires_at", integer), (self.items, "path", keyword), (self.items, "lang", keyword),
         ):  # fmt: skip
-            await client.create_payload_index(collection, field, field_schema=schema, wait=True, timeout=timeout)
-        await self._alias(client, timeout)
+            await client.create_payload_index(collection, field, field_schema=schema, wait=True, timeout=deadline)
+        await self._alias(client, deadline)
         info = await client.get_collection(self.interests)
         return info.config.params.shard_number or 1
 
-    async def _create(self, client: AsyncQdrantClient, name: str, dim: int, timeout: int, *, hnsw: bool) -> None:
+    async def _create(self, client: AsyncQdrantClient, name: str, dim: int, deadline_s: int, *, hnsw: bool) -> None:
         if not await client.collection_exists(name):
             indexing = None if hnsw else models.OptimizersConfigDiff(indexing_threshold=0)
             distance = models.VectorParams(size=dim, distance=models.Distance.COSINE)
-            await client.create_collection(name, vectors_config=distance, optimizers_config=indexing, timeout=timeout)
+            await client.create_collection(
+                name, vectors_config=distance, optimizers_config=indexing, timeout=deadline_s
+            )
         vectors = (await client.get_collection(name)).config.params.vectors
         size = vectors.size if isinstance(vectors, models.VectorParams) else None
         if size != dim:
@@ -63,7 +66,7 @@ class Collections:
                 "name the encoder anew (encoder_id), or delete the collection"
             )
 
-    async def _alias(self, client: AsyncQdrantClient, timeout: int) -> None:
+    async def _alias(self, client: AsyncQdrantClient, deadline_s: int) -> None:
         """Point the aliases here if they point nowhere: switching them is an operator's step."""
         taken = {alias.alias_name for alias in (await client.get_aliases()).aliases}
         wanted = zip(ALIASES, (self.interests, self.items), strict=True)
@@ -73,4 +76,4 @@ class Collections:
             if alias not in taken
         ]
         if actions:
-            await client.update_collection_aliases(change_aliases_operations=actions, timeout=timeout)
+            await client.update_collection_aliases(change_aliases_operations=actions, timeout=deadline_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -62,7 +61,9 @@ class QdrantStore:
 
     async def prepare(self) -> None:
         """Make the collections, their payload indexes and aliases where they are missing, and check their size."""
-        self._shards = await guarded(self._names.prepare(self._client, self._config.deadline_s), "preparing collections")
+        self._shards = await guarded(
+            self._names.prepare(self._client, self._config.deadline_s), "preparing collections"
+        )
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""
@@ -130,7 +131,7 @@ class QdrantStore:
         return _control_of(points[0].payload) if points else None
 
     async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
-        """Write the control point if the stored epoch is still `if_epoch`; return what is stored after."""
+        """Write the control point if the stored epoch is still `if_epoch`; return what is stored then."""
         payload = {
             "group": group, "epoch": control.epoch, "log": control.log, "generation": control.generation,
             "leader": control.leader, "cluster": control.cluster,
@@ -157,7 +158,7 @@ class QdrantStore:
         for start in range(0, len(ids), self._config.points_per_write):
             request = grpc.GetPoints(
                 collection_name=collection, ids=codec.uuids(ids[start : start + self._config.points_per_write]),
-                with_payload=_all_payload() if fields is None else _payload_fields(fields), with_vectors=_with_vectors(),
+                with_payload=_payload_fields(fields) if fields else _all_payload(), with_vectors=_with_vectors(),
             )  # fmt: skip
             found += (await self._call(self._client.grpc_points.Get, request, "reading points")).result
         return found
@@ -185,7 +186,7 @@ def connect(config: QdrantConfig) -> AsyncQdrantClient:
 
 
 async def guarded(call: Awaitable[T], doing: str) -> T:
-    """Await a call to Qdrant and turn its errors into ours: StoreUnavailable to wait for, ConfigurationError to end on."""
+    """Await a call to Qdrant; its errors become StoreUnavailable, to wait for, or ConfigurationError, to end on."""
     started = monotonic()
     try:
         return await call
@@ -195,7 +196,7 @@ async def guarded(call: Awaitable[T], doing: str) -> T:
         if code in _RETRYABLE:
             raise StoreUnavailable(f"{doing}: Qdrant answered {code.name} {took}") from error
         raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: {error.details()}") from error
-    except (TimeoutError, asyncio.TimeoutError, ConnectionError) as error:
+    except (TimeoutError, ConnectionError) as error:
         raise StoreUnavailable(f"{doing}: Qdrant did not answer") from error
 
 

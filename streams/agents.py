@@ -1,0 +1,38 @@
+"""The agents: what a worker listens to. Each gathers fetched batches into takes and hands them on."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from streams.broker.app import BrokerApp
+from streams.broker.batches import takes
+from streams.settings import Settings
+from streams.worker import Worker
+
+_WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind what is due later
+
+
+def register(app: BrokerApp, worker: Worker, settings: Settings) -> None:
+    """Add the agents of events, of events that wait for their item, and of items to `app`.
+
+    One agent reads all topics of events, and reads one take after another: acknowledging in order is what keeps
+    a failure from being committed past.
+    """
+    kafka, limits = settings.kafka, settings.worker
+    gather = partial(takes, app, max_bytes=limits.batch_bytes, within_s=limits.batch_linger_ms / 1000)
+
+    @app.agent(app.topic(*kafka.event_topics), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
+    async def events(stream: Any) -> None:
+        async for take in gather(stream, max_records=limits.batch_records):
+            await worker.fold(take)
+
+    @app.agent(app.topic(kafka.unresolved_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
+    async def unresolved(stream: Any) -> None:
+        async for take in gather(stream, max_records=_WAITING_RECORDS):
+            await worker.fold_when_due(take)
+
+    @app.agent(app.topic(kafka.items_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
+    async def items(stream: Any) -> None:
+        async for take in gather(stream, max_records=limits.batch_records):
+            await worker.describe(take)

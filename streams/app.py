@@ -1,0 +1,194 @@
+"""A worker, put together: settings in, servers waited for, agents running, an exit code out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import structlog
+from prometheus_client import start_http_server
+
+from streams.agents import register
+from streams.broker import Admin, KafkaConfig, Producer, TopicSpec, make_app, run_worker
+from streams.concepts import ConceptTree, build_tree, texts_of
+from streams.encoder import TritonEncoder
+from streams.encoding import Encoder
+from streams.errors import ConfigurationError
+from streams.metrics import Metrics
+from streams.ownership import Owner, Ownership
+from streams.pipeline import Parts
+from streams.retrying import forever
+from streams.settings import Kafka, Settings
+from streams.store.cached import CachedStore
+from streams.store.collections import Collections
+from streams.store.qdrant import QdrantConfig, QdrantStore
+from streams.treefile import load_taxonomy
+from streams.treefile import load_tree as read_tree
+from streams.unresolved import RetryPolicy
+from streams.worker import KafkaOutbox, Worker, now_ms
+
+log = structlog.get_logger(__name__)
+
+
+def kafka_config(kafka: Kafka) -> KafkaConfig:
+    """The broker edge's own configuration, from the settings."""
+    return KafkaConfig(
+        brokers=tuple(address.strip() for address in kafka.brokers.split(",") if address.strip()),
+        group_id=kafka.group,
+        client_id="interest-streams",
+        session_timeout_s=kafka.session_timeout_s,
+        heartbeat_s=kafka.heartbeat_s,
+        request_timeout_s=max(kafka.request_timeout_s, kafka.session_timeout_s),
+        producer_timeout_s=kafka.request_timeout_s,
+        commit_interval_s=kafka.commit_interval_s,
+        partition_fetch_bytes=kafka.fetch_max_bytes,
+        producer_idempotent=kafka.idempotent_producer,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        username=kafka.sasl_username,
+        password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        cafile=str(kafka.ca_file) if kafka.ca_file else None,
+        certfile=str(kafka.cert_file) if kafka.cert_file else None,
+        keyfile=str(kafka.key_file) if kafka.key_file else None,
+    )
+
+
+def qdrant_config(settings: Settings) -> QdrantConfig:
+    """The store edge's own configuration, from the settings."""
+    qdrant = settings.qdrant
+    return QdrantConfig(
+        qdrant.host, qdrant.grpc_port, qdrant.http_port, qdrant.https,
+        qdrant.api_key.get_secret_value() if qdrant.api_key else None, qdrant.deadline_s, qdrant.points_per_write,
+    )  # fmt: skip
+
+
+def topic_specs(kafka: Kafka) -> list[TopicSpec]:
+    """Every topic the service reads or writes."""
+    plain = [*kafka.event_topics, kafka.unresolved_topic]
+    specs = [TopicSpec(name, kafka.partitions, kafka.replication) for name in plain]
+    specs.append(TopicSpec(kafka.items_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
+    specs += [TopicSpec(f"{spec.name}.dead", 1, kafka.replication) for spec in list(specs)]
+    return specs
+
+
+async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
+    """Run one worker until it is told to stop (0) or must end (1)."""
+    metrics = Metrics()
+    server, _ = start_http_server(settings.worker.metrics_port, settings.worker.metrics_host, metrics.registry)
+    try:
+        async with _connected(settings, metrics) as (parts, store, partitions):
+            return await _work(settings, metrics, parts, store, partitions, stop)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@asynccontextmanager
+async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[tuple[Parts, CachedStore, dict[str, int]]]:
+    """Wait for Triton, Qdrant and Kafka, prepare collections and tree, and let go of all on the way out."""
+
+    def waiting(name: str) -> None:
+        metrics.retries.labels(name).inc()
+
+    async with AsyncExitStack() as stack:
+        encoder = TritonEncoder(
+            settings.triton.url, model_name=settings.triton.model, deadline_s=settings.triton.deadline_s,
+            max_batch=settings.triton.max_batch, cache_bytes=settings.triton.cache_mib << 20, observer=metrics,
+        )  # fmt: skip
+        stack.push_async_callback(encoder.close)
+        info = await forever(waiting)(encoder.info)
+        policy, limits = settings.nodes.policy(), settings.worker
+        names = Collections(info.encoder_id, info.dim, settings.qdrant.hnsw_interests)
+        qdrant = QdrantStore(qdrant_config(settings), policy, names)
+        store = CachedStore(
+            qdrant, nodes_bytes=limits.nodes_cache_mib << 20, items_bytes=limits.items_cache_mib << 20,
+            items_ttl_s=limits.items_ttl_s,
+        )  # fmt: skip
+        stack.push_async_callback(store.close)
+        await forever(waiting)(qdrant.prepare)
+        tree = await forever(waiting)(load_tree, settings.concepts.file, encoder, info.encoder_id)
+        config = kafka_config(settings.kafka)
+        partitions = await forever(waiting)(partition_counts, config, settings.kafka)
+        producer = Producer(config)
+        await forever(waiting)(producer.start)
+        stack.push_async_callback(producer.stop)
+        metrics.watch_caches(store.readers())
+        parts = Parts(
+            encoder, store, KafkaOutbox(producer, settings.kafka.unresolved_topic), tree, policy,
+            settings.weights.table(), _retries(settings),
+        )  # fmt: skip
+        log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
+        yield parts, store, partitions
+
+
+def _retries(settings: Settings) -> RetryPolicy:
+    waits = settings.unresolved
+    return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000))
+
+
+async def _work(
+    settings: Settings, metrics: Metrics, parts: Parts, store: CachedStore, partitions: dict[str, int],
+    stop: asyncio.Event | None,
+) -> int:  # fmt: skip
+    app = make_app(kafka_config(settings.kafka))
+
+    def changed(owner: Owner) -> None:
+        store.forget()
+        metrics.epoch.set(owner.fence.epoch)
+        metrics.generation.set(owner.fence.generation)
+
+    ownership = Ownership(store, settings.kafka.group, partitions, app.confirm, changed)
+    register(app, Worker(parts, ownership, metrics, app.touch), settings)
+    metrics.watch_lag(app.lag)
+    metrics.since_commit.set_function(app.seconds_since_commit)
+    sweeping = asyncio.create_task(sweep(store, settings.worker.sweep_every_s))
+    try:
+        code = await run_worker(app, stop=stop, stall_s=settings.worker.stuck_after_s)
+    finally:
+        sweeping.cancel()
+    await forever(lambda _: None, given_up=lambda: True)(ownership.note)
+    log.info("stopped", code=code)
+    return code
+
+
+async def sweep(store: CachedStore, every_s: float) -> None:
+    """Delete expired nodes now and then; a server that is away is asked again next time."""
+    while every_s > 0:
+        await asyncio.sleep(every_s)
+        started = monotonic()
+        await forever(lambda _: None)(store.sweep, now_ms())
+        log.info("swept", seconds=round(monotonic() - started, 3))
+
+
+async def load_tree(file: Path | None, encoder: Encoder, encoder_id: str) -> ConceptTree:
+    """The concept tree of a file made for this encoder, or the written taxonomy, encoded now."""
+    if file is None:
+        taxonomy = load_taxonomy()
+        texts = texts_of(taxonomy.concepts)
+        encoded = await encoder.encode([text for of_one in texts for text in of_one])
+        ends = np.cumsum([len(of_one) for of_one in texts])
+        return build_tree(taxonomy.version, encoder_id, taxonomy.concepts, np.split(encoded.vectors, ends[:-1]))
+    tree = read_tree(file)
+    if tree.encoder_id != encoder_id:
+        raise ConfigurationError(
+            f"{file} was made with encoder {tree.encoder_id}, Triton serves {encoder_id}: build the tree again"
+        )
+    return tree
+
+
+async def partition_counts(config: KafkaConfig, kafka: Kafka) -> dict[str, int]:
+    """Partitions by topic; all that carry users must have the same number, so that one worker has all of a user."""
+    specs = topic_specs(kafka)
+    async with Admin(config) as admin:
+        topics = await admin.topics([spec.name for spec in specs])
+    missing = [spec.name for spec in specs if spec.name not in topics]
+    if missing:
+        raise ConfigurationError(f"the broker has no topic {', '.join(missing)}: run `interests topics create`")
+    counts = {name: topics[name].partitions for name in (*kafka.event_topics, kafka.unresolved_topic)}
+    if len(set(counts.values())) > 1:
+        raise ConfigurationError(f"topics of events must have the same number of partitions, got {counts}")
+    return {**counts, kafka.items_topic: topics[kafka.items_topic].partitions}

@@ -1,0 +1,51 @@
+"""Waiting for a server that is away: retry for as long as it takes, say so in log and metric, lose nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from streams.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_WAIT_S = 10.0
+_SERVERS: tuple[tuple[type[RetryableError], str], ...] = (
+    (EncoderUnavailable, "triton"),
+    (StoreUnavailable, "qdrant"),
+    (BrokerUnavailable, "kafka"),
+)
+
+
+def server_of(error: BaseException | None) -> str:
+    """Which server an error speaks of: triton, qdrant, kafka, or other."""
+    return next((name for kind, name in _SERVERS if isinstance(error, kind)), "other")
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    least = error.retry_after_s if isinstance(error, RetryableError) else 0.0
+    return min(_LONGEST_WAIT_S, least + wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT_S)(state))
+
+
+def forever(waiting: Callable[[str], None], given_up: Callable[[], bool] = lambda: False) -> AsyncRetrying:
+    """A tenacity loop over RetryableError that ends only when `given_up` says so, then raising the error.
+
+    `waiting` is told the server's name before each wait: it counts, and tells the watchdog what is waited for.
+    """
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        server = server_of(error)
+        waiting(server)
+        log.warning("waiting", server=server, attempt=state.attempt_number, error=str(error))
+
+    return AsyncRetrying(
+        retry=retry_if_exception_type(RetryableError),
+        wait=_wait,
+        stop=lambda _: given_up(),
+        before_sleep=before_sleep,
+        reraise=True,
+    )

@@ -1,0 +1,132 @@
+"""What a worker does with a take: apply it, retry while a server is away, acknowledge, never past a failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from time import time
+
+import structlog
+
+from streams.aside import Waiting
+from streams.broker.batches import Take
+from streams.broker.producer import Outgoing, Producer
+from streams.deadletters import DeadLetter, headers, topic_of
+from streams.errors import RetryableError
+from streams.events import RecordLike
+from streams.metrics import Metrics
+from streams.ownership import Ownership
+from streams.pipeline import Parts, Report, apply, apply_items
+from streams.retrying import forever
+from streams.unresolved import due_ms
+
+log = structlog.get_logger(__name__)
+
+
+def now_ms() -> int:
+    """The wall clock, in ms since the epoch."""
+    return int(time() * 1000)
+
+
+class KafkaOutbox:
+    """Dead letters to `<topic>.dead`, waiting events to the unresolved topic, each acknowledged before it returns."""
+
+    def __init__(self, producer: Producer, unresolved_topic: str) -> None:
+        self._producer, self._unresolved_topic = producer, unresolved_topic
+
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        """Send dead letters, key and bytes unchanged, with headers that say where they lay and what was wrong."""
+        by_topic: dict[str, list[Outgoing]] = {}
+        for letter in dead:
+            record = letter.record
+            out = Outgoing(record.key, record.value, tuple(headers(letter)), record.timestamp)
+            by_topic.setdefault(topic_of(record.topic), []).append(out)
+        for topic, records in by_topic.items():
+            await self._producer.send_many(topic, records)
+
+    async def defer(self, waiting: Sequence[Waiting]) -> None:
+        """Send records to the unresolved topic, where their key brings them to the worker that has their user."""
+        records = [Outgoing(w.record.key, w.record.value, tuple(w.headers), w.record.timestamp) for w in waiting]
+        if records:
+            await self._producer.send_many(self._unresolved_topic, records)
+
+
+class Worker:
+    """Takes in, nodes out. One lock holds all folding, so that a user's nodes are read and written by one batch."""
+
+    def __init__(self, parts: Parts, ownership: Ownership, metrics: Metrics, progress: Callable[[], None]) -> None:
+        self._parts, self._ownership, self._metrics, self._progress = parts, ownership, metrics, progress
+        self._folding = asyncio.Lock()
+
+    async def fold(self, take: Take) -> None:
+        """Apply a take of events and acknowledge it."""
+        if await self._until_done(take, lambda: self._fold(take, take.records)):
+            await take.ack()
+
+    async def fold_when_due(self, take: Take) -> None:
+        """Apply a take of events that waited for their items, each when it is due, in offset order."""
+        records = take.records
+        while records and not take.stale():
+            pause_s = (due_ms(records[0]) - now_ms()) / 1000
+            if pause_s > 0:
+                self._progress()
+                await asyncio.sleep(min(pause_s, 1.0))
+                continue
+            until = now_ms()
+            count = next((n for n, record in enumerate(records) if due_ms(record) > until), len(records))
+            due, records = records[:count], records[count:]
+            if not await self._until_done(take, lambda due=due: self._fold(take, due)):  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                return
+        await take.ack()
+
+    async def describe(self, take: Take) -> None:
+        """Encode a take of items and acknowledge it."""
+
+        async def work() -> bool:
+            with self._metrics.batch_seconds.time():
+                self._count(take.records, await apply_items(take.records, self._parts, now_ms=now_ms()))
+            return True
+
+        if await self._until_done(take, work):
+            await take.ack()
+
+    async def _fold(self, take: Take, records: Sequence[RecordLike]) -> bool:
+        async with self._folding:
+            owner = await self._ownership.enter(take)
+            if owner is None:
+                return False
+            with self._metrics.batch_seconds.time():
+                report = await apply(records, self._parts, owner.fence, owner.log, now_ms=now_ms())
+            await self._ownership.verify(take)
+        self._metrics.aged(records, now_ms())
+        self._count(records, report)
+        return True
+
+    async def _until_done(self, take: Take, work: Callable[[], Awaitable[bool]]) -> bool:
+        """Do the work, waiting out servers that are away; False where a rebalance took the batch from us."""
+
+        def waiting(server: str) -> None:
+            self._metrics.retries.labels(server).inc()
+            self._progress()
+
+        done = False
+        try:
+            async for attempt in forever(waiting, given_up=take.stale):
+                with attempt:
+                    done = not take.stale() and await work()
+        except RetryableError:
+            done = False
+        if not done:
+            self._metrics.stale.inc()
+            log.info("batch_dropped", reason="rebalance", generation=take.generation, records=len(take))
+        return done
+
+    def _count(self, records: Sequence[RecordLike], report: Report) -> None:
+        self._metrics.batch_records.observe(len(records))
+        self._metrics.count(report)
+        self._progress()
+        for dead in report.dead:
+            log.warning(
+                "dead_letter", topic=dead.record.topic, partition=dead.record.partition, offset=dead.record.offset,
+                stage=dead.stage, reason=dead.reason, message=dead.message,
+            )  # fmt: skip
