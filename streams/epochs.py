@@ -44,7 +44,11 @@ def judge(stored: Control | None, seen: Seen) -> tuple[Control, str]:
         return control, log_reason
     partitions = {**stored.partitions, **seen.partitions}
     known = replace(
-        stored, generation=seen.generation, leader=seen.leader, cluster=seen.cluster or stored.cluster, partitions=partitions
+        stored,
+        generation=seen.generation,
+        leader=seen.leader,
+        cluster=seen.cluster or stored.cluster,
+        partitions=partitions,
     )
     if seen.generation < stored.generation:
         return replace(known, epoch=stored.epoch + 1), f"generation {seen.generation} is below {stored.generation}"

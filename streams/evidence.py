@@ -73,7 +73,9 @@ class Mark(NamedTuple):
 def pack_marks(marks: Iterable[Mark]) -> str:
     """Marks as one string; weights keep all digits, since a taking back must be exact."""
     return _ENTRY.join(
-        _FIELD.join((m.item_id, m.kind, str(int(m.undo)), str(m.ts_ms), repr(m.weight), m.event_id, m.source, m.undone_by))
+        _FIELD.join(
+            (m.item_id, m.kind, str(int(m.undo)), str(m.ts_ms), repr(m.weight), m.event_id, m.source, m.undone_by)
+        )
         for m in marks
     )
 

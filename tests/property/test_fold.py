@@ -26,13 +26,17 @@ VECTORS = np.random.default_rng(3).normal(size=(5, DIM)).astype(np.float32)
 VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
 
 TYPES = ["click", "view", "like", "unlike", "bookmark", "unbookmark", "hide", "purchase", "dislike"]
-said = st.tuples(st.sampled_from(TYPES), st.sampled_from(sorted(ITEMS)), st.integers(0, 40 * 86_400_000), st.sampled_from("ab"))
+said = st.tuples(
+    st.sampled_from(TYPES), st.sampled_from(sorted(ITEMS)), st.integers(0, 40 * 86_400_000), st.sampled_from("ab")
+)
 logs = st.lists(said, min_size=1, max_size=25, unique_by=lambda e: (e[1], e[2]))
 
 
 def events_of(log: list[tuple[str, str, int, str]], first_offset: int = 0) -> list[Event]:
     return [
-        Event(f"{kind}-{item}-{at}", user, kind, T0 + at, item, None, None, None, (), (), None, {}, Source("clicks", 0, n))
+        Event(
+            f"{kind}-{item}-{at}", user, kind, T0 + at, item, None, None, None, (), (), None, {}, Source("clicks", 0, n)
+        )
         for n, (kind, item, at, user) in enumerate(log, start=first_offset)
     ]
 
@@ -44,7 +48,9 @@ def folded(events: list[Event], nodes: Nodes_, *, whole_trees: bool = True, poli
     profiles = {key.user_id: node for key, node in nodes.items() if key.level == "profile"}
     fresh = gate(events, profiles, 1, whole_trees=whole_trees).fresh
     weighed = [
-        Weighed(e, ITEMS[e.item_id], PATHS[ITEMS[e.item_id]], signed_weight(e, None, TABLE), e.item_id) for e in fresh if e.item_id
+        Weighed(e, ITEMS[e.item_id], PATHS[ITEMS[e.item_id]], signed_weight(e, None, TABLE), e.item_id)
+        for e in fresh
+        if e.item_id
     ]
     return fold(plan(weighed, fresh, profiles, policy, 1), VECTORS, nodes, policy, 1)
 
@@ -106,7 +112,9 @@ def test_a_producers_duplicates_change_nothing_but_the_offset(log: list[tuple[st
 
 
 @given(logs, st.sampled_from(["like", "bookmark"]), st.sampled_from(sorted(ITEMS)), st.booleans())
-def test_taking_back_leaves_no_trace(log: list[tuple[str, str, int, str]], kind: str, item: str, backwards: bool) -> None:
+def test_taking_back_leaves_no_trace(
+    log: list[tuple[str, str, int, str]], kind: str, item: str, backwards: bool
+) -> None:
     log = [e for e in log if e[0] not in ("like", "unlike", "bookmark", "unbookmark")]
     both = [(kind, item, 1000, "a"), (f"un{kind}", item, 5000, "a")]
     without = lived([events_of(log)])
@@ -115,7 +123,9 @@ def test_taking_back_leaves_no_trace(log: list[tuple[str, str, int, str]], kind:
 
 
 @given(logs, st.data())
-def test_a_tree_written_in_part_is_completed_by_the_next_delivery(log: list[tuple[str, str, int, str]], data: st.DataObject) -> None:
+def test_a_tree_written_in_part_is_completed_by_the_next_delivery(
+    log: list[tuple[str, str, int, str]], data: st.DataObject
+) -> None:
     log = [e for e in log if not e[0].startswith("un")]
     events = events_of(log)
     cut = data.draw(st.integers(0, len(events)))
