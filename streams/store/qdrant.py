@@ -182,6 +182,7 @@ def connect(config: QdrantConfig) -> AsyncQdrantClient:
     return AsyncQdrantClient(
         host=config.host, port=config.http_port, grpc_port=config.grpc_port, prefer_grpc=True, https=config.https,
         api_key=config.api_key, timeout=max(1, int(config.deadline_s)), check_compatibility=False,
+        grpc_options={"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 2000},
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from streams.errors import ConfigurationError, StoreUnavailable
 from streams.evidence import Evidence, Mark
 from streams.items import Item
 from streams.nodes import Node, NodeKey, profile_key
+from streams.retrying import forever
 from streams.settings import Nodes
 from streams.store.base import Control, Fence, ItemPoint, Store
 from streams.store.cached import CachedStore
@@ -222,12 +223,10 @@ async def test_a_server_that_is_away_is_waited_for_and_keeps_what_it_acknowledge
     with pytest.raises(StoreUnavailable):
         await cached.read([profile_key("ana")])
     server.start()
-    for _ in range(50):
-        try:
+    found = {}
+    async for attempt in forever(lambda _: None):
+        with attempt:
             found = await cached.read([profile_key("ana")])
-            break
-        except StoreUnavailable:
-            continue
     assert found[profile_key("ana")].mass == 1.0
     await cached.write([node("ana", mass=2.0)], FENCE)
     assert (await store.tree("ana"))[0].mass == 2.0
