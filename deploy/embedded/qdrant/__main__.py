@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
+import socket
 import sys
 from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
 
 from deploy.embedded.qdrant.collections_api import Collections
 from deploy.embedded.qdrant.errors import QdrantError
 from deploy.embedded.qdrant.grpc_server import build_server
+from deploy.embedded.qdrant.metrics import Metrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.registry import Registry
+from deploy.embedded.qdrant.rest import build_app
 
 HOST = "127.0.0.1"
 STOP_GRACE_S = 5.0
+DEFAULT_FLUSH_INTERVAL_S = 5.0
+GC_THRESHOLD = 50_000  # a batch makes many short-lived lists: collecting every 700 of them costs a tenth of the speed
 log = logging.getLogger("embedded.qdrant")
 
 
@@ -31,7 +40,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--flush-interval-s",
         type=float,
-        default=5.0,
+        default=DEFAULT_FLUSH_INTERVAL_S,
         help="seconds between writes to disk; 0 flushes before every answer, which also survives a power cut",
     )
     return parser.parse_args(arguments)
@@ -44,20 +53,58 @@ async def serve(settings: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    registry = await asyncio.to_thread(Registry, settings.data, flush_each=settings.flush_interval_s == 0)
-    server = build_server(Points(registry), Collections(registry), api_key)
-    server.add_insecure_port(f"{HOST}:{settings.grpc_port}")
-    await server.start()
-    flusher = asyncio.create_task(_flush_regularly(registry, settings.flush_interval_s or 5.0))
+    registry = Registry(settings.data, flush_each=settings.flush_interval_s == 0)
+    metrics, points, collections = Metrics(registry), Points(registry), Collections(registry)
+    rpc = build_server(points, collections, metrics, api_key)
+    rpc.add_insecure_port(f"{HOST}:{settings.grpc_port}")
+    await rpc.start()
+    rest = RestServer(build_app(points, collections, metrics, api_key), settings.http_port)
+    await rest.start()
+    maintenance = asyncio.create_task(_maintain(registry, settings.flush_interval_s or DEFAULT_FLUSH_INTERVAL_S))
     gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     print(f"qdrant ready grpc={HOST}:{settings.grpc_port} http={HOST}:{settings.http_port}", flush=True)
     await stop.wait()
-    flusher.cancel()
-    await server.stop(STOP_GRACE_S)
-    await asyncio.to_thread(registry.close)
+    maintenance.cancel()
+    await asyncio.gather(rpc.stop(STOP_GRACE_S), rest.stop())
+    await registry.close()
 
 
-async def _flush_regularly(registry: Registry, interval_s: float) -> None:
+class RestServer(uvicorn.Server):
+    """uvicorn inside a running loop; signals stay with the caller."""
+
+    def __init__(self, app: FastAPI, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=int(STOP_GRACE_S)
+            )
+        )
+        self._socket = socket.create_server((HOST, port))
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]  # no handlers
+        """Leave the process's signal handlers as they are."""
+        return contextlib.nullcontext()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open for requests."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    async def start(self) -> None:
+        """Serve, and return when requests are taken."""
+        self._task = asyncio.create_task(self.serve(sockets=[self._socket]))
+        await self._ready.wait()
+
+    async def stop(self) -> None:
+        """Answer what is under way and end."""
+        self.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+async def _maintain(registry: Registry, interval_s: float) -> None:
     while True:
         await asyncio.sleep(interval_s)
         await registry.maintain()
@@ -69,8 +116,8 @@ def main() -> int:
     settings = parse_arguments(sys.argv[1:])
     try:
         asyncio.run(serve(settings))
-    except QdrantError as error:
-        print(f"qdrant cannot serve {settings.data}: {error.message}", file=sys.stderr)
+    except (QdrantError, OSError, RuntimeError) as error:
+        print(f"qdrant cannot serve {settings.data}: {error}", file=sys.stderr)
         return 1
     return 0
 

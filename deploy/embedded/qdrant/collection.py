@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,45 +12,87 @@ from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
-from deploy.embedded.qdrant.config import dense_params, engine_config
+from deploy.embedded.qdrant import reindex
+from deploy.embedded.qdrant.config import dense_params, indexing_threshold_kb
 from deploy.embedded.qdrant.errors import QdrantError, from_engine, no_collection, overloaded
 from deploy.embedded.qdrant.points_in import VectorLayout
+from deploy.embedded.qdrant.shards import ShardSlot, open_shard
+from deploy.embedded.qdrant.values import FLOAT_BYTES
 
 log = logging.getLogger("embedded.qdrant")
 
 T = TypeVar("T")
 Build = Callable[[], list[edge.UpdateOperation]]
 MAX_PENDING_WRITES = 256
+VACUUM_MIN_POINTS = 1_000
+VACUUM_SHARE = 0.2
 
 
 class Collection:
     """A named shard on disk. Writes run one after another; reads run beside them in `readers`.
 
     The engine holds the interpreter's lock during a call, so threads keep the event loop alive between calls but
-    do not add speed.
+    do not add speed. `moved` is called when the shard's files have moved, before the former ones go; `turn` lets one
+    collection at a time build indexes.
     """
 
-    def __init__(self, name: str, config: Any, path: Path, readers: ThreadPoolExecutor, *, flush_each: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: Any,
+        path: Path,
+        readers: ThreadPoolExecutor,
+        *,
+        flush_each: bool,
+        moved: Callable[[], None],
+        turn: asyncio.Semaphore,
+    ) -> None:
         self.name = name
         self.config = config
-        self.path = path
-        self.shard = _open_shard(path, config)
-        self.layout = VectorLayout(dense_params(config), set(config.sparse_vectors_config.map))
+        self.layout = _layout(config)
+        self._slot = ShardSlot(open_shard(path, config), path)
         self._readers = readers
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"write-{name[:20]}")
         self._flush_each = flush_each
+        self._moved = moved
+        self._turn = turn
+        self._task: asyncio.Task[None] | None = None
+        self._journal: reindex.Journal | None = None
+        self._path_override: Path | None = None
         self._pending = 0
         self._operations = 0
         self._dirty = False
         self._closed = False
+        self._indexed_at = 0  # unindexed points when the last optimisation found nothing to do
+        self._deleted = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the shard lies, or will lie once a pending exchange is written down."""
+        return self._path_override or self._slot.path
+
+    @property
+    def optimising(self) -> bool:
+        """Whether an index is being built."""
+        return self._task is not None
 
     async def read(self, call: Callable[[edge.EdgeShard], T]) -> T:
         """Run `call` with the shard in a reader thread. Raises QdrantError."""
         self._require_open()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._guarded, call)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_here, call)
 
-    async def write(self, build: Build, *, wait: bool) -> tuple[int, bool]:
-        """Build operations in the writer thread and apply them in order.
+    def read_here(self, call: Callable[[edge.EdgeShard], T]) -> T:
+        """Run `call` with the shard in this thread. Raises QdrantError."""
+        try:
+            with self._slot.use() as shard:
+                return call(shard)
+        except QdrantError:
+            raise
+        except Exception as error:  # the engine raises bare Exception
+            raise from_engine(error) from error
+
+    async def write(self, build: Build, *, wait: bool, deletes: bool = False) -> tuple[int, bool]:
+        """Build operations in the writer thread and apply them in order; `deletes` where they remove points.
 
         Returns the operation's number and whether it was applied before the answer. With `wait` false the answer
         comes at once and a failure is only logged, as with the real server.
@@ -60,24 +103,46 @@ class Collection:
         self._pending += 1
         self._operations += 1
         number = self._operations
-        future = asyncio.get_running_loop().run_in_executor(self._writer, self._apply, build)
+        future = asyncio.get_running_loop().run_in_executor(self._writer, self._apply, build, deletes)
         future.add_done_callback(self._written)
         if wait:
             await asyncio.shield(future)
         return number, wait
 
-    async def maintain(self) -> None:
-        """Flush what changed since the last time."""
-        if self._dirty and not self._closed:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._flush)
+    async def reconfigure(self, config: Any, build: Build | None = None) -> None:
+        """Take new parameters: apply the operations that bring them about, or open the shard again with them."""
+        self._require_open()
 
-    def close(self) -> None:
-        """Finish the queued writes, flush and release the shard. Blocks."""
+        def change() -> None:
+            if build is not None:
+                self._apply(build)
+            else:
+                self._slot.reopen(config, self.config)
+            self.config = config
+            self.layout = _layout(config)
+
+        await self._in_writer(change)
+
+    async def maintain(self) -> None:
+        """Flush what changed since the last time, and build indexes where they are due."""
+        if self._dirty and not self._closed:
+            await self._in_writer(self._flush)
+        if not self._closed and self._task is None and await self._needs_optimising():
+            self._task = asyncio.create_task(self._optimise_in_turn())
+
+    async def close(self) -> None:
+        """Finish the queued writes, flush and release the shard."""
         if self._closed:
             return
         self._closed = True
-        self._writer.shutdown(wait=True)
-        self.shard.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await asyncio.to_thread(self._writer.shutdown)
+        await asyncio.to_thread(self._slot.close)
+
+    async def _in_writer(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -88,35 +153,93 @@ class Collection:
         if not future.cancelled() and (error := future.exception()) is not None:
             log.info("write refused in %s: %s", self.name, error)
 
-    def _guarded(self, call: Callable[[edge.EdgeShard], T]) -> T:
-        try:
-            return call(self.shard)
-        except QdrantError:
-            raise
-        except Exception as error:  # the engine raises bare Exception
-            raise from_engine(error) from error
+    def _apply(self, build: Build, deletes: bool = False) -> None:
+        def call(shard: edge.EdgeShard) -> None:
+            before = shard.info().points_count if deletes else 0
+            self._apply_all(shard, build())
+            if deletes:
+                self._deleted += before - shard.info().points_count
 
-    def _apply(self, build: Build) -> None:
-        self._guarded(lambda shard: self._apply_all(shard, build()))
+        self.read_here(call)
 
     def _apply_all(self, shard: edge.EdgeShard, operations: list[edge.UpdateOperation]) -> None:
         for operation in operations:
             self._dirty = True
+            if self._journal is not None:
+                self._journal.add(operation)
             shard.update(operation)
         if self._flush_each:
             self._flush()
 
     def _flush(self) -> None:
         self._dirty = False
-        self.shard.flush()
+        self.read_here(lambda shard: shard.flush())
+
+    async def _needs_optimising(self) -> bool:
+        info = await self.read(lambda shard: shard.info())
+        if self._deleted > max(VACUUM_MIN_POINTS, VACUUM_SHARE * info.points_count):
+            return True
+        threshold_kb = indexing_threshold_kb(self.config.optimizers_config)
+        widths = [params.size for params in self.layout.dense.values()]
+        if not threshold_kb or not widths:
+            return False
+        unindexed = info.points_count * len(widths) - info.indexed_vectors_count
+        due = unindexed * max(widths) * FLOAT_BYTES / 1024 >= threshold_kb
+        return due and unindexed > 1.1 * self._indexed_at
+
+    async def _optimise_in_turn(self) -> None:
+        try:
+            async with self._turn:
+                await self._optimise()
+        except (QdrantError, OSError):
+            log.exception("indexes of collection %s were not built: trying again later", self.name)
+        finally:
+            self._task = None
+
+    async def _optimise(self) -> None:
+        copy = await self._in_writer(self._begin_copy)
+        try:
+            changed = await reindex.optimise_copy(copy)
+            info = await self.read(lambda shard: shard.info())
+            self._indexed_at = 0 if changed else max(0, info.points_count - info.indexed_vectors_count)
+            shard = await self._in_writer(lambda: reindex.open_copy(copy, self.config)) if changed else None
+            if shard is not None:
+                await self._catch_up(shard, copy)
+        finally:
+            self._journal = None
+            if copy != self.path:
+                await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
+
+    def _begin_copy(self) -> Path:
+        self._flush()
+        self._deleted = 0
+        copy = reindex.copy_shard(self.path)
+        self._journal = reindex.Journal()
+        return copy
+
+    async def _catch_up(self, shard: edge.EdgeShard, path: Path) -> None:
+        try:
+            while not await self._in_writer(lambda: self._exchange_if_level(shard, path)):
+                if self._journal is None or self._journal.overflowed:
+                    log.warning("collection %s changed too fast to be indexed: trying again later", self.name)
+                    return
+            log.info("collection %s has new indexes", self.name)
+        finally:
+            if path != self.path:
+                shard.close()
+
+    def _exchange_if_level(self, shard: edge.EdgeShard, path: Path) -> bool:
+        journal = self._journal
+        if journal is None or journal.overflowed or not journal.replay(shard, reindex.REPLAY_OPERATIONS_A_TURN):
+            return False
+        shard.flush()
+        self._path_override = path
+        self._moved()
+        self._slot.replace(shard, path)
+        self._path_override = None
+        self._journal = None
+        return True
 
 
-def _open_shard(path: Path, config: Any) -> edge.EdgeShard:
-    settings = engine_config(config)
-    try:
-        if path.exists():
-            return edge.EdgeShard.load(str(path))
-        path.mkdir(parents=True)
-        return edge.EdgeShard.create(str(path), settings)
-    except Exception as error:  # the engine raises bare Exception
-        raise from_engine(error) from error
+def _layout(config: Any) -> VectorLayout:
+    return VectorLayout(dense_params(config), set(config.sparse_vectors_config.map))

@@ -7,7 +7,7 @@ from typing import Any
 
 from qdrant_client import grpc as pb
 
-from deploy.embedded.qdrant.config import info_config
+from deploy.embedded.qdrant.config import info_config, updated_config
 from deploy.embedded.qdrant.indexes import schema_out
 from deploy.embedded.qdrant.registry import Registry
 
@@ -30,6 +30,13 @@ class Collections:
         existed = await self._registry.delete(request.collection_name)
         return pb.CollectionOperationResponse(result=existed, time=time.perf_counter() - started)
 
+    async def update(self, request: Any) -> Any:
+        """Change a collection's parameters."""
+        started = time.perf_counter()
+        collection = self._registry.get(request.collection_name)
+        await self._registry.reconfigure(collection.name, updated_config(collection.config, request))
+        return pb.CollectionOperationResponse(result=True, time=time.perf_counter() - started)
+
     async def list(self, _request: Any) -> Any:
         """Name all collections."""
         response = pb.ListCollectionsResponse()
@@ -49,7 +56,7 @@ class Collections:
         found = await collection.read(lambda shard: shard.info())
         response = pb.GetCollectionInfoResponse()
         info = response.result
-        info.status = pb.CollectionStatus.Green
+        info.status = pb.CollectionStatus.Yellow if collection.optimising else pb.CollectionStatus.Green
         info.optimizer_status.ok = True
         info.segments_count = found.segments_count
         info.points_count = found.points_count

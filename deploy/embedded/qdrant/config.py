@@ -198,3 +198,49 @@ def info_config(request: Any) -> Any:
     for key, value in request.metadata.items():
         config.metadata[key].CopyFrom(value)
     return config
+
+
+def updated_config(config: Any, request: Any) -> Any:
+    """Return the CreateCollection message that an UpdateCollection turns `config` into. Raises QdrantError."""
+    fresh = pb.CreateCollection()
+    fresh.CopyFrom(config)
+    for field in ("optimizers_config", "hnsw_config"):
+        if request.HasField(field):
+            getattr(fresh, field).MergeFrom(getattr(request, field))
+    if request.HasField("params") and request.params.HasField("on_disk_payload"):
+        fresh.on_disk_payload = request.params.on_disk_payload
+    if request.HasField("quantization_config"):
+        _set_quantization(fresh, request.quantization_config)
+    if request.HasField("sparse_vectors_config"):
+        for name, params in request.sparse_vectors_config.map.items():
+            if name not in fresh.sparse_vectors_config.map:
+                raise wrong_input(f"Not existing vector name error: {name}")
+            fresh.sparse_vectors_config.map[name].MergeFrom(params)
+    if request.HasField("vectors_config"):
+        _update_vectors(dense_params(fresh), request.vectors_config)
+    for key, value in request.metadata.items():
+        fresh.metadata[key].CopyFrom(value)
+    engine_config(fresh)
+    return fresh
+
+
+def _set_quantization(target: Any, diff: Any) -> None:
+    """Take over a quantisation, or drop it where the change says disabled."""
+    target.ClearField("quantization_config")
+    kind = diff.WhichOneof("quantization")
+    if kind is not None and kind != "disabled":
+        getattr(target.quantization_config, kind).CopyFrom(getattr(diff, kind))
+
+
+def _update_vectors(dense: dict[str, Any], diff: Any) -> None:
+    kind = diff.WhichOneof("config")
+    changes = {"": diff.params} if kind == "params" else dict(diff.params_map.map)
+    for name, change in changes.items():
+        if name not in dense:
+            raise wrong_input(f"Not existing vector name error: {name}")
+        if change.HasField("hnsw_config"):
+            dense[name].hnsw_config.MergeFrom(change.hnsw_config)
+        if change.HasField("on_disk"):
+            dense[name].on_disk = change.on_disk
+        if change.HasField("quantization_config"):
+            _set_quantization(dense[name], change.quantization_config)

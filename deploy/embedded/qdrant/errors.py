@@ -50,6 +50,11 @@ def not_implemented(what: str) -> QdrantError:
     return QdrantError(f"not implemented here: {what}", grpc.StatusCode.UNIMPLEMENTED, 501)
 
 
+def too_large(what: str) -> QdrantError:
+    """The body is over the bound (413)."""
+    return QdrantError(what, grpc.StatusCode.RESOURCE_EXHAUSTED, 413)
+
+
 def unauthenticated() -> QdrantError:
     """The API key is missing or wrong (UNAUTHENTICATED, 401)."""
     return QdrantError("Must provide an API key or an Authorization bearer token", grpc.StatusCode.UNAUTHENTICATED, 401)

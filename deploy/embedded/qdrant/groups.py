@@ -19,7 +19,7 @@ GROWTH = 4
 GroupKey = int | str
 
 
-def query_groups(shard: edge.EdgeShard, request: Any, reader: QueryReader, others: edge.EdgeShard | None) -> Any:
+def query_groups(shard: edge.EdgeShard, request: Any, reader: QueryReader) -> Any:
     """Answer QueryPointGroups: the groups whose best hits rank highest, each with its best hits.
 
     Ranked results are fetched in growing numbers until as many groups as asked for are full or the results end, so
@@ -40,8 +40,6 @@ def query_groups(shard: edge.EdgeShard, request: Any, reader: QueryReader, other
             target.ClearField("payload")
             if (record := full.get(hit.id)) is not None:
                 record_out(target, record)
-        if others is not None:
-            _lookup_out(group, key, request.with_lookup, others)
     return response
 
 
@@ -101,11 +99,14 @@ def _key_out(target: Any, key: GroupKey) -> None:
         target.integer_value = key
 
 
-def _lookup_out(group: Any, key: GroupKey, lookup: Any, others: edge.EdgeShard) -> None:
+def look_up(others: edge.EdgeShard, lookup: Any, response: Any) -> None:
+    """Add to each group the point of another collection whose id is the group's key, where there is one."""
     payload = payload_selector(lookup, default=True)
-    try:
-        found = others.retrieve([key], payload, vector_selector(lookup))
-    except (TypeError, ValueError):  # a key that is no point id has no point
-        return
-    for record in found:
-        record_out(group.lookup, record)
+    for group in response.result.groups:
+        key = getattr(group.id, group.id.WhichOneof("kind"))
+        try:
+            found = others.retrieve([key], payload, vector_selector(lookup))
+        except (TypeError, ValueError):  # a key that is no point id has no point
+            continue
+        for record in found:
+            record_out(group.lookup, record)

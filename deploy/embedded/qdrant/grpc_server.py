@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -15,20 +13,21 @@ from qdrant_client.grpc import collections_service_pb2, points_service_pb2, qdra
 
 from deploy.embedded.qdrant import wire
 from deploy.embedded.qdrant.collections_api import Collections
-from deploy.embedded.qdrant.errors import QdrantError, internal, not_implemented, unauthenticated
+from deploy.embedded.qdrant.errors import QdrantError, internal, not_implemented
+from deploy.embedded.qdrant.metrics import Metrics
 from deploy.embedded.qdrant.points import Points
+from deploy.embedded.qdrant.security import TITLE, authorise, protocol_version
 
 log = logging.getLogger("embedded.qdrant")
 
 Call = Callable[[Any], Awaitable[Any]]
-_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)]
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),
+]
 _HEALTH_SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse{status: SERVING}
-TITLE = "qdrant - vector search engine (embedded)"
-
-
-def protocol_version() -> str:
-    """Return the version this server answers: that of the client library whose protocol it speaks."""
-    return version("qdrant-client")
 
 
 def points_calls(points: Points) -> dict[str, Call]:
@@ -45,6 +44,8 @@ def points_calls(points: Points) -> dict[str, Call]:
         "ClearPayload": points.clear_payload,
         "CreateFieldIndex": points.create_field_index,
         "DeleteFieldIndex": points.delete_field_index,
+        "CreateVectorName": points.create_vector_name,
+        "DeleteVectorName": points.delete_vector_name,
         "UpdateBatch": points.update_batch,
         "Scroll": points.scroll,
         "Count": points.count,
@@ -60,6 +61,7 @@ def collections_calls(collections: Collections) -> dict[str, Call]:
     return {
         "Create": collections.create,
         "Delete": collections.delete,
+        "Update": collections.update,
         "List": collections.list,
         "Get": collections.get,
         "CollectionExists": collections.exists,
@@ -73,7 +75,7 @@ async def _health(_request: Any) -> Any:
     return pb.HealthCheckReply(title=TITLE, version=protocol_version())
 
 
-def build_server(points: Points, collections: Collections, api_key: str | None) -> grpc.aio.Server:
+def build_server(points: Points, collections: Collections, metrics: Metrics, api_key: str | None) -> grpc.aio.Server:
     """Return a gRPC server without a port, its handlers in place."""
     server = grpc.aio.server(options=_OPTIONS)
     services: list[tuple[Any, dict[str, Call], bool]] = [
@@ -84,7 +86,7 @@ def build_server(points: Points, collections: Collections, api_key: str | None) 
     ]
     for service, calls, as_bytes in services:
         handlers = {
-            method.name: _handler(service.name, method, calls.get(method.name), api_key, as_bytes=as_bytes)
+            method.name: _handler(service, method, calls.get(method.name), metrics, api_key, as_bytes=as_bytes)
             for method in service.methods
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
@@ -92,28 +94,35 @@ def build_server(points: Points, collections: Collections, api_key: str | None) 
     return server
 
 
-def _handler(service: str, method: Any, call: Call | None, api_key: str | None, *, as_bytes: bool) -> Any:
+def _handler(
+    service: Any, method: Any, call: Call | None, metrics: Metrics, api_key: str | None, *, as_bytes: bool
+) -> Any:
+    path = f"/{service.full_name}/{method.name}"
     if as_bytes:
         request_class = wire.message_class(method.input_type.name)
     else:
         request_class = message_factory.GetMessageClass(method.input_type)
 
     async def missing(_request: Any) -> Any:
-        raise not_implemented(f"{service}/{method.name}")
+        raise not_implemented(path)
 
     answer = call or missing
 
     async def handle(request: Any, context: Any) -> Any:
         try:
-            if service != "Qdrant":
+            if service.name != "Qdrant":
                 _authorise(context, api_key)
-            return await answer(request)
+            response = await answer(request)
         except QdrantError as error:
-            await context.abort(error.code, error.message)
+            refusal = error
         except Exception as error:  # a defect answers INTERNAL instead of a dropped call, and is logged whole
-            log.exception("%s/%s failed", service, method.name)
+            log.exception("%s failed", path)
             refusal = internal(type(error).__name__)
-            await context.abort(refusal.code, refusal.message)
+        else:
+            metrics.answered("grpc", path, "0")
+            return response
+        metrics.answered("grpc", path, str(refusal.code.value[0]))
+        return await context.abort(refusal.code, refusal.message)
 
     return grpc.unary_unary_rpc_method_handler(
         handle, request_deserializer=request_class.FromString, response_serializer=_serialise
@@ -125,17 +134,8 @@ def _serialise(message: Any) -> bytes:
 
 
 def _authorise(context: Any, api_key: str | None) -> None:
-    if api_key is None:
-        return
-    given = {key: value for key, value in context.invocation_metadata() if key in ("api-key", "authorization")}
-    if not key_matches(given.get("api-key"), given.get("authorization"), api_key):
-        raise unauthenticated()
-
-
-def key_matches(header: Any, authorization: Any, api_key: str) -> bool:
-    """Compare the given key (header or bearer token) with the expected one in constant time."""
-    token = header if header is not None else str(authorization or "").removeprefix("Bearer ")
-    return hmac.compare_digest(str(token).encode(), api_key.encode())
+    given = dict(context.invocation_metadata() or ())
+    authorise(given.get("api-key"), given.get("authorization"), api_key)
 
 
 def _standard_health() -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 import qdrant_edge as edge
 from qdrant_client import grpc as pb
 
-from deploy.embedded.qdrant import indexes, points_in, wire
+from deploy.embedded.qdrant import indexes, points_in, vector_names, wire
 from deploy.embedded.qdrant.collection import Collection
 from deploy.embedded.qdrant.errors import not_found
 from deploy.embedded.qdrant.filters import optional_filter
-from deploy.embedded.qdrant.groups import query_groups
+from deploy.embedded.qdrant.groups import look_up, query_groups
 from deploy.embedded.qdrant.points_out import payload_selector, record_out, scored_out, vector_selector
 from deploy.embedded.qdrant.queries import DEFAULT_LIMIT, QueryReader, order_by_in
 from deploy.embedded.qdrant.registry import Registry
@@ -28,10 +28,10 @@ class Points:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def _update(self, request: Any, build: Build) -> Any:
+    async def _update(self, request: Any, build: Build, *, deletes: bool = False) -> Any:
         started = time.perf_counter()
         collection = self._registry.get(request.collection_name)
-        number, done = await collection.write(lambda: build(collection), wait=request.wait)
+        number, done = await collection.write(lambda: build(collection), wait=request.wait, deletes=deletes)
         response = wire.PointsOperationResponse(time=time.perf_counter() - started)
         response.result.operation_id = number
         response.result.status = pb.UpdateStatus.Completed if done else pb.UpdateStatus.Acknowledged
@@ -43,7 +43,7 @@ class Points:
 
     async def delete(self, request: Any) -> Any:
         """Delete points by ids or filter."""
-        return await self._update(request, lambda _: points_in.delete(request.points))
+        return await self._update(request, lambda _: points_in.delete(request.points), deletes=True)
 
     async def update_vectors(self, request: Any) -> Any:
         """Replace vectors of points that exist."""
@@ -77,6 +77,23 @@ class Points:
         """Drop a payload index."""
         return await self._update(request, lambda _: indexes.delete(request))
 
+    async def create_vector_name(self, request: Any) -> Any:
+        """Add a named vector to a collection."""
+        return await self._rename(request, vector_names.added, vector_names.create)
+
+    async def delete_vector_name(self, request: Any) -> Any:
+        """Remove a named vector from a collection."""
+        return await self._rename(request, vector_names.removed, vector_names.delete)
+
+    async def _rename(self, request: Any, change: Callable[[Any, Any], Any], build: Callable[[Any], Any]) -> Any:
+        started = time.perf_counter()
+        collection = self._registry.get(request.collection_name)
+        config = change(collection.config, request)
+        await self._registry.reconfigure(collection.name, config, lambda: build(request))
+        response = wire.PointsOperationResponse(time=time.perf_counter() - started)
+        response.result.status = pb.UpdateStatus.Completed
+        return response
+
     async def update_batch(self, request: Any) -> Any:
         """Apply several updates in order; all are read and checked before the first is applied."""
         started = time.perf_counter()
@@ -85,7 +102,7 @@ class Points:
         def build() -> points_in.Operations:
             return [one for part in points_in.batch(request.operations, collection.layout) for one in part]
 
-        number, done = await collection.write(build, wait=request.wait)
+        number, done = await collection.write(build, wait=request.wait, deletes=True)
         response = wire.UpdateBatchResponse(time=time.perf_counter() - started)
         for _ in request.operations:
             result = response.result.add()
@@ -184,7 +201,10 @@ class Points:
         others = self._registry.get(request.with_lookup.collection) if request.HasField("with_lookup") else None
 
         def call(shard: edge.EdgeShard) -> Any:
-            return query_groups(shard, request, self._reader(shard), others.shard if others else None)
+            answer = query_groups(shard, request, self._reader(shard))
+            if others is not None:
+                others.read_here(lambda other: look_up(other, request.with_lookup, answer))
+            return answer
 
         response = await self._registry.get(request.collection_name).read(call)
         response.time = time.perf_counter() - started
@@ -219,11 +239,13 @@ class Points:
 
     def _reader(self, shard: edge.EdgeShard) -> QueryReader:
         def lookup(point_id: PointId, using: str, location: Any) -> Any:
-            where, name = shard, using
-            if location is not None:
-                where = self._registry.get(location.collection_name).shard
+            name = using
+            if location is None:
+                found = shard.retrieve([point_id], False, [name])
+            else:
                 name = location.vector_name if location.HasField("vector_name") else ""
-            found = where.retrieve([point_id], False, [name])
+                other = self._registry.get(location.collection_name)
+                found = other.read_here(lambda there: there.retrieve([point_id], False, [name]))
             vector: Any = found[0].vector if found else None
             if isinstance(vector, dict):
                 vector = vector.get(name)

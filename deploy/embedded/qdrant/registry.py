@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any
 from google.protobuf import json_format
 from qdrant_client import grpc as pb
 
-from deploy.embedded.qdrant.collection import Collection
+from deploy.embedded.qdrant.collection import Build, Collection
 from deploy.embedded.qdrant.config import check_name, engine_config
 from deploy.embedded.qdrant.errors import already_exists, internal, no_collection, not_found, wrong_input
 
@@ -35,6 +36,8 @@ class Registry:
         self._flush_each = flush_each
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
         self._changing = asyncio.Lock()
+        self._turn = asyncio.Semaphore(1)
+        self._saving = threading.Lock()
         self.collections: dict[str, Collection] = {}
         self.aliases: dict[str, str] = {}
         self._load()
@@ -70,7 +73,8 @@ class Registry:
                 return False
             self.aliases = {alias: target for alias, target in self.aliases.items() if target != name}
             self._save()
-        await asyncio.to_thread(_discard, collection)
+        await collection.close()
+        await asyncio.to_thread(shutil.rmtree, collection.path, ignore_errors=True)
         return True
 
     async def change_aliases(self, actions: Iterable[Any]) -> None:
@@ -105,23 +109,27 @@ class Registry:
             raise wrong_input("Malformed alias operation: expected create, rename or delete")
 
     async def maintain(self) -> None:
-        """Flush every collection that changed."""
+        """Flush every collection that changed, and index those that are due."""
         for collection in list(self.collections.values()):
             await collection.maintain()
 
-    def close(self) -> None:
-        """Flush and close everything. Blocks."""
+    async def close(self) -> None:
+        """Flush and close everything."""
         for collection in self.collections.values():
-            collection.close()
+            await collection.close()
         self._readers.shutdown(wait=True)
         os.close(self._lock_file)
 
-    def save(self) -> None:
-        """Write the file again after a collection's parameters changed."""
-        self._save()
+    async def reconfigure(self, name: str, config: Any, build: Build | None = None) -> None:
+        """Give a collection new parameters and write them down."""
+        async with self._changing:
+            await self.get(name).reconfigure(config, build)
+            self._save()
 
     def _open(self, name: str, config: Any, path: Path) -> Collection:
-        return Collection(name, config, path, self._readers, flush_each=self._flush_each)
+        return Collection(
+            name, config, path, self._readers, flush_each=self._flush_each, moved=self._save, turn=self._turn
+        )
 
     def _load(self) -> None:
         if self._file.exists():
@@ -139,10 +147,14 @@ class Registry:
                 shutil.rmtree(path)
 
     def _save(self) -> None:
+        with self._saving:
+            self._write_file()
+
+    def _write_file(self) -> None:
         content = {
             "collections": {
                 name: {"shard": item.path.name, "config": json_format.MessageToDict(item.config)}
-                for name, item in self.collections.items()
+                for name, item in list(self.collections.items())
             },
             "aliases": self.aliases,
         }
@@ -162,8 +174,3 @@ def _lock(path: Path) -> int:
         os.close(handle)
         raise internal(f"data directory {path.parent} is in use by another process: stop it first") from error
     return handle
-
-
-def _discard(collection: Collection) -> None:
-    collection.close()
-    shutil.rmtree(collection.path, ignore_errors=True)
