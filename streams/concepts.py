@@ -18,19 +18,24 @@ __all__ = ["OTHER", "Concept", "ConceptTree", "Floors", "Match", "build_tree", "
 Floats = npt.NDArray[np.float32]
 
 OTHER: Final = "/other"
+ALIASES_ENCODED: Final = 20
+VOTE: Final = 0.15  # what one tag's vote adds to a centred cosine (figures in docs/concepts.md)
+MAX_VOTES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Concept:
     """A topic (`sports`) or an interest below one (`sports/football`), with the words it goes by.
 
-    `names` and `descriptions` are by language tag (`en`, `zh`, `zh-Hant`).
+    `names` and `descriptions` are by language tag (`en`, `zh`, `zh-Hant`). `local` are words that mean it only
+    below its topic: `women` under fashion.
     """
 
     id: str
     names: Mapping[str, str]
     descriptions: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
 
     @property
     def topic(self) -> str:
@@ -61,8 +66,8 @@ class Floors:
     the catalogue's own path.
     """
 
-    topic: float = 0.05
-    interest: float = 0.05
+    topic: float = 0.12
+    interest: float = 0.12
     label: float = 0.25
 
 
@@ -149,15 +154,29 @@ class ConceptTree:
         hold are passed over: what they left open the item's vector decides.
         """
         self._fits(vectors)
-        paths = [match.path if match.complete else self._by_labels(match, labels or {}) for match in matches]
-        free = [n for n, path in enumerate(paths) if path is None and matches[n].topic is None]
-        for n, path in zip(free, self.assign(vectors[free]), strict=True):
-            paths[n] = path
-        half = [n for n, path in enumerate(paths) if path is None]
-        topics = np.array([self._rows[matches[n].topic or ""] for n in half], np.int64)
-        for n, path in zip(half, self._interest_paths(vectors[half], topics), strict=True):
-            paths[n] = path
+        paths = [match.path if match.settled else self._by_labels(match, labels or {}) for match in matches]
+        open_ = [n for n, path in enumerate(paths) if path is None]
+        favour = self._favour([matches[n] for n in open_])
+        near = self._near.topics(vectors[open_], favour)
+        told = np.array([self._told(matches[n]) for n in open_], np.int64)
+        below = self._interest_paths(vectors[open_], np.where(told < 0, near.rows, told), favour)
+        for n, path, score, row in zip(open_, below, near.scores, told, strict=True):
+            paths[n] = path if row >= 0 or score >= self.floors.topic else OTHER
         return [path or OTHER for path in paths]
+
+    def _told(self, match: Match) -> int:
+        """The row of the topic that an item's categories name, −1 where they name none."""
+        return -1 if match.topic is None or match.votes else self._rows[match.topic]
+
+    def _favour(self, matches: Sequence[Match]) -> npt.NDArray[np.float64] | None:
+        """What the tags' votes add to the cosines, shape (n, concepts)."""
+        if not any(match.votes for match in matches):
+            return None
+        favour = np.zeros((len(matches), len(self.concepts)))
+        for row, match in enumerate(matches):
+            for name, votes in match.votes:
+                favour[row, self._rows[name]] = VOTE * min(votes, MAX_VOTES)
+        return favour
 
     def _by_labels(self, match: Match, vectors: Mapping[str, Floats]) -> str | None:
         """The path that the vectors of a match's unknown labels give, None where none of them is there."""
@@ -176,8 +195,10 @@ class ConceptTree:
         near = self.nearest_label(np.stack([vectors[label] for label in finer]), topic)
         return f"/{next((found for found in near if found), f'{topic}/{slug(finer[0])}')}"
 
-    def _interest_paths(self, vectors: Floats, topics: npt.NDArray[np.int64]) -> list[str]:
-        near = self._near.interests(vectors, topics)
+    def _interest_paths(
+        self, vectors: Floats, topics: npt.NDArray[np.int64], favour: npt.NDArray[np.float64] | None = None
+    ) -> list[str]:
+        near = self._near.interests(vectors, topics, favour)
         enough = near.scores >= self.floors.interest
         return [self.concepts[row].path for row in np.where(enough, near.rows, topics)]
 
@@ -190,11 +211,19 @@ class ConceptTree:
 
 
 def texts_of(concepts: Sequence[Concept]) -> list[list[str]]:
-    """The texts to encode each concept by: its name, and its name with its description, in each language of both."""
+    """The texts to encode each concept by, in each language that describes it: its name, and with its description.
+
+    Then its name with its aliases, those in Latin letters and the others apart.
+    """
     texts: list[list[str]] = []
     for concept in concepts:
         described = [(concept.names.get(lang, ""), text) for lang, text in concept.descriptions.items()]
         mine = [text for name, told in described for text in (name, f"{name}: {told}") if name]
+        words = [alias.replace("-", " ") for alias in concept.aliases]
+        for latin, comma in ((True, ", "), (False, "、")):
+            own = [word for word in words if word.isascii() == latin][:ALIASES_ENCODED]
+            name = next((name for name in concept.names.values() if name.isascii() == latin), None)
+            mine += [comma.join([name, *own])] if name and own else []
         texts.append(mine or list(concept.names.values()))
     return texts
 

@@ -42,10 +42,7 @@ def save_tree(tree: ConceptTree, path: Path) -> None:
         "version": tree.version,
         "encoder_id": tree.encoder_id,
         "floors": asdict(tree.floors),
-        "concepts": [
-            {"id": c.id, "names": dict(c.names), "descriptions": dict(c.descriptions), "aliases": list(c.aliases)}
-            for c in tree.concepts
-        ],
+        "concepts": [asdict(concept) for concept in tree.concepts],
     }
     text = json.dumps(told, ensure_ascii=False, sort_keys=True).encode()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -79,4 +76,5 @@ def _concept(entry: dict[str, Any]) -> Concept:
         names={str(lang): str(name) for lang, name in entry["names"].items()},
         descriptions={str(lang): str(text) for lang, text in entry.get("descriptions", {}).items()},
         aliases=tuple(map(str, entry.get("aliases", ()))),
+        local=tuple(map(str, entry.get("local", ()))),
     )

@@ -13,6 +13,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _BLOCK_ROWS: Final = 4096
+_BEST_INTEREST: Final = 0.5  # share of a topic's score that its best interest adds (figures in docs/concepts.md)
 _DECIMALS: Final = 6  # scores closer than this are a tie: the last bits differ between machines and batch sizes
 
 
@@ -40,31 +41,56 @@ class ZeroShot:
         self.interest_rows: Integers = np.flatnonzero(parents >= 0)
         self._parents = parents[self.interest_rows]
         self._interests = centred[self.interest_rows]
+        self._below = [np.flatnonzero(self._parents == row) for row in self.topic_rows]
         self._topics = unit(np.stack([self._blend(centred[row], row) for row in self.topic_rows]))
 
     def _blend(self, own: Doubles, row: int) -> Doubles:
         below = self._interests[self._parents == row]
         return own + unit(below.mean(axis=0)) if len(below) else own
 
-    def topics(self, vectors: Floats) -> Nearest:
-        """The nearest topic of each vector; a tie goes to the lowest row. Shape of vectors: (n, dim)."""
-        found = [_best(self.topic_rows, _rounded(block @ self._topics.T)) for block in self._centred(vectors)]
+    def topics(self, vectors: Floats, favour: Doubles | None = None) -> Nearest:
+        """The nearest topic of each vector; a tie goes to the lowest row. Shape of vectors: (n, dim).
+
+        `favour` is added to the cosines: one number for each vector and concept, shape (n, concepts).
+        """
+        found: list[Nearest] = []
+        for rows, block in self._blocks(vectors):
+            cosines = block @ self._topics.T
+            deepest = self._best_below(block @ self._interests.T, cosines)
+            scores = _rounded((cosines + _BEST_INTEREST * deepest) / (1 + _BEST_INTEREST))
+            if favour is not None:
+                scores += favour[rows][:, self.topic_rows]
+            found.append(_best(self.topic_rows, scores))
         return _joined(found)
 
-    def interests(self, vectors: Floats, topics: Integers) -> Nearest:
-        """The nearest interest of each vector among those of its topic; `topics` holds rows, shape (n,)."""
+    def _best_below(self, interests: Doubles, topics: Doubles) -> Doubles:
+        """The cosine of each topic's best interest, the topic's own where it has none, shape (n, topics)."""
+        best = topics.copy()
+        for column, below in enumerate(self._below):
+            if len(below):
+                best[:, column] = interests[:, below].max(axis=1)
+        return best
+
+    def interests(self, vectors: Floats, topics: Integers, favour: Doubles | None = None) -> Nearest:
+        """The nearest interest of each vector among those of its topic; `topics` holds rows, shape (n,).
+
+        `favour` as in `topics`.
+        """
         if not len(self.interest_rows):
             return Nearest(np.full(len(vectors), -1), np.full(len(vectors), -np.inf))
         found: list[Nearest] = []
-        for start, block in zip(range(0, len(vectors), _BLOCK_ROWS), self._centred(vectors), strict=True):
+        for rows, block in self._blocks(vectors):
             scores = _rounded(block @ self._interests.T)
-            scores[self._parents[None, :] != topics[start : start + _BLOCK_ROWS, None]] = -np.inf
+            if favour is not None:
+                scores += favour[rows][:, self.interest_rows]
+            scores[self._parents[None, :] != topics[rows, None]] = -np.inf
             found.append(_best(self.interest_rows, scores))
         return _joined(found)
 
-    def _centred(self, vectors: Floats) -> Iterator[Doubles]:
+    def _blocks(self, vectors: Floats) -> Iterator[tuple[slice, Doubles]]:
         for start in range(0, len(vectors), _BLOCK_ROWS):
-            yield unit(vectors[start : start + _BLOCK_ROWS].astype(np.float64) - self._mean)
+            rows = slice(start, start + _BLOCK_ROWS)
+            yield rows, unit(vectors[rows].astype(np.float64) - self._mean)
 
 
 def unit(vectors: Doubles) -> Doubles:
