@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -18,6 +18,7 @@ from streams.concepts import ConceptTree, build_tree, texts_of
 from streams.encoder import TritonEncoder
 from streams.encoding import Encoder
 from streams.errors import ConfigurationError
+from streams.events import Event
 from streams.metrics import Metrics
 from streams.ownership import Owner, Ownership
 from streams.pipeline import Parts
@@ -119,10 +120,20 @@ async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[tupl
         metrics.watch_caches(store.readers())
         parts = Parts(
             encoder, store, KafkaOutbox(producer, settings.kafka.unresolved_topic), tree, policy,
-            settings.weights.table(), _retries(settings),
+            settings.weights.table(), _retries(settings), _home(partitions, settings.kafka.unresolved_topic),
         )  # fmt: skip
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
         yield parts, store, partitions
+
+
+def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Event], bool]:
+    """Whether a record lies where its user's records belong; what this service sent on itself does."""
+
+    def home(event: Event) -> bool:
+        topic, partition, _ = event.source
+        return topic == unresolved_topic or partition == partition_of(event.user_id, partitions[topic])
+
+    return home
 
 
 def _retries(settings: Settings) -> RetryPolicy:

@@ -21,10 +21,9 @@ class Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class Aside:
-    """Dead letters, and the events that wait, as events and as records."""
+    """Dead letters, and the records that go to the unresolved topic."""
 
     dead: list[DeadLetter] = field(default_factory=list)
-    deferred: list[Event] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
 
 
@@ -45,6 +44,5 @@ def set_aside(
             waited = f"its item was not described within {retries.deadline_ms / 1000:g} s"
             aside.dead.append(DeadLetter(record, "resolve", "unresolved", waited))
         else:
-            aside.deferred.append(event)
             aside.waiting.append(Waiting(record, headers))
     return aside

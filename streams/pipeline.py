@@ -7,7 +7,7 @@ that comes again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,7 +41,11 @@ class Outbox(Protocol):
 
 @dataclass(slots=True)
 class Parts:
-    """What the path is made of: the servers behind their edges, the concept tree and the constants."""
+    """What the path is made of: the servers behind their edges, the concept tree and the constants.
+
+    `home` tells whether an event's record lies in the partition of its user. A producer with another partitioner
+    would put one user on two workers; such a record is sent on to where its user is.
+    """
 
     encoder: Encoder
     store: Store
@@ -50,6 +54,7 @@ class Parts:
     policy: NodePolicy
     weights: WeightTable
     retries: RetryPolicy
+    home: Callable[[Event], bool]
 
 
 @dataclass(slots=True)
@@ -71,8 +76,10 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     must end. Poison is sent to the dead letters and reported.
     """
     parsed = parse_events(records, now_ms=now_ms)
-    profiles = await _profiles(parsed.events, parts.store)
-    gated = gate(parsed.events, profiles, log, whole_trees=parts.store.whole_trees)
+    here = [event for event in parsed.events if parts.home(event)]
+    astray = [event for event in parsed.events if not parts.home(event)]
+    profiles = await _profiles(here, parts.store)
+    gated = gate(here, profiles, log, whole_trees=parts.store.whole_trees)
     kept, erased = await erase(gated.fresh, profiles, parts.store, parts.encoder.dim, fence)
     resolved = await resolve(kept, parts.encoder, parts.store, parts.tree)
     encoded = await parts.encoder.encode(texts_of(resolved.ready))
@@ -80,12 +87,12 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     applied = [event for event in resolved.ready if event.source not in said.poison]
     planned = plan(said.said, applied, profiles, parts.policy, log)
     changed = fold(planned, said.vectors, await parts.store.read(planned.touched()), parts.policy, log)
-    aside = set_aside(records, resolved.waiting, {**resolved.poison, **said.poison}, parts.retries, now_ms)
+    aside = set_aside(records, resolved.waiting + astray, {**resolved.poison, **said.poison}, parts.retries, now_ms)
     await parts.outbox.bury(parsed.dead + aside.dead)
     await parts.outbox.defer(aside.waiting)
     await parts.store.write(changed, fence)
     outcomes = {"applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
-                "erased": gated.erased + erased, "unresolved": aside.deferred}  # fmt: skip
+                "erased": gated.erased + erased, "unresolved": resolved.waiting, "rerouted": astray}  # fmt: skip
     return Report(
         outcomes, parsed.dead + aside.dead, changed, resolved.described, parsed.unknown_fields, parsed.clamped
     )

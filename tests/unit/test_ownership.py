@@ -1,0 +1,149 @@
+"""Epochs: which incarnation of broker, topics and group a worker writes under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import pytest
+
+from streams.broker.batches import Take
+from streams.broker.fetched import FetchedBatch, GroupIdentity
+from streams.epochs import Seen, judge, raised
+from streams.errors import Fenced
+from streams.ownership import Owner, Ownership
+from streams.settings import Nodes
+from streams.store.base import Control, Fence
+from streams.store.memory import MemoryStore
+
+PARTITIONS = {"clicks": 2, "comments": 2}
+STORED = Control(3, 2, 7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 99})
+SEEN = Seen(7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 100})
+
+
+@dataclass(slots=True)
+class Rec:
+    topic: str
+    partition: int
+    offset: int
+
+
+def take(identity: GroupIdentity, first: int = 0, last: int = 9, highwater: int = 10, topic: str = "clicks") -> Take:
+    records = [Rec(topic, 0, offset) for offset in range(first, last + 1)]
+    made = Take(SimpleNamespace(identity=identity), identity)  # type: ignore[arg-type]
+    made.add(SimpleNamespace(value=FetchedBatch(topic, 0, records, last + 1, highwater, 1, identity)))  # type: ignore[arg-type]
+    return made
+
+
+def test_the_first_worker_begins_with_one() -> None:
+    control, reason = judge(None, SEEN)
+    assert (control.epoch, control.log, reason) == (1, 1, "")
+    assert control.partitions == PARTITIONS
+
+
+@pytest.mark.parametrize(
+    ("seen", "epoch", "log"),
+    [
+        (SEEN, 3, 2),
+        (replace(SEEN, generation=8, leader="leader-8"), 3, 2),
+        (replace(SEEN, highwater={"comments/1": 0}), 3, 2),
+        (replace(SEEN, partitions={"clicks": 2, "new": 5}), 3, 2),
+        (replace(SEEN, cluster=""), 3, 2),
+        (replace(SEEN, generation=6), 4, 2),
+        (replace(SEEN, leader="another"), 4, 2),
+        (replace(SEEN, cluster="cluster-b", generation=8), 4, 3),
+        (replace(SEEN, partitions={"clicks": 3}), 4, 3),
+        (replace(SEEN, highwater={"clicks/0": 99}), 4, 3),
+    ],
+)
+def test_what_goes_backwards_is_a_new_incarnation(seen: Seen, epoch: int, log: int) -> None:
+    control, reason = judge(STORED, seen)
+    assert (control.epoch, control.log) == (epoch, log)
+    assert bool(reason) == (epoch > 3)
+    assert control.generation == seen.generation
+    if log == 2:
+        assert control.highest == STORED.highest
+    else:
+        assert control.highest == {}
+    again, reason = judge(control, replace(seen, highwater={slot: end + 500 for slot, end in seen.highwater.items()}))
+    assert (again.epoch, again.log, reason) == (epoch, log, "")
+
+
+def test_offsets_only_rise() -> None:
+    assert raised({"a": 5, "b": 1}, {"a": 3, "c": 7}) == {"a": 5, "b": 1, "c": 7}
+
+
+class Part:
+    """One worker's ownership, the answer its broker gives, and what it was told."""
+
+    def __init__(self, store: MemoryStore, *, valid: bool = True) -> None:
+        self.changes: list[Owner] = []
+        self.confirmed = 0
+        self.valid = valid
+        self.ownership = Ownership(store, "g", PARTITIONS, self._confirm, self.changes.append)
+
+    async def _confirm(self, identity: GroupIdentity) -> bool:
+        self.confirmed += 1
+        return self.valid
+
+
+async def test_one_generation_is_settled_once_and_the_next_under_the_same_epoch() -> None:
+    store = MemoryStore(Nodes().policy())
+    part = Part(store)
+    first = GroupIdentity(1, "leader", "me", "cluster")
+    assert await part.ownership.enter(take(first)) == Owner(Fence(1, 1), 1)
+    assert await part.ownership.enter(take(first, 10, 19, 20)) == Owner(Fence(1, 1), 1)
+    assert await part.ownership.enter(take(first, topic="comments")) == Owner(Fence(1, 1), 1)
+    second = GroupIdentity(2, "leader", "me", "cluster")
+    assert await part.ownership.enter(take(second)) == Owner(Fence(1, 2), 1)
+    assert part.changes == [Owner(Fence(1, 1), 1), Owner(Fence(1, 2), 1)]
+    assert part.confirmed == 0
+
+
+async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
+    store = MemoryStore(Nodes().policy())
+    old = Part(store)
+    before = take(GroupIdentity(1, "leader-1", "me-1", "cluster-1"))
+    await old.ownership.enter(before)
+    await old.ownership.verify(before)
+    new = Part(store)
+    assert await new.ownership.enter(take(GroupIdentity(1, "leader-2", "me-2", "cluster-2"))) == Owner(Fence(2, 1), 2)
+    assert new.confirmed == 1
+    with pytest.raises(Fenced):
+        await old.ownership.verify(before)
+
+
+async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
+    store = MemoryStore(Nodes().policy())
+    part = Part(store)
+    before = take(GroupIdentity(1, "leader", "me", None), 0, 99, 100)
+    await part.ownership.enter(before)
+    await part.ownership.verify(before)
+    after = take(GroupIdentity(2, "leader", "me", None), 0, 9, 10)
+    assert await part.ownership.enter(after) == Owner(Fence(2, 2), 2)
+
+
+async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
+    store = MemoryStore(Nodes().policy())
+    await Part(store).ownership.enter(take(GroupIdentity(6, "leader-6", "other", "c")))
+    zombie = Part(store, valid=False)
+    assert await zombie.ownership.enter(take(GroupIdentity(5, "leader-5", "me", "c"))) is None
+    assert zombie.confirmed == 1
+    stored = await store.control("g")
+    assert stored is not None
+    assert (stored.epoch, stored.generation) == (1, 6)
+
+
+async def test_workers_that_see_the_same_new_cluster_agree_on_one_epoch() -> None:
+    store = MemoryStore(Nodes().policy())
+    await Part(store).ownership.enter(take(GroupIdentity(9, "old", "me", "cluster-1")))
+    owners = [
+        await Part(store).ownership.enter(take(GroupIdentity(1, "leader", member, "cluster-2"))) for member in "abc"
+    ]
+    assert set(owners) == {Owner(Fence(2, 1), 2)}
+
+
+def test_the_fence_is_exact_where_qdrant_compares_doubles() -> None:
+    fences = [Fence(e, g).number for e in (1, 2, 2**20) for g in (0, 1, 2**31 - 1)]
+    assert fences == sorted(set(fences))
+    assert all(int(float(number)) == number for number in fences)
