@@ -1,0 +1,128 @@
+"""Consuming through the batch path: fetch, parse JSON into a struct, count by user. Prints JSON, one figure a broker.
+
+    python -m tests.bench.bench_consume [--records 400000] [--brokers tansu,kafka] [--runs 3]
+
+Brokers are started on free ports of 127.0.0.1 and stopped again; Apache Kafka is left out where it is not found.
+Records are produced first, then read by one worker process with the defaults of `KafkaConfig`. The rate is records
+over the time from the first take to the last acknowledgement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.broker import make_app, run_worker, takes
+from streams.broker.producer import Outgoing, Producer
+from tests.fixtures.brokers import Broker, make_broker
+
+USERS = 2_000
+PARTITIONS = 4
+
+
+class Click(msgspec.Struct):
+    """The fields a worker reads of every event."""
+
+    user_id: str
+    type: str
+    ts: int
+    item_id: str
+
+
+def _event(number: int) -> Outgoing:
+    user = f"user-{number % USERS}"
+    value = {
+        "event_id": f"event-{number}",
+        "user_id": user,
+        "type": "click",
+        "ts": 1_700_000_000_000 + number,
+        "item_id": f"item-{number % 5_000}",
+        "context": {"device": "mobile", "locale": "en"},
+    }
+    return Outgoing(user.encode(), json.dumps(value).encode())
+
+
+async def _produce(broker: Broker, topic: str, count: int) -> None:
+    step = 20_000
+    async with Producer(broker.config()) as producer:
+        for start in range(0, count, step):
+            await producer.send_many(topic, [_event(number) for number in range(start, min(start + step, count))])
+
+
+async def _consume(broker: Broker, topic: str, count: int) -> dict[str, float]:
+    app = make_app(replace(broker.config(), commit_interval_s=1.0))
+    decode = msgspec.json.Decoder(Click).decode
+    users: Counter[str] = Counter()
+    stop = asyncio.Event()
+    marks: list[float] = []
+    sizes: list[int] = []
+
+    async def agent(stream: Any) -> None:
+        async for take in takes(app, stream):
+            marks.append(time.perf_counter())
+            users.update([decode(record.value).user_id for record in take.records])
+            await take.ack()
+            sizes.append(len(take))
+            if sum(sizes) >= count:
+                marks.append(time.perf_counter())
+                stop.set()
+
+    app.agent(app.topic(topic))(agent)
+    busy = time.process_time()
+    code = await run_worker(app, stop=stop)
+    busy = time.process_time() - busy
+    if code or users.total() != count:
+        raise RuntimeError(f"got exit code {code} and {users.total()} records, expected 0 and {count}")
+    seconds = marks[-1] - marks[0]
+    return {"records_per_s": round(count / seconds), "cpu_s": round(busy, 2), "records_a_take": round(median(sizes))}
+
+
+async def _bench(broker: Broker, count: int, runs: int) -> dict[str, Any]:
+    topic = await broker.new_topic("bench", partitions=PARTITIONS)
+    await _produce(broker, topic, count)
+    results = [await _consume(broker, topic, count) for _ in range(runs)]
+    best = max(results, key=lambda result: result["records_per_s"])
+    rates = [result["records_per_s"] for result in results]
+    return {"broker": broker.kind, "records": count, "median_records_per_s": round(median(rates)), "best": best}
+
+
+def main() -> int:
+    """Run the bench on every broker that can be had."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=400_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--brokers", default="tansu,kafka")
+    arguments = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as work:
+        for kind in arguments.brokers.split(","):
+            try:
+                broker = make_broker(kind, Path(work) / kind)
+            except pytest.skip.Exception as reason:
+                results.append({"broker": kind, "skipped": str(reason)})
+                continue
+            broker.start()
+            try:
+                results.append(asyncio.run(_bench(broker, arguments.records, arguments.runs)))
+            finally:
+                broker.stop()
+    print(json.dumps({"python": platform.python_version(), "cores": os.cpu_count(), "results": results}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
