@@ -67,9 +67,20 @@ class TritonPythonModel:
     def _texts(self, request: Any) -> list[str] | PoisonError:
         raw = pb.get_input_tensor_by_name(request, TEXT.name).as_numpy().reshape(-1)
         try:
+            check_expectation(request.parameters(), self._encoder.encoder_id)
             return [decoded(value, self._max_text_bytes) for value in raw]
         except PoisonError as error:
             return error
+
+
+def check_expectation(parameters: str, encoder_id: str) -> None:
+    """Refuse a client that began with another model: its vectors would be mixed with these.
+
+    `parameters` is the request's, as JSON; without `encoder_id` among them anything goes. Raises PoisonError.
+    """
+    expected = json.loads(parameters or "{}").get(ENCODER_ID_PARAMETER, encoder_id)
+    if expected != encoder_id:
+        raise PoisonError(f"{encoder_id} is served, the client expects {expected}", reason="encoder", stage="encode")
 
 
 def decoded(value: bytes, max_text_bytes: int) -> str:
