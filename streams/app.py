@@ -13,16 +13,22 @@ import structlog
 from prometheus_client import start_http_server
 
 from streams.agents import register
-from streams.broker import Admin, KafkaConfig, Producer, TopicSpec, make_app, run_worker
+from streams.broker.admin import Admin, TopicSpec
+from streams.broker.app import make_app
+from streams.broker.config import KafkaConfig
+from streams.broker.partitions import partition_of
+from streams.broker.producer import Producer
+from streams.broker.standing import Standing
+from streams.broker.worker import run_worker
 from streams.concepts import ConceptTree, build_tree, texts_of
 from streams.encoder import TritonEncoder
 from streams.encoding import Encoder
-from streams.errors import ConfigurationError
+from streams.errors import ConfigurationError, StoreUnavailable
 from streams.events import Event
 from streams.metrics import Metrics
 from streams.ownership import Owner, Ownership
 from streams.pipeline import Parts
-from streams.retrying import forever
+from streams.retrying import answered
 from streams.settings import Kafka, Settings
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
@@ -101,23 +107,23 @@ async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[tupl
             max_batch=settings.triton.max_batch, cache_bytes=settings.triton.cache_mib << 20, observer=metrics,
         )  # fmt: skip
         stack.push_async_callback(encoder.close)
-        info = await forever(waiting)(encoder.info)
+        info = await answered(waiting, encoder.info)
         policy, limits = settings.nodes.policy(), settings.worker
         names = Collections(info.encoder_id, info.dim, settings.qdrant.hnsw_interests)
-        qdrant = QdrantStore(qdrant_config(settings), policy, names)
+        qdrant = QdrantStore(qdrant_config(settings), policy, names, metrics.store_called)
         store = CachedStore(
             qdrant, nodes_bytes=limits.nodes_cache_mib << 20, items_bytes=limits.items_cache_mib << 20,
             items_ttl_s=limits.items_ttl_s,
         )  # fmt: skip
         stack.push_async_callback(store.close)
-        await forever(waiting)(qdrant.prepare)
-        tree = await forever(waiting)(load_tree, settings.concepts.file, encoder, info.encoder_id)
+        await answered(waiting, qdrant.prepare)
+        tree = await answered(waiting, load_tree, settings.concepts.file, encoder, info.encoder_id)
         config = kafka_config(settings.kafka)
-        partitions = await forever(waiting)(partition_counts, config, settings.kafka)
+        partitions = await answered(waiting, partition_counts, config, settings.kafka)
         producer = Producer(config)
-        await forever(waiting)(producer.start)
+        await answered(waiting, producer.start)
         stack.push_async_callback(producer.stop)
-        metrics.watch_caches(store.readers())
+        metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
         parts = Parts(
             encoder, store, KafkaOutbox(producer, settings.kafka.unresolved_topic), tree, policy,
             settings.weights.table(), _retries(settings), _home(partitions, settings.kafka.unresolved_topic),
@@ -152,16 +158,20 @@ async def _work(
         metrics.epoch.set(owner.fence.epoch)
         metrics.generation.set(owner.fence.generation)
 
-    ownership = Ownership(store, settings.kafka.group, partitions, app.confirm, changed)
-    register(app, Worker(parts, ownership, metrics, app.touch), settings)
-    metrics.watch_lag(app.lag)
-    metrics.since_commit.set_function(app.seconds_since_commit)
+    standing = Standing(app)
+    ownership = Ownership(store, settings.kafka.group, partitions, standing.confirm, changed)
+    register(app, Worker(parts, ownership, metrics, standing.alive), settings)
+    metrics.watch_lag(standing.lag)
+    metrics.since_commit.set_function(standing.seconds_since_commit)
     sweeping = asyncio.create_task(sweep(store, settings.worker.sweep_every_s))
     try:
         code = await run_worker(app, stop=stop, stall_s=settings.worker.stuck_after_s)
     finally:
         sweeping.cancel()
-    await forever(lambda _: None, given_up=lambda: True)(ownership.note)
+    try:
+        await ownership.note()
+    except StoreUnavailable as error:
+        log.warning("control_point_not_noted", error=str(error))
     log.info("stopped", code=code)
     return code
 
@@ -171,7 +181,7 @@ async def sweep(store: CachedStore, every_s: float) -> None:
     while every_s > 0:
         await asyncio.sleep(every_s)
         started = monotonic()
-        await forever(lambda _: None)(store.sweep, now_ms())
+        await answered(lambda _: None, store.sweep, now_ms())
         log.info("swept", seconds=round(monotonic() - started, 3))
 
 

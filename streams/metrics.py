@@ -53,6 +53,13 @@ class Metrics:
         self.encode_seconds = Histogram(
             "interests_encode_seconds", "A batch of texts through Triton.", buckets=_CALL_S, registry=registry
         )
+        self.encoded_texts = Counter("interests_encoded_texts", "Texts encoded by Triton.", registry=registry)
+        self.encoder_retries = Counter(
+            "interests_encoder_retries",
+            "Attempts at Triton that failed and were made again.",
+            ("code",),
+            registry=registry,
+        )
         self.store_seconds = Histogram(
             "interests_store_seconds", "A call to the store.", ("call",), buckets=_CALL_S, registry=registry
         )
@@ -82,6 +89,23 @@ class Metrics:
     def watch_caches(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
         """Serve hits, misses and bytes of each cache as its reader gives them at each scrape."""
         self.registry.register(_Caches(caches))
+
+    def encoder_called(self, seconds: float, texts: int) -> None:
+        """One request of `texts` texts was answered rightly after `seconds`."""
+        self.encode_seconds.observe(seconds)
+        self.encoded_texts.inc(texts)
+
+    def encoder_retried(self, code: str) -> None:
+        """One attempt at the encoder failed with `code` and is made again."""
+        self.encoder_retries.labels(code).inc()
+
+    def encoder_breaker(self, is_open: bool) -> None:
+        """The encoder's breaker opened or closed."""
+        self.breaker_open.set(is_open)
+
+    def store_called(self, call: str, seconds: float) -> None:
+        """One call to the store was answered after `seconds`."""
+        self.store_seconds.labels(call).observe(seconds)
 
     def count(self, report: Report) -> None:
         """Count what became of a batch."""

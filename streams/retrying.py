@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
 
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from streams.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -49,3 +53,13 @@ def forever(waiting: Callable[[str], None], given_up: Callable[[], bool] = lambd
         before_sleep=before_sleep,
         reraise=True,
     )
+
+
+async def answered(
+    waiting: Callable[[str], None], call: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs
+) -> T:
+    """What `call` returns once its server answers."""
+    async for attempt in forever(waiting):
+        with attempt:
+            return await call(*args, **named)
+    raise AssertionError("the loop ends by returning or raising")  # tenacity's iterator has no other end

@@ -1,3 +1,3 @@
 """Fixtures of the whole suite: each real part has one module under tests/fixtures."""
 
-pytest_plugins = ["tests.fixtures.brokers", "tests.fixtures.qdrant", "tests.fixtures.triton"]
+pytest_plugins = ["tests.fixtures.brokers", "tests.fixtures.qdrant", "tests.fixtures.triton", "tests.fixtures.path"]

@@ -49,8 +49,14 @@ class QdrantConfig:
 class QdrantStore:
     """Implements `streams.store.base.Store` on a Qdrant server."""
 
-    def __init__(self, config: QdrantConfig, policy: NodePolicy, collections: Collections) -> None:
-        self._config, self._policy, self._names = config, policy, collections
+    def __init__(
+        self,
+        config: QdrantConfig,
+        policy: NodePolicy,
+        collections: Collections,
+        called: Callable[[str, float], None] = lambda call, seconds: None,
+    ) -> None:
+        self._config, self._policy, self._names, self._called = config, policy, collections, called
         self._client = connect(config)
         self._shards = 1
 
@@ -61,9 +67,7 @@ class QdrantStore:
 
     async def prepare(self) -> None:
         """Make the collections, their payload indexes and aliases where they are missing, and check their size."""
-        self._shards = await guarded(
-            self._names.prepare(self._client, self._config.deadline_s), "preparing collections"
-        )
+        self._shards = await guarded(self._names.prepare(self._client, self._config.deadline_s), "prepare")
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""
@@ -95,7 +99,7 @@ class QdrantStore:
                 collection_name=self._names.interests, filter=grpc.Filter(must=[_match_any("user_id", [user_id])]),
                 limit=1000, offset=offset, with_payload=_all_payload(), with_vectors=_with_vectors(),
             )  # fmt: skip
-            reply = await self._call(self._client.grpc_points.Scroll, request, "reading a tree")
+            reply = await self._call(self._client.grpc_points.Scroll, request, "scroll")
             nodes += [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in reply.result]
             if not reply.HasField("next_page_offset"):
                 return nodes
@@ -160,21 +164,24 @@ class QdrantStore:
                 collection_name=collection, ids=codec.uuids(ids[start : start + self._config.points_per_write]),
                 with_payload=_payload_fields(fields) if fields else _all_payload(), with_vectors=_with_vectors(),
             )  # fmt: skip
-            found += (await self._call(self._client.grpc_points.Get, request, "reading points")).result
+            found += (await self._call(self._client.grpc_points.Get, request, "get")).result
         return found
 
     async def _upsert(self, collection: str, points: list[Any], only_if: grpc.Filter | None) -> None:
         request = grpc.UpsertPoints(collection_name=collection, wait=True, points=points, update_filter=only_if)
-        reply = await self._call(self._client.grpc_points.Upsert, request, "writing points")
+        reply = await self._call(self._client.grpc_points.Upsert, request, "upsert")
         _require_completed(reply.result.status)
 
     async def _delete(self, collection: str, selector: grpc.PointsSelector) -> None:
         request = grpc.DeletePoints(collection_name=collection, wait=True, points=selector)
-        reply = await self._call(self._client.grpc_points.Delete, request, "deleting points")
+        reply = await self._call(self._client.grpc_points.Delete, request, "delete")
         _require_completed(reply.result.status)
 
     async def _call(self, method: Callable[..., Awaitable[Any]], request: Any, doing: str) -> Any:
-        return await guarded(method(request, timeout=self._config.deadline_s), doing)
+        started = monotonic()
+        reply = await guarded(method(request, timeout=self._config.deadline_s), doing)
+        self._called(doing, monotonic() - started)
+        return reply
 
 
 def connect(config: QdrantConfig) -> AsyncQdrantClient:

@@ -1,0 +1,70 @@
+"""How a running worker stands with its broker: lag, time since the last commit, and whether its generation holds."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from aiokafka.errors import KafkaError, NoError, RebalanceInProgressError, for_code
+from aiokafka.protocol.group import HeartbeatRequest
+
+from streams.broker.app import BrokerApp
+from streams.broker.fetched import GroupIdentity
+from streams.broker.transport import BatchConsumer
+from streams.errors import BrokerUnavailable
+
+CONFIRM_WITHIN_S = 10.0
+
+
+class Standing:
+    """Reads a worker's consumer; safe before it has started."""
+
+    def __init__(self, app: BrokerApp) -> None:
+        self._app = app
+
+    def _consumer(self) -> BatchConsumer | None:
+        consumer = self._app._consumer
+        return consumer if isinstance(consumer, BatchConsumer) else None
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Records between what is committed and the log's end, by topic and partition, as of the last fetches."""
+        consumer = self._consumer()
+        if consumer is None:
+            return {}
+        lags: dict[tuple[str, int], int] = {}
+        for source in list(consumer.assignment()):
+            end = consumer.highwater(source)
+            if end is not None:
+                lags[source.topic, source.partition] = max(0, end - (consumer._committed_offset.get(source) or 0))
+        return lags
+
+    def seconds_since_commit(self) -> float:
+        """Since offsets were last committed; 0 while no batch is out."""
+        consumer = self._consumer()
+        if consumer is None or not consumer.ledger.outstanding():
+            return 0.0
+        return monotonic() - consumer.last_progress_s
+
+    def alive(self) -> None:
+        """Tell the watchdog that the worker knows what it waits for."""
+        consumer = self._consumer()
+        if consumer is not None:
+            consumer.last_progress_s = monotonic()
+
+    async def confirm(self, identity: GroupIdentity) -> bool:
+        """Ask the group's coordinator whether `identity` is a member of its current generation.
+
+        A heartbeat of a past generation is refused; one during a rebalance is accepted until the next
+        generation begins. Raises BrokerUnavailable where the coordinator does not answer.
+        """
+        consumer = self._consumer()
+        if consumer is None or consumer.identity is not identity:
+            return False
+        coordinator = consumer._thread._ensure_consumer()._coordinator
+        request = HeartbeatRequest(coordinator.group_id, identity.generation, identity.member_id)
+        try:
+            async with asyncio.timeout(CONFIRM_WITHIN_S):
+                response = await consumer._thread.call_thread(coordinator._send_req, request)
+        except (KafkaError, TimeoutError) as error:
+            raise BrokerUnavailable("the group's coordinator does not answer a heartbeat") from error
+        return for_code(response.error_code) in (NoError, RebalanceInProgressError)
