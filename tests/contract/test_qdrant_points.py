@@ -141,20 +141,20 @@ async def test_payload_operations(qdrant_reference_form: AnyClient, fresh_collec
     points = [m.PointStruct(id=i, vector=[1, 0, 0, 0], payload={"a": 1, "b": {"c": 1}, "i": i}) for i in (1, 2, 3)]
     await client.upsert(name, points, wait=True)
     last = m.Filter(must=[m.FieldCondition(key="i", range=m.Range(gte=3))])
-    await client.set_payload(name, {"d": None, "a": [2]}, points=[1], wait=True)
+    await client.set_payload(name, {"d": 4, "a": [2]}, points=[1], wait=True)
     await client.set_payload(name, {"e": 5}, points=[2], key="b", wait=True)
     await client.set_payload(name, {"a": "third"}, points=last, wait=True)
     await client.delete_payload(name, ["i", "b"], points=[1], wait=True)
     found = {point.id: point.payload for point in (await client.scroll(name))[0]}
     assert found == {
-        1: {"a": [2], "d": None},
+        1: {"a": [2], "d": 4},
         2: {"a": 1, "b": {"c": 1, "e": 5}, "i": 2},
         3: {"a": "third", "b": {"c": 1}, "i": 3},
     }
     await client.overwrite_payload(name, {"z": 1}, points=last, wait=True)
     await client.clear_payload(name, points_selector=[2], wait=True)
     found = {point.id: point.payload or {} for point in (await client.scroll(name))[0]}
-    assert found == {1: {"a": [2], "d": None}, 2: {}, 3: {"z": 1}}
+    assert found == {1: {"a": [2], "d": 4}, 2: {}, 3: {"z": 1}}
 
 
 async def test_deleting(qdrant_reference_form: AnyClient, fresh_collection: Fresh) -> None:

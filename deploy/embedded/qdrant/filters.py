@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import qdrant_edge as edge
 
@@ -115,8 +115,10 @@ def _match(match: Any) -> Any:
     if kind is None:
         raise wrong_input("Malformed match: none of its kinds is set")
     value = getattr(match, kind)
-    if kind in ("keyword", "integer", "boolean"):
+    if kind in ("keyword", "integer"):
         return edge.MatchValue(value)
+    if kind == "boolean":
+        return edge.MatchValue(_TRUE if value else _FALSE)
     if kind in ("keywords", "integers"):
         return edge.MatchAny(list(value.strings if kind == "keywords" else value.integers))
     if kind in ("except_keywords", "except_integers"):
@@ -133,6 +135,12 @@ _CONDITIONS: dict[str, Any] = {
     "is_empty": lambda message, _depth: edge.IsEmptyCondition(message.key),
     "is_null": lambda message, _depth: edge.IsNullCondition(message.key),
 }
+# The engine's binding (0.9.0) reads Python's True as the integer 1, and 1 matches no boolean. What calls itself
+# numpy's boolean and is no integer arrives as a boolean.
+_TRUE, _FALSE = (
+    cast(Any, type("bool_", (), {"__module__": "numpy", "__bool__": lambda _self, value=value: value}))()
+    for value in (True, False)
+)
 _TEXT_MATCHES: dict[str, Any] = {
     "text": edge.MatchText,
     "text_any": edge.MatchTextAny,
