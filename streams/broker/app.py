@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import faust
@@ -70,6 +71,11 @@ class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
         self._busy -= 1
         if not self._busy:
             self._idle.set()
+
+    def note_progress(self) -> None:
+        """An agent that waits for an outage to end is not stuck: start the watchdog's time anew."""
+        if isinstance(self._consumer, BatchConsumer):
+            self._consumer.last_progress_s = monotonic()
 
     async def drain(self, timeout_s: float) -> bool:
         """Hand out no further take and wait until the running ones are done; False where time ran out first."""

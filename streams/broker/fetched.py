@@ -102,12 +102,13 @@ class FetchedBatch:
         kept = [record for record in self.records if record.offset >= offset]
         if not kept:
             return None
-        return replace(self, records=kept, size_bytes=sum(map(record_bytes, kept)))
+        return replace(self, records=kept, size_bytes=total_bytes(kept))
 
 
-def record_bytes(record: Record) -> int:
-    """Bytes a record is counted as: key, value and a fixed overhead; absent key or value counts nothing."""
-    return RECORD_OVERHEAD_BYTES + max(record.serialized_key_size, 0) + max(record.serialized_value_size, 0)
+def total_bytes(records: Sequence[Record]) -> int:
+    """Bytes records are counted as: keys, values and a fixed overhead each (an absent key or value counts as -1)."""
+    payload = sum([record.serialized_key_size + record.serialized_value_size for record in records])
+    return payload + RECORD_OVERHEAD_BYTES * len(records)
 
 
 def split(
@@ -125,17 +126,21 @@ def split(
     the offset after their own last record.
     """
     topic, partition = records[0].topic, records[0].partition
-    start = size_bytes = 0
-    for end, record in enumerate(records):
-        added_bytes = record_bytes(record)
-        if end > start and (end - start >= max_records or size_bytes + added_bytes > max_bytes):
-            yield FetchedBatch(
-                topic, partition, records[start:end], records[end - 1].offset + 1, highwater, size_bytes, identity
-            )
-            start, size_bytes = end, 0
-        size_bytes += added_bytes
-    after_last = max(next_offset, records[-1].offset + 1)
-    yield FetchedBatch(topic, partition, records[start:], after_last, highwater, size_bytes, identity)
+    for start in range(0, len(records), max_records):
+        for piece, size_bytes in _within_bytes(records[start : start + max_records], max_bytes):
+            last = piece[-1].offset
+            after = max(next_offset, last + 1) if last == records[-1].offset else last + 1
+            yield FetchedBatch(topic, partition, piece, after, highwater, size_bytes, identity)
+
+
+def _within_bytes(records: Sequence[Record], max_bytes: int) -> Iterator[tuple[Sequence[Record], int]]:
+    size_bytes = total_bytes(records)
+    if len(records) == 1 or size_bytes <= max_bytes:
+        yield records, size_bytes
+        return
+    middle = len(records) // 2
+    yield from _within_bytes(records[:middle], max_bytes)
+    yield from _within_bytes(records[middle:], max_bytes)
 
 
 def interleave(groups: Iterable[Sequence[FetchedBatch]]) -> Iterator[FetchedBatch]:

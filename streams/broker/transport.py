@@ -1,173 +1,32 @@
 """Faust's Kafka transport, handing agents whole fetched batches instead of single records.
 
-Written against faust-streaming 0.15.3: it overrides private methods, so the version is checked at import.
-Group membership, rebalancing, flow control and commits stay Faust's; what changes:
+Written against faust-streaming 0.15.3: it overrides private methods, so the version is checked at import (in
+`fetching`). Group membership, rebalancing, flow control and commits stay Faust's; what changes:
 
 - One message carries one `FetchedBatch`; no object is made a record.
 - `AckLedger` replaces Faust's list of acknowledged offsets, which can commit past a record in flight.
 - Every batch carries the `GroupIdentity` it was fetched under. A batch of an ended assignment is dropped.
-- Records that arrive while no assignment is in force are given back by seeking to them: Faust seeks only to
-  committed offsets, so a partition without one would lose them.
 - A full agent queue takes its own partitions out of the next fetch; other agents go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import aiokafka
-import faust
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
-from aiokafka.protocol.group import LeaveGroupRequest
-from aiokafka.protocol.metadata import MetadataRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
-from streams.broker.fetched import AckLedger, FetchedBatch, GroupIdentity, Partition, interleave, split
-from streams.errors import ConfigurationError
+from streams.broker.fetched import AckLedger, FetchedBatch, GroupIdentity, Partition, interleave
+from streams.broker.fetching import BatchConsumerThread, BatchRebalanceListener
 
 if TYPE_CHECKING:
     from streams.broker.app import BrokerApp
 
-FITS_FAUST = "0.15.3"
 FETCH_WAIT_S = 0.5
 REVOKE_COMMIT_S = 5.0
-
-log = logging.getLogger(__name__)
-
-if faust.__version__ != FITS_FAUST:
-    raise ConfigurationError(
-        f"got faust-streaming {faust.__version__}, expected {FITS_FAUST}: the batch transport overrides its private "
-        f"methods; install faust-streaming=={FITS_FAUST}"
-    )
-
-
-class BatchRebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]  # faust is untyped
-    """Ends the identity before anything else learns of a rebalance, and makes the new one before Faust does."""
-
-    _thread: BatchConsumerThread
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Any:
-        self._thread.identity = None
-        return super().on_partitions_revoked(revoked)
-
-    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        self._thread.identity = self._thread.read_identity()
-        await super().on_partitions_assigned(assigned)
-
-
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped
-    """The thread that owns the aiokafka consumer: fetches, and cuts what came into batches."""
-
-    identity: GroupIdentity | None = None
-    _leader_id = ""
-    _cluster_id: str | None = None
-
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        config = self.app.kafka
-        self._assignor = RoundRobinPartitionAssignor
-        return aiokafka.AIOKafkaConsumer(
-            group_id=config.group_id,
-            group_instance_id=config.group_instance_id,
-            partition_assignment_strategy=[self._assignor],
-            enable_auto_commit=False,
-            auto_offset_reset=config.auto_offset_reset,
-            isolation_level="read_committed" if config.read_committed else "read_uncommitted",
-            max_poll_records=config.max_poll_records,
-            max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
-            session_timeout_ms=int(config.session_timeout_s * 1000),
-            rebalance_timeout_ms=int(config.rebalance_timeout_s * 1000),
-            heartbeat_interval_ms=int(config.heartbeat_s * 1000),
-            fetch_max_wait_ms=int(config.fetch_max_wait_s * 1000),
-            fetch_max_bytes=config.fetch_bytes,
-            max_partition_fetch_bytes=config.partition_fetch_bytes,
-            **config.connection(),
-        )
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        consumer = self._ensure_consumer()
-        self._watch_joins(consumer._coordinator)
-        self._cluster_id = await self._read_cluster_id(consumer._client)
-
-    def _watch_joins(self, coordinator: Any) -> None:
-        # aiokafka drops the leader's id once the JoinGroup response is handled; nothing else carries it.
-        send = coordinator._send_req
-
-        async def send_and_note_leader(request: Any) -> Any:
-            response = await send(request)
-            leader_id = getattr(response, "leader_id", None)
-            if leader_id:
-                self._leader_id = leader_id
-            return response
-
-        coordinator._send_req = send_and_note_leader
-
-    async def _read_cluster_id(self, client: Any) -> str | None:
-        try:
-            response = await client.send(client.get_random_node(), MetadataRequest([]))
-        except KafkaError as error:
-            log.warning("cluster id unknown: %r", error)
-            return None
-        return getattr(response, "cluster_id", None)
-
-    async def on_thread_stop(self) -> None:
-        coordinator = self._consumer and self._consumer._coordinator
-        if coordinator is not None and coordinator.generation == 0:
-            # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
-            try:
-                await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
-            except KafkaError as error:
-                log.warning("leaving the group failed: %r", error)
-        await super().on_thread_stop()
-
-    def read_identity(self) -> GroupIdentity:
-        """The identity of the assignment that aiokafka's coordinator has just made."""
-        coordinator = self._ensure_consumer()._coordinator
-        return GroupIdentity(coordinator.generation, self._leader_id, coordinator.member_id, self._cluster_id)
-
-    async def _fetch_records(
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        active_partitions: set[TP],
-        timeout: float | None = None,  # noqa: ASYNC109 - the overridden method's signature
-        max_records: int | None = None,
-    ) -> Mapping[Any, list[FetchedBatch]]:
-        # An empty set would mean every partition to aiokafka, and Faust empties the set it passes on a rebalance.
-        wanted = frozenset(active_partitions)
-        if not wanted:
-            return {}
-        fetched = await super()._fetch_records(consumer, wanted, timeout, max_records)
-        if not fetched:
-            return {}
-        assigned, identity = consumer.assignment(), self.identity
-        if identity is None or not self.consumer.flow_active:
-            for source, records in fetched.items():
-                if source in assigned:
-                    consumer.seek(source, records[0].offset)
-            return {}
-        return {source: self._cut(consumer, source, records, identity) for source, records in fetched.items()}
-
-    def _cut(
-        self, consumer: aiokafka.AIOKafkaConsumer, source: Any, records: list[Any], identity: GroupIdentity
-    ) -> list[FetchedBatch]:
-        state = consumer._subscription.subscription.assignment.state_value(source)
-        config = self.app.kafka
-        return list(
-            split(
-                records,
-                next_offset=state.position,
-                highwater=state.highwater or records[-1].offset + 1,
-                identity=identity,
-                max_records=config.batch_records,
-                max_bytes=config.batch_bytes,
-            )
-        )
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
@@ -190,6 +49,19 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     def identity(self) -> GroupIdentity | None:
         """The assignment in force; None while the group rebalances or before the first join."""
         return self._thread.identity
+
+    def failure(self) -> BaseException | None:
+        """What ended group membership or fetching for good; None while all is well."""
+        return self._thread.failure()
+
+    async def behind(self) -> dict[TP, int]:
+        """Partitions with records past the position aiokafka has read to, and that position."""
+        assigned = self.assignment()
+        if not assigned:
+            return {}
+        ends = await self.highwaters(*assigned)
+        positions = {source: await self.position(source) for source in assigned}
+        return {source: at for source, at in positions.items() if at is not None and at < ends[source]}
 
     # -- fetching -----------------------------------------------------------------------------------------------
 

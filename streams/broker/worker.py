@@ -7,9 +7,9 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from time import monotonic
 
 from streams.broker.app import BrokerApp
+from streams.broker.watchdog import Watchdog
 
 CHECK_EVERY_S = 0.25
 STOP_WITHIN_S = 30.0
@@ -29,10 +29,10 @@ async def run_worker(
     """Run the app until SIGTERM, SIGINT or `stop`; returns the process's exit code.
 
     0: stopped on request, the take at work finished (within `drain_s`), everything acknowledged committed, the
-    group left. 1: an agent raised, the consumer failed, or batches were out for `stall_s` seconds with none
-    acknowledged; nothing at or past the failure is acknowledged. Signal handlers are ours while it runs (leave
-    `signals` out where the caller has its own), none of Faust's logging or standard-output redirection is
-    installed. `on_ready` runs once partitions are assigned.
+    group left. 1: an agent raised, the consumer failed, or nothing moved for `stall_s` seconds (see `Watchdog`;
+    an agent that waits on purpose says so with `app.note_progress()`); nothing at or past the failure is
+    acknowledged. SIGTERM and SIGINT are ours while it runs unless `signals` is False; none of Faust's logging or
+    standard-output redirection is installed. `on_ready` runs once partitions are assigned.
     """
     stop = stop or asyncio.Event()
     with _signals_set(stop) if signals else nullcontext():
@@ -67,6 +67,7 @@ async def _watch(
     stall_s: float,
 ) -> bool:
     """Wait for a request to stop (False) or for a failure (True)."""
+    watchdog = Watchdog(app, stall_s)
     ready = False
     while not stop.is_set():
         # The consumer's thread marks a crash without waking this loop, so it is looked at rather than waited for.
@@ -75,25 +76,18 @@ async def _watch(
         if app.crashed:
             log.error("the worker failed: %r", app.crash_reason)
             return True
-        if starting.done():
-            if starting.exception() is not None:
-                log.error("the worker did not start: %r", starting.exception())
-                return True
-            if not ready and app.identity is not None:
-                ready = True
-                if on_ready is not None:
-                    await on_ready()
-        if _stalled(app, stall_s):
-            log.error("batches are out and none was acknowledged for %.0f s", stall_s)
+        if starting.done() and starting.exception() is not None:
+            log.error("the worker did not start: %r", starting.exception())
+            return True
+        if not ready and starting.done() and app.identity is not None:
+            ready = True
+            if on_ready is not None:
+                await on_ready()
+        complaint = await watchdog.complaint()
+        if complaint is not None:
+            log.error("the worker is stuck: %s", complaint)
             return True
     return False
-
-
-def _stalled(app: BrokerApp, stall_s: float) -> bool:
-    consumer = app._consumer
-    if consumer is None or not consumer.ledger.outstanding():
-        return False
-    return bool(monotonic() - consumer.last_progress_s > stall_s)
 
 
 async def _stop(app: BrokerApp, starting: asyncio.Task[None]) -> None:

@@ -32,18 +32,14 @@ async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(
         async with running(config, topic) as second:
             assert first.app.identity is not None
             assert second.app.identity is not None
-            before = await committed(config, topic)
+            assert set((await committed(config, topic)).values()) == {0}
             go_on.set()
             await until(lambda: set(first.seen) | set(second.seen) == places, 30)
             assert verdicts == [True]
             assert first.stale, "the held take must not have counted"
-            assert all(offset == 0 for offset in before.values()) or broker.kind == "tansu"
             assert first.seen, "the first worker keeps a share"
             assert second.seen, "the second worker gets a share"
-            held_by_first = {partition for partition, _ in first.seen}
-            await until(lambda: first.generations[-1:] == second.generations[-1:], 10)
         assert await first.stop() == 0
-    assert held_by_first
     assert await committed(config, topic) == await ends(config, topic)
 
 
@@ -63,21 +59,19 @@ async def test_batches_waiting_in_the_agents_queue_over_a_rebalance_are_read_aga
             await until(lambda: bool(second.seen), 20)
         slowly = 0.0
         await until(lambda: set(first.seen) | set(second.seen) == places, 30)
-    for seen in (first.seen, second.seen):
-        assert_resumes_without_holes(seen)
 
 
-def assert_resumes_without_holes(seen: list[tuple[int, int]]) -> None:
-    """In the order acknowledged, a partition goes up by one, or falls back after a rebalance; it never jumps up."""
-    last: dict[int, int] = {}
-    highest: dict[int, int] = {}
-    for partition, offset in seen:
-        before = last.get(partition)
-        if before is not None and offset > before + 1:
-            # Another worker went on meanwhile; what it committed lies between.
-            assert offset > highest[partition]
-        last[partition] = offset
-        highest[partition] = max(highest.get(partition, 0), offset)
+async def test_what_was_acknowledged_before_a_rebalance_is_committed_by_it(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config(commit_interval_s=60.0)
+    await produce(config, topic, 400)
+    async with running(config, topic) as first:
+        await until(lambda: len(first.seen) == 400, 20)
+        async with running(config, topic) as second:
+            await produce(config, topic, 400, start=400)
+            await until(lambda: len(first.seen) + len(second.seen) >= 800, 20)
+            await asyncio.sleep(0.3)
+            assert sorted(first.seen + second.seen) == sorted(set(first.seen + second.seen)), "none was seen twice"
 
 
 async def test_a_partition_without_a_commit_loses_nothing_when_the_group_changes(broker: Broker) -> None:

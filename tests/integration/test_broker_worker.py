@@ -127,7 +127,7 @@ async def test_a_signal_lets_the_running_take_finish_and_exits_0(
     broker: Broker, tmp_path: Path, number: signal.Signals
 ) -> None:
     topic = await broker.new_topic(partitions=1)
-    config = broker.config(batch_records=50)
+    config = broker.config(batch_records=50, commit_interval_s=60.0)
     await produce(config, topic, 1_000)
     worker = WorkerProcess(config, topic, tmp_path / "worker", pause_s=0.5)
     worker.start()
@@ -170,7 +170,9 @@ async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
     assert await task == 0
 
 
-async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(broker: Broker) -> None:
+async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
     topic = await broker.new_topic()
     config = broker.config()
     await produce(config, topic, 10)
@@ -181,6 +183,64 @@ async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(broke
     async with running(config, topic, on_take=hang, stall_s=1.0, drain_s=0.1) as worker:
         await until(lambda: worker.task is not None and worker.task.done(), 20)
         assert await worker.stop() == 1
+    assert "none was acknowledged for 1 s" in caplog.text
+
+
+async def test_an_agent_that_says_it_waits_is_left_alone(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config()
+    await produce(config, topic, 10)
+    app, stop = make_app(config), asyncio.Event()
+
+    async def wait_out_an_outage(stream: object) -> None:
+        async for take in takes(app, stream):
+            for _ in range(15):
+                app.note_progress()
+                await asyncio.sleep(0.1)
+            await take.ack()
+            stop.set()
+
+    app.agent(app.topic(topic))(wait_out_an_outage)
+    assert await run_worker(app, stop=stop, stall_s=0.5, signals=False) == 0
+
+
+async def test_a_client_that_fetches_no_more_is_noticed_by_its_lag(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As aiokafka's fetching may hang for ever: nothing is out, yet the log grows."""
+    topic = await broker.new_topic()
+    config = broker.config()
+    async with running(config, topic, stall_s=1.0) as worker:
+        worker.app.consumer.resume_flow()
+        worker.app.consumer._active_partitions.clear()
+        await asyncio.sleep(1.5)
+        assert worker.task is not None
+        assert not worker.task.done(), "without lag there is nothing to complain about"
+        await produce(config, topic, 100)
+        await until(worker.task.done, 20)
+        assert await worker.stop() == 1
+    assert "none was fetched for 1 s" in caplog.text
+
+
+async def test_a_client_whose_fetching_ended_is_noticed_at_once(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = await broker.new_topic()
+    async with running(broker.config(), topic, stall_s=60.0) as worker:
+        thread = worker.app.consumer._thread
+        thread.thread_loop.call_soon_threadsafe(thread._consumer._fetcher._fetch_task.cancel)
+        await until(lambda: worker.task is not None and worker.task.done(), 10)
+        assert await worker.stop() == 1
+    assert "the Kafka client gave up" in caplog.text
+
+
+async def test_a_group_the_broker_refuses_ends_the_worker(kafka: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    topic = await kafka.new_topic()
+    config = kafka.config(session_timeout_s=0.5, heartbeat_s=0.1)
+    async with running(config, topic, stall_s=60.0) as worker:
+        await until(lambda: worker.task is not None and worker.task.done(), 20)
+        assert await worker.stop() == 1
+    assert "InvalidSessionTimeoutError" in caplog.text
 
 
 async def test_nothing_of_the_environment_reaches_faust(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:

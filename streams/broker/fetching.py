@@ -1,0 +1,181 @@
+"""The thread that owns the aiokafka consumer: joins, fetches, and cuts what came into batches.
+
+Written against faust-streaming 0.15.3, whose private methods it overrides. Records that arrive while no assignment
+is in force are given back by seeking to them: Faust seeks only to committed offsets, so a partition without one
+would lose them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import aiokafka
+import faust
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.broker.fetched import FetchedBatch, GroupIdentity, split
+from streams.errors import ConfigurationError
+
+FITS_FAUST = "0.15.3"
+
+log = logging.getLogger(__name__)
+
+
+def check_faust(version: str) -> None:
+    """Raise ConfigurationError for a Faust whose private methods may differ from the one this was written against."""
+    if version != FITS_FAUST:
+        raise ConfigurationError(
+            f"got faust-streaming {version}, expected {FITS_FAUST}: the batch transport overrides its private "
+            f"methods; install faust-streaming=={FITS_FAUST}"
+        )
+
+
+check_faust(faust.__version__)
+
+
+class BatchRebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]  # faust is untyped
+    """Ends the identity before anything else learns of a rebalance, and makes the new one before Faust does."""
+
+    _thread: BatchConsumerThread
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Any:
+        self._thread.identity = None
+        return super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        self._thread.identity = self._thread.read_identity()
+        await super().on_partitions_assigned(assigned)
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped
+    """The thread that owns the aiokafka consumer: fetches, and cuts what came into batches."""
+
+    identity: GroupIdentity | None = None
+    _leader_id = ""
+    _cluster_id: str | None = None
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        config = self.app.kafka
+        self._assignor = RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            group_id=config.group_id,
+            group_instance_id=config.group_instance_id,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset=config.auto_offset_reset,
+            isolation_level="read_committed" if config.read_committed else "read_uncommitted",
+            max_poll_records=config.max_poll_records,
+            max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
+            session_timeout_ms=int(config.session_timeout_s * 1000),
+            rebalance_timeout_ms=int(config.rebalance_timeout_s * 1000),
+            heartbeat_interval_ms=int(config.heartbeat_s * 1000),
+            fetch_max_wait_ms=int(config.fetch_max_wait_s * 1000),
+            fetch_max_bytes=config.fetch_bytes,
+            max_partition_fetch_bytes=config.partition_fetch_bytes,
+            **config.connection(),
+        )
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        consumer = self._ensure_consumer()
+        self._watch_joins(consumer._coordinator)
+        self._cluster_id = await self._read_cluster_id(consumer._client)
+
+    def _watch_joins(self, coordinator: Any) -> None:
+        # aiokafka drops the leader's id once the JoinGroup response is handled; nothing else carries it.
+        send = coordinator._send_req
+
+        async def send_and_note_leader(request: Any) -> Any:
+            response = await send(request)
+            leader_id = getattr(response, "leader_id", None)
+            if leader_id:
+                self._leader_id = leader_id
+            return response
+
+        coordinator._send_req = send_and_note_leader
+
+    async def _read_cluster_id(self, client: Any) -> str | None:
+        try:
+            response = await client.send(client.get_random_node(), MetadataRequest([]))
+        except KafkaError as error:
+            log.warning("cluster id unknown: %r", error)
+            return None
+        return getattr(response, "cluster_id", None)
+
+    async def on_thread_stop(self) -> None:
+        coordinator = self._consumer and self._consumer._coordinator
+        if coordinator is not None and coordinator.generation == 0:
+            # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
+            try:
+                await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
+            except KafkaError as error:
+                log.warning("leaving the group failed: %r", error)
+        await super().on_thread_stop()
+
+    def failure(self) -> BaseException | None:
+        """What ended aiokafka's group membership or fetching for good; Faust never asks for it.
+
+        Read from any thread. aiokafka keeps an error such as a refused group until a caller of its own `getmany`
+        picks it up, and Faust fetches past that method, so the worker would wait for ever.
+        """
+        if self._consumer is None or self._consumer._coordinator is None:
+            return None
+        coordinator, fetcher = self._consumer._coordinator, self._consumer._fetcher
+        if coordinator._pending_exception is not None:
+            pending: BaseException = coordinator._pending_exception
+            return pending
+        for task in (coordinator._coordination_task, fetcher._fetch_task):
+            if task.done() and not (coordinator._closing.done() or fetcher._closed):
+                ended = None if task.cancelled() else task.exception()
+                return ended or RuntimeError("aiokafka's background task ended")
+        return None
+
+    def read_identity(self) -> GroupIdentity:
+        """The identity of the assignment that aiokafka's coordinator has just made."""
+        coordinator = self._ensure_consumer()._coordinator
+        return GroupIdentity(coordinator.generation, self._leader_id, coordinator.member_id, self._cluster_id)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - the overridden method's signature
+        max_records: int | None = None,
+    ) -> Mapping[Any, list[FetchedBatch]]:
+        # An empty set would mean every partition to aiokafka, and Faust empties the set it passes on a rebalance.
+        wanted = frozenset(active_partitions)
+        if not wanted:
+            return {}
+        fetched = await super()._fetch_records(consumer, wanted, timeout, max_records)
+        if not fetched:
+            return {}
+        assigned, identity = consumer.assignment(), self.identity
+        if identity is None or not self.consumer.flow_active:
+            for source, records in fetched.items():
+                if source in assigned:
+                    consumer.seek(source, records[0].offset)
+            return {}
+        return {source: self._cut(consumer, source, records, identity) for source, records in fetched.items()}
+
+    def _cut(
+        self, consumer: aiokafka.AIOKafkaConsumer, source: Any, records: list[Any], identity: GroupIdentity
+    ) -> list[FetchedBatch]:
+        state = consumer._subscription.subscription.assignment.state_value(source)
+        config = self.app.kafka
+        return list(
+            split(
+                records,
+                next_offset=state.position,
+                highwater=state.highwater or records[-1].offset + 1,
+                identity=identity,
+                max_records=config.batch_records,
+                max_bytes=config.batch_bytes,
+            )
+        )
