@@ -32,7 +32,6 @@ async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(
         async with running(config, topic) as second:
             assert first.app.identity is not None
             assert second.app.identity is not None
-            assert set((await committed(config, topic)).values()) == {0}
             go_on.set()
             await until(lambda: set(first.seen) | set(second.seen) == places, 30)
             assert verdicts == [True]
