@@ -1,0 +1,43 @@
+"""The command `interests`."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from typing import Annotated
+
+import typer
+
+from streams.commands import produce, replay, topics, worker
+
+app = typer.Typer(
+    name="interests",
+    help="Every user's interests as live vectors: Kafka in, Triton encodes, Qdrant keeps.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its pages of locals would show settings
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (worker, topics, produce, replay):
+    command.add(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        try:
+            typer.echo(package_version("interest-streams"))
+        except PackageNotFoundError:
+            typer.echo("not installed: run from its sources")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Every user's interests as live vectors: Kafka in, Triton encodes, Qdrant keeps."""
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,81 @@
+"""Connections of short commands: a few seconds for a server to answer, and its address in what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+
+from streams.app import kafka_config, qdrant_config
+from streams.broker.admin import Admin
+from streams.broker.config import KafkaConfig
+from streams.broker.producer import Producer
+from streams.encoder import TritonEncoder
+from streams.errors import RetryableError
+from streams.settings import Settings
+from streams.store.look import Look
+
+ANSWER_WITHIN_S = 10.0
+"""How long a command waits for a server, where the settings do not ask for less."""
+
+
+def quick(config: KafkaConfig, deadline_s: float) -> KafkaConfig:
+    """The same connection, giving up after `deadline_s` seconds at the latest."""
+    limit_s = min(deadline_s, config.request_timeout_s)
+    session_s = min(config.session_timeout_s, limit_s)
+    return replace(
+        config, request_timeout_s=limit_s, producer_timeout_s=min(config.producer_timeout_s, limit_s),
+        session_timeout_s=session_s, heartbeat_s=min(config.heartbeat_s, session_s / 3),
+    )  # fmt: skip
+
+
+@contextmanager
+def named(server: str) -> Iterator[None]:
+    """Put the server's name and address before what a RetryableError says."""
+    try:
+        yield
+    except RetryableError as error:
+        raise type(error)(f"{server}: {error}", retry_after_s=error.retry_after_s) from error
+
+
+@asynccontextmanager
+async def admin_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Admin]:
+    """An admin connection to Kafka."""
+    with named(f"Kafka at {settings.kafka.brokers}"):
+        async with Admin(quick(kafka_config(settings.kafka), deadline_s)) as admin:
+            yield admin
+
+
+@asynccontextmanager
+async def producer_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Producer]:
+    """A producer; `deadline_s` bounds connecting and every batch."""
+    with named(f"Kafka at {settings.kafka.brokers}"):
+        async with Producer(quick(kafka_config(settings.kafka), deadline_s)) as producer:
+            yield producer
+
+
+@asynccontextmanager
+async def look_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Look]:
+    """A read-only connection to Qdrant."""
+    config = qdrant_config(settings)
+    look = Look(replace(config, deadline_s=min(deadline_s, config.deadline_s)))
+    with named(f"Qdrant at {settings.qdrant.host}:{settings.qdrant.grpc_port}"):
+        try:
+            yield look
+        finally:
+            await look.close()
+
+
+@asynccontextmanager
+async def encoder_of(settings: Settings, deadline_s: float | None = None) -> AsyncIterator[TritonEncoder]:
+    """A client of Triton; `deadline_s` (the settings' own) bounds one batch of texts."""
+    triton = settings.triton
+    encoder = TritonEncoder(
+        triton.url, model_name=triton.model, max_batch=triton.max_batch,
+        deadline_s=min(deadline_s or triton.deadline_s, triton.deadline_s),
+    )  # fmt: skip
+    with named(f"Triton at {triton.url}"):
+        try:
+            yield encoder
+        finally:
+            await encoder.close()

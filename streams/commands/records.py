@@ -1,0 +1,106 @@
+"""From lines of JSON to records: which topic, which key, and whether the parser would take them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from streams.deadletters import DeadLetter
+from streams.parse import parse_events, parse_items
+
+Kind = Literal["event", "item"]
+
+#: The topic each type of event goes to by default; every other type goes to `events`.
+TOPIC_OF_TYPE: Final = {"click": "clicks", "view": "clicks", "comment": "comments", "post": "comments"}
+OTHER_TYPES: Final = "events"
+
+
+class Line(NamedTuple):
+    """A line of a file: its number, from 1, and its bytes without the line's end."""
+
+    number: int
+    body: bytes
+
+
+class Draft(NamedTuple):
+    """A record that is not sent yet; `offset` is its line's number. Fits `streams.events.RecordLike`."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Refused(NamedTuple):
+    """A line that the parser would not take."""
+
+    number: int
+    reason: str
+    message: str
+
+
+class _Head(msgspec.Struct, gc=False):
+    user_id: str | None = None
+    item_id: str | None = None
+    type: str | None = None
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head)
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """What is to be sent, in the lines' order, and what was refused."""
+
+    ready: list[Draft]
+    refused: list[Refused]
+
+
+def topic_of_type(event_type: str | None, topics: Sequence[str]) -> str:
+    """The topic of an event among the settings' event topics; where its own is not there, `events` or the first."""
+    wanted = TOPIC_OF_TYPE.get(event_type or "", OTHER_TYPES)
+    for name in (wanted, OTHER_TYPES):
+        if name in topics:
+            return name
+    return topics[0]
+
+
+def draft_events(lines: Sequence[Line], choose: Callable[[str | None], str], now_ms: int, *, check: bool) -> Drafts:
+    """Make event records keyed by user; `choose` gives the topic of a type. With `check` the parser judges each."""
+    drafts = []
+    for line in lines:
+        head = _head(line.body)
+        drafts.append(Draft(choose(head.type), 0, line.number, now_ms, _key(head.user_id), line.body))
+    return _judged(drafts, parse_events, now_ms) if check else Drafts(drafts, [])
+
+
+def draft_items(lines: Sequence[Line], topic: str, now_ms: int, *, check: bool) -> Drafts:
+    """Make item records keyed by item. With `check` the parser judges each."""
+    drafts = [Draft(topic, 0, line.number, now_ms, _key(_head(line.body).item_id), line.body) for line in lines]
+    return _judged(drafts, parse_items, now_ms) if check else Drafts(drafts, [])
+
+
+def _judged(drafts: list[Draft], parse: Callable[..., Any], now_ms: int) -> Drafts:
+    dead: list[DeadLetter] = parse(drafts, now_ms=now_ms).dead
+    if not dead:
+        return Drafts(drafts, [])
+    refused = [Refused(letter.record.offset, letter.reason, letter.message) for letter in dead]
+    numbers = {one.number for one in refused}
+    return Drafts([draft for draft in drafts if draft.offset not in numbers], refused)
+
+
+def _head(body: bytes) -> _Head:
+    try:
+        return _HEAD.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Head()  # the parser says why; unchecked, it is sent without a key
+
+
+def _key(name: str | None) -> bytes | None:
+    return name.encode() if name else None

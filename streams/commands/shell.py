@@ -1,0 +1,85 @@
+"""What every command shares: errors as one line and an exit code, `--debug`, a console, the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from streams.errors import ConfigurationError, InterestsError, RetryableError
+
+T = TypeVar("T")
+
+EXIT_FAILED = 1
+"""A server is away, or what was asked for is not there."""
+EXIT_CONFIGURATION = 2
+"""A setting, an argument or a file does not fit."""
+EXIT_INTERRUPTED = 130
+"""Ended by Ctrl-C."""
+
+_Debug = Annotated[bool, typer.Option("--debug", help="On an error, show where it came from.")]
+
+
+def report(error: InterestsError) -> int:
+    """Say on standard error what went wrong, and give the exit code."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, RetryableError):
+        text += "; `interests doctor` checks every server"
+    complain(text)
+    return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
+
+
+def complain(text: str) -> None:
+    """One error line on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), text))
+
+
+def console() -> Console:
+    """Standard output; without colour where it is no terminal or NO_COLOR is set."""
+    return Console(highlight=False, emoji=False)
+
+
+def register(
+    app: typer.Typer, name: str, *, example: str, panel: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add a function to an app as a command with `--debug`, whose help ends with an example.
+
+    InterestsError becomes one line on standard error and an exit code; with `--debug` the trace comes before it.
+    """
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(*args: Any, debug: bool = False, **named: Any) -> None:
+            try:
+                function(*args, **named)
+            except InterestsError as error:
+                if debug:
+                    traceback.print_exception(error)
+                raise typer.Exit(report(error)) from None
+
+        told = inspect.signature(function)
+        option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
+        command.__signature__ = told.replace(parameters=[*told.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
+        command.__annotations__ = {**function.__annotations__, "debug": _Debug}
+        app.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(command)
+        return function
+
+    return add
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end; Ctrl-C cancels it and raises KeyboardInterrupt.
+
+    Libraries say nothing of their own beside what the command says, unless logging was set up.
+    """
+    if not logging.getLogger().handlers:
+        logging.disable(logging.CRITICAL)
+    return asyncio.run(coroutine)

@@ -1,0 +1,88 @@
+"""`interests topics`: make the service's topics, and see how far the group is behind in each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+from streams.commands.shell import console, register, run
+from streams.settings import Settings, load
+
+if TYPE_CHECKING:
+    from streams.broker.admin import Group, Lag, Topic
+
+topics = typer.Typer(help="Make the service's topics and look at them.", no_args_is_help=True)
+
+
+def add(app: typer.Typer) -> None:
+    """Register the group."""
+    app.add_typer(topics, name="topics")
+    register(topics, "create", example="interests topics create")(create)
+    register(topics, "list", example="interests topics list")(list_)
+
+
+def create() -> None:
+    """Make every topic the service reads or writes; what exists is left as it is.
+
+    Partitions and replication are kafka.partitions and kafka.replication of the settings.
+    """
+    made = run(_create(load()))
+    table = _table("topic", "partitions", "")
+    for topic in made:
+        table.add_row(topic.name, str(topic.partitions), "[green]created[/]" if topic.created else "existed")
+    console().print(table)
+
+
+def list_() -> None:
+    """List the service's topics with their partitions, their records and the group's lag."""
+    settings = load()
+    found, lags, group = run(_list(settings))
+    table = _table("topic", "partitions", "end", "lag")
+    for name in service_topics(settings):
+        mine = [lag for lag in lags if lag.topic == name]
+        if name not in found:
+            table.add_row(name, "[red]missing[/]", "", "")
+            continue
+        behind = sum(lag.lag for lag in mine)
+        read = not name.endswith(".dead")
+        table.add_row(
+            name, str(found[name].partitions), f"{sum(lag.end for lag in mine):,}",
+            ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if read else "",
+        )  # fmt: skip
+    console().print(table)
+    console().print(f"group {group.group_id}: {group.state.lower()}, {len(group.members)} members")
+    if any(name not in found for name in service_topics(settings)):
+        console().print("[yellow]topics are missing: run[/] interests topics create")
+
+
+def service_topics(settings: Settings) -> list[str]:
+    """The names of the service's topics, those of dead letters last."""
+    kafka = settings.kafka
+    live = [*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic]
+    return live + [f"{name}.dead" for name in live]
+
+
+async def _create(settings: Settings) -> list[Topic]:
+    from streams.app import topic_specs  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.connecting import admin_of  # noqa: PLC0415  # as above
+
+    async with admin_of(settings) as admin:
+        return await admin.create_topics(topic_specs(settings.kafka))
+
+
+async def _list(settings: Settings) -> tuple[dict[str, Topic], list[Lag], Group]:
+    from streams.commands.connecting import admin_of  # noqa: PLC0415  # the clients take a second to import
+
+    async with admin_of(settings) as admin:
+        found = await admin.topics(service_topics(settings))
+        lags = await admin.lag(settings.kafka.group, list(found))
+        return found, lags, await admin.group(settings.kafka.group)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number == 0 else "right")
+    return table

@@ -1,0 +1,55 @@
+"""Times as people write and read them. Pure; times are in ms since the epoch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from streams.errors import ConfigurationError
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_STEPS: Final = ((60, "s"), (60, "min"), (24, "h"), (30, "d"), (365 / 30, "mo"), (float("inf"), "y"))
+
+
+def parse_time(text: str, now_ms: int) -> int:
+    """Read `now`, ms since 1970, or RFC 3339; a time without an offset is UTC, a date alone its midnight."""
+    if text == "now":
+        return now_ms
+    if text.isdecimal():
+        return int(text)
+    try:
+        told = datetime.fromisoformat(text)
+        aware = told if told.tzinfo else told.replace(tzinfo=UTC)
+        return (aware - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"got time {text!r}, expected now, milliseconds since 1970, or a time such as 2026-07-29T18:30:00Z"
+        ) from error
+
+
+def stamp(at_ms: int) -> str:
+    """A time to the minute, in UTC."""
+    return f"{_EPOCH + timedelta(milliseconds=at_ms):%Y-%m-%d %H:%M} UTC"
+
+
+def rfc3339(at_ms: int) -> str:
+    """A time to the millisecond, as `parse_time` reads it back."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def lasting(seconds: float) -> str:
+    """A length of time in its largest whole unit: `45 s`, `3 h`, `2 y`."""
+    amount = max(0.0, seconds)
+    for size, unit in _STEPS:
+        if amount < size:
+            return f"{int(amount)} {unit}"
+        amount /= size
+    raise AssertionError("the last step has no size")
+
+
+def ago(then_ms: int, at_ms: int) -> str:
+    """How long before `at_ms` a time lies: `just now`, `3 h ago`; `in 2 d` where it lies after."""
+    seconds = (at_ms - then_ms) / 1000
+    if abs(seconds) < 1:
+        return "just now"
+    return f"{lasting(seconds)} ago" if seconds > 0 else f"in {lasting(-seconds)}"
