@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from deploy.embedded.qdrant.collections_api import Collections
 from deploy.embedded.qdrant.errors import QdrantError
@@ -73,7 +73,7 @@ async def serve(settings: argparse.Namespace) -> None:
 class RestServer(uvicorn.Server):
     """uvicorn inside a running loop; signals stay with the caller."""
 
-    def __init__(self, app: FastAPI, port: int) -> None:
+    def __init__(self, app: Starlette, port: int) -> None:
         super().__init__(
             uvicorn.Config(
                 app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=int(STOP_GRACE_S)

@@ -38,6 +38,8 @@ def check_name(name: str) -> None:
 
 def engine_config(request: Any) -> edge.EdgeConfig:
     """Return the engine's configuration for a CreateCollection message. Raises QdrantError."""
+    if not dense_params(request) and not request.sparse_vectors_config.map:
+        raise wrong_input("Collection has no vectors: expected at least one dense or sparse vector")
     return edge.EdgeConfig(
         vectors={name: _dense(params) for name, params in dense_params(request).items()} or None,
         sparse_vectors={name: sparse_config(params) for name, params in request.sparse_vectors_config.map.items()}

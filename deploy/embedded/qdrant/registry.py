@@ -53,12 +53,12 @@ class Registry:
         """Make a collection from a CreateCollection message."""
         name = request.collection_name
         check_name(name)
-        engine_config(request)
         async with self._changing:
             if name in self.collections:
                 raise already_exists(f"Collection `{name}` already exists!")
             if name in self.aliases:
                 raise wrong_input(f"Can't create collection with name {name}. Alias with the same name already exists")
+            engine_config(request)
             config = pb.CreateCollection()
             config.CopyFrom(request)
             path = self._shards / uuid.uuid4().hex

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydantic
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic_core import to_json
 from qdrant_client import grpc as pb
 from qdrant_client.http import models as m
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route as Path
 
 from deploy.embedded.qdrant import rest_requests as requests
 from deploy.embedded.qdrant import rest_results as results
@@ -27,7 +29,11 @@ from deploy.embedded.qdrant.security import TITLE, authorise, protocol_version
 
 log = logging.getLogger("embedded.qdrant")
 MAX_BODY_BYTES = 32 * 1024 * 1024  # the real server's default
-OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/livez"})
+HEALTH_TEXTS = {
+    "/healthz": "healthz check passed",
+    "/livez": "livez check passed",
+    "/readyz": "all shards are ready",
+}
 C = "/collections/{collection_name}"
 
 
@@ -103,26 +109,12 @@ def routes(points: Points, collections: Collections) -> list[Route]:
     ]  # fmt: skip
 
 
-def build_app(points: Points, collections: Collections, metrics: Metrics, api_key: str | None) -> FastAPI:
+def build_app(points: Points, collections: Collections, metrics: Metrics, api_key: str | None) -> Starlette:
     """Return the REST application."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    for route in routes(points, collections):
-        app.add_api_route(route.path, _endpoint(route, metrics, api_key), methods=[route.method])
-    _add_service_routes(app, metrics, api_key)
 
-    @app.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    async def anything_else(request: Request) -> Response:
-        return _refusal(not_implemented(f"{request.method} {request.url.path}"), time.perf_counter())
-
-    return app
-
-
-def _add_service_routes(app: FastAPI, metrics: Metrics, api_key: str | None) -> None:
-    @app.get("/")
-    async def version() -> Response:
+    async def version(_request: Request) -> Response:
         return JSONResponse({"title": TITLE, "version": protocol_version()})
 
-    @app.get("/metrics")
     async def prometheus(request: Request) -> Response:
         started = time.perf_counter()
         try:
@@ -131,13 +123,21 @@ def _add_service_routes(app: FastAPI, metrics: Metrics, api_key: str | None) -> 
             return _refusal(error, started)
         return PlainTextResponse(await metrics.text(), media_type="text/plain; version=0.0.4")
 
-    texts = {"/healthz": "healthz check passed", "/livez": "livez check passed", "/readyz": "all shards are ready"}
-    for path, text in texts.items():
-        app.add_api_route(path, _text(text), methods=["GET"])
+    async def anything_else(request: Request) -> Response:
+        return _refusal(not_implemented(f"{request.method} {request.url.path}"), time.perf_counter())
+
+    paths = [Path("/", version), Path("/metrics", prometheus)]
+    paths += [Path(path, _text(text)) for path, text in HEALTH_TEXTS.items()]
+    paths += [
+        Path(item.path, _endpoint(item, metrics, api_key), methods=[item.method])
+        for item in routes(points, collections)
+    ]
+    paths.append(Path("/{rest:path}", anything_else, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]))
+    return Starlette(routes=paths)
 
 
-def _text(text: str) -> Callable[[], Any]:
-    async def endpoint() -> Response:
+def _text(text: str) -> Callable[[Request], Any]:
+    async def endpoint(_request: Request) -> Response:
         return PlainTextResponse(text)
 
     return endpoint
