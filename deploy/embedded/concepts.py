@@ -1,0 +1,41 @@
+"""The concept tree of the embedded stack: the written taxonomy, encoded once an encoder and kept beside the models.
+
+A worker without a tree file encodes the taxonomy's 1,800 texts at each start, which takes two cores ten seconds and
+more. The file's name carries what it was made from, so a change of encoder, taxonomy or code makes a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from encoders.locate import cache_dir
+from streams import concepts, treefile
+from streams.app import load_tree
+from streams.encoder import TritonEncoder
+from streams.settings import Settings
+from streams.treefile import TAXONOMY_FILE, save_tree
+
+
+async def tree_file(settings: Settings, root: Path | None = None) -> Path:
+    """The path of the tree for the encoder that Triton serves; made now if there is none yet. Raises as the encoder."""
+    encoder = TritonEncoder(
+        settings.triton.url, model_name=settings.triton.model, deadline_s=settings.triton.deadline_s
+    )
+    try:
+        info = await encoder.info()
+        folder = cache_dir(root).parent / "concepts"
+        path = folder / f"{info.encoder_id}-{_made_from()}.npz"
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            save_tree(await load_tree(None, encoder, info.encoder_id), path)
+        return path
+    finally:
+        await encoder.close()
+
+
+def _made_from() -> str:
+    digest = hashlib.sha256()
+    for source in (TAXONOMY_FILE, Path(concepts.__file__), Path(treefile.__file__)):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]

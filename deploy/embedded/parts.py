@@ -1,0 +1,174 @@
+"""The parts of the embedded stack: how each is launched, when it is ready, and what becomes of it when it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from deploy.embedded.broker import broker_process
+from deploy.embedded.ports import HOST, Ports
+from deploy.embedded.processes import MARK
+from deploy.embedded.qdrant import qdrant_process
+from deploy.embedded.triton import triton_process
+from encoders.locate import CACHE_VARIABLE, cache_dir
+from streams.broker.admin import Admin
+from streams.broker.config import KafkaConfig
+from streams.errors import RetryableError
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL_REPO = ROOT / "model_repo"
+SCRAPE_CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+_PROBE_S = 2.0
+
+Probe = Callable[[], Awaitable[bool]]
+
+
+class Restarts(NamedTuple):
+    """How often a part that ends by itself is started again: `quick` times in a row, each lasting under a minute."""
+
+    quick: float
+
+
+NEVER = Restarts(0)
+ALWAYS = Restarts(float("inf"))
+A_FEW = Restarts(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process of the stack. `env` is its whole environment; times are in seconds.
+
+    `on_orphaned` is what it gets when the stack's own process dies: SIGKILL where nothing can be lost by it.
+    """
+
+    name: str
+    argv: list[str]
+    ready: Probe
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready_within_s: float = 30.0
+    stop_within_s: float = 10.0
+    restarts: Restarts = NEVER
+    on_orphaned: signal.Signals = signal.SIGTERM
+    cwd: Path | None = None
+
+
+class Probes:
+    """Asks the parts whether they are ready, over one HTTP client that no proxy setting touches."""
+
+    def __init__(self) -> None:
+        self._http = httpx.AsyncClient(trust_env=False, timeout=_PROBE_S)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._http.aclose()
+
+    async def text(self, url: str) -> str | None:
+        """The body of a 200 answer; None for anything else, or nothing."""
+        try:
+            answer = await self._http.get(url)
+        except httpx.TransportError:
+            return None
+        return answer.text if answer.status_code == httpx.codes.OK else None
+
+    def answers(self, url: str, containing: str = "") -> Probe:
+        """A probe that is true once `url` answers 200 with a body that contains a string."""
+
+        async def probe() -> bool:
+            body = await self.text(url)
+            return body is not None and containing in body
+
+        return probe
+
+    @staticmethod
+    def serves(kafka: KafkaConfig) -> Probe:
+        """A probe that is true once the broker tells its cluster's id."""
+
+        async def probe() -> bool:
+            try:
+                async with Admin(kafka) as admin:
+                    return await admin.cluster_id() is not None
+            except RetryableError:
+                return False
+
+        return probe
+
+
+def broker(ports: Ports, environment: Mapping[str, str], kafka: KafkaConfig, probes: Probes) -> Part:
+    """Tansu, in memory, under a cluster id of its own at each start. Ended at once: it keeps nothing."""
+    argv, extra = broker_process(ports.broker)
+    return Part(
+        "broker", argv, probes.serves(kafka), {**environment, **extra}, stop_within_s=5.0, on_orphaned=signal.SIGKILL
+    )
+
+
+def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part:
+    """The Triton server over this repository's models.
+
+    It may be started again: it keeps nothing, and the worker waits for it. The first start ever writes the model
+    out of its package, hence the long deadline.
+    """
+    # Triton's Python is isolated: it sees no PYTHONPATH, but it sees its directory and the packages of the first
+    # python3 on PATH.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    cache = os.environ.get(CACHE_VARIABLE, str(cache_dir(ROOT)))
+    extra = {MARK: environment[MARK], CACHE_VARIABLE: cache, "PATH": path}
+    work = data_dir / "triton"
+    work.mkdir(exist_ok=True)
+    argv, env = triton_process(
+        MODEL_REPO, work=work, grpc_port=ports.triton_grpc, http_port=ports.triton_http,
+        metrics_port=ports.triton_metrics, extra_env=extra,
+    )  # fmt: skip
+    ready = probes.answers(f"http://{HOST}:{ports.triton_http}/v2/health/ready")
+    return Part("triton", argv, ready, env, ready_within_s=180.0, stop_within_s=20.0, restarts=A_FEW, cwd=ROOT)
+
+
+def qdrant(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part:
+    """Qdrant's engine on `data_dir/qdrant`; not started again by itself, since it holds the data."""
+    argv = qdrant_process(data_dir / "qdrant", ports.qdrant_grpc, ports.qdrant_http)
+    ready = probes.answers(f"http://{HOST}:{ports.qdrant_http}/readyz")
+    return Part("qdrant", argv, ready, environment, ready_within_s=60.0, stop_within_s=30.0)
+
+
+def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part:
+    """A worker, ready once it holds partitions; started again for as long as the stack runs, as in production."""
+    argv = [sys.executable, "-m", "streams.cli", "worker"]
+    ready = probes.answers(f"http://{HOST}:{ports.worker_metrics}/metrics", "interests_lag_records{")
+    return Part(
+        "worker", argv, ready, {**environment, "PYTHONUNBUFFERED": "1"}, ready_within_s=60.0, stop_within_s=45.0,
+        restarts=ALWAYS, on_orphaned=signal.SIGKILL,
+    )  # fmt: skip
+
+
+def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part | None:
+    """Prometheus, where it is on PATH; None where it is not."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        return None
+    folder = data_dir / "prometheus"
+    folder.mkdir(exist_ok=True)
+    config = folder / "prometheus.yml"
+    config.write_text(scrape_config(SCRAPE_CONFIG.read_text("utf-8"), ports), "utf-8")
+    argv = [
+        binary, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={HOST}:{ports.prometheus}", "--storage.tsdb.retention.time=7d",
+    ]  # fmt: skip
+    ready = probes.answers(f"http://{HOST}:{ports.prometheus}/-/ready")
+    return Part("prometheus", argv, ready, environment, stop_within_s=15.0, restarts=A_FEW)
+
+
+def scrape_config(template: str, ports: Ports) -> str:
+    """The scrape configuration with the default ports replaced by these."""
+    # In two steps, so that a port that is another purpose's default is not replaced twice.
+    for name, default in Ports().items():
+        template = template.replace(f"{HOST}:{default}", f"{HOST}:<{name}>")
+    for name, port in ports.items():
+        template = template.replace(f"{HOST}:<{name}>", f"{HOST}:{port}")
+    return template

@@ -1,0 +1,108 @@
+"""Ports of the embedded stack: the products' own, or free ones, and who holds one that is taken. Linux only."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from streams.errors import ConfigurationError
+
+HOST = "127.0.0.1"
+PortChoice = Literal["default", "any", "free"]
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One port a purpose; without arguments the products' own."""
+
+    broker: int = 9092
+    triton_http: int = 8000
+    triton_grpc: int = 8001
+    triton_metrics: int = 8002
+    qdrant_http: int = 6333
+    qdrant_grpc: int = 6334
+    worker_metrics: int = 9108
+    prometheus: int = 9090
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """(purpose, port) of each."""
+        for one in fields(self):
+            yield one.name, getattr(self, one.name)
+
+    @classmethod
+    def choose(cls, choice: PortChoice) -> Ports:
+        """The defaults, checked (`default`); free ones where a default is taken (`any`); all free ones (`free`).
+
+        Raises ConfigurationError that names each taken port and what holds it, with `default`.
+        """
+        if choice == "free":
+            return cls(*free_ports(len(fields(cls))))
+        taken = [(name, port) for name, port in cls().items() if not is_free(port)]
+        if not taken:
+            return cls()
+        if choice == "default":
+            lines = [f"  port {port} ({name.replace('_', ' ')}) is held by {holder(port)}" for name, port in taken]
+            raise ConfigurationError(
+                "\n".join(["these ports are taken:", *lines, "stop what holds them, or use --any-port"])
+            )
+        return cls(**dict(zip((name for name, _ in taken), free_ports(len(taken)), strict=True)))
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different loopback ports that were free a moment ago."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port in TIME_WAIT is free
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """The name and process id of what listens on `port`, as far as this user may see it."""
+    inodes = set(_listening(port))
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and not inodes.isdisjoint(_sockets(process)):
+            return f"{_name(process)} (pid {process.name})"
+    return "another user's process" if inodes else "a socket that does not listen"
+
+
+def _listening(port: int) -> Iterator[str]:
+    """Socket inodes that listen on `port`, from the kernel's table."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        path = Path(table)
+        lines = path.read_text().splitlines()[1:] if path.exists() else []
+        for columns in map(str.split, lines):
+            if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
+                yield columns[9]
+
+
+def _sockets(process: Path) -> Iterable[str]:
+    """Inodes of a process's sockets; none where it is gone or somebody else's."""
+    try:
+        links = [str(one.readlink()) for one in (process / "fd").iterdir()]
+    except OSError:
+        return ()
+    return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "a process"

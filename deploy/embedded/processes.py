@@ -1,0 +1,124 @@
+"""Child processes: each in a session of its own, with a log file, and gone when whoever started them is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_LAUNCH = Path(__file__).with_name("launch.py")
+_GONE_S = 5.0
+_LOOK_EVERY_S = 0.1
+
+#: In the environment of every process of a stack: the data directory, so that leftovers are recognised.
+MARK = "INTERESTS_STACK_DIR"
+
+
+class Child:
+    """One process. Start it in the thread that outlives it: Linux ties the death signal to the parent's thread."""
+
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], log_file: Path,
+        on_orphaned: signal.Signals = signal.SIGTERM, cwd: Path | None = None,
+    ) -> None:  # fmt: skip
+        self._argv, self._env, self._on_orphaned, self._cwd = list(argv), dict(env), on_orphaned, cwd
+        self.log_file = log_file
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is also its group's; 0 before it is started."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, the negative signal that ended it, or None while it runs."""
+        return self._process.returncode if self._process else None
+
+    async def start(self) -> None:
+        """Launch it; its output goes to the end of the log file."""
+        launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(self._on_orphaned))]
+        with self.log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *launcher, *self._argv, env=self._env, cwd=self._cwd, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+        if self._process is None:
+            raise RuntimeError("got a process that was not started, expected start() first")
+        return await self._process.wait()
+
+    async def stop(self, within_s: float) -> bool:
+        """End it in order; True if it ended by itself within the time, else it was killed."""
+        if self._process is None:
+            return True
+        in_order = True
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), within_s)
+            except TimeoutError:
+                in_order = False
+        await self.kill()
+        return in_order
+
+    async def kill(self) -> None:
+        """End it and whatever it started, at once."""
+        if self._process is None:
+            return
+        self.kill_now()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _GONE_S)
+
+    def kill_now(self) -> None:
+        """Send SIGKILL to its group and do not wait."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def tail(log_file: Path, lines: int = 12) -> str:
+    """The end of a log, for an error message."""
+    try:
+        with log_file.open("rb") as log:
+            log.seek(max(0, log_file.stat().st_size - 16_384))
+            text = log.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def marked(data_dir: Path) -> list[int]:
+    """Ids of running processes that a stack on this data directory started, other than this one."""
+    wanted = f"{MARK}={data_dir}".encode()
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if wanted in (process / "environ").read_bytes().split(b"\0"):
+                    found.append(int(process.name))
+    return found
+
+
+async def clear_leftovers(data_dir: Path, within_s: float = 10.0) -> int:
+    """Wait for processes of a killed stack to end, then kill them; how many had to be killed.
+
+    Call it while holding the directory's lock: then whatever carries its mark has lost its parent.
+    """
+    left = marked(data_dir)
+    for _ in range(int(within_s / _LOOK_EVERY_S)):
+        if not left:
+            break
+        await asyncio.sleep(_LOOK_EVERY_S)
+        left = marked(data_dir)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(left)

@@ -1,0 +1,264 @@
+"""The embedded stack as one object: `async with Stack(data_dir) as stack`. The same for `up`, demo, tests and bench."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, TextIO
+
+from deploy.embedded import parts
+from deploy.embedded.concepts import tree_file
+from deploy.embedded.ports import HOST, PortChoice, Ports
+from deploy.embedded.processes import MARK, clear_leftovers
+from deploy.embedded.supervise import Change, PartFailed, Supervised
+from streams.app import kafka_config, topic_specs
+from streams.broker.admin import Admin
+from streams.errors import ConfigurationError, InterestsError
+from streams.settings import Concepts, Settings, load
+
+#: The embedded broker makes the first member of a group wait for half its session time-out.
+SESSION_TIMEOUT_S = 6.0
+#: What is stopped together: the worker first, since it commits; then what it talked to.
+_STOP_ORDER = (("worker",), ("prometheus", "triton", "broker", "qdrant"))
+
+
+class Stack:
+    """Broker, Triton, Qdrant, Prometheus where there is one, and a worker, on 127.0.0.1, as child processes.
+
+    Data and logs lie in `data_dir`, which one stack at a time may use. `observe` is told of every change of a part.
+    `environment` is added to what the worker sees, for settings of its own (`INTERESTS_...`). Enter it in the main
+    thread. Entering raises ConfigurationError (ports, another stack on the directory, a missing package) and
+    PartFailed; leaving stops every part in order.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, ports: PortChoice | Ports = "default", environment: Mapping[str, str] | None = None,
+        observe: Callable[[Change], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.data_dir = data_dir.resolve()
+        self._ports, self._extra, self._observe = ports, dict(environment or {}), observe
+        self._running: dict[str, Supervised] = {}
+        self._lock: TextIO | None = None
+        self._failure: asyncio.Future[PartFailed] | None = None
+        self.stopping = False
+        self.ports = ports if isinstance(ports, Ports) else Ports()
+        self.settings: Settings = Settings()
+
+    async def __aenter__(self) -> Stack:
+        self._lock = lock(self.data_dir)
+        try:
+            await clear_leftovers(self.data_dir)
+            self.ports = self._ports if isinstance(self._ports, Ports) else Ports.choose(self._ports)
+            self.settings = settings_for(self.ports)
+            self._failure = asyncio.get_running_loop().create_future()
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    # -- looking at it --------------------------------------------------------------------------------------------
+
+    def addresses(self) -> dict[str, str]:
+        """Where each part answers, by name."""
+        ports = self.ports
+        found = {
+            "Kafka": f"{HOST}:{ports.broker}",
+            "Triton (gRPC)": f"{HOST}:{ports.triton_grpc}",
+            "Triton (HTTP)": f"http://{HOST}:{ports.triton_http}",
+            "Triton (metrics)": f"http://{HOST}:{ports.triton_metrics}/metrics",
+            "Qdrant (gRPC)": f"{HOST}:{ports.qdrant_grpc}",
+            "Qdrant (REST)": f"http://{HOST}:{ports.qdrant_http}",
+            "Worker (metrics)": self.worker_metrics_url,
+        }
+        if "prometheus" in self._running:
+            found["Prometheus"] = f"http://{HOST}:{ports.prometheus}"
+        return found
+
+    @property
+    def worker_metrics_url(self) -> str:
+        """Where the worker serves its metrics."""
+        return f"http://{HOST}:{self.ports.worker_metrics}/metrics"
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables under which any process of this project talks to this stack."""
+        return environment_of(self.settings)
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each part that runs."""
+        return {name: one.pid for name, one in self._running.items() if one.pid}
+
+    def restarts(self, part: str) -> int:
+        """How often a part was started again after it had ended by itself."""
+        return self._running[part].restarts
+
+    async def failed(self) -> PartFailed:
+        """Wait until the stack cannot go on, and say why. The parts that still run do so until the stack is left."""
+        if self._failure is None:
+            raise RuntimeError("got a stack that was not entered, expected `async with Stack(...)`")
+        return await asyncio.shield(self._failure)
+
+    # -- the worker, for tests of its death -----------------------------------------------------------------------
+
+    async def kill_worker(self) -> None:
+        """End the worker at once, as a crash of its machine would; it stays away until `start_worker`."""
+        await self._running["worker"].kill()
+
+    async def stop_worker(self) -> None:
+        """End the worker in order; it stays away until `start_worker`."""
+        await self._running["worker"].stop()
+
+    async def start_worker(self) -> None:
+        """Start the worker and wait until it holds partitions. Raises PartFailed."""
+        await self._running["worker"].start()
+
+    def kill_now(self) -> None:
+        """Send SIGKILL to every part and wait for none."""
+        for one in self._running.values():
+            one.kill_now()
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        self._log_dir = fresh_logs(self.data_dir / "logs")
+        self._probes = parts.Probes()
+        environment = self._environment_of_parts()
+        servers = [
+            parts.broker(self.ports, environment, kafka_config(self.settings.kafka), self._probes),
+            parts.qdrant(self.ports, environment, self.data_dir, self._probes),
+            parts.triton(self.ports, environment, self.data_dir, self._probes),
+            parts.prometheus(self.ports, environment, self.data_dir, self._probes),
+        ]
+        for part in servers:
+            if part is not None:
+                self._add(part)
+        for name in ("concepts", "worker"):
+            self._observe(Change(name, "waiting"))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in self._running.keys() - {"broker"}:
+                    group.create_task(self._running[name].start())
+                group.create_task(self._start_broker())
+        except* InterestsError as failures:
+            raise failures.exceptions[0] from None
+        await self._find_concepts()
+        self._add(parts.worker(self.ports, self._environment_of_parts(), self._probes))
+        await self._running["worker"].start()
+        self._describe()
+
+    def _add(self, part: parts.Part) -> None:
+        self._running[part.name] = Supervised(part, self._log_dir, self._observe, self._has_failed)
+        self._observe(Change(part.name, "waiting"))
+
+    def _environment_of_parts(self) -> dict[str, str]:
+        # The parts run this checkout or installation, whatever directory the stack is started in.
+        path = os.pathsep.join(filter(None, [str(parts.ROOT), os.environ.get("PYTHONPATH", "")]))
+        return {**os.environ, "PYTHONPATH": path, **self._extra, **self.environment(), MARK: str(self.data_dir)}
+
+    async def _find_concepts(self) -> None:
+        """Name a file of the concept tree in the settings, made now for an encoder not met before."""
+        started_s = monotonic()
+        if self.settings.concepts.file is None:
+            self._observe(Change("concepts", "starting"))
+            file = await tree_file(self.settings, parts.ROOT)
+            self.settings = self.settings.model_copy(update={"concepts": Concepts(file=file)})
+        self._observe(Change("concepts", "ready", monotonic() - started_s))
+
+    async def _start_broker(self) -> None:
+        await self._running["broker"].start()
+        async with Admin(kafka_config(self.settings.kafka)) as admin:
+            await admin.create_topics(topic_specs(self.settings.kafka))
+
+    async def _stop(self) -> None:
+        self.stopping = True
+        for names in _STOP_ORDER:
+            await asyncio.gather(*(self._running[name].stop() for name in names if name in self._running))
+        if self._running:
+            await self._probes.close()
+        self._running.clear()
+        if self._lock is not None:
+            (self.data_dir / "stack.json").unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def _has_failed(self, failure: PartFailed) -> None:
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_result(failure)
+
+    def _describe(self) -> None:
+        """Leave beside the data what others need to talk to this stack."""
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.environment().items()]
+        (self.data_dir / "env").write_text("".join(lines), "utf-8")
+        about: dict[str, Any] = {"pid": os.getpid(), "parts": self.pids(), "addresses": self.addresses()}
+        (self.data_dir / "stack.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+
+
+def lock(data_dir: Path) -> TextIO:
+    """Make the directory this process's until it ends, however it ends. ConfigurationError where it is another's."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    file = (data_dir / "up.pid").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise ConfigurationError(
+            f"a stack is running on {data_dir} already (pid {owner}): stop it with `kill {owner}`, "
+            "or use another directory and --any-port"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def fresh_logs(log_dir: Path) -> Path:
+    """The directory, with no log in it but those of the run before, as `<name>.log.before`."""
+    log_dir.mkdir(exist_ok=True)
+    for old in log_dir.glob("*.log"):
+        old.replace(old.with_name(old.name + ".before"))
+    return log_dir
+
+
+def settings_for(ports: Ports) -> Settings:
+    """The user's settings with the addresses of a stack on these ports."""
+    own = load()
+    kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}"}
+    if "session_timeout_s" not in own.kafka.model_fields_set:
+        kafka["session_timeout_s"] = SESSION_TIMEOUT_S
+    return load(
+        kafka=kafka,
+        triton={"url": f"{HOST}:{ports.triton_grpc}"},
+        qdrant={"host": HOST, "grpc_port": ports.qdrant_grpc, "http_port": ports.qdrant_http, "https": False},
+        worker={"metrics_host": HOST, "metrics_port": ports.worker_metrics},
+    )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that carry a stack's addresses to other processes."""
+    qdrant, concepts = settings.qdrant, settings.concepts
+    return {
+        "INTERESTS_KAFKA__BROKERS": settings.kafka.brokers,
+        "INTERESTS_KAFKA__SESSION_TIMEOUT_S": f"{settings.kafka.session_timeout_s:g}",
+        "INTERESTS_TRITON__URL": settings.triton.url,
+        "INTERESTS_QDRANT__HOST": qdrant.host,
+        "INTERESTS_QDRANT__GRPC_PORT": str(qdrant.grpc_port),
+        "INTERESTS_QDRANT__HTTP_PORT": str(qdrant.http_port),
+        "INTERESTS_QDRANT__HTTPS": "false",
+        "INTERESTS_WORKER__METRICS_HOST": settings.worker.metrics_host,
+        "INTERESTS_WORKER__METRICS_PORT": str(settings.worker.metrics_port),
+        **({"INTERESTS_CONCEPTS__FILE": str(concepts.file)} if concepts.file else {}),
+    }

@@ -1,0 +1,138 @@
+"""One part's life: start, become ready, be started again when it ends by itself, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Literal, NamedTuple
+
+from deploy.embedded.parts import Part
+from deploy.embedded.processes import Child, tail
+from streams.errors import InterestsError
+
+PROBE_EVERY_S = 0.1
+STEADY_S = 60.0
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+
+State = Literal["waiting", "starting", "ready", "restarting", "stopping", "stopped", "failed"]
+
+
+class Change(NamedTuple):
+    """What became of a part: `seconds` since it was last launched, `detail` for people."""
+
+    part: str
+    state: State
+    seconds: float = 0.0
+    detail: str = ""
+
+
+class PartFailed(InterestsError):
+    """A part did not become ready, or ended and is not to be started again."""
+
+    def __init__(self, part: str, what: str, log_file: Path) -> None:
+        super().__init__(f"{part} {what}; its log, {log_file}, ends with:\n{tail(log_file)}")
+        self.part, self.log_file = part, log_file
+
+
+class Supervised:
+    """A part under watch. `on_failed` is told once, when the stack cannot go on without it."""
+
+    def __init__(
+        self, part: Part, log_dir: Path, observe: Callable[[Change], None], on_failed: Callable[[PartFailed], None]
+    ) -> None:
+        self.part = part
+        self.log_file = log_dir / f"{part.name}.log"
+        self.restarts = 0
+        self._observe, self._on_failed = observe, on_failed
+        self._child = self._new_child()
+        self._watching: asyncio.Task[None] | None = None
+        self._launched_s = monotonic()
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before its first start."""
+        return self._child.pid
+
+    async def start(self) -> None:
+        """Launch it, wait until it is ready, and watch it from then on. Raises PartFailed."""
+        await self._launch()
+        await self._until_ready()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End it in order, within its time, and watch it no longer."""
+        await self._unwatch()
+        if self.pid:
+            self._say("stopping")
+            started_s = monotonic()
+            in_order = await self._child.stop(self.part.stop_within_s)
+            detail = "" if in_order else f"killed after {self.part.stop_within_s:.0f} s"
+            self._observe(Change(self.part.name, "stopped", monotonic() - started_s, detail))
+        self._child = self._new_child()
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would, and watch it no longer."""
+        await self._unwatch()
+        await self._child.kill()
+        self._child = self._new_child()
+
+    def kill_now(self) -> None:
+        """Send SIGKILL and do not wait: for a stop that must not take any longer."""
+        self._child.kill_now()
+
+    def _new_child(self) -> Child:
+        part = self.part
+        return Child(part.argv, part.env, self.log_file, part.on_orphaned, part.cwd)
+
+    async def _launch(self) -> None:
+        self._child = self._new_child()
+        self._launched_s = monotonic()
+        self._say("starting")
+        await self._child.start()
+
+    async def _until_ready(self) -> None:
+        deadline_s = self._launched_s + self.part.ready_within_s
+        while not await self.part.ready():
+            if self._child.returncode is not None:
+                raise self._failure(f"ended with {self._child.returncode} while starting")
+            if monotonic() > deadline_s:
+                await self._child.kill()
+                raise self._failure(f"was not ready within {self.part.ready_within_s:.0f} s")
+            await asyncio.sleep(PROBE_EVERY_S)
+        self._say("ready")
+
+    async def _watch(self) -> None:
+        quick = 0
+        while True:
+            code = await self._child.wait()
+            await self._child.kill()  # whatever it started that outlived it
+            quick = 1 if monotonic() - self._launched_s > STEADY_S else quick + 1
+            if quick > self.part.restarts.quick:
+                what = f"ended with {code}" + (f", {quick} times in a row" if quick > 1 else "")
+                self._observe(Change(self.part.name, "failed", monotonic() - self._launched_s, what))
+                self._on_failed(self._failure(what))
+                return
+            pause_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (quick - 1))
+            self._say("restarting", f"ended with {code}, again in {pause_s:g} s")
+            await asyncio.sleep(pause_s)
+            self.restarts += 1
+            await self._launch()
+            with contextlib.suppress(PartFailed):  # it has ended: the next turn counts it
+                await self._until_ready()
+
+    async def _unwatch(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+    def _failure(self, what: str) -> PartFailed:
+        return PartFailed(self.part.name, what, self.log_file)
+
+    def _say(self, state: State, detail: str = "") -> None:
+        self._observe(Change(self.part.name, state, monotonic() - self._launched_s, detail))

@@ -1,0 +1,125 @@
+"""`interests up`: the whole stack on this machine until Ctrl-C. Also `python -m deploy.embedded.up`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from deploy.embedded.ports import PortChoice, Ports
+from deploy.embedded.stack import Stack
+from deploy.embedded.status import Status, addresses_table
+from streams.errors import ConfigurationError, InterestsError
+
+DATA_DIR = Path(".interests")
+EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_KILLED = 0, 1, 2, 130
+TRY_NEXT = (
+    ("interests doctor", "ask every server whether it is well"),
+    ("interests replay FILE", "produce a log of events"),
+    ("interests show USER", "the interests of one user"),
+)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def up(data_dir: Path = DATA_DIR, *, ports: PortChoice = "default") -> int:
+    """Run the stack until SIGINT, SIGTERM or SIGHUP (exit code 0), or until a part fails for good (1).
+
+    2 says that something must be changed first: a port is taken, a stack runs on the directory already, a setting
+    does not fit. A second signal kills whatever has not stopped yet (130).
+    """
+    console = Console(highlight=False, emoji=False)
+    status = Status(console)
+    stack = Stack(data_dir, ports=ports, observe=status.changed)
+    return asyncio.run(until_signal(stack, _serve(stack, status, console)))
+
+
+async def until_signal(stack: Stack, body: Coroutine[Any, Any, int]) -> int:
+    """Run `body`, which enters the stack, to its end or until a signal; gives its result or the exit code that fits.
+
+    The first signal cancels the body, which stops the stack in order; the second kills every part.
+    """
+    running = asyncio.create_task(body)
+    loop = asyncio.get_running_loop()
+    killed = False
+
+    def asked() -> None:
+        nonlocal killed
+        if stack.stopping or running.cancelling():
+            killed = True
+            stack.kill_now()
+        else:
+            running.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, asked)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        return EXIT_KILLED if killed else EXIT_STOPPED
+    except InterestsError as error:
+        complain(str(error))
+        return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def complain(text: str) -> None:
+    """One error on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text("error: ", "bold red") + Text(text))
+
+
+async def _serve(stack: Stack, status: Status, console: Console) -> int:
+    console.print(Text("Starting interest-streams on this machine", "bold"))
+    with status:
+        async with stack:
+            status.end()
+            greet(stack, console)
+            failure = await stack.failed()
+            console.print("A part has failed: stopping the others")
+            raise failure
+
+
+def greet(stack: Stack, console: Console) -> None:
+    """Say where everything answers and what to try next."""
+    console.print()
+    console.print(addresses_table(stack.addresses()))
+    console.print()
+    console.print(f"  logs in {_short(stack.data_dir / 'logs')}; Ctrl-C stops everything in order")
+    console.print()
+    console.print(Text("Try, in another terminal:", "bold"))
+    if stack.ports != Ports() or stack.data_dir != DATA_DIR.resolve():
+        console.print(f"  . {_short(stack.data_dir / 'env')}" + "   # the ports are not the default ones")
+    for command, meaning in TRY_NEXT:
+        console.print(Text(f"  {command:<58}") + Text(f"  {meaning}", "dim"))
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def main() -> int:
+    """The command line of `python -m deploy.embedded.up`."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.embedded.up", description=up.__doc__)
+    parser.add_argument("--data", type=Path, default=DATA_DIR, help="directory of data, logs and addresses")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--ports", choices=("default", "any", "free"), default="default", help="see docs/embedded-stack.md"
+    )
+    which.add_argument("--any-port", dest="ports", action="store_const", const="any", help="as --ports any")
+    given = parser.parse_args()
+    return up(given.data, ports=given.ports)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
