@@ -11,7 +11,7 @@ from streams.deadletters import headers as dead_headers
 from streams.errors import ConfigurationError, PoisonError
 from streams.events import Source
 from streams.parse import parse_events
-from streams.unresolved import ORIGIN, RetryPolicy, Wait, next_attempt, read
+from streams.unresolved import ORIGIN, RetryPolicy, Wait, due_ms, next_attempt, read
 from tests.fixtures.records import NOW_MS, click, record
 
 POLICY = RetryPolicy(base_ms=1_000, cap_ms=10_000, deadline_ms=60_000)
@@ -115,6 +115,13 @@ def test_malformed_headers_are_poison(change: dict[str, bytes | None]) -> None:
     parsed = parse_events([record(click(), headers=headers)], now_ms=NOW_MS)
     assert [dead.reason for dead in parsed.dead] == ["bad_header"]
     assert dict(dead_headers(parsed.dead[0]))[ORIGIN] == dict(headers)[ORIGIN]
+
+
+def test_when_a_record_is_due() -> None:
+    headers = next_attempt(record(click()), now_ms=NOW_MS, policy=POLICY)
+    assert due_ms(record(click(), headers=headers)) == NOW_MS + 1_000
+    # At once: parsing it again finds out what is wrong with it.
+    assert due_ms(record(click())) == due_ms(record(click(), headers=[(ORIGIN, b"x")])) == 0
 
 
 def test_a_missing_header_is_poison() -> None:
