@@ -17,6 +17,8 @@ import xxhash
 from encoders.naming import Text, name_clusters
 from streams.concepts import Concept, ConceptTree, build_tree, slug, texts_of
 from streams.errors import ConfigurationError
+from streams.items import Item
+from streams.text import item_text
 from streams.treefile import TAXONOMY_FILE, load_taxonomy, save_tree
 from streams.zeroshot import unit
 
@@ -28,6 +30,8 @@ Encode = Callable[[Sequence[str]], Floats]
 MAX_TOPICS: Final = 48
 MAX_INTERESTS: Final = 12  # a topic's
 MIN_ITEMS: Final = 8  # a cluster of fewer says more about chance than about interests
+
+MAX_CHARS: Final = 2_000  # of an item's text; an encoder reads no more
 
 _ROUNDS: Final = 50
 _RESTARTS: Final = 4
@@ -176,17 +180,24 @@ def _text(item: Mapping[str, Any]) -> Text:
     return Text(f"{item.get('title') or ''}. {item.get('description') or ''}", tuple(map(str, words)))
 
 
-def item_text(item: Mapping[str, Any]) -> str:
-    """The text an item is encoded by here: title and description, else its categories and tags."""
-    told = [str(item[field]) for field in ("title", "description") if item.get(field)]
-    return ". ".join(told) or ", ".join([*(item.get("categories") or ()), *(item.get("tags") or ())])
-
-
 def read_items(path: Path) -> list[dict[str, Any]]:
     """Items from JSON lines, gzipped or not; those without any text, and deleted ones, are left out."""
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         items = [json.loads(line) for line in lines if line.strip()]
-    return [item for item in items if item_text(item) and not item.get("deleted")]
+    return [item for item in items if text_of(item) and not item.get("deleted")]
+
+
+def text_of(item: Mapping[str, Any], max_chars: int = MAX_CHARS) -> str:
+    """The text an item of the catalogue is encoded by: the same as on the path (`streams.text.item_text`)."""
+    told = Item(
+        item_id=str(item.get("item_id", "")),
+        title=item.get("title"),
+        description=item.get("description"),
+        categories=tuple(item.get("categories") or ()),
+        tags=tuple(item.get("tags") or ()),
+        brand=item.get("brand"),
+    )
+    return item_text(told, max_chars) or ""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -214,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         items = read_items(told.items)
         tree = build_from_catalogue(
             items,
-            encode(map(item_text, items)),
+            encode(map(text_of, items)),
             encoder.encoder_id,
             topics=told.topics,
             interests=told.interests,

@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 
 OTHER: Final = "/other"
 ALIASES_ENCODED: Final = 20
-VOTE: Final = 0.15  # what one tag's vote adds to a centred cosine (figures in docs/concepts.md)
+VOTE: Final = 0.2  # what one tag's vote adds to a centred cosine (figures in docs/concepts.md)
 MAX_VOTES: Final = 3
 
 
@@ -66,7 +66,7 @@ class Floors:
     the catalogue's own path.
     """
 
-    topic: float = 0.12
+    topic: float = 0.1
     interest: float = 0.12
     label: float = 0.25
 
