@@ -118,7 +118,7 @@ class Producer:
                     key=record.key,
                     partition=record.partition,
                     timestamp_ms=record.timestamp_ms,
-                    headers=record.headers,
+                    headers=list(record.headers),  # aiokafka takes nothing but a list
                 )
                 pending.append(future)
             return [metadata.offset for metadata in await asyncio.gather(*pending)]
