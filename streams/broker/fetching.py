@@ -13,7 +13,7 @@ from typing import Any
 
 import aiokafka
 import faust
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -63,7 +63,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         config = self.app.kafka
-        self._assignor = RoundRobinPartitionAssignor
+        self._assignor = RangePartitionAssignor  # the same number of every topic to one worker: all of a user
         return aiokafka.AIOKafkaConsumer(
             group_id=config.group_id,
             group_instance_id=config.group_instance_id,
