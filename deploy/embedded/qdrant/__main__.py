@@ -26,6 +26,7 @@ from deploy.embedded.qdrant.rest import build_app
 HOST = "127.0.0.1"
 STOP_GRACE_S = 5.0
 DEFAULT_FLUSH_INTERVAL_S = 5.0
+SWITCH_INTERVAL_S = 0.001  # how long a write's conversion may keep a read waiting at a time; Python's 5 ms doubles it
 GC_THRESHOLD = 50_000  # a batch makes many short-lived lists: collecting every 700 of them costs a tenth of the speed
 log = logging.getLogger("embedded.qdrant")
 
@@ -61,6 +62,7 @@ async def serve(settings: argparse.Namespace) -> None:
     rest = RestServer(build_app(points, collections, metrics, api_key), settings.http_port)
     await rest.start()
     maintenance = asyncio.create_task(_maintain(registry, settings.flush_interval_s or DEFAULT_FLUSH_INTERVAL_S))
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     print(f"qdrant ready grpc={HOST}:{settings.grpc_port} http={HOST}:{settings.http_port}", flush=True)
