@@ -57,8 +57,11 @@ def name_clusters(texts: Sequence[Text], labels: npt.NDArray[np.int64], avoid: s
     most = max(_MIN_ITEMS, _MAX_SHARE * len(texts))
     kept = {word for word, n in spread.items() if _MIN_ITEMS <= n <= most} or set(spread)
     clusters = [Counter[str]() for _ in range(int(labels.max()) + 1)]
+    everything = [Counter[str]() for _ in clusters]
     for counts, label in zip(counted, labels, strict=True):
+        everything[label].update(counts)
         clusters[label].update({word: n for word, n in counts.items() if word in kept})
+    clusters = [counts or all_ for counts, all_ in zip(clusters, everything, strict=True)]  # better than no name
     total = sum(clusters, Counter[str]())
     mean = sum(total.values()) / max(1, len(clusters))
     names: list[str] = []

@@ -57,9 +57,10 @@ def save_tree(tree: ConceptTree, path: Path) -> None:
 def load_tree(path: Path) -> ConceptTree:
     """Read a tree that `save_tree` wrote; ConfigurationError where the file is missing or is none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            told = json.loads(file["about"].tobytes())
-            vectors = file["vectors"].astype(np.float32)
+        # Opened here: numpy leaves the file open where it turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            told = json.loads(arrays["about"].tobytes())
+            vectors = arrays["vectors"].astype(np.float32)
         if told["format"] != _FORMAT:
             raise ConfigurationError(
                 f"concept tree {path}: got format {told['format']}, expected {_FORMAT}; rebuild it"

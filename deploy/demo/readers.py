@@ -112,7 +112,7 @@ READERS: tuple[Reader, ...] = (
         phases=(
             Phase(10, 12.5, 34, {"home-garden": 8, "technology": 1}, keen=0.4, device="desktop"),
             Phase(15, 17, 20, {"home-garden": 4, "food": 2}, keen=0.4),
-            Phase(20, 22, 30, {"home-garden": 5, "parenting": 4}, keen=0.45, device="tablet"),
+            Phase(20, 22, 30, {"home-garden": 7, "parenting": 2}, keen=0.45, device="tablet"),
         ),
         top=frozenset({"home-garden"}),
         last="home-garden",

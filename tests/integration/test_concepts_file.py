@@ -1,0 +1,79 @@
+"""Trees and taxonomies on disk: what is read back answers as what was written, and other files are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streams.concepts import Concept, ConceptTree, Floors
+from streams.errors import ConfigurationError
+from streams.treefile import load_taxonomy, load_tree, save_tree
+
+
+def tree_of(dim: int = 16) -> ConceptTree:
+    taxonomy = load_taxonomy()
+    rows = np.random.default_rng(5).normal(size=(len(taxonomy.concepts), dim)).astype(np.float32)
+    return ConceptTree(taxonomy.version, "made-up", taxonomy.concepts, rows, Floors(topic=0.2, interest=0.1, label=0.3))
+
+
+def test_a_tree_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    tree, path = tree_of(), tmp_path / "tree.npz"
+    save_tree(tree, path)
+    back = load_tree(path)
+    assert (back.version, back.encoder_id, back.floors) == (tree.version, tree.encoder_id, tree.floors)
+    assert back.concepts == tree.concepts
+    np.testing.assert_array_equal(back.vectors, tree.vectors)
+    rows = np.random.default_rng(6).normal(size=(200, 16)).astype(np.float32)
+    assert back.assign(rows) == tree.assign(rows)
+    assert back.path_of(["體育", "足球"]) == tree.path_of(["體育", "足球"])
+
+
+def test_the_same_tree_gives_the_same_bytes_and_nothing_else_is_left_behind(tmp_path: Path) -> None:
+    for name in ("one.npz", "two.npz"):
+        save_tree(tree_of(), tmp_path / name)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    save_tree(load_tree(tmp_path / "one.npz"), tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.npz", "two.npz"]
+
+
+def test_files_that_are_no_trees_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tree.npz"
+    with pytest.raises(ConfigurationError, match="build it again"):
+        load_tree(path)
+    path.write_bytes(b"not a zip")
+    with pytest.raises(ConfigurationError, match="build it again"):
+        load_tree(path)
+    save_tree(tree_of(), path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ConfigurationError, match="build it again"):
+        load_tree(path)
+
+
+def test_a_tree_with_pickled_objects_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tree.npz"
+    np.savez(path, vectors=np.array([{"a": 1}], dtype=object), about=np.frombuffer(b"{}", np.uint8))
+    with pytest.raises(ConfigurationError, match="build it again"):
+        load_tree(path)
+
+
+def test_a_tree_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tree.npz"
+    about = np.frombuffer(json.dumps({"format": 99}).encode(), np.uint8)
+    np.savez(path, vectors=np.ones((1, 2), np.float32), about=about)
+    with pytest.raises(ConfigurationError, match="got format 99"):
+        load_tree(path)
+
+
+def test_a_written_taxonomy_can_be_anybodys(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(
+        json.dumps({"version": 3, "concepts": [{"id": "tea", "names": {"en": "Tea"}, "aliases": ["chai"]}]})
+    )
+    assert load_taxonomy(path) == ("3", [Concept("tea", {"en": "Tea"}, aliases=("chai",))])
+    path.write_text("{}")
+    with pytest.raises(ConfigurationError, match="version"):
+        load_taxonomy(path)
