@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,9 @@ from pathlib import Path
 _LAUNCH = Path(__file__).with_name("launch.py")
 _GONE_S = 5.0
 _LOOK_EVERY_S = 0.1
+_TAIL_BYTES = 64 << 10
+_TAIL_WIDTH = 400
+_ERROR = re.compile(r"error|fatal|panic|exception|cannot|refused", re.IGNORECASE)
 
 #: In the environment of every process of a stack: the data directory, so that leftovers are recognised.
 MARK = "INTERESTS_STACK_DIR"
@@ -44,8 +48,8 @@ class Child:
         launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(self._on_orphaned))]
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *launcher, *self._argv, env=self._env, cwd=self._cwd, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                *launcher, *self._argv, env=self._env, cwd=self._cwd, start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def wait(self) -> int:
@@ -84,15 +88,15 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def tail(log_file: Path, lines: int = 12) -> str:
-    """The end of a log, for an error message."""
+def tail(log_file: Path, lines: int = 6) -> str:
+    """What a log says of its end, for an error message: its last lines that speak of an error, else its last lines."""
     try:
         with log_file.open("rb") as log:
-            log.seek(max(0, log_file.stat().st_size - 16_384))
-            text = log.read().decode(errors="replace")
+            log.seek(max(0, log_file.stat().st_size - _TAIL_BYTES))
+            said = [line[:_TAIL_WIDTH] for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(([line for line in said if _ERROR.search(line)] or said)[-lines:])
 
 
 def marked(data_dir: Path) -> list[int]:

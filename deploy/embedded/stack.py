@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -33,17 +34,17 @@ class Stack:
     """Broker, Triton, Qdrant, Prometheus where there is one, and a worker, on 127.0.0.1, as child processes.
 
     Data and logs lie in `data_dir`, which one stack at a time may use. `observe` is told of every change of a part.
-    `environment` is added to what the worker sees, for settings of its own (`INTERESTS_...`). Enter it in the main
-    thread. Entering raises ConfigurationError (ports, another stack on the directory, a missing package) and
-    PartFailed; leaving stops every part in order.
+    `environment` is added to what the worker sees, for settings of its own (`INTERESTS_...`); with `fresh` the data
+    of earlier runs is deleted first. Enter it in the main thread. Entering raises ConfigurationError (ports, another
+    stack on the directory, a missing package) and PartFailed; leaving stops every part in order.
     """
 
     def __init__(
         self, data_dir: Path, *, ports: PortChoice | Ports = "default", environment: Mapping[str, str] | None = None,
-        observe: Callable[[Change], None] = lambda _: None,
+        fresh: bool = False, observe: Callable[[Change], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.data_dir = data_dir.resolve()
-        self._ports, self._extra, self._observe = ports, dict(environment or {}), observe
+        self._ports, self._extra, self._fresh, self._observe = ports, dict(environment or {}), fresh, observe
         self._running: dict[str, Supervised] = {}
         self._lock: TextIO | None = None
         self._failure: asyncio.Future[PartFailed] | None = None
@@ -55,6 +56,9 @@ class Stack:
         self._lock = lock(self.data_dir)
         try:
             await clear_leftovers(self.data_dir)
+            if self._fresh:
+                for name in ("qdrant", "prometheus"):
+                    shutil.rmtree(self.data_dir / name, ignore_errors=True)
             self.ports = self._ports if isinstance(self._ports, Ports) else Ports.choose(self._ports)
             self.settings = settings_for(self.ports)
             self._failure = asyncio.get_running_loop().create_future()

@@ -34,7 +34,7 @@ class PartFailed(InterestsError):
     """A part did not become ready, or ended and is not to be started again."""
 
     def __init__(self, part: str, what: str, log_file: Path) -> None:
-        super().__init__(f"{part} {what}; its log, {log_file}, ends with:\n{tail(log_file)}")
+        super().__init__(f"{part} {what}; its log is {log_file}:\n{tail(log_file)}")
         self.part, self.log_file = part, log_file
 
 

@@ -1,0 +1,42 @@
+"""Asking Qdrant itself, as anybody's own client would: who is into what a sentence says?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from qdrant_client import AsyncQdrantClient, models  # noqa: TID251  # the point is that any client can ask
+
+from streams.commands.connecting import encoder_of
+from streams.settings import Settings
+
+
+class Taken(NamedTuple):
+    """A user and the interest of theirs that lies nearest to the sentence, with its cosine."""
+
+    user_id: str
+    path: str
+    cosine: float
+
+
+async def who_is_into(sentence: str, settings: Settings, limit: int = 6) -> list[Taken]:
+    """Encode a sentence through Triton and ask the collection `interests` for the nearest interests, one a user."""
+    async with encoder_of(settings) as encoder:
+        vector = (await encoder.encode([sentence])).vectors[0]
+    qdrant = settings.qdrant
+    client = AsyncQdrantClient(
+        host=qdrant.host, port=qdrant.http_port, grpc_port=qdrant.grpc_port, prefer_grpc=True, https=qdrant.https,
+        timeout=int(qdrant.deadline_s), check_compatibility=False,
+    )  # fmt: skip
+    levels = models.FieldCondition(key="level", match=models.MatchAny(any=["topic", "interest"]))
+    try:
+        found = await client.query_points_groups(
+            "interests", group_by="user_id", limit=limit, group_size=1, query=np.asarray(vector).tolist(),
+            query_filter=models.Filter(must=[levels]),
+            with_payload=["path"],
+        )  # fmt: skip
+    finally:
+        await client.close()
+    return [
+        Taken(str(group.id), str((group.hits[0].payload or {})["path"]), group.hits[0].score) for group in found.groups
+    ]

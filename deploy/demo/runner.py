@@ -1,0 +1,170 @@
+"""The demo: a day of six invented readers, or a real log, played through the whole stack, and a look at the result."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from pathlib import Path
+from time import monotonic, time
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from deploy.demo.accounts import Counted, quantile, verdict
+from deploy.demo.asking import who_is_into
+from deploy.demo.data import Data, invented, real
+from deploy.demo.player import DemoFailed, Player
+from deploy.demo.trees import Trees
+from deploy.embedded.stack import Stack
+from deploy.embedded.status import Status, addresses_table
+from deploy.embedded.up import until_signal
+from streams.commands.connecting import admin_of
+from streams.commands.eventlog import EventLog
+from streams.commands.sending import sender_of
+from streams.commands.when import stamp
+
+DATA_DIR = Path(".interests/demo")
+#: So that the trees remember every event of the demo and can be counted.
+RING_LENGTH = 4096
+_WIDTH = 100
+_OUTCOMES = (("applied", "applied"), ("redelivered", "redelivered"), ("duplicate", "duplicate"),
+             ("unresolved", "waited for their item"))  # fmt: skip
+
+
+def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
+    """Run the demo and give the exit code: 0; 1 where a part or the accounts fail; 2 where something must be changed.
+
+    Without `folder` the invented day is played, else the folder's items and events. With `keep` the stack runs on
+    until Ctrl-C. What an earlier run left in `data_dir` is deleted.
+    """
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal or console.width > _WIDTH:
+        console.width = _WIDTH
+    status = Status(console)
+    environment = {"INTERESTS_NODES__RING_LENGTH": str(RING_LENGTH)}
+    stack = Stack(data_dir, ports="any", fresh=True, environment=environment, observe=status.changed)
+    return asyncio.run(until_signal(stack, Demo(stack, status, console).run(folder, keep=keep)))
+
+
+class Demo:
+    """One run of the demo on one stack; what it prints is meant for a terminal of a hundred columns."""
+
+    def __init__(self, stack: Stack, status: Status, console: Console) -> None:
+        self._stack, self._status, self._console = stack, status, console
+
+    async def run(self, folder: Path | None, *, keep: bool) -> int:
+        """Start the stack, play, look, count, and stop. Raises DemoFailed, PartFailed, ConfigurationError."""
+        began_s = monotonic()
+        self._stack.data_dir.mkdir(parents=True, exist_ok=True)
+        data = invented(self._stack.data_dir) if folder is None else real(folder)
+        self._introduce(data)
+        with self._status:
+            async with self._stack:
+                self._status.end()
+                playing = asyncio.create_task(self._play(data, began_s))
+                failing = asyncio.create_task(self._stack.failed())
+                try:
+                    await asyncio.wait({playing, failing}, return_when=asyncio.FIRST_COMPLETED)
+                    if not playing.done():
+                        raise failing.result()
+                    playing.result()
+                    if keep:
+                        self._look_around(data)
+                        raise await failing
+                finally:
+                    for task in (playing, failing):
+                        task.cancel()
+                    await asyncio.gather(playing, failing, return_exceptions=True)
+                self._heading("Stopping")
+        return 0
+
+    async def _play(self, data: Data, began_s: float) -> None:
+        settings, console = self._stack.settings, self._console
+        with EventLog([data.events]) as log:
+            shift_ms = int(time() * 1000) - (log.last_ms or 0)
+            async with sender_of(settings) as sender, admin_of(settings) as admin:
+                player = Player(settings, sender, admin, self._stack.worker_metrics_url, console, shift_ms)
+                async with Trees(settings) as trees:
+                    try:
+                        await self._halves(data, log, player, trees, shift_ms)
+                        await self._ask(data)
+                        await self._close_the_books(player, trees, monotonic() - began_s)
+                    finally:
+                        await player.close()
+
+    async def _halves(self, data: Data, log: EventLog, player: Player, trees: Trees, shift_ms: int) -> None:
+        self._heading("The catalogue", "each item is encoded by Triton and placed on the concept tree")
+        await player.items(data.items)
+        entries = log.lines()
+        first = list(islice(entries, log.count // 2))
+        split_ms = (first[-1].ts_ms if first else 0) + shift_ms
+        self._heading("First half", f"{len(first):,} events, to {stamp(split_ms)}: as fast as the worker takes them")
+        await player.events(iter(first), "events")
+        for user, about in data.shown.items():
+            self._heading(f"{user}, before", about)
+            console_tree = await trees.look(user, split_ms)
+            self._console.print(console_tree)
+        self._heading("Second half", f"{log.count - len(first):,} events, to now")
+        await player.events(entries, "events")
+        for user in data.shown:
+            self._heading(f"{user}, after", "the same tree now, and what has changed")
+            self._console.print(await trees.look(user, None))
+            self._console.print(trees.changed(user))
+
+    async def _ask(self, data: Data) -> None:
+        self._heading("A question in words", "Triton encodes it; any Qdrant client can ask, here filtered on level")
+        self._console.print(f"  Who is into: {data.sentence}?")
+        for one in await who_is_into(data.sentence, self._stack.settings):
+            self._console.print(f"  {one.cosine:.3f}  {one.user_id:<28}  {one.path}")
+
+    async def _close_the_books(self, player: Player, trees: Trees, took_s: float) -> None:
+        counted = await player.counted()
+        self._heading("The books", "what the worker counted, and what the trees remember")
+        for line in counts(counted, player):
+            self._console.print(f"  {line}")
+        remembered, full = await trees.remembered(player.users, RING_LENGTH)
+        fine, lines = verdict(player.produced, counted, remembered, full)
+        for line in lines:
+            self._console.print(Text(f"  {'✓' if fine else '✗'} {line}", "green" if fine else "red"))
+        self._console.print(f"  {took_s:.0f} s in all, the start of the stack included")
+        self._console.print()
+        self._console.print(addresses_table(self._stack.addresses()))
+        if not fine:
+            raise DemoFailed("the accounts do not add up; the worker's log says more: "
+                             f"{self._stack.data_dir / 'logs' / 'worker.log'}")  # fmt: skip
+
+    def _introduce(self, data: Data) -> None:
+        title = (
+            "six invented readers and an invented catalogue" if data.invented else f"the log in {data.events.parent}"
+        )
+        self._heading("interest-streams", title)
+        if data.invented:
+            self._console.print("  Nothing here is about real people: readers, items and comments are made up.")
+
+    def _look_around(self, data: Data) -> None:
+        self._heading("Look around", "the stack runs on until Ctrl-C")
+        self._console.print(f"  . {self._stack.data_dir / 'env'}")
+        for user in data.shown:
+            self._console.print(f"  interests show {user}")
+
+    def _heading(self, title: str, explanation: str = "") -> None:
+        self._console.print()
+        self._console.print(Rule(Text(title, "bold"), align="left", style="dim"))
+        if explanation:
+            self._console.print(Text(f"  {explanation}", "dim"))
+
+
+def counts(counted: Counted, player: Player) -> list[str]:
+    """The figures of a run in lines."""
+    outcomes = counted.outcomes
+    ages = [quantile(counted.ages, share) for share in (0.5, 0.99)]
+    told = [f"{age:.2f} s" if age is not None else "none" for age in ages]
+    became = ", ".join(f"{outcomes.get(name, 0):,} {told}" for name, told in _OUTCOMES)
+    return [
+        f"{player.items_sent:>7,} items: {counted.items:,} described, {counted.dead_items:,} dead letters",
+        f"{player.produced:>7,} events: {became}, {counted.dead:,} dead letters",
+        f"{player.refused.total():>7,} lines refused before sending",
+        f"{counted.nodes:>7,} nodes written",
+        f"        age at apply: half under {told[0]}, 99 % under {told[1]}; each half's events are sent at once",
+    ]
