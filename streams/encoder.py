@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ MAX_CHARS = 8_192
 """What is sent of a text: far more than a model of 512 tokens reads."""
 CANARY = "A plain sentence that every encoder can read."
 _IN_FLIGHT = 4
+_REQUEST_CHARS = 16_384  # of the longest text times the texts: what a slow CPU encodes well within a deadline
 _REFUSED = "StatusCode.INVALID_ARGUMENT"
 _QUEUE_FULL = "maximum queue size"  # Triton's words when its bounded queue rejects; it comes as UNAVAILABLE
 _CHANNEL = [
@@ -100,6 +101,7 @@ class TritonEncoder:
         self._info: EncoderInfo | None = None
         self._cache: TextCache | None = None
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
+        self._trial = asyncio.Lock()
 
     @property
     def dim(self) -> int:
@@ -152,6 +154,8 @@ class TritonEncoder:
                 poison[place] = PoisonError("the text holds a lone surrogate", reason="bad_utf8", stage="encode")
                 key = b""
             keys.append(key)
+        if self._breaker.is_open:
+            await self._probe(info)
         rows, refused = await self._rows(known, info)
         block = np.zeros((len(texts), info.dim + 1), np.float32)
         row_of = {key: row for row, key in enumerate(known)}
@@ -164,19 +168,23 @@ class TritonEncoder:
 
     async def _rows(self, known: dict[bytes, str], info: EncoderInfo) -> tuple[Floats, dict[bytes, PoisonError]]:
         """Rows for distinct texts, from the cache or the server, in their order, and those no server can encode."""
-        assert self._cache is not None  # noqa: S101  # info() made it
+        cache = self._cache
+        assert cache is not None  # noqa: S101  # info() made it
         keys = list(known)
-        rows, missing = self._cache.get(keys)
+        rows, missing = cache.get(keys)
         refused: dict[bytes, PoisonError] = {}
         missing.sort(key=lambda place: len(known[keys[place]]))  # like lengths together: the server pads less
-        size = min(info.max_batch, self._max_batch)
-        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
+        lengths = [len(known[keys[place]]) for place in missing]
+        chunks = [missing[start:end] for start, end in _chunks(lengths, min(info.max_batch, self._max_batch))]
 
         async def fill(chunk: list[int]) -> None:
             async with self._in_flight:
                 found, bad = await self._isolate([known[keys[place]] for place in chunk], info)
             rows[chunk] = found
             refused.update({keys[chunk[at]]: error for at, error in bad.items()})
+            # Kept as they come: a batch that fails half way does not begin at nothing again.
+            fine = [at for at in range(len(chunk)) if at not in bad]
+            cache.put([keys[chunk[at]] for at in fine], found[fine])
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -184,9 +192,16 @@ class TritonEncoder:
                     group.create_task(fill(chunk))
         except* (EncoderUnavailable, ConfigurationError) as errors:
             raise errors.exceptions[0] from None
-        fine = [place for place in missing if keys[place] not in refused]
-        self._cache.put([keys[place] for place in fine], rows[fine])
         return rows, refused
+
+    async def _probe(self, info: EncoderInfo) -> None:
+        """While the breaker is open, ask for one plain sentence before anything else: it alone is the trial.
+
+        Batches sent at once would be refused beside it, and their failure would cancel the trial itself.
+        """
+        async with self._trial:
+            if self._breaker.is_open:
+                await self._canary(info, monotonic() + self._deadline_s)
 
     async def _isolate(self, texts: list[str], info: EncoderInfo) -> tuple[Floats, dict[int, PoisonError]]:
         """Rows for at most a batch of texts. A text that fails alone, twice, around a canary that passes is poison."""
@@ -286,6 +301,17 @@ class TritonEncoder:
         if self._channel is None:
             self._channel = triton.InferenceServerClient(self._url, channel_args=_CHANNEL)
         return self._channel
+
+
+def _chunks(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of ascending `lengths` for one request each: at most `most` texts and `_REQUEST_CHARS` once padded."""
+    start = 0
+    for end, length in enumerate(lengths):
+        if end > start and (end - start >= most or length * (end - start + 1) > _REQUEST_CHARS):
+            yield start, end
+            start = end
+    if lengths:
+        yield start, len(lengths)
 
 
 def _info_of(config: Any, max_batch: int) -> EncoderInfo:
