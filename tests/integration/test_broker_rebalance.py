@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
-from streams.broker import GroupIdentity, Take
+from streams.broker import FetchedBatch, GroupIdentity, KafkaConfig, Take
 from tests.fixtures.brokers import Broker
 from tests.fixtures.workers import committed, ends, produce, running, until
 
@@ -154,3 +157,46 @@ async def test_three_workers_share_the_partitions_and_leave_one_after_another(br
         places |= set(await produce(config, topic, 600, start=1_800))
         await until(lambda: seen | set(first.seen) == places, 30)
     assert await committed(config, topic) == await ends(config, topic)
+
+
+async def test_workers_that_stop_amid_a_rebalance_end_cleanly(broker: Broker) -> None:
+    """Leaked sockets and unfinished tasks fail the test: warnings are errors."""
+    topic = await broker.new_topic()
+    config = broker.config()
+    await produce(config, topic, 200)
+    for pause_s in (0.0, 0.05, 0.2, 0.4, 0.7):
+        async with running(config, topic) as first, running(config, topic, wait_ready=False) as second:
+            await asyncio.sleep(pause_s)
+            codes = await asyncio.gather(first.stop(), second.stop())
+        assert codes == [0, 0]
+    gc.collect()
+
+
+async def test_a_batch_of_an_ended_assignment_that_comes_late_leaves_no_trace(broker: Broker) -> None:
+    """Its offsets must not be taken for read: the records after them would be dropped."""
+    topic = await broker.new_topic(partitions=1)
+    config = broker.config()
+    await produce(config, topic, 10)
+    async with running(config, topic) as worker:
+        await until(lambda: len(worker.seen) == 10, 20)
+        consumer = worker.app.consumer
+        ended = GroupIdentity(1, "leader", "member", None)
+        records = await one_record(config, topic, offset=9)
+        await consumer._deliver(FetchedBatch(topic, 0, records, 1_000, 1_000, 10, ended))
+        await produce(config, topic, 10, start=10)
+        await until(lambda: len(worker.seen) == 20, 20)
+        assert await worker.stop() == 0
+    assert worker.seen == [(0, offset) for offset in range(20)]
+    assert await committed(config, topic) == {0: 20}
+
+
+async def one_record(config: KafkaConfig, topic: str, *, offset: int) -> list[Any]:
+    """A record as aiokafka gives it."""
+    consumer = AIOKafkaConsumer(**config.connection())
+    consumer.assign([TopicPartition(topic, 0)])
+    await consumer.start()
+    try:
+        consumer.seek(TopicPartition(topic, 0), offset)
+        return [await consumer.getone()]
+    finally:
+        await consumer.stop()
