@@ -7,6 +7,7 @@ would lose them.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from streams.broker.fetched import FetchedBatch, GroupIdentity, split
 from streams.errors import ConfigurationError
 
 FITS_FAUST = "0.15.3"
+LEAVE_WITHIN_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -109,15 +111,28 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             return None
         return getattr(response, "cluster_id", None)
 
+    def close(self) -> None:
+        """Nothing to do: Faust would close the client's connections from another thread's loop amid a rebalance,
+        after which stopping the client properly does nothing and leaks them.
+        """
+
     async def on_thread_stop(self) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_WITHIN_S):
+                await self._leave_at_generation_0()
+                await super().on_thread_stop()
+        except TimeoutError:
+            log.warning("the group was not left within %.0f s, its session has to run out", LEAVE_WITHIN_S)
+            await self._ensure_consumer()._client.close()
+
+    async def _leave_at_generation_0(self) -> None:
+        # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
         coordinator = self._consumer and self._consumer._coordinator
         if coordinator is not None and coordinator.generation == 0:
-            # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
             try:
                 await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
             except KafkaError as error:
                 log.warning("leaving the group failed: %r", error)
-        await super().on_thread_stop()
 
     def failure(self) -> BaseException | None:
         """What ended aiokafka's group membership or fetching for good; Faust never asks for it.

@@ -144,7 +144,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         # Faust forgets acknowledged offsets before it commits; committing first spares the next owner the repeat.
-        if revoked:
+        if revoked and not self.app.should_stop:
             await asyncio.wait({asyncio.ensure_future(self.commit())}, timeout=REVOKE_COMMIT_S)
         self.ledger.clear()
         await super().on_partitions_revoked(revoked)
