@@ -1,0 +1,45 @@
+"""Documents say what the code does: metrics, their labels and their outcomes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from streams.metrics import Metrics
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    rows = re.findall(r"^\| `(interests_\w+)` \| (\w+) \| XX, (DOCS / "metrics.md").read_text(), re.M)
+    return {
+        name: (kind, {label.strip() for label in labels.split(",") if label.strip()}) for name, kind, labels in rows
+    }
+
+
+def served() -> dict[str, tuple[str, set[str]]]:
+    metrics = Metrics()
+    metrics.watch_lag(lambda: {("t", 0): 1})
+    metrics.watch_caches({"nodes": lambda: (1, 2, 3)})
+    labels = {m._name: set(m._labelnames) for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)}
+    found = {}
+    for family in metrics.registry.collect():
+        mine = labels.get(family.name)
+        if mine is None:
+            mine = set(family.samples[0].labels)
+        found[family.name + ("_total" if family.type == "counter" else "")] = (family.type, mine)
+    return found
+
+
+def test_every_metric_is_documented_and_nothing_else() -> None:
+    assert documented() == served()
+    assert len(served()) > 15
+
+
+def test_outcomes_are_those_of_the_pipeline() -> None:
+    source = (DOCS.parent / "streams" / "pipeline.py").read_text()
+    outcomes = set(re.findall(r'"(\w+)": ', source))
+    table = (DOCS / "metrics.md").read_text().split("Outcomes of")[1]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == outcomes
