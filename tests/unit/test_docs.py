@@ -13,7 +13,8 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:
-    rows = re.findall(r"^\| `(interests_\w+)` \| (\w+) \| XX, (DOCS / "metrics.md").read_text(), re.M)
+    table = (DOCS / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(interests_\w+)` \| (\w+) \|([\w, ]*)\|", table, re.M)
     return {
         name: (kind, {label.strip() for label in labels.split(",") if label.strip()}) for name, kind, labels in rows
     }
