@@ -1,0 +1,94 @@
+"""`python -m tests.bench --out docs/bench.json`: what the service does on this machine, measured on the real parts.
+
+Figures of a shared machine move by tens of per cent from run to run; compare ratios within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.embedded.stack import Stack
+from tests.bench import bench_consume, bench_parse
+from tests.bench.path import age_at_half_load, bytes_a_user, describe_items, events_per_s, texts_per_s
+
+CONSOLE = Console(stderr=True)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": ", ".join(sorted(names)) or platform.processor(),
+        "cores": os.cpu_count(),
+        "amx_bf16": "amx_bf16" in flags,
+        "memory_gib": round(memory, 1),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+async def path_figures(events: int, half_load_s: float) -> dict[str, Any]:
+    """The figures that need the whole stack."""
+    with tempfile.TemporaryDirectory(prefix="interests-bench-") as folder:
+        quiet = {"INTERESTS_LOG__LEVEL": "warning", "INTERESTS_WORKER__SWEEP_EVERY_S": "0"}
+        async with Stack(Path(folder), ports="free", environment=quiet) as stack:
+            CONSOLE.print("texts through Triton …")
+            figures: dict[str, Any] = {"triton": await texts_per_s(stack)}
+            CONSOLE.print("describing items …")
+            figures["items"] = await describe_items(stack)
+            CONSOLE.print("events with item vectors cached …")
+            figures["events"] = await events_per_s(stack, events)
+            CONSOLE.print("age at apply at half load …")
+            figures["age_at_apply"] = await age_at_half_load(stack, figures["events"]["events_per_s"] / 2, half_load_s)
+            figures["bytes_a_user"] = await bytes_a_user(stack, Path(folder))
+    return figures
+
+
+def main() -> int:
+    """Measure, print a table, and write the file."""
+    options = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    options.add_argument("--out", type=Path)
+    options.add_argument("--events", type=int, default=60_000)
+    options.add_argument("--half-load-s", type=float, default=20.0)
+    chosen = options.parse_args()
+    figures: dict[str, Any] = {"machine": machine()}
+    CONSOLE.print("parsing …")
+    figures["parse"] = bench_parse.figures()
+    CONSOLE.print("consuming …")
+    figures["consume"] = bench_consume.figures()
+    figures |= asyncio.run(path_figures(chosen.events, chosen.half_load_s))
+    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    if chosen.out:
+        chosen.out.write_text(text)
+    table = Table("measured", "figure")
+    for name, value in flat(figures):
+        table.add_row(name, f"{value:,}" if isinstance(value, (int, float)) else str(value))
+    Console().print(table)
+    return 0
+
+
+def flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested figures as rows."""
+    rows: list[tuple[str, Any]] = []
+    for name, value in figures.items():
+        rows += flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return rows
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
