@@ -58,7 +58,7 @@ WORDS = [
     "电影",
     "科学",
     "健康",
-]
+]  # a list of literals would be 340 characters wide
 
 
 def sentence(chance: random.Random, least: int = 6, most: int = 16) -> str:
