@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from qdrant_client import QdrantClient
 from qdrant_client import grpc as pb
 
 from tests.fixtures.qdrant import QdrantServer, RealQdrant, connect
@@ -82,6 +83,13 @@ def test_health_pages(http: httpx.Client, channel: grpc.Channel) -> None:
     assert reply.version
     standard = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10)
     assert standard == b"\x08\x01"
+
+
+def test_the_official_client_accepts_the_version(qdrant: QdrantServer | RealQdrant) -> None:
+    """It asks at start and warns of a server that does not fit; warnings fail tests here."""
+    client = QdrantClient(url=qdrant.url, timeout=20)
+    client.get_collections()
+    client.close()
 
 
 def test_metrics_page(http: httpx.Client, name: str) -> None:

@@ -63,7 +63,9 @@ class Collection:
         self._operations = 0
         self._dirty = False
         self._closed = False
-        self._indexed_at = 0  # unindexed points when the last optimisation found nothing to do
+        info = self.read_here(lambda shard: shard.info())
+        unindexed = info.points_count * len(self.layout.dense) - info.indexed_vectors_count
+        self._touched = max(0, unindexed)  # vectors written since indexes were last built
         self._deleted = 0
 
     @property
@@ -91,8 +93,10 @@ class Collection:
         except Exception as error:  # the engine raises bare Exception
             raise from_engine(error) from error
 
-    async def write(self, build: Build, *, wait: bool, deletes: bool = False) -> tuple[int, bool]:
-        """Build operations in the writer thread and apply them in order; `deletes` where they remove points.
+    async def write(self, build: Build, *, wait: bool, deletes: bool = False, touched: int = 0) -> tuple[int, bool]:
+        """Build operations in the writer thread and apply them in order.
+
+        `deletes` says that they may remove points, `touched` how many vectors they write.
 
         Returns the operation's number and whether it was applied before the answer. With `wait` false the answer
         comes at once and a failure is only logged, as with the real server.
@@ -102,6 +106,7 @@ class Collection:
             raise overloaded(f"{self._pending} writes wait for collection `{self.name}`")
         self._pending += 1
         self._operations += 1
+        self._touched += touched
         number = self._operations
         future = asyncio.get_running_loop().run_in_executor(self._writer, self._apply, build, deletes)
         future.add_done_callback(self._written)
@@ -183,9 +188,9 @@ class Collection:
         widths = [params.size for params in self.layout.dense.values()]
         if not threshold_kb or not widths:
             return False
-        unindexed = info.points_count * len(widths) - info.indexed_vectors_count
-        due = unindexed * max(widths) * FLOAT_BYTES / 1024 >= threshold_kb
-        return due and unindexed > 1.1 * self._indexed_at
+        # the engine counts a vector that was overwritten, and so left its index, as indexed still
+        unindexed = min(self._touched, info.points_count * len(widths))
+        return bool(unindexed * max(widths) * FLOAT_BYTES / 1024 >= threshold_kb)
 
     async def _optimise_in_turn(self) -> None:
         try:
@@ -200,8 +205,6 @@ class Collection:
         copy = await self._in_writer(self._begin_copy)
         try:
             changed = await reindex.optimise_copy(copy)
-            info = await self.read(lambda shard: shard.info())
-            self._indexed_at = 0 if changed else max(0, info.points_count - info.indexed_vectors_count)
             shard = await self._in_writer(lambda: reindex.open_copy(copy, self.config)) if changed else None
             if shard is not None:
                 await self._catch_up(shard, copy)
@@ -212,7 +215,7 @@ class Collection:
 
     def _begin_copy(self) -> Path:
         self._flush()
-        self._deleted = 0
+        self._deleted = self._touched = 0
         copy = reindex.copy_shard(self.path)
         self._journal = reindex.Journal()
         return copy

@@ -28,10 +28,12 @@ class Points:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def _update(self, request: Any, build: Build, *, deletes: bool = False) -> Any:
+    async def _update(self, request: Any, build: Build, *, deletes: bool = False, touched: int = 0) -> Any:
         started = time.perf_counter()
         collection = self._registry.get(request.collection_name)
-        number, done = await collection.write(lambda: build(collection), wait=request.wait, deletes=deletes)
+        number, done = await collection.write(
+            lambda: build(collection), wait=request.wait, deletes=deletes, touched=touched
+        )
         response = wire.PointsOperationResponse(time=time.perf_counter() - started)
         response.result.operation_id = number
         response.result.status = pb.UpdateStatus.Completed if done else pb.UpdateStatus.Acknowledged
@@ -39,7 +41,8 @@ class Points:
 
     async def upsert(self, request: Any) -> Any:
         """Insert points, or overwrite those that the condition allows."""
-        return await self._update(request, lambda collection: points_in.upsert(request, collection.layout))
+        count = len(request.points)
+        return await self._update(request, lambda there: points_in.upsert(request, there.layout), touched=count)
 
     async def delete(self, request: Any) -> Any:
         """Delete points by ids or filter."""
@@ -47,7 +50,8 @@ class Points:
 
     async def update_vectors(self, request: Any) -> Any:
         """Replace vectors of points that exist."""
-        return await self._update(request, lambda collection: points_in.update_vectors(request, collection.layout))
+        count = len(request.points)
+        return await self._update(request, lambda there: points_in.update_vectors(request, there.layout), touched=count)
 
     async def delete_vectors(self, request: Any) -> Any:
         """Delete named vectors."""
@@ -102,7 +106,8 @@ class Points:
         def build() -> points_in.Operations:
             return [one for part in points_in.batch(request.operations, collection.layout) for one in part]
 
-        number, done = await collection.write(build, wait=request.wait, deletes=True)
+        touched = sum(len(operation.upsert.points) for operation in request.operations)
+        number, done = await collection.write(build, wait=request.wait, deletes=True, touched=touched)
         response = wire.UpdateBatchResponse(time=time.perf_counter() - started)
         for _ in request.operations:
             result = response.result.add()

@@ -28,7 +28,7 @@ class Registry:
     """Names to collections, through aliases. Only one process may hold a data directory."""
 
     def __init__(self, data_dir: Path, *, flush_each: bool = False) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # payloads are about people
         self._lock_file = _lock(data_dir / "lock")
         self._file = data_dir / "collections.json"
         self._shards = data_dir / "shards"

