@@ -32,6 +32,7 @@ MAX_INTERESTS: Final = 12  # a topic's
 MIN_ITEMS: Final = 8  # a cluster of fewer says more about chance than about interests
 
 MAX_CHARS: Final = 2_000  # of an item's text; an encoder reads no more
+READS_SHARE: Final = 0.5
 
 _ROUNDS: Final = 50
 _RESTARTS: Final = 4
@@ -44,11 +45,30 @@ def build_from_taxonomy(encode: Encode, encoder_id: str, path: Path = TAXONOMY_F
     hex digits of its contents.
     """
     taxonomy = load_taxonomy(path)
-    texts = texts_of(taxonomy.concepts)
+    texts = texts_of(taxonomy.concepts, languages_read(encode, taxonomy.concepts))
     vectors = encode([text for mine in texts for text in mine])
     ends = np.cumsum([len(mine) for mine in texts])
     version = f"{taxonomy.version}-{xxhash.xxh3_64_hexdigest(path.read_bytes())[:8]}"
     return build_tree(version, encoder_id, taxonomy.concepts, np.split(vectors, ends[:-1]))
+
+
+def languages_read(encode: Encode, concepts: Sequence[Concept]) -> list[str]:
+    """The description languages that the encoder understands: the first, and those it can match with the first.
+
+    In each further language the topics' descriptions are looked for among those in the first. A model that finds
+    under half of them would add noise to the concepts: of the 32 Chinese ones MiniLM, made for English, finds 12,
+    multilingual-e5-small all. Without descriptions every language of the names counts as understood.
+    """
+    topics = [concept for concept in concepts if concept.is_topic and concept.descriptions]
+    if not topics:
+        return list(dict.fromkeys(lang for concept in concepts for lang in concept.names))
+    first, *others = topics[0].descriptions
+    told = [topic for topic in topics if all(lang in topic.descriptions for lang in (first, *others))]
+    if not told or not others:
+        return [first, *others]
+    rows = [_centred(encode([topic.descriptions[lang] for topic in told])) for lang in (first, *others)]
+    found = [float(np.mean((row @ rows[0].T).argmax(axis=1) == np.arange(len(told)))) for row in rows[1:]]
+    return [first, *(lang for lang, share in zip(others, found, strict=True) if share >= READS_SHARE)]
 
 
 def build_from_catalogue(
@@ -71,7 +91,7 @@ def build_from_catalogue(
             f"hierarchy: got {len(items)} items and {len(vectors)} vectors, expected as many of both and at least "
             f"{2 * MIN_ITEMS}; use the written taxonomy for a small catalogue"
         )
-    centred = unit(vectors.astype(np.float64) - vectors.astype(np.float64).mean(axis=0))
+    centred = _centred(vectors)
     wanted = topics or min(MAX_TOPICS, max(2, round(math.sqrt(len(items) / MIN_ITEMS))))
     upper = spherical_kmeans(centred, wanted, seed=seed)
     lower = _split_topics(centred, upper, interests, seed)
@@ -100,6 +120,11 @@ def spherical_kmeans(vectors: Doubles, k: int, *, seed: int) -> Integers:
         centres = np.delete(centres, int(sizes.argmin()), axis=0)
     order = np.argsort(-sizes, kind="stable")
     return np.argsort(order, kind="stable")[labels]
+
+
+def _centred(vectors: Floats) -> Doubles:
+    doubles = vectors.astype(np.float64)
+    return unit(doubles - doubles.mean(axis=0))
 
 
 def _run(vectors: Doubles, k: int, random: np.random.Generator) -> tuple[float, Doubles]:

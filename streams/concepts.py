@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -210,19 +210,20 @@ class ConceptTree:
             )
 
 
-def texts_of(concepts: Sequence[Concept]) -> list[list[str]]:
+def texts_of(concepts: Sequence[Concept], languages: Collection[str] | None = None) -> list[list[str]]:
     """The texts to encode each concept by, in each language that describes it: its name, and with its description.
 
-    Then its name with its aliases, those in Latin letters and the others apart.
+    Then its name with its aliases, those in Latin letters and the others apart. `languages` keeps to some of them.
     """
     texts: list[list[str]] = []
     for concept in concepts:
-        described = [(concept.names.get(lang, ""), text) for lang, text in concept.descriptions.items()]
-        mine = [text for name, told in described for text in (name, f"{name}: {told}") if name]
+        kept = [lang for lang in concept.names if languages is None or lang in languages]
+        described = [(concept.names[lang], concept.descriptions[lang]) for lang in kept if lang in concept.descriptions]
+        mine = [text for name, told in described for text in (name, f"{name}: {told}")]
         words = [alias.replace("-", " ") for alias in concept.aliases]
         for latin, comma in ((True, ", "), (False, "、")):
             own = [word for word in words if word.isascii() == latin][:ALIASES_ENCODED]
-            name = next((name for name in concept.names.values() if name.isascii() == latin), None)
+            name = next((concept.names[lang] for lang in kept if concept.names[lang].isascii() == latin), None)
             mine += [comma.join([name, *own])] if name and own else []
         texts.append(mine or list(concept.names.values()))
     return texts

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.hierarchy import MIN_ITEMS, build_from_catalogue, build_from_taxonomy, spherical_kmeans
+from encoders.hierarchy import (
+    MIN_ITEMS,
+    build_from_catalogue,
+    build_from_taxonomy,
+    languages_read,
+    spherical_kmeans,
+)
 from encoders.naming import Text, name_clusters, words_of
-from streams.concepts import texts_of
+from streams.concepts import Concept, texts_of
 from streams.errors import ConfigurationError
 from streams.labels import slug
 from streams.treefile import load_taxonomy
@@ -87,21 +93,55 @@ def test_a_catalogue_too_small_to_learn_from_is_refused() -> None:
         build_from_catalogue(items, vectors[:-1], "made-up")
 
 
+class Reader:
+    """Encodes a topic's English and Chinese description alike, or Chinese ones all the same; other texts by chance."""
+
+    def __init__(self, *, reads_chinese: bool) -> None:
+        topics = [concept for concept in load_taxonomy().concepts if concept.is_topic]
+        self._rows = {text: row for row, c in enumerate(topics) for text in c.descriptions.values()}
+        self._reads_chinese = reads_chinese
+        self.asked: list[str] = []
+
+    def __call__(self, texts: Any) -> np.ndarray:
+        self.asked.extend(texts)
+        return unit(np.stack([self._row(text) for text in texts])).astype(np.float32)
+
+    def _row(self, text: str) -> np.ndarray:
+        if not text.isascii() and not self._reads_chinese:
+            return np.eye(1, 40)[0] + 0.01 * np.random.default_rng(len(text)).normal(size=40)
+        return np.random.default_rng(self._rows.get(text, len(text))).normal(size=40)
+
+
 def test_the_taxonomy_is_encoded_text_by_text() -> None:
-    asked: list[str] = []
-
-    def encode(texts: Any) -> np.ndarray:
-        asked.extend(texts)
-        rows = np.random.default_rng(len(texts)).normal(size=(len(texts), 16))
-        return unit(rows).astype(np.float32)
-
+    encode = Reader(reads_chinese=True)
     tree = build_from_taxonomy(encode, "made-up")
     taxonomy = load_taxonomy()
-    assert asked == [text for texts in texts_of(taxonomy.concepts) for text in texts]
+    wanted = [text for texts in texts_of(taxonomy.concepts) for text in texts]
+    assert encode.asked[-len(wanted) :] == wanted
+    assert any(not text.isascii() for text in wanted)
     assert tree.version.startswith(f"{taxonomy.version}-")
     assert tree.encoder_id == "made-up"
     assert {concept.id for concept in tree.concepts} == {concept.id for concept in taxonomy.concepts}
     assert tree.get("/sports/football") in taxonomy.concepts
+
+
+def test_a_model_that_does_not_read_chinese_is_not_asked_to() -> None:
+    concepts = load_taxonomy().concepts
+    assert languages_read(Reader(reads_chinese=True), concepts) == ["en", "zh"]
+    encode = Reader(reads_chinese=False)
+    assert languages_read(encode, concepts) == ["en"]
+    encode.asked.clear()
+    tree = build_from_taxonomy(encode, "made-up")
+    chinese = [text for text in encode.asked if "一" <= text[-1] <= "龥"]
+    assert len(chinese) == sum(concept.is_topic for concept in concepts)
+    assert tree.path_of(["体育", "足球"]).path == "/sports/football"  # the table still reads it
+
+
+def test_a_taxonomy_in_one_language_is_read_in_it() -> None:
+    concepts = [Concept("a", {"de": "Ah"}, {"de": "Ein Anfang"}), Concept("b", {"de": "Be"}, {"de": "Ein zweiter"})]
+    assert languages_read(Reader(reads_chinese=False), concepts) == ["de"]
+    assert languages_read(Reader(reads_chinese=False), [Concept("a", {"de": "Ah"})]) == ["de"]
+    assert texts_of(concepts[:1], ["de"]) == [["Ah", "Ah: Ein Anfang"]]
 
 
 def test_words_are_lower_case_without_small_talk_and_chinese_goes_by_pairs() -> None:
