@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -36,21 +36,21 @@ class Ports:
 
     @classmethod
     def choose(cls, choice: PortChoice) -> Ports:
-        """The defaults, checked (`default`); free ones where a default is taken (`any`); all free ones (`free`).
-
-        Raises ConfigurationError that names each taken port and what holds it, with `default`.
-        """
+        """The defaults (`default`), free ones where a default is taken (`any`), or all free ones (`free`)."""
         if choice == "free":
             return cls(*free_ports(len(fields(cls))))
-        taken = [(name, port) for name, port in cls().items() if not is_free(port)]
-        if not taken:
-            return cls()
         if choice == "default":
+            return cls()
+        taken = [name for name, port in cls().items() if not is_free(port)]
+        return cls(**dict(zip(taken, free_ports(len(taken)), strict=True)))
+
+    def check(self) -> None:
+        """Raise ConfigurationError that names each port that is taken and what holds it."""
+        taken = [(name, port) for name, port in self.items() if not is_free(port)]
+        if taken:
             lines = [f"  port {port} ({name.replace('_', ' ')}) is held by {holder(port)}" for name, port in taken]
-            raise ConfigurationError(
-                "\n".join(["these ports are taken:", *lines, "stop what holds them, or use --any-port"])
-            )
-        return cls(**dict(zip((name for name, _ in taken), free_ports(len(taken)), strict=True)))
+            told = ["these ports are taken:", *lines, "stop what holds them, or use --any-port"]
+            raise ConfigurationError("\n".join(told))
 
 
 def free_ports(count: int) -> list[int]:
@@ -92,13 +92,16 @@ def _listening(port: int) -> Iterator[str]:
                 yield columns[9]
 
 
-def _sockets(process: Path) -> Iterable[str]:
+def _sockets(process: Path) -> set[str]:
     """Inodes of a process's sockets; none where it is gone or somebody else's."""
-    try:
-        links = [str(one.readlink()) for one in (process / "fd").iterdir()]
-    except OSError:
-        return ()
-    return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+    inodes = set()
+    with suppress(OSError):
+        for one in (process / "fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                link = str(one.readlink())
+                if link.startswith("socket:["):
+                    inodes.add(link[len("socket:[") : -1])
+    return inodes
 
 
 def _name(process: Path) -> str:

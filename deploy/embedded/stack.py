@@ -48,7 +48,7 @@ class Stack:
         self._running: dict[str, Supervised] = {}
         self._lock: TextIO | None = None
         self._failure: asyncio.Future[PartFailed] | None = None
-        self.stopping = False
+        self._stopping = False
         self.ports = ports if isinstance(ports, Ports) else Ports()
         self.settings: Settings = Settings()
 
@@ -60,6 +60,7 @@ class Stack:
                 for name in ("qdrant", "prometheus"):
                     shutil.rmtree(self.data_dir / name, ignore_errors=True)
             self.ports = self._ports if isinstance(self._ports, Ports) else Ports.choose(self._ports)
+            self.ports.check()
             self.settings = settings_for(self.ports)
             self._failure = asyncio.get_running_loop().create_future()
             await self._start()
@@ -99,6 +100,11 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The environment variables under which any process of this project talks to this stack."""
         return environment_of(self.settings)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the parts are being stopped, or have been."""
+        return self._stopping
 
     def pids(self) -> dict[str, int]:
         """The process id of each part that runs."""
@@ -186,7 +192,7 @@ class Stack:
             await admin.create_topics(topic_specs(self.settings.kafka))
 
     async def _stop(self) -> None:
-        self.stopping = True
+        self._stopping = True
         for names in _STOP_ORDER:
             await asyncio.gather(*(self._running[name].stop() for name in names if name in self._running))
         if self._running:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.text import Text
@@ -40,7 +40,18 @@ def up(data_dir: Path = DATA_DIR, *, ports: PortChoice = "default") -> int:
     return asyncio.run(until_signal(stack, _serve(stack, status, console)))
 
 
-async def until_signal(stack: Stack, body: Coroutine[Any, Any, int]) -> int:
+class Stoppable(Protocol):
+    """What a signal acts upon."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is being stopped."""
+
+    def kill_now(self) -> None:
+        """End every process at once."""
+
+
+async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int]) -> int:
     """Run `body`, which enters the stack, to its end or until a signal; gives its result or the exit code that fits.
 
     The first signal cancels the body, which stops the stack in order; the second kills every part.
@@ -98,7 +109,7 @@ def greet(stack: Stack, console: Console) -> None:
     if stack.ports != Ports() or stack.data_dir != DATA_DIR.resolve():
         console.print(f"  . {_short(stack.data_dir / 'env')}" + "   # the ports are not the default ones")
     for command, meaning in TRY_NEXT:
-        console.print(Text(f"  {command:<58}") + Text(f"  {meaning}", "dim"))
+        console.print(Text(f"  {command:<42}") + Text(meaning, "dim"))
 
 
 def _short(path: Path) -> str:

@@ -1,0 +1,190 @@
+"""The embedded stack as a whole: up, stop, up again, a worker's death, a part's death, a killed parent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.embedded.stack import Stack
+from streams.app import qdrant_config
+from streams.commands.connecting import look_of
+from streams.commands.records import Line, draft_events, draft_items
+from streams.commands.sending import sender_of
+from streams.nodes import Node, NodeKey, profile_key
+from streams.store.qdrant import QdrantStore
+from tests.integration.test_stack_processes import alive
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+ITEMS = [
+    {"item_id": "goal", "title": "Late goal decides the cup final", "categories": ["Sports", "Football"]},
+    {"item_id": "bread", "title": "Sourdough bread without a mixer", "categories": ["Food", "Baking"]},
+]
+
+
+def events(first: int, count: int, now_ms: int) -> list[dict[str, Any]]:
+    """Numbered clicks of one user, in turn on both items."""
+    fixed = {"user_id": "ada", "type": "click"}
+    return [
+        {**fixed, "event_id": f"e{n}", "item_id": ITEMS[n % 2]["item_id"], "ts": now_ms - 1000 + n}
+        for n in range(first, first + count)
+    ]
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+    return [Line(number, json.dumps(row).encode()) for number, row in enumerate(rows, 1)]
+
+
+async def send(stack: Stack, rows: Sequence[Mapping[str, Any]], *, items: bool = False) -> None:
+    """Produce items, or events to `clicks`."""
+    now_ms = int(time.time() * 1000)
+    drafts = (
+        draft_items(lines(rows), "items", now_ms, check=True)
+        if items
+        else draft_events(lines(rows), lambda _: "clicks", now_ms, check=True)
+    )
+    assert not drafts.refused
+    async with sender_of(stack.settings) as sender:
+        await sender.send(drafts.ready)
+
+
+async def tree_with(stack: Stack, count: int, timeout_s: float = 40.0) -> dict[NodeKey, Node]:
+    """The user's tree once its profile counts so many events."""
+    async with look_of(stack.settings) as look:
+        store = QdrantStore(qdrant_config(stack.settings), stack.settings.nodes.policy(), await look.collections())
+    nodes: dict[NodeKey, Node] = {}
+    try:
+        async with asyncio.timeout(timeout_s):
+            while profile_key("ada") not in nodes or nodes[profile_key("ada")].count < count:
+                nodes = {node.key: node for node in await store.tree("ada")}
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        log = (stack.data_dir / "logs" / "worker.log").read_text()[-4_000:]
+        raise AssertionError(f"not {count} events within {timeout_s} s: {nodes}\n{log}") from None
+    finally:
+        await store.close()
+    return nodes
+
+
+async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_path: Path) -> None:
+    now_ms = int(time.time() * 1000)
+    async with Stack(tmp_path, ports="free") as stack:
+        await send(stack, ITEMS, items=True)
+        await send(stack, events(0, 10, now_ms))
+        await tree_with(stack, 10)
+        first = stack.pids()["worker"]
+        os.kill(first, signal.SIGKILL)
+        await send(stack, events(10, 10, now_ms))
+        before = await tree_with(stack, 20)
+        assert stack.restarts("worker") == 1
+        assert stack.pids()["worker"] != first
+        pids = stack.pids()
+    assert not any(map(alive, pids.values()))
+    assert "code=0" in (tmp_path / "logs" / "worker.log").read_text()
+
+    # The broker has forgotten topics, groups and offsets; the trees are there. Event 19 comes again under offset 0.
+    async with Stack(tmp_path, ports="free") as stack:
+        await send(stack, events(19, 6, now_ms))
+        after = await tree_with(stack, 25)
+        assert "another cluster" in (tmp_path / "logs" / "worker.log").read_text()
+
+        pids = stack.pids()
+        os.kill(pids["broker"], signal.SIGKILL)
+        failure = await asyncio.wait_for(stack.failed(), 10)
+        assert failure.part == "broker"
+        assert str(tmp_path / "logs" / "broker.log") in str(failure)
+    assert not any(map(alive, pids.values()))
+    assert after.keys() == before.keys()
+    counts = {key: (before[key].count, node.count) for key, node in after.items()}
+    assert counts[profile_key("ada")] == (20, 25)
+    assert sum(late - early for (_, level, _), (early, late) in counts.items() if level == "topic") == 5
+
+
+class Up:
+    """`python -m deploy.embedded.up` on free ports, as a person runs it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.errors = data_dir.with_name("errors.txt")
+        with self.errors.open("w") as errors, data_dir.with_name("out.txt").open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "deploy.embedded.up", "--data", str(data_dir), "--ports", "free"],
+                env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=out, stderr=errors, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+
+    def ready(self, timeout_s: float = 90.0) -> dict[str, Any]:
+        """What stack.json says, once the stack has written it."""
+        about = self.data_dir / "stack.json"
+        end = time.monotonic() + timeout_s
+        while True:
+            if about.exists() and json.loads(about.read_text())["pid"] == self.process.pid:
+                return dict(json.loads(about.read_text()))
+            assert self.process.poll() is None, self.errors.read_text()
+            assert time.monotonic() < end, "not ready in time"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def started() -> Iterator[list[Up]]:
+    """Stacks of a test; those still running are killed at its end."""
+    stacks: list[Up] = []
+    yield stacks
+    for one in stacks:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+def gone(pids: Sequence[int], within_s: float = 20.0) -> bool:
+    end = time.monotonic() + within_s
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+def descendants(pid: int) -> list[int]:
+    """A process's children and theirs."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for child in map(int, children) for one in (child, *descendants(child))]
+
+
+def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, started: list[Up]) -> None:
+    up = Up(tmp_path / "data")
+    started.append(up)
+    about = up.ready()
+    assert set(about["parts"]) >= {"broker", "triton", "qdrant", "worker"}
+    assert "INTERESTS_KAFKA__BROKERS" in (tmp_path / "data" / "env").read_text()
+    second = subprocess.run(
+        [sys.executable, "-m", "deploy.embedded.up", "--data", str(tmp_path / "data")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert second.returncode == 2
+    assert f"pid {up.process.pid}" in second.stderr
+    processes = descendants(up.process.pid)
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(60) == 0
+    assert up.errors.read_text() == ""
+    assert gone(processes, 1.0)
+    assert not (tmp_path / "data" / "stack.json").exists()
+
+
+def test_nothing_outlives_a_killed_parent(tmp_path: Path, started: list[Up]) -> None:
+    up = Up(tmp_path / "data")
+    started.append(up)
+    up.ready()
+    processes = descendants(up.process.pid)
+    assert len(processes) >= 5  # Triton runs each model in a process of its own
+    up.process.kill()
+    up.process.wait()
+    assert gone(processes)

@@ -1,0 +1,86 @@
+"""The stack's pure parts: ports, settings and their variables, the scrape configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.embedded.parts import scrape_config
+from deploy.embedded.ports import Ports
+from deploy.embedded.processes import tail
+from deploy.embedded.stack import environment_of, settings_for
+from streams.settings import Settings
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "prometheus.yml"
+SHIFTED = Ports(*(port + 10_000 for _, port in Ports().items()))
+
+
+def targets(config: str) -> dict[str, list[str]]:
+    return {job["job_name"]: job["static_configs"][0]["targets"] for job in yaml.safe_load(config)["scrape_configs"]}
+
+
+def test_the_template_scrapes_the_default_ports() -> None:
+    ports = Ports()
+    assert targets(TEMPLATE.read_text()) == {
+        "worker": [f"127.0.0.1:{ports.worker_metrics}"],
+        "triton": [f"127.0.0.1:{ports.triton_metrics}"],
+        "qdrant": [f"127.0.0.1:{ports.qdrant_http}"],
+        "prometheus": [f"127.0.0.1:{ports.prometheus}"],
+    }
+
+
+def test_every_job_is_moved_to_the_chosen_ports() -> None:
+    for job, addresses in targets(scrape_config(TEMPLATE.read_text(), SHIFTED)).items():
+        before = targets(TEMPLATE.read_text())[job][0]
+        assert addresses == [f"127.0.0.1:{int(before.rpartition(':')[2]) + 10_000}"]
+
+
+def test_ports_may_be_swapped() -> None:
+    ports = Ports(worker_metrics=Ports().triton_metrics, triton_metrics=Ports().worker_metrics)
+    moved = targets(scrape_config(TEMPLATE.read_text(), ports))
+    assert moved["worker"] == ["127.0.0.1:8002"]
+    assert moved["triton"] == ["127.0.0.1:9108"]
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run where no settings of the user's reach."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INTERESTS_CONFIG", raising=False)
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_variables_carry_the_addresses_to_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_for(SHIFTED)
+    assert settings.kafka.brokers == "127.0.0.1:19092"
+    assert settings.qdrant.grpc_port == 16334
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_the_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERESTS_KAFKA__GROUP", "mine")
+    monkeypatch.setenv("INTERESTS_KAFKA__SESSION_TIMEOUT_S", "25")
+    monkeypatch.setenv("INTERESTS_NODES__RING_LENGTH", "7")
+    settings = settings_for(SHIFTED)
+    assert settings.kafka.group == "mine"
+    assert settings.kafka.session_timeout_s == 25
+    assert settings.nodes.ring_length == 7
+    assert settings.kafka.brokers == "127.0.0.1:19092"
+
+
+def test_the_embedded_broker_gets_a_short_session_unless_one_is_set(no_settings: None) -> None:
+    assert settings_for(SHIFTED).kafka.session_timeout_s < Settings().kafka.session_timeout_s
+
+
+def test_a_log_speaks_of_its_error_first(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    log.write_text("starting\nERROR: no such model\n" + "| table |\n" * 30)
+    assert tail(log) == "ERROR: no such model"
+    log.write_text("".join(f"line {n}\n" for n in range(30)))
+    assert tail(log, 2) == "line 28\nline 29"
+    assert tail(tmp_path / "none.log") == ""
