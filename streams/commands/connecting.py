@@ -24,9 +24,11 @@ def quick(config: KafkaConfig, deadline_s: float) -> KafkaConfig:
     limit_s = min(deadline_s, config.request_timeout_s)
     session_s = min(config.session_timeout_s, limit_s)
     return replace(
-        config, request_timeout_s=limit_s, producer_timeout_s=min(config.producer_timeout_s, limit_s),
-        session_timeout_s=session_s, heartbeat_s=min(config.heartbeat_s, session_s / 3),
-    )  # fmt: skip
+        config,
+        request_timeout_s=limit_s,
+        session_timeout_s=session_s,
+        heartbeat_s=min(config.heartbeat_s, session_s / 3),
+    )
 
 
 @contextmanager
@@ -47,10 +49,10 @@ async def admin_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> A
 
 
 @asynccontextmanager
-async def producer_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Producer]:
-    """A producer; `deadline_s` bounds connecting and every batch."""
+async def producer_of(settings: Settings) -> AsyncIterator[Producer]:
+    """A producer; a batch has the settings' deadline of one request."""
     with named(f"Kafka at {settings.kafka.brokers}"):
-        async with Producer(quick(kafka_config(settings.kafka), deadline_s)) as producer:
+        async with Producer(kafka_config(settings.kafka)) as producer:
             yield producer
 
 

@@ -65,8 +65,13 @@ def produce(
         raise ConfigurationError("expected either a FILE (- for standard input) or one event: --user, --type …")
     if items and told:
         raise ConfigurationError("--items takes lines from a FILE")
-    lines = iter([Line(1, msgspec.json.encode(told))]) if told else read_lines(file or STDIN)
-    refused = run(_send(load(), lines, items=items, topic=topic, check=not no_check, quiet=quiet))
+    settings = load()
+    one = [Line(1, msgspec.json.encode(told))] if told else []
+    # One event is judged before anything connects.
+    refused = _drafts(settings, one, items=False, topic=topic, check=not no_check).refused
+    if not refused:
+        lines = iter(one) if one else read_lines(file or STDIN)
+        refused = run(_send(settings, lines, items=items, topic=topic, check=not no_check, quiet=quiet))
     if refused:
         _tell(refused, one=bool(told))
         raise typer.Exit(EXIT_FAILED)

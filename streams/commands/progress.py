@@ -14,6 +14,7 @@ from rich.text import Text
 from streams.commands.when import lasting
 
 _LINE_EVERY_S: Final = 5.0
+_STILL_EVERY_S: Final = 60.0
 
 
 class Meter(Protocol):
@@ -64,7 +65,7 @@ class _Lines:
     def to(self, done: int, total: int | None = None) -> None:
         self._done = done
         self._total = self._total if total is None else total
-        if monotonic() - self._told_at >= _LINE_EVERY_S:
+        if monotonic() - self._told_at >= (_LINE_EVERY_S if done != self._told else _STILL_EVERY_S):
             self._tell()
 
     def add(self, count: int) -> None:

@@ -43,7 +43,7 @@ def _skip_rest(file: IO[bytes]) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a path, through gzip where its first bytes say so (its name does not matter)."""
     if path == STDIN:
         yield _unzipped(sys.stdin.buffer)
@@ -52,6 +52,6 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
         yield _unzipped(file)
 
 
-def _unzipped(file: IO[bytes]) -> io.BufferedReader:
+def _unzipped(file: IO[bytes]) -> IO[bytes]:
     buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]  # any binary file will do
     return io.BufferedReader(gzip.GzipFile(fileobj=buffered)) if buffered.peek(2)[:2] == _GZIP else buffered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,16 +112,17 @@ async def _replay(settings: Settings, plan: Plan, out: Console) -> int:
     from streams.commands.replaying import Tally, stopping  # noqa: PLC0415  # as above
     from streams.commands.sending import sender_of  # noqa: PLC0415  # as above
 
-    tally, began = Tally(), monotonic()
+    tally = Tally()
     with EventLog(plan.events, plan.limit) as log, stopping() as stop:
         shift_ms = shift_of(plan, log.last_ms, int(time() * 1000))
         try:
-            async with sender_of(settings, settings.kafka.request_timeout_s) as sender:
+            async with sender_of(settings) as sender:
                 done = await _play(settings, plan, out, sender, log, shift_ms, tally, stop)
         finally:
-            out.print(summary(tally, monotonic() - began))
+            out.print(summary(tally))
         _hint(out, log, shift_ms)
-    if tally.stopped:
+        stopped = stop.is_set()
+    if stopped:
         complain("stopped before the end; replaying the same log again is harmless")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if tally.refused or not done else 0
@@ -171,7 +172,7 @@ async def _wait(settings: Settings, plan: Plan, out: Console, topics: list[str],
     return False
 
 
-def summary(tally: Tally, took_s: float) -> Table:
+def summary(tally: Tally) -> Table:
     """What was sent where, and what was refused, why and where it was written."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right")
@@ -181,7 +182,7 @@ def summary(tally: Tally, took_s: float) -> Table:
     for reason, count in tally.refused.most_common():
         more = ", …" if count > len(tally.examples[reason]) else ""
         table.add_row(f"[red]{count:,}[/]", f"refused: {reason} ({', '.join(tally.examples[reason])}{more})")
-    table.add_row(f"{total:,}", f"sent in {lasting(took_s)}, {total / max(took_s, 1e-3):,.0f}/s")
+    table.add_row(f"{total:,}", f"sent in {lasting(tally.sending_s)}, {total / max(tally.sending_s, 1e-3):,.0f}/s")
     return table
 
 

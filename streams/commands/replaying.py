@@ -32,7 +32,7 @@ class Tally:
     sent: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
-    stopped: bool = False
+    sending_s: float = 0.0
 
     def refuse(self, path: Path, refused: Iterable[Refused]) -> None:
         """Count refused lines of a file."""
@@ -59,6 +59,7 @@ async def send_items(
     sender: Sender, paths: Sequence[Path], topic: str, shift_ms: int, tally: Tally, meter: Meter, stop: asyncio.Event
 ) -> None:
     """Send the items of files, in their order, their times moved by `shift_ms`."""
+    began = monotonic()
     for path in paths:
         lines = read_lines(path)
         while not stop.is_set() and (chunk := list(islice(lines, BATCH))):
@@ -67,7 +68,7 @@ async def send_items(
             tally.refuse(path, drafts.refused)
             await _send(sender, drafts, tally)
             meter.add(len(chunk))
-    tally.stopped |= stop.is_set()
+    tally.sending_s += monotonic() - began
 
 
 async def send_events(
@@ -89,7 +90,7 @@ async def send_events(
             tally.refuse(path, drafts.refused)
             await _send(sender, drafts, tally)
         meter.add(len(chunk))
-    tally.stopped |= stop.is_set()
+    tally.sending_s += monotonic() - began
 
 
 def _chunks(entries: Iterator[Timed], pace: Pace) -> Iterator[tuple[list[Timed], float]]:

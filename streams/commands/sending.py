@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Outgoing, Producer
-from streams.commands.connecting import ANSWER_WITHIN_S, admin_of, producer_of
+from streams.commands.connecting import admin_of, producer_of
 from streams.commands.records import Draft
 from streams.errors import ConfigurationError
 from streams.events import Source
@@ -57,9 +57,9 @@ class Sender:
 
 
 @asynccontextmanager
-async def sender_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Sender]:
-    """A connected sender; `deadline_s` bounds connecting and every batch."""
-    async with admin_of(settings, deadline_s) as admin:
+async def sender_of(settings: Settings) -> AsyncIterator[Sender]:
+    """A connected sender; a batch has the settings' deadline of one request."""
+    async with admin_of(settings) as admin:
         topics = await admin.topics()
-    async with producer_of(settings, deadline_s) as producer:
+    async with producer_of(settings) as producer:
         yield Sender(producer, {name: topic.partitions for name, topic in topics.items()})

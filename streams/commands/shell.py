@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -43,7 +45,12 @@ def complain(text: str) -> None:
 
 
 def console() -> Console:
-    """Standard output; without colour where it is no terminal or NO_COLOR is set."""
+    """Standard output; without colour where it is no terminal or NO_COLOR is set.
+
+    What its encoding lacks is replaced: a title in another script does not end a command.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     return Console(highlight=False, emoji=False)
 
 
@@ -65,7 +72,7 @@ def register(
                     traceback.print_exception(error)
                 raise typer.Exit(report(error)) from None
 
-        told = inspect.signature(function)
+        told = inspect.signature(function, eval_str=True)
         option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
         command.__signature__ = told.replace(parameters=[*told.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
         command.__annotations__ = {**function.__annotations__, "debug": _Debug}

@@ -1,0 +1,223 @@
+"""Drawing a user's tree on a terminal of any width: names, bars, shares, when last seen, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from streams.commands.tree_view import Branch, NameOf, Reason, TreeView
+from streams.commands.when import ago, stamp
+
+_NARROW: Final = 60
+_WIDEST: Final = 132
+_FOLD: Final = (8, 6)
+"""Topics, and interests of one topic, that are drawn before the rest is summed up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The characters of the drawing."""
+
+    liked: str = "█"
+    trace: str = "▏"
+    disliked: str = "▒"
+    child: str = "├─ "
+    last: str = "└─ "
+    beside: str = "│  "
+    cut: str = "…"
+    into: str = " › "
+    quotes: str = "“”"
+    minus: str = "−"
+    dot: str = "·"
+
+
+ASCII: Final = Glyphs("#", ".", "-", "|- ", "`- ", "|  ", ".", " > ", '""', "-", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Widths, in cells, of name and bar; the columns to their right are fixed."""
+
+    name: int
+    bar: int
+    last: bool
+
+    @staticmethod
+    def of(width: int) -> Columns:
+        """Share a line of `width` cells out."""
+        width = min(width, _WIDEST) - 1
+        last = width >= _NARROW - 1
+        free = width - (7 + 7 + (13 if last else 0)) - 1
+        bar = max(8, free * 2 // 5)
+        return Columns(max(12, free - bar), bar, last)
+
+    @property
+    def width(self) -> int:
+        """The whole line."""
+        return self.name + 1 + self.bar + 7 + 7 + (13 if self.last else 0)
+
+
+def draw(tree: TreeView, console: Console, name_of: NameOf, *, fold: bool = True) -> RenderableType:
+    """The tree as lines for `console`; with `fold` small branches are summed up."""
+    glyphs = ASCII if console.options.ascii_only else Glyphs()
+    return Group(*_Drawing(tree, Columns.of(console.width), glyphs, name_of, fold).lines())
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    tree: TreeView
+    columns: Columns
+    glyphs: Glyphs
+    name_of: NameOf
+    fold: bool
+
+    def lines(self) -> Iterator[Text]:
+        yield from self.header()
+        if self.tree.topics:
+            yield from self.block("Interests", self.tree.topics)
+        if self.tree.session:
+            yield from self.session(self.tree.session)
+        if self.tree.contexts:
+            yield from self.block("Situations", self.tree.contexts)
+        if self.tree.aversions:
+            yield from self.block("Pushed away", self.tree.aversions)
+        yield from self.footer()
+
+    def header(self) -> Iterator[Text]:
+        tree = self.tree
+        yield Text(tree.user_id, "bold", overflow="ellipsis", no_wrap=True)
+        told = [f"{tree.count:,} event{'' if tree.count == 1 else 's'}"]
+        if tree.first_ms:
+            told.append(f"since {stamp(tree.first_ms)[:10]}")
+        if tree.last_ms:
+            told.append(f"last {ago(tree.last_ms, tree.at_ms)}")
+        told.append(f"as of {stamp(tree.at_ms)}")
+        yield Text(f" {self.glyphs.dot} ".join(told), "dim")
+        if tree.erased_at_ms:
+            yield Text(f"erased on {stamp(tree.erased_at_ms)}; what follows came later", "yellow")
+
+    def block(self, title: str, branches: Sequence[Branch]) -> Iterator[Text]:
+        yield Text()
+        heading = Text(f"{'share':>6} {'net':>6}" + ("  last seen" if self.columns.last else ""), "dim")
+        yield Text.assemble((self.fit(title, self.columns.name + 1 + self.columns.bar), "bold cyan"), heading)
+        most = max(branch.mass for branch in branches)
+        shown = branches[: _FOLD[0]] if self.fold else branches
+        for branch in shown:
+            yield from self.branch(branch, most, "", "")
+        yield from self.rest(branches[len(shown) :], "")
+
+    def branch(self, branch: Branch, most: float, lead: str, below: str) -> Iterator[Text]:
+        """A branch's line, its reasons where nothing lies below it, and its children."""
+        yield self.row(branch, most, lead)
+        children = branch.children[: _FOLD[1]] if self.fold else branch.children
+        more = branch.children[len(children) :]
+        if not children:
+            yield from (self.reason(reason, below) for reason in branch.reasons)
+        for child in children:
+            is_last = child is children[-1] and not more
+            lead_of = self.glyphs.last if is_last else self.glyphs.child
+            yield from self.branch(child, most, below + lead_of, below + ("   " if is_last else self.glyphs.beside))
+        yield from self.rest(more, below + self.glyphs.last)
+
+    def row(self, branch: Branch, most: float, lead: str) -> Text:
+        style = "dim" if branch.expired else "" if lead else "bold"
+        name = self.label(branch)
+        line = Text(lead, "dim")
+        line.append(self.fit(name, self.columns.name - cell_len(lead)), style)
+        line.append(" ")
+        line.append_text(self.bar(branch, most))
+        line.append(f"{_percent(branch.share):>6} ")
+        line.append(f"{self.signed(branch.net):>6}", "green" if branch.net >= 0 else "red")
+        if self.columns.last:
+            line.append(f"  {'faded' if branch.expired else ago(branch.last_ms, self.tree.at_ms)}", "dim")
+        return line
+
+    def label(self, branch: Branch) -> str:
+        if branch.path == "/":
+            return "Everything"
+        if branch.level == "context":
+            return branch.path.strip("/").replace("/", ": ", 1)
+        name = branch.name or branch.path
+        return name[:1].upper() + name[1:]
+
+    def bar(self, branch: Branch, most: float) -> Text:
+        """The mass as a bar; of it, what was liked and what was pushed away."""
+        cells = round(self.columns.bar * branch.mass / most) if most else 0
+        if not cells:
+            trace = self.glyphs.trace if branch.net >= 0 else self.glyphs.disliked
+            return Text(self.fit(trace, self.columns.bar), "green" if branch.net >= 0 else "red")
+        disliked = round(cells * (1 - branch.net) / 2)
+        bar = Text(self.glyphs.liked * (cells - disliked), "dim" if branch.expired else "green")
+        bar.append(self.glyphs.disliked * disliked, "red")
+        bar.append(" " * (self.columns.bar - cells))
+        return bar
+
+    def reason(self, reason: Reason, below: str) -> Text:
+        """One contribution, cut to the line: its item, its event, its weight then, its share, when."""
+        told = f"{self.signed(reason.weight)} = {_percent(reason.share)} of it, {ago(reason.ts_ms, self.tree.at_ms)}"
+        lead = f"{below}{self.glyphs.dot} "
+        room = self.columns.width - cell_len(lead) - cell_len(told) - 2
+        item = reason.title or reason.item_id
+        quoted = f"{self.glyphs.quotes[0]}{item}{self.glyphs.quotes[1]}" if reason.title else item
+        event_room = min(cell_len(reason.event_id), max(0, room - 24)) if item else room
+        line = Text(lead, "dim")
+        if item:
+            line.append(self.fit(quoted, room - event_room - (1 if event_room else 0)), "dim italic")
+            line.append(" " if event_room else "")
+        line.append(self.fit(reason.event_id, event_room), "dim")
+        line.append(f"  {told}", "dim")
+        return line
+
+    def rest(self, branches: Sequence[Branch], lead: str) -> Iterator[Text]:
+        if branches:
+            share = _percent(sum(branch.share for branch in branches))
+            yield Text(f"{lead}and {len(branches)} more with {share} (--all shows them)", "dim")
+
+    def session(self, session: Branch) -> Iterator[Text]:
+        yield Text()
+        paths = Counter(reason.path for reason in session.reasons if reason.path)
+        about = ", ".join(self.trail(path) for path, _ in paths.most_common(2))
+        line = Text.assemble(("Right now", "bold cyan"), (f"  {ago(session.last_ms, self.tree.at_ms)}", "dim"))
+        if about:
+            line.append(self.fit(f"  mostly {about}", self.columns.width - cell_len(line.plain)).rstrip())
+        yield line
+        yield from (self.reason(reason, "") for reason in session.reasons)
+
+    def trail(self, path: str) -> str:
+        """The names along a path: `Sports › Football`."""
+        steps = path.strip("/").split("/")
+        names = (self.name_of("/" + "/".join(steps[: n + 1])) for n in range(len(steps)))
+        return self.glyphs.into.join(name[:1].upper() + name[1:] for name in names)
+
+    def footer(self) -> Iterator[Text]:
+        tree = self.tree
+        if not tree.is_empty:
+            yield Text()
+            liked, disliked = self.glyphs.liked, self.glyphs.disliked
+            yield Text(
+                f"{liked} liked {disliked} pushed away {self.glyphs.dot} net: from {self.glyphs.minus}1 to 1", "dim"
+            )
+        if tree.expired and not tree.is_empty:
+            yield Text(f"{tree.expired} node{'s have' if tree.expired > 1 else ' has'} faded (--all shows them)", "dim")
+
+    def fit(self, text: str, cells: int) -> str:
+        """Text in exactly so many cells; what does not fit is cut."""
+        if cells <= 0:
+            return ""
+        if cell_len(text) <= cells:
+            return set_cell_size(text, cells)
+        return set_cell_size(set_cell_size(text, cells - 1).rstrip() + self.glyphs.cut, cells)
+
+    def signed(self, number: float) -> str:
+        """A number with its sign and two digits after the point."""
+        return f"{number:+.2f}".replace("-", self.glyphs.minus)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
