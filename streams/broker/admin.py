@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import Partition
-from streams.errors import ConfigurationError
+from streams.errors import BrokerUnavailable, ConfigurationError
 
 RETRY_S = 0.2
 NO_CONFIG: Mapping[str, str] = MappingProxyType({})
@@ -84,7 +85,7 @@ class Admin:
     async def __aenter__(self) -> Admin:
         client = AIOKafkaAdminClient(**self._config.connection())
         try:
-            await self._call("connecting", client.start)
+            await self._connect(client)
         except BaseException:
             await client.close()
             raise
@@ -129,6 +130,7 @@ class Admin:
                 )
         missing = [spec for spec in specs if spec.name not in have]
         refused = await self._create(missing) if missing else set()
+        await self._until_visible([spec.name for spec in missing])
         if refused:  # made by somebody else since we looked
             have |= {
                 topic.name: topic
@@ -137,6 +139,14 @@ class Admin:
         return [
             have.get(spec.name) or Topic(spec.name, spec.partitions, spec.replication, created=True) for spec in specs
         ]
+
+    async def _until_visible(self, names: Sequence[str]) -> None:
+        # Kafka answers before every broker knows of the topic; a client that asks at once would not find it.
+        deadline_s = monotonic() + self._config.request_timeout_s
+        while len(await self.topics(names)) < len(set(names)):
+            if monotonic() > deadline_s:
+                raise BrokerUnavailable(f"creating topics: not all of {', '.join(names)} can be seen")
+            await asyncio.sleep(RETRY_S / 4)
 
     async def _create(self, specs: Sequence[TopicSpec]) -> set[str]:
         topics = [
@@ -197,7 +207,7 @@ class Admin:
         wanted = [TopicPartition(*source) for source in sources]
         consumer.assign(wanted)
         try:
-            await self._call("connecting", consumer.start)
+            await self._connect(consumer)
             begins = await self._call("reading first offsets", consumer.beginning_offsets, wanted)
             near_ends = await self._call("reading last offsets", consumer.end_offsets, wanted)
             for source in wanted:
@@ -214,15 +224,25 @@ class Admin:
 
     async def _call(self, doing: str, request: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
         """Send a request until it is answered; a coordinator that is still loading is asked again."""
+        last: kafka.KafkaError | None = None
         with kafka_errors(doing):
+            try:
+                async with asyncio.timeout(self._config.request_timeout_s):
+                    while True:
+                        try:
+                            return await request(*args, **named)
+                        except kafka.KafkaError as error:
+                            if not error.retriable:
+                                raise
+                            last = error
+                        await asyncio.sleep(RETRY_S)
+            except TimeoutError as error:
+                raise last or error from error
+
+    async def _connect(self, client: Any) -> None:
+        with kafka_errors("connecting"):
             async with asyncio.timeout(self._config.request_timeout_s):
-                while True:
-                    try:
-                        return await request(*args, **named)
-                    except kafka.KafkaError as error:
-                        if not error.retriable:
-                            raise
-                    await asyncio.sleep(RETRY_S)
+                await client.start()
 
 
 async def _high_watermarks(consumer: AIOKafkaConsumer, wanted: Sequence[TopicPartition]) -> dict[Partition, int]:

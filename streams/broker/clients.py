@@ -33,6 +33,10 @@ def kafka_errors(doing: str) -> Iterator[None]:
         for known, what_to_do in _MISCONFIGURED.items():
             if isinstance(error, known):
                 raise ConfigurationError(f"{doing}: {type(error).__name__}; {what_to_do}") from error
-        raise BrokerUnavailable(f"{doing}: {type(error).__name__}") from error
+        # aiokafka logs why a first connection failed, a refused password included, and raises only this.
+        hint = "; is the broker up, and do password and certificate fit?" * isinstance(
+            error, kafka.KafkaConnectionError
+        )
+        raise BrokerUnavailable(f"{doing}: {type(error).__name__}{hint}") from error
     except (TimeoutError, OSError) as error:
         raise BrokerUnavailable(f"{doing}: {type(error).__name__}") from error

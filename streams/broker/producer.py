@@ -44,7 +44,6 @@ class Producer:
 
     def __init__(self, config: KafkaConfig, *, in_flight_records: int = 20_000) -> None:
         self._config = config
-        self._in_flight_records = in_flight_records
         self._room = asyncio.Semaphore(in_flight_records)
         self._client: AIOKafkaProducer | None = None
 
@@ -95,38 +94,39 @@ class Producer:
         """
         self._check_sizes(records)
         timeout_s = self._config.producer_timeout_s if deadline_s is None else deadline_s
-        offsets: list[int] = []
         with kafka_errors(f"producing {len(records)} records to {topic}"):
             async with asyncio.timeout(timeout_s):
-                for start in range(0, len(records), self._in_flight_records):
-                    offsets += await self._send(topic, records[start : start + self._in_flight_records])
-        return offsets
+                return await self._send(topic, records)
 
     async def _send(self, topic: str, records: Sequence[Outgoing]) -> list[int]:
         client = self._client
         if client is None:
             raise RuntimeError("got a producer that is not started, expected start() before send_many()")
-        pending: list[asyncio.Future[Any]] = []
-        taken = 0
-        try:
-            for record in records:
-                await self._room.acquire()
-                taken += 1
+        # A record gives its place back as soon as it is acknowledged: waiting for the whole batch, two callers that
+        # share the room could each hold what the other waits for.
+        futures: list[asyncio.Future[Any]] = []
+        for record in records:
+            await self._room.acquire()
+            try:
                 future = await client.send(
                     topic,
                     record.value,
                     key=record.key,
                     partition=record.partition,
                     timestamp_ms=record.timestamp_ms,
-                    headers=list(record.headers),  # aiokafka takes nothing but a list
+                    headers=list(record.headers),
                 )
-                pending.append(future)
-            return [metadata.offset for metadata in await asyncio.gather(*pending)]
-        finally:
-            for _ in range(taken):
+            except BaseException:
                 self._room.release()
-            for future in pending:
-                future.add_done_callback(_look_at)
+                raise
+            future.add_done_callback(self._acknowledged)
+            futures.append(future)
+        return [metadata.offset for metadata in await asyncio.gather(*futures)]
+
+    def _acknowledged(self, future: asyncio.Future[Any]) -> None:
+        self._room.release()
+        if not future.cancelled():
+            future.exception()  # looked at, so that asyncio does not report an abandoned send
 
     def _check_sizes(self, records: Sequence[Outgoing]) -> None:
         limit = self._config.producer_max_record_bytes
@@ -137,9 +137,3 @@ class Producer:
                     reason="too_large",
                     stage="produce",
                 )
-
-
-def _look_at(future: asyncio.Future[Any]) -> None:
-    """Fetch an abandoned send's error, so that asyncio does not report it as never retrieved."""
-    if not future.cancelled():
-        future.exception()
