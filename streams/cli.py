@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import produce, replay, show, topics, worker
+from streams.commands import doctor, produce, replay, show, topics, worker
 
 app = typer.Typer(
     name="interests",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its pages of locals would show settings
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (worker, topics, produce, replay, show):
+for command in (worker, topics, produce, replay, show, doctor):
     command.add(app)
 
 

@@ -1,0 +1,226 @@
+"""The doctor's checks: settings and packages, Kafka, Triton, Qdrant, and how they fit together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from encoders.contract import NORM_TOLERANCE
+from streams.commands.connecting import admin_of, encoder_of, look_of
+from streams.commands.findings import DEADLINE_S, Findings
+from streams.commands.topics import service_topics
+from streams.commands.waiting import by_topic
+from streams.encoder import EncoderInfo
+from streams.errors import ConfigurationError, RetryableError
+from streams.settings import Settings
+from streams.store.collections import ALIASES, CONTROL, Collections
+from streams.store.look import Survey
+from streams.treefile import load_tree
+
+#: Versions this service was written against; another one is not known to keep its promises.
+EXACT: Final = {"faust-streaming": "0.15.3"}
+SHOWN: Final = ("faust-streaming", "aiokafka", "tritonclient", "qdrant-client", "numpy", "pydantic-settings")
+#: The first Qdrant with conditional upserts (`update_filter`), which the fence is made of.
+QDRANT_LEAST: Final = (1, 16)
+INDEXED: Final = frozenset({"user_id", "level", "path", "expires_at"})
+#: Environment variables that are read elsewhere than in the settings.
+_OTHER_VARIABLES: Final = ("INTERESTS_CONFIG", "INTERESTS_MODEL_CACHE", "INTERESTS_TEST_")
+
+
+def check_here(settings: Settings, environment: Mapping[str, str] = os.environ) -> Findings:
+    """Settings file, environment, concept tree's file and packages of this installation."""
+    here = Findings("This installation")
+    file = Path(environment.get("INTERESTS_CONFIG", "interests.toml"))
+    mine = sorted(name for name in environment if name.startswith("INTERESTS_"))
+    source = f"{file}" if file.is_file() else "no file"
+    here.ok("settings", f"{source}, {len(mine)} environment variables")
+    sections = tuple(f"INTERESTS_{name.upper()}" for name in Settings.model_fields)
+    strange = [name for name in mine if not name.startswith((*sections, *_OTHER_VARIABLES))]
+    if strange:
+        here.warn("environment", f"nothing reads {', '.join(strange)}", "see docs/settings.md for the names")
+    versions = {name: _version(name) for name in SHOWN}
+    for name, wanted in EXACT.items():
+        if versions[name] != wanted:
+            here.fail(name, f"got {versions[name]}, expected {wanted}", f"pip install {name}=={wanted}")
+    here.ok("packages", ", ".join(f"{name} {number}" for name, number in versions.items()))
+    return here
+
+
+async def check_kafka(settings: Settings) -> Findings:
+    """The broker, the topics, the group and its lag."""
+    kafka = settings.kafka
+    found = Findings(f"Kafka at {kafka.brokers}")
+    start = "start the broker, or set kafka.brokers (INTERESTS_KAFKA__BROKERS) to where it is"
+    connection = admin_of(settings, DEADLINE_S - 0.5)
+    try:
+        admin = await found.ask("reachable", connection.__aenter__(), start)
+        if admin is None:
+            return found
+        try:
+            cluster = await found.ask("cluster", admin.cluster_id(), start)
+            found.ok("reachable", f"cluster {cluster or 'without an id'}")
+            topics = await found.ask("topics", admin.topics(service_topics(settings)), start)
+            if topics is None:
+                return found
+            counts = {name: topic.partitions for name, topic in topics.items()}
+            _topics(found, settings, counts)
+            lags = await found.ask("lag", admin.lag(kafka.group, list(counts)), start)
+            group = await found.ask("group", admin.group(kafka.group), start)
+            if lags is None or group is None:
+                return found
+            ends = {lag.topic: 0 for lag in lags}
+            for lag in lags:
+                ends[lag.topic] += lag.end
+            _group(found, settings, group.state, len(group.members), by_topic(lags), ends)
+        finally:
+            await connection.__aexit__(None, None, None)
+    except ConfigurationError as error:
+        found.fail("reachable", str(error), "check the kafka section of the settings")
+    return found
+
+
+def _topics(found: Findings, settings: Settings, counts: Mapping[str, int]) -> None:
+    kafka = settings.kafka
+    create = "interests topics create"
+    missing = [name for name in service_topics(settings) if name not in counts]
+    if missing:
+        found.fail("topics", f"missing: {', '.join(missing)}", create)
+        return
+    of_users = {name: counts[name] for name in (*kafka.event_topics, kafka.unresolved_topic)}
+    if len(set(of_users.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in of_users.items())
+        found.fail("topics", f"partitions differ: {told}", f"make them anew with the same number ({create})")
+        return
+    found.ok("topics", f"all {len(counts)}, {next(iter(of_users.values()))} partitions each for events")
+
+
+def _group(
+    found: Findings, settings: Settings, state: str, members: int, lags: Mapping[str, int], ends: Mapping[str, int]
+) -> None:
+    kafka = settings.kafka
+    if members:
+        found.ok("group", f"{kafka.group}: {state.lower()}, {members} worker{'s' if members > 1 else ''}")
+    else:
+        found.warn("group", f"{kafka.group}: {state.lower()}, no worker", "start one: interests worker")
+    read = {name: lag for name, lag in lags.items() if not name.endswith(".dead") and lag}
+    told = ", ".join(f"{lag:,} in {name}" for name, lag in read.items()) or "nought"
+    if read and not members:
+        found.warn("lag", told, "start a worker, which reads them")
+    else:
+        found.ok("lag", told)
+    dead = {name: end for name, end in ends.items() if name.endswith(".dead") and end}
+    if dead:
+        told = ", ".join(f"{end:,} in {name}" for name, end in dead.items())
+        found.warn("dead letters", told, "their headers say what was wrong (docs/events.md)")
+
+
+async def check_triton(settings: Settings) -> tuple[Findings, EncoderInfo | None]:
+    """The encoder's server, its model, and one text encoded."""
+    found = Findings(f"Triton at {settings.triton.url}")
+    start = "start Triton on the model repository, or set triton.url (INTERESTS_TRITON__URL) to its gRPC address"
+    async with encoder_of(settings, DEADLINE_S - 0.5) as encoder:
+        if not await found.ask("ready", encoder.ready(), start):
+            if not found.failed:
+                found.fail("ready", f"model {settings.triton.model} does not answer that it is ready", start)
+            return found, None
+        found.ok("ready", f"model {settings.triton.model}")
+        again = "export the model again (interests encoder export) and restart Triton"
+        info = await found.ask("contract", encoder.info(), again)
+        if info is None:
+            return found, None
+        found.ok("contract", f"encoder {info.encoder_id}, {info.dim} dimensions, {info.max_batch} texts a request")
+        encoded = await found.ask("encodes", encoder.encode(["a cup of tea"]), again)
+        if encoded is not None:
+            length = float(np.linalg.norm(encoded.vectors[0]))
+            if encoded.poison or abs(length - 1) > NORM_TOLERANCE:
+                found.fail("encodes", f"a vector of length {length:.3f}, expected 1", again)
+            else:
+                found.ok("encodes", f"a vector of length {length:.3f}")
+    return found, info
+
+
+async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings:
+    """The store, its collections, aliases and payload indexes, and whether they fit the encoder."""
+    qdrant = settings.qdrant
+    found = Findings(f"Qdrant at {qdrant.host}:{qdrant.grpc_port}")
+    start = "start Qdrant, or set qdrant.host and qdrant.grpc_port to where it is"
+    async with look_of(settings, DEADLINE_S - 0.5) as look:
+        survey = await found.ask("reachable", look.survey(), start)
+    if survey is None:
+        return found
+    number = tuple(int(part) for part in survey.version.split(".")[:2] if part.isdigit())
+    if number < QDRANT_LEAST:
+        least = ".".join(map(str, QDRANT_LEAST))
+        found.fail("reachable", f"version {survey.version}, expected {least} or newer", "upgrade Qdrant")
+    else:
+        found.ok("reachable", f"version {survey.version}")
+    check_collections(found, survey, info)
+    return found
+
+
+def check_collections(found: Findings, survey: Survey, info: EncoderInfo | None) -> None:
+    """What the server holds against what the encoder asks for."""
+    begin = "a worker makes them when it starts: interests worker"
+    aliased = [survey.aliases.get(alias) for alias in ALIASES]
+    if not all(aliased):
+        found.warn("aliases", "no interests are kept here yet", begin)
+        return
+    nodes, items = (str(name) for name in aliased)
+    found.ok(
+        "aliases",
+        " and ".join(
+            f"{alias} → …{str(name).removeprefix(alias)}" for alias, name in zip(ALIASES, aliased, strict=True)
+        ),
+    )
+    wanted = Collections(info.encoder_id, info.dim) if info else None
+    for name in sorted({nodes, items, *((wanted.interests, wanted.items) if wanted else ())}):
+        facts = survey.collections.get(name)
+        if facts is None:
+            found.warn("collections", f"{name} is not there", begin)
+        elif wanted and name in (wanted.interests, wanted.items) and facts.dim != wanted.dim:
+            told = f"{name} holds vectors of {facts.dim}, the encoder makes {wanted.dim}"
+            found.fail(
+                "collections", told, "name the encoder anew (interests encoder export), or delete the collection"
+            )
+        else:
+            found.ok("collections", f"{name}: {facts.points:,} points of {facts.dim} dimensions")
+    if wanted and nodes != wanted.interests:
+        told = f"interests are read from {nodes}, workers write {wanted.interests}"
+        found.warn("encoder", told, "once the new collection is full, switch the aliases to it")
+    lacking = sorted(INDEXED - survey.collections[nodes].indexed) if nodes in survey.collections else []
+    if lacking:
+        found.warn("payload indexes", f"{nodes} lacks {', '.join(lacking)}", "start a worker, which makes them")
+    elif CONTROL not in survey.collections:
+        found.warn("control points", f"{CONTROL} is not there", begin)
+    else:
+        found.ok("payload indexes", ", ".join(sorted(INDEXED)))
+
+
+def check_concepts(found: Findings, settings: Settings, info: EncoderInfo | None) -> None:
+    """The concept tree's file against the encoder."""
+    file = settings.concepts.file
+    if file is None:
+        found.ok("concept tree", "the written taxonomy")
+        return
+    build = "build it again: interests concepts build"
+    try:
+        tree = load_tree(file)
+    except (ConfigurationError, RetryableError) as error:
+        found.fail("concept tree", str(error), build)
+        return
+    if info and tree.encoder_id != info.encoder_id:
+        found.fail("concept tree", f"made with {tree.encoder_id}, Triton serves {info.encoder_id}", build)
+    else:
+        found.ok("concept tree", f"a file of version {tree.version}, {len(tree.concepts)} concepts")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
