@@ -80,5 +80,7 @@ def encoder_id(layout: Layout, head: Head) -> str:
     digest.update(f"|{layout.pooling}|{layout.prefix}|{layout.max_tokens}|".encode())
     if head.mean is not None:
         digest.update(head.mean.astype("<f4").tobytes())
+        if head.languages is not None:
+            digest.update(head.languages.astype("<f4").tobytes())
     slug = re.sub(r"[^a-z0-9]+", "-", name_of(layout.folder).lower()).strip("-")[:48]
     return "-".join([slug, *(["centred"] if head.mean is not None else []), digest.hexdigest()[:8]])

@@ -1,4 +1,4 @@
-"""What is kept beside a model: the mean that centres its vectors and the head that reads a comment's sign."""
+"""What is kept beside a model: what centres its vectors, and the head that reads a comment's sign."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ OWN_FILE = "interests_head.npz"
 class Head:
     """A model's post-processing: all arrays float32.
 
-    `mean` of shape (dim,) is taken from the normalised vector before it is normalised again, or None for none.
+    `mean` of shape (dim,) is taken from the normalised vector and then what lies along the orthonormal rows of
+    `languages`, shape (k, dim), before it is normalised again; None for neither.
     `layers` are the extra hidden layers the sentiment reads. `weights` and `biases` are its dense layers, tanh
     between them; `scale` and `offset` standardise its input. Without weights every sentiment is 0.
     """
 
     mean: Floats | None = None
+    languages: Floats | None = None
     layers: tuple[int, ...] = ()
     offset: Floats | None = None
     scale: Floats | None = None
@@ -56,6 +58,7 @@ def read_head(path: Path) -> Head:
     depth = sum(key.startswith("weight") for key in floats)
     return Head(
         mean=floats.get("mean"),
+        languages=floats.get("languages"),
         layers=tuple(int(k) for k in arrays.get("layers", ())),
         offset=floats.get("offset"),
         scale=floats.get("scale"),
@@ -65,9 +68,14 @@ def read_head(path: Path) -> Head:
 
 
 def write_head(head: Head, path: Path) -> None:
-    """Write a head as .npz: the weights as float16, the rest as float32."""
+    """Write a head as .npz, the same bytes for the same head: the weights as float16, the rest as float32."""
     arrays: dict[str, npt.NDArray[np.generic]] = {"layers": np.array(head.layers, np.int16)}
-    for key, value in (("mean", head.mean), ("offset", head.offset), ("scale", head.scale)):
+    for key, value in (
+        ("mean", head.mean),
+        ("languages", head.languages),
+        ("offset", head.offset),
+        ("scale", head.scale),
+    ):
         if value is not None:
             arrays[key] = value.astype(np.float32)
     for i, (weight, bias) in enumerate(zip(head.weights, head.biases, strict=True)):
@@ -79,7 +87,15 @@ def write_head(head: Head, path: Path) -> None:
 def embeddings(pooled: Floats, head: Head, dim: int) -> Floats:
     """L2-normalised vectors (n, dim) from pooled states (n, dim · k), centred where the head has a mean."""
     vectors = normalised(pooled[:, :dim])
-    return vectors if head.mean is None else normalised(vectors - head.mean)
+    return vectors if head.mean is None else centred(vectors, head.mean, head.languages)
+
+
+def centred(vectors: Floats, mean: Floats, languages: Floats | None) -> Floats:
+    """Unit vectors (n, dim) without their common part and without what only tells the language, of length 1 again."""
+    rest = vectors - mean
+    if languages is not None:
+        rest = rest - (rest @ languages.T) @ languages
+    return normalised(rest)
 
 
 def sentiments(pooled: Floats, head: Head, dim: int) -> Floats:
@@ -91,7 +107,9 @@ def sentiments(pooled: Floats, head: Head, dim: int) -> Floats:
         x = (x - head.offset) * head.scale
     for weight, bias in zip(head.weights, head.biases, strict=True):
         x = np.tanh(x @ weight + bias)
-    return np.asarray(x[:, 0], np.float32)
+    sign = x[:, 0]
+    # Squared with its sign kept: a faint leaning is mostly noise and must not move an interest.
+    return np.asarray(sign * np.abs(sign), np.float32)
 
 
 def features(pooled: Floats, dim: int) -> Floats:
