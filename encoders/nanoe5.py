@@ -111,14 +111,12 @@ def dequantise(data: bytes, shape: tuple[int, ...]) -> Floats:
 
 
 class _Cursor:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, at: int = 0) -> None:
         self.data = data
-        self.at = 0
+        self.at = at
 
     def take(self, fmt: str) -> tuple[Any, ...]:
-        values = struct.unpack_from("<" + fmt, self.data, self.at)
-        self.at += struct.calcsize("<" + fmt)
-        return values
+        return struct.unpack("<" + fmt, self.raw(struct.calcsize("<" + fmt)))
 
     def raw(self, n: int) -> bytes:
         piece = self.data[self.at : self.at + n]
@@ -184,7 +182,7 @@ def _tensors(cursor: _Cursor, sizes: dict[str, tuple[int, ...]], hidden: int, in
         (length,) = cursor.take("H")
         name = cursor.raw(length).decode()
         kind, items, offset, size = cursor.take("BIQQ")
-        data = cursor.data[offset : offset + size]
+        data = _Cursor(cursor.data, offset).raw(size)
         tail = name.split(".", 1)[1]
         shape = sizes.get(name) or {"fi.w": (inner, hidden), "fo.w": (hidden, inner)}.get(tail, (hidden, hidden))
         if kind == FLOAT32:

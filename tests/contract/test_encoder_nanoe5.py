@@ -29,17 +29,21 @@ SUBJECTS = {
            "Das erste Kapitel", "Unsere Fußballmannschaft", "Eine quelloffene Datenbank"],
     "es": ["El puente viejo", "El perro de mi hermana", "Un teléfono nuevo", "El ayuntamiento", "El té verde",
            "El primer capítulo", "Nuestro equipo de fútbol", "Una base de datos abierta"],
-    "ja": ["古い橋", "姉の犬", "新しい電話", "市議会", "緑茶", "第一章", "私たちのサッカーチーム", "オープンソースのデータベース"],
+    "ja": ["古い橋", "姉の犬", "新しい電話", "市議会", "緑茶", "第一章",
+           "私たちのサッカーチーム", "オープンソースのデータベース"],
 }  # fmt: skip
 ENDINGS = {
     "en": ["is older than I thought.", "will be discussed tomorrow, won't it?", "costs about 25 euros.",
            "has changed a lot since 1998!", "is mentioned on page twelve of the report"],
-    "zh": ["比我想的要老。", "明天会被讨论，对吗？", "大约要25欧元。", "从1998年以来变化很大！", "在报告的第十二页被提到"],
+    "zh": ["比我想的要老。", "明天会被讨论，对吗？", "大约要25欧元。", "从1998年以来变化很大！",
+           "在报告的第十二页被提到"],
     "de": ["ist älter, als ich dachte.", "wird morgen besprochen, oder?", "kostet etwa 25 Euro.",
            "hat sich seit 1998 stark verändert!", "wird auf Seite zwölf des Berichts erwähnt"],
     "es": ["es más antiguo de lo que pensaba.", "se discutirá mañana, ¿no?", "cuesta unos 25 euros.",
            "ha cambiado mucho desde 1998.", "se menciona en la página doce del informe"],
-    "ja": ["は思ったより古い。", "は明日話し合われますよね？", "は約25ユーロです。", "は1998年から大きく変わった！", "は報告書の十二ページに出てくる"],
+    "ja": ["は思ったより古い。", "は明日話し合われますよね？", "は約25ユーロです。",
+           "は1998年から大きく変わった！",
+           "は報告書の十二ページに出てくる"],
 }  # fmt: skip
 JOIN = {"en": " ", "zh": "", "de": " ", "es": " ", "ja": ""}
 TEXTS = [a + JOIN[lang] + b for lang in SUBJECTS for a, b in product(SUBJECTS[lang], ENDINGS[lang])]
