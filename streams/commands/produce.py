@@ -25,6 +25,9 @@ File = Annotated[Path | None, typer.Argument(help="JSON lines, gzip or not; - re
 User = Annotated[str | None, typer.Option("--user", help="One event: who did it.")]
 Type = Annotated[str | None, typer.Option("--type", help=f"What was done: {', '.join(get_args(EventType))}.")]
 ItemId = Annotated[str | None, typer.Option("--item", help="The item it was done to.")]
+InlineTitle = Annotated[
+    str | None, typer.Option("--inline-title", help="The item's title, where no catalogue describes it.")
+]
 Text = Annotated[str | None, typer.Option("--text", help="The comment, the post or the search.")]
 Rating = Annotated[float | None, typer.Option("--rating", help="Stars, 0.5 to 5.")]
 DwellMs = Annotated[int | None, typer.Option("--dwell-ms", help="How long they stayed, in milliseconds.")]
@@ -45,7 +48,8 @@ def add(app: typer.Typer) -> None:
 
 
 def produce(
-    file: File = None, user: User = None, type_: Type = None, item: ItemId = None, text: Text = None,
+    file: File = None, user: User = None, type_: Type = None, item: ItemId = None,
+    inline_title: InlineTitle = None, text: Text = None,
     rating: Rating = None, dwell_ms: DwellMs = None, ts: At = None, event_id: EventId = None, shown: Shown = None,
     clicked: Clicked = None, context: Context = None, items: Items = False, topic: Topic = None,
     no_check: NoCheck = False, quiet: Quiet = False,
@@ -59,6 +63,7 @@ def produce(
     fields = {
         "event_id": event_id, "user_id": user, "type": type_, "item_id": item, "text": text, "rating": rating,
         "dwell_ms": dwell_ms, "ts": _time(ts), "items": shown, "clicked": clicked, "context": _context(context or []),
+        "item": None if inline_title is None else {"title": inline_title},
     }  # fmt: skip
     told = {name: value for name, value in fields.items() if value is not None}
     if (file is None) == (not told):

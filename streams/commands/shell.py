@@ -8,7 +8,8 @@ import io
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
@@ -80,6 +81,17 @@ def register(
         return function
 
     return add
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """ConfigurationError, with what to install, where a package of an optional part is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"this needs the extra {name!r} ({error.name} is missing): pip install 'interest-streams[{name}]'"
+        ) from error
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

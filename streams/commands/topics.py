@@ -52,7 +52,8 @@ def list_() -> None:
             ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if read else "",
         )  # fmt: skip
     console().print(table)
-    console().print(f"group {group.group_id}: {group.state.lower()}, {len(group.members)} members")
+    members = f"{len(group.members)} member{'' if len(group.members) == 1 else 's'}"
+    console().print(f"group {group.group_id}: {group.state.lower()}, {members}")
     if any(name not in found for name in service_topics(settings)):
         console().print("[yellow]topics are missing: run[/] interests topics create")
 

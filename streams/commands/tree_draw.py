@@ -93,12 +93,14 @@ class _Drawing:
         tree = self.tree
         yield Text(tree.user_id, "bold", overflow="ellipsis", no_wrap=True)
         told = [f"{tree.count:,} event{'' if tree.count == 1 else 's'}"]
-        if tree.first_ms:
-            told.append(f"since {stamp(tree.first_ms)[:10]}")
         if tree.last_ms:
             told.append(f"last {ago(tree.last_ms, tree.at_ms)}")
+        if tree.first_ms:
+            told.append(f"since {stamp(tree.first_ms)[:10]}")
         told.append(f"as of {stamp(tree.at_ms)}")
-        yield Text(f" {self.glyphs.dot} ".join(told), "dim")
+        while cell_len(line := f" {self.glyphs.dot} ".join(told)) > self.columns.width:
+            told.pop()
+        yield Text(line, "dim")
         if tree.erased_at_ms:
             yield Text(f"erased on {stamp(tree.erased_at_ms)}; what follows came later", "yellow")
 
@@ -128,7 +130,7 @@ class _Drawing:
     def row(self, branch: Branch, most: float, lead: str) -> Text:
         style = "dim" if branch.expired else "" if lead else "bold"
         name = self.label(branch)
-        line = Text(lead, "dim")
+        line = Text.assemble((lead, "dim"))
         line.append(self.fit(name, self.columns.name - cell_len(lead)), style)
         line.append(" ")
         line.append_text(self.bar(branch, most))
@@ -166,7 +168,7 @@ class _Drawing:
         item = reason.title or reason.item_id
         quoted = f"{self.glyphs.quotes[0]}{item}{self.glyphs.quotes[1]}" if reason.title else item
         event_room = min(cell_len(reason.event_id), max(0, room - 24)) if item else room
-        line = Text(lead, "dim")
+        line = Text.assemble((lead, "dim"))
         if item:
             line.append(self.fit(quoted, room - event_room - (1 if event_room else 0)), "dim italic")
             line.append(" " if event_room else "")
@@ -220,4 +222,6 @@ class _Drawing:
 
 
 def _percent(share: float) -> str:
+    if 0 < share < 0.001:
+        return "<0.1%"
     return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"

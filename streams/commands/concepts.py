@@ -1,0 +1,121 @@
+"""`interests concepts build`: the concept tree of a written taxonomy or of a catalogue, with the served encoder."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from streams.commands.reading import read_lines
+from streams.commands.shell import console, extra, register, run
+from streams.errors import ConfigurationError
+from streams.settings import Settings, load
+
+if TYPE_CHECKING:
+    from encoders.hierarchy import Floats
+    from streams.concepts import ConceptTree
+
+_EXAMPLE = "interests concepts build --from-catalogue items.jsonl.gz --out concepts.npz"
+_CHUNK = 512
+
+concepts = typer.Typer(help="The tree of topics and interests that items are placed on.", no_args_is_help=True)
+
+FromTaxonomy = Annotated[bool, typer.Option("--from-taxonomy", help="From a written taxonomy (--taxonomy).")]
+Taxonomy = Annotated[
+    Path | None, typer.Option("--taxonomy", exists=True, dir_okay=False, help="A taxonomy of your own, in JSON.")
+]
+FromCatalogue = Annotated[
+    Path | None,
+    typer.Option("--from-catalogue", exists=True, dir_okay=False, help="From items in JSON lines, gzip or not."),
+]
+Out = Annotated[Path, typer.Option("--out", dir_okay=False, help="The file to write.")]
+Topics = Annotated[int | None, typer.Option("--topics", min=2, help="Topics; else what the catalogue's size bears.")]
+Interests = Annotated[int | None, typer.Option("--interests", min=1, help="Interests of one topic, at most.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed and items give the same tree.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the group."""
+    app.add_typer(concepts, name="concepts")
+    register(concepts, "build", example=_EXAMPLE)(build)
+
+
+def build(
+    out: Out, from_taxonomy: FromTaxonomy = False, taxonomy: Taxonomy = None, from_catalogue: FromCatalogue = None,
+    topics: Topics = None, interests: Interests = None, seed: Seed = 7,
+) -> None:  # fmt: skip
+    """Build a concept tree with the encoder that Triton serves; set concepts.file to use it.
+
+    From a written taxonomy, or from a catalogue: its items' vectors are clustered, and the clusters named by the words
+    that stand out in them.
+    """
+    if from_taxonomy == (from_catalogue is not None):
+        raise ConfigurationError("expected one of --from-taxonomy and --from-catalogue ITEMS")
+    if not out.parent.is_dir():
+        raise ConfigurationError(f"--out: there is no directory {out.parent}")
+    items = read_items(from_catalogue) if from_catalogue else None
+    options = {"topics": topics, "interests": interests, "seed": seed}
+    tree = run(_build(load(), items, taxonomy, options))
+    from streams.treefile import save_tree  # noqa: PLC0415  # numpy takes its time
+
+    save_tree(tree, out)
+    wide = sum(concept.is_topic for concept in tree.concepts)
+    console().print(f"{out}: {wide} topics, {len(tree.concepts) - wide} interests, made with {tree.encoder_id}")
+    console().print(f"use it with INTERESTS_CONCEPTS__FILE={out}", style="dim")
+
+
+def read_items(path: Path) -> list[dict[str, Any]]:
+    """The items of a file that there is something to read of; ConfigurationError where a line is no JSON object."""
+    from encoders.hierarchy import text_of  # noqa: PLC0415  # numpy takes its time
+
+    items = []
+    for line in read_lines(path):
+        try:
+            item = msgspec.json.decode(line.body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path.name}, line {line.number}: expected an item as a JSON object") from error
+        if not item.get("deleted") and text_of(item):
+            items.append(item)
+    return items
+
+
+async def _build(
+    settings: Settings, items: list[dict[str, Any]] | None, taxonomy: Path | None, options: dict[str, Any]
+) -> ConceptTree:
+    from streams.commands.connecting import encoder_of  # noqa: PLC0415  # the clients take a second to import
+    from streams.treefile import TAXONOMY_FILE  # noqa: PLC0415  # numpy takes its time
+
+    with extra("encoder"):
+        from encoders import hierarchy  # noqa: PLC0415  # may ask for what runs encoders
+    loop = asyncio.get_running_loop()
+    async with encoder_of(settings) as client:
+        served = await client.info()
+
+        async def encode_all(texts: Sequence[str]) -> Floats:
+            import numpy as np  # noqa: PLC0415  # takes its time
+
+            from streams.commands.progress import meter  # noqa: PLC0415  # beside the others
+
+            parts = []
+            with meter(console(), "encoded", len(texts)) as bar:
+                for start in range(0, len(texts), _CHUNK):
+                    chunk = texts[start : start + _CHUNK]
+                    parts.append((await client.encode(chunk)).vectors)
+                    bar.add(len(chunk))
+            return np.concatenate(parts)
+
+        def encode(texts: Sequence[str]) -> Floats:
+            return asyncio.run_coroutine_threadsafe(encode_all(texts), loop).result()
+
+        def make() -> ConceptTree:
+            if items is None:
+                return hierarchy.build_from_taxonomy(encode, served.encoder_id, taxonomy or TAXONOMY_FILE)
+            vectors = encode([hierarchy.text_of(item) for item in items])
+            return hierarchy.build_from_catalogue(items, vectors, served.encoder_id, **options)
+
+        # The builders compute and call back for vectors: in a thread, so that the client's loop goes on.
+        return await asyncio.to_thread(make)

@@ -1,0 +1,72 @@
+"""`interests encoder`: put a model into Triton's repository, and ask which one is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.shell import console, extra, register, run
+from streams.settings import Settings, load
+
+if TYPE_CHECKING:
+    from streams.encoder import EncoderInfo
+
+_EXAMPLE = "interests encoder export multilingual-e5-small --out model_repo"
+_SAMPLE = [f"{number} cups of tea, and a plain sentence of ten words or so" for number in range(64)]
+
+encoder = typer.Typer(help="Export models for Triton and look at the one served.", no_args_is_help=True)
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL_DIR", help="A Hugging Face model directory, or the name of a packaged model.")
+]
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Triton's model repository.")]
+Backend = Annotated[str, typer.Option("--backend", help="auto, torch or openvino.")]
+Cache = Annotated[Path | None, typer.Option("--cache", file_okay=False, help="Where prepared models are kept.")]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Cut texts here instead of at the model's.")]
+Streams = Annotated[int, typer.Option("--streams", min=0, help="OpenVINO's parallel streams; 0 lets it choose.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the group."""
+    app.add_typer(encoder, name="encoder")
+    register(encoder, "export", example=_EXAMPLE)(export)
+    register(encoder, "info", example="interests encoder info")(info)
+
+
+def export(
+    model: Model, out: Out = Path("model_repo"), backend: Backend = "auto", cache: Cache = None,
+    max_tokens: MaxTokens = None, streams: Streams = 0,
+) -> None:  # fmt: skip
+    """Put a model into Triton's repository, after it has encoded a proof text here.
+
+    Any encoder or decoder-only embedding model directory works: pooling and prefixes are read from its own files.
+    Restart Triton afterwards. An encoder of another id writes to collections of its own.
+    """
+    with extra("encoder"):
+        from encoders.export import export as export_model  # noqa: PLC0415  # asks for torch
+
+        made = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
+    console().print(f"{made.repo}: {made.encoder_id}, {made.dim} dimensions, {made.backend}")
+
+
+def info() -> None:
+    """Ask Triton which encoder it serves, and how fast it is."""
+    settings = load()
+    served, took_s = run(_ask(settings))
+    out = console()
+    out.print(f"Triton at {settings.triton.url}, model {settings.triton.model}")
+    out.print(f"encoder {served.encoder_id}, {served.dim} dimensions, {served.max_batch} texts a request")
+    out.print(f"{len(_SAMPLE)} short texts in {took_s * 1000:,.0f} ms, {len(_SAMPLE) / took_s:,.0f}/s")
+
+
+async def _ask(settings: Settings) -> tuple[EncoderInfo, float]:
+    from streams.commands.connecting import encoder_of  # noqa: PLC0415  # the clients take a second to import
+
+    async with encoder_of(settings) as client:
+        served = await client.info()
+        began = monotonic()
+        await client.encode(_SAMPLE)
+        return served, monotonic() - began

