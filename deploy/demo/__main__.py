@@ -16,9 +16,9 @@ def main() -> int:
         "--data", type=Path, help="a folder with items.jsonl[.gz] and events.jsonl[.gz] to play instead"
     )
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
-    parser.add_argument("--dir", type=Path, default=DATA_DIR, help=f"where data and logs go (default: {DATA_DIR})")
+    parser.add_argument("--data-dir", type=Path, default=DATA_DIR, help=f"where data and logs go (default: {DATA_DIR})")
     given = parser.parse_args()
-    return run(given.data, keep=given.keep, data_dir=given.dir)
+    return run(given.data, keep=given.keep, data_dir=given.data_dir)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from qdrant_client import AsyncQdrantClient, models  # noqa: TID251  # the point
 from streams.commands.connecting import encoder_of
 from streams.settings import Settings
 
+#: About one click.
+LEAST_MASS = 1.0
+
 
 class Taken(NamedTuple):
     """A user and the interest of theirs that lies nearest to the sentence, with its cosine."""
@@ -20,7 +23,10 @@ class Taken(NamedTuple):
 
 
 async def who_is_into(sentence: str, settings: Settings, limit: int = 6) -> list[Taken]:
-    """Encode a sentence through Triton and ask the collection `interests` for the nearest interests, one a user."""
+    """Encode a sentence through Triton and ask the collection `interests` for the nearest ones, one a user.
+
+    Only nodes of the level `interest` with some mass: a single passing glance is no interest.
+    """
     async with encoder_of(settings) as encoder:
         vector = (await encoder.encode([sentence])).vectors[0]
     qdrant = settings.qdrant
@@ -28,11 +34,14 @@ async def who_is_into(sentence: str, settings: Settings, limit: int = 6) -> list
         host=qdrant.host, port=qdrant.http_port, grpc_port=qdrant.grpc_port, prefer_grpc=True, https=qdrant.https,
         timeout=int(qdrant.deadline_s), check_compatibility=False,
     )  # fmt: skip
-    levels = models.FieldCondition(key="level", match=models.MatchAny(any=["topic", "interest"]))
+    some = [
+        models.FieldCondition(key="level", match=models.MatchValue(value="interest")),
+        models.FieldCondition(key="mass", range=models.Range(gte=LEAST_MASS)),
+    ]
     try:
         found = await client.query_points_groups(
             "interests", group_by="user_id", limit=limit, group_size=1, query=np.asarray(vector).tolist(),
-            query_filter=models.Filter(must=[levels]),
+            query_filter=models.Filter(must=[*some]),
             with_payload=["path"],
         )  # fmt: skip
     finally:

@@ -24,7 +24,7 @@ from streams.settings import Settings
 
 _BATCH = 500
 _LOOK_EVERY_S = 0.2
-_STALLED_S = 60.0
+_STALLED_S = 90.0
 
 
 class DemoFailed(FatalError):
@@ -97,7 +97,7 @@ class Player:
         self.sent.update(draft.topic for draft in drafts.ready)
 
     async def _until_all(self, label: str, total: int, done: Callable[[Counted], int]) -> None:
-        """Wait until as many are done as were sent, and committed. DemoFailed after a minute's standstill."""
+        """Wait until as many are done as were sent, and committed. DemoFailed after long standstill."""
         with meter(self._console, label, total) as bar:
             await self._until(label, total, done, bar)
         await self._committed()

@@ -15,9 +15,10 @@ from deploy.demo.accounts import Counted, quantile, verdict
 from deploy.demo.asking import who_is_into
 from deploy.demo.data import Data, invented, real
 from deploy.demo.player import DemoFailed, Player
+from deploy.demo.readers import READERS
 from deploy.demo.trees import Trees
 from deploy.embedded.stack import Stack
-from deploy.embedded.status import Status, addresses_table
+from deploy.embedded.status import Status, addresses_table, wide_console
 from deploy.embedded.up import until_signal
 from streams.commands.connecting import admin_of
 from streams.commands.eventlog import EventLog
@@ -27,7 +28,8 @@ from streams.commands.when import stamp
 DATA_DIR = Path(".interests/demo")
 #: So that the trees remember every event of the demo and can be counted.
 RING_LENGTH = 4096
-_WIDTH = 100
+#: Small batches, so that the bars move while long texts are encoded.
+_BATCH_RECORDS = 100
 _OUTCOMES = (("applied", "applied"), ("redelivered", "redelivered"), ("duplicate", "duplicate"),
              ("unresolved", "waited for their item"))  # fmt: skip
 
@@ -38,11 +40,12 @@ def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
     Without `folder` the invented day is played, else the folder's items and events. With `keep` the stack runs on
     until Ctrl-C. What an earlier run left in `data_dir` is deleted.
     """
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal or console.width > _WIDTH:
-        console.width = _WIDTH
+    console = wide_console()
     status = Status(console)
-    environment = {"INTERESTS_NODES__RING_LENGTH": str(RING_LENGTH)}
+    environment = {
+        "INTERESTS_NODES__RING_LENGTH": str(RING_LENGTH),
+        "INTERESTS_WORKER__BATCH_RECORDS": str(_BATCH_RECORDS),
+    }
     stack = Stack(data_dir, ports="any", fresh=True, environment=environment, observe=status.changed)
     return asyncio.run(until_signal(stack, Demo(stack, status, console).run(folder, keep=keep)))
 
@@ -85,15 +88,16 @@ class Demo:
             shift_ms = int(time() * 1000) - (log.last_ms or 0)
             async with sender_of(settings) as sender, admin_of(settings) as admin:
                 player = Player(settings, sender, admin, self._stack.worker_metrics_url, console, shift_ms)
-                async with Trees(settings) as trees:
+                async with Trees(settings, console) as trees:
                     try:
                         await self._halves(data, log, player, trees, shift_ms)
-                        await self._ask(data)
+                        await self._ask(data, trees)
                         await self._close_the_books(player, trees, monotonic() - began_s)
                     finally:
                         await player.close()
 
     async def _halves(self, data: Data, log: EventLog, player: Player, trees: Trees, shift_ms: int) -> None:
+        console = self._console
         self._heading("The catalogue", "each item is encoded by Triton and placed on the concept tree")
         await player.items(data.items)
         entries = log.lines()
@@ -102,28 +106,29 @@ class Demo:
         self._heading("First half", f"{len(first):,} events, to {stamp(split_ms)}: as fast as the worker takes them")
         await player.events(iter(first), "events")
         for user, about in data.shown.items():
-            self._heading(f"{user}, before", about)
-            console_tree = await trees.look(user, split_ms)
-            self._console.print(console_tree)
+            self._heading(f"{_short(user)} at half-time", about)
+            console.print(await trees.look(user, split_ms))
         self._heading("Second half", f"{log.count - len(first):,} events, to now")
         await player.events(entries, "events")
         for user in data.shown:
-            self._heading(f"{user}, after", "the same tree now, and what has changed")
-            self._console.print(await trees.look(user, None))
-            self._console.print(trees.changed(user))
+            self._heading(f"{_short(user)} now", "large branches of the same tree")
+            console.print(await trees.look(user))
+            console.print(Text("\nWhat they like, by topic, at half-time and now:", "dim"))
+            console.print(trees.changed(user))
 
-    async def _ask(self, data: Data) -> None:
-        self._heading("A question in words", "Triton encodes it; any Qdrant client can ask, here filtered on level")
-        self._console.print(f"  Who is into: {data.sentence}?")
+    async def _ask(self, data: Data, trees: Trees) -> None:
+        self._heading("A question in words", "encoded by Triton; any Qdrant client can ask, here on level interest")
+        self._console.print(f"Who is into “{data.sentence}”?")
         for one in await who_is_into(data.sentence, self._stack.settings):
-            self._console.print(f"  {one.cosine:.3f}  {one.user_id:<28}  {one.path}")
+            line = Text(f"{one.cosine:7.3f}  {_short(one.user_id):<12}", "bold")
+            self._console.print(line.append(f"  {trees.name_of(one.path)}", "not bold"))
 
     async def _close_the_books(self, player: Player, trees: Trees, took_s: float) -> None:
         counted = await player.counted()
         self._heading("The books", "what the worker counted, and what the trees remember")
         for line in counts(counted, player):
             self._console.print(f"  {line}")
-        remembered, full = await trees.remembered(player.users, RING_LENGTH)
+        remembered, full = await trees.remembered(list(player.users), RING_LENGTH)
         fine, lines = verdict(player.produced, counted, remembered, full)
         for line in lines:
             self._console.print(Text(f"  {'✓' if fine else '✗'} {line}", "green" if fine else "red"))
@@ -153,6 +158,12 @@ class Demo:
         self._console.print(Rule(Text(title, "bold"), align="left", style="dim"))
         if explanation:
             self._console.print(Text(f"  {explanation}", "dim"))
+
+
+def _short(user: str) -> str:
+    """`Bo` for one of the invented readers; others go by their id."""
+    name = next((reader.name for reader in READERS if reader.id == user), "")
+    return name.capitalize() or user
 
 
 def counts(counted: Counted, player: Player) -> list[str]:

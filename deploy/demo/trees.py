@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from time import time
 from types import TracebackType
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.text import Text
 
-from deploy.demo.accounts import distinct
+from deploy.demo.accounts import RING_ENTRY_BYTES, distinct
 from streams.app import qdrant_config
 from streams.commands.connecting import look_of
-from streams.nodes import Node, NodePolicy, mass_at, profile_key
+from streams.commands.showing import names
+from streams.commands.tree_draw import draw
+from streams.commands.tree_view import Branch, TreeView, Wanted, item_ids, view
+from streams.nodes import Node, NodePolicy, decay, profile_key
 from streams.settings import Settings
 from streams.store.qdrant import QdrantStore
-from streams.treefile import load_tree
 
 _A_CHANGE = 0.03
+_LARGE = 0.03
+_AVERSE = 0.05
+_BRANCHES, _CHILDREN, _EVIDENCE = 5, 3, 1
+_READ_AT_ONCE = 500
 
 
 class Trees:
-    """Reads trees from Qdrant: `async with Trees(settings) as trees`."""
+    """Reads trees from Qdrant: `async with Trees(settings, console) as trees`, once a worker has made the aliases."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._policy = settings, settings.nodes.policy()
-        self._names = load_tree(settings.concepts.file) if settings.concepts.file else None
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings, self._console, self._policy = settings, console, settings.nodes.policy()
+        self.name_of = names(settings.concepts.file, "en")
         self._before: dict[str, dict[str, float]] = {}
         self._after: dict[str, dict[str, float]] = {}
         self._exits = AsyncExitStack()
@@ -34,7 +41,8 @@ class Trees:
     async def __aenter__(self) -> Trees:
         async with AsyncExitStack() as exits:
             self._look = await exits.enter_async_context(look_of(self._settings))
-            self._store = QdrantStore(qdrant_config(self._settings), self._policy, await self._look.collections())
+            self._collections = await self._look.collections()
+            self._store = QdrantStore(qdrant_config(self._settings), self._policy, self._collections)
             exits.push_async_callback(self._store.close)
             self._exits = exits.pop_all()
         return self
@@ -44,39 +52,57 @@ class Trees:
     ) -> None:
         await self._exits.aclose()
 
-    async def look(self, user: str, at_ms: int | None) -> RenderableType:
-        """A user's tree as it is at a time (now), drawn; remembered for `changed`."""
+    async def look(self, user: str, at_ms: int | None = None) -> RenderableType:
+        """The large branches of a user's tree as they are at a time (now), drawn; remembered for `changed`."""
         nodes = await self._store.tree(user)
         at_ms = int(time() * 1000) if at_ms is None else at_ms
-        (self._after if user in self._before else self._before)[user] = shares(nodes, at_ms, self._policy)
-        lines = [
-            f"  {node.key.level:10} {node.key.path:40} {mass_at(node, at_ms, self._policy):7.2f}" for node in nodes
-        ]
-        return Text("\n".join(lines))
+        (self._after if user in self._before else self._before)[user] = liked_shares(nodes, at_ms, self._policy)
+        cards = await self._look.cards(self._collections, item_ids(nodes, _EVIDENCE))
+        tree = view(user, nodes, at_ms, self._policy, self.name_of, cards, Wanted(_EVIDENCE))
+        return draw(large(tree), self._console, self.name_of)
 
     def changed(self, user: str) -> RenderableType:
-        """What the second look at a user's tree has that the first had not, topic by topic."""
+        """What a user likes more and less at the second look than at the first, topic by topic."""
         told = Text()
         for path, was, now in changes(self._before.get(user, {}), self._after.get(user, {})):
-            name = self._names.name(path) if self._names else path
-            told.append(f"  {name:<28}", "bold")
-            told.append(f"{was:4.0%} → {now:4.0%}", "green" if now > was else "red")
-            told.append("  new\n" if not was else "\n")
+            told.append(f"{self.name_of(path):<28}", "bold")
+            told.append(f"{was:5.0%} → {now:4.0%}", "green" if now > was else "red")
+            told.append("  new\n" if not was else "  gone\n" if not now else "\n")
         told.rstrip()
         return told
 
-    async def remembered(self, users: Iterable[str], ring_length: int) -> tuple[int, list[str]]:
+    async def remembered(self, users: Sequence[str], ring_length: int) -> tuple[int, list[str]]:
         """How many different events the users' trees hold in their rings, and whose rings are full."""
-        nodes = await self._store.read([profile_key(user) for user in users])
-        rings = [(key.user_id, node.ring) for key, node in nodes.items()]
-        return distinct(ring for _, ring in rings), [user for user, ring in rings if len(ring) >= 10 * ring_length]
+        rings: dict[str, bytes] = {}
+        for start in range(0, len(users), _READ_AT_ONCE):
+            nodes = await self._store.read([profile_key(user) for user in users[start : start + _READ_AT_ONCE]])
+            rings.update({key.user_id: node.ring for key, node in nodes.items()})
+        full = [user for user, ring in rings.items() if len(ring) >= RING_ENTRY_BYTES * ring_length]
+        return distinct(rings.values()), full
 
 
-def shares(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> dict[str, float]:
-    """Each topic's share of the mass of all topics at a time."""
-    masses = {node.key.path: mass_at(node, at_ms, policy) for node in nodes if node.key.level == "topic"}
-    total = sum(masses.values())
-    return {path: mass / total for path, mass in masses.items()} if total else {}
+def large(tree: TreeView) -> TreeView:
+    """The tree with its largest branches only, so that two of them fit on a screen."""
+
+    def some(branches: Sequence[Branch], most: int) -> tuple[Branch, ...]:
+        return tuple(branch for branch in branches[:most] if branch.share >= _LARGE)
+
+    def pruned(branches: Sequence[Branch]) -> tuple[Branch, ...]:
+        return tuple(replace(one, children=some(one.children, _CHILDREN)) for one in some(branches, _BRANCHES))
+
+    whole = sum(topic.mass for topic in tree.topics)
+    averse = sum(branch.mass for branch in tree.aversions) >= _AVERSE * whole
+    return replace(tree, topics=pruned(tree.topics), aversions=pruned(tree.aversions) if averse else (), expired=0)
+
+
+def liked_shares(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> dict[str, float]:
+    """Each topic's share of what is liked at a time: its net weight, if above 0, over that of all topics."""
+    liked: dict[str, float] = {}
+    for node in nodes:
+        if node.key.level == "topic" and node.net > 0:
+            liked[node.key.path] = node.net * decay(max(0, at_ms - node.t0_ms), policy.half_life_ms("topic"))
+    total = sum(liked.values())
+    return {path: weight / total for path, weight in liked.items()} if total else {}
 
 
 def changes(before: Mapping[str, float], after: Mapping[str, float]) -> list[tuple[str, float, float]]:

@@ -49,7 +49,7 @@ class Ports:
         taken = [(name, port) for name, port in self.items() if not is_free(port)]
         if taken:
             lines = [f"  port {port} ({name.replace('_', ' ')}) is held by {holder(port)}" for name, port in taken]
-            told = ["these ports are taken:", *lines, "stop what holds them, or use --any-port"]
+            told = ["these ports are taken:", *lines, "stop what holds them, or use --ports any"]
             raise ConfigurationError("\n".join(told))
 
 

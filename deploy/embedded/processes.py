@@ -39,6 +39,11 @@ class Child:
         return self._process.pid if self._process else 0
 
     @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def returncode(self) -> int | None:
         """Its exit code, the negative signal that ended it, or None while it runs."""
         return self._process.returncode if self._process else None

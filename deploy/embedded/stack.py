@@ -27,6 +27,7 @@ from streams.settings import Concepts, Settings, load
 #: The embedded broker makes the first member of a group wait for half its session time-out.
 SESSION_TIMEOUT_S = 6.0
 #: What is stopped together: the worker first, since it commits; then what it talked to.
+_HOPELESS_S = 2.0
 _STOP_ORDER = (("worker",), ("prometheus", "triton", "broker", "qdrant"))
 
 
@@ -193,6 +194,9 @@ class Stack:
 
     async def _stop(self) -> None:
         self._stopping = True
+        if self._running and not self._running["broker"].running and "worker" in self._running:
+            # Without a broker it cannot commit, and aiokafka would wait half a minute for one.
+            await self._running["worker"].stop(within_s=_HOPELESS_S)
         for names in _STOP_ORDER:
             await asyncio.gather(*(self._running[name].stop() for name in names if name in self._running))
         if self._running:
@@ -227,7 +231,7 @@ def lock(data_dir: Path) -> TextIO:
         file.close()
         raise ConfigurationError(
             f"a stack is running on {data_dir} already (pid {owner}): stop it with `kill {owner}`, "
-            "or use another directory and --any-port"
+            "or use another directory and --ports any"
         ) from None
     file.truncate(0)
     file.write(f"{os.getpid()}\n")

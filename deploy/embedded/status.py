@@ -16,6 +16,7 @@ _STYLES: Mapping[State, str] = {
     "waiting": "dim", "starting": "yellow", "ready": "green", "restarting": "bold yellow",
     "stopping": "yellow", "stopped": "dim", "failed": "bold red",
 }  # fmt: skip
+WIDTH = 100
 ABOUT = {
     "broker": "Kafka's protocol, in memory",
     "qdrant": "vectors, on disk",
@@ -24,6 +25,14 @@ ABOUT = {
     "prometheus": "metrics",
     "worker": "folds events into interests",
 }
+
+
+def wide_console() -> Console:
+    """Standard output: a terminal's own width up to a hundred columns, a hundred where it is piped."""
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal or console.width > WIDTH:
+        console.width = WIDTH
+    return console
 
 
 class Status:

@@ -63,14 +63,20 @@ class Supervised:
         await self._until_ready()
         self._watching = asyncio.create_task(self._watch())
 
-    async def stop(self) -> None:
-        """End it in order, within its time, and watch it no longer."""
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self._child.running
+
+    async def stop(self, within_s: float | None = None) -> None:
+        """End it in order, within its own time or less, and watch it no longer."""
         await self._unwatch()
         if self.pid:
             self._say("stopping")
             started_s = monotonic()
-            in_order = await self._child.stop(self.part.stop_within_s)
-            detail = "" if in_order else f"killed after {self.part.stop_within_s:.0f} s"
+            limit_s = self.part.stop_within_s if within_s is None else min(within_s, self.part.stop_within_s)
+            in_order = await self._child.stop(limit_s)
+            detail = "" if in_order else f"killed after {limit_s:g} s"
             self._observe(Change(self.part.name, "stopped", monotonic() - started_s, detail))
         self._child = self._new_child()
 

@@ -15,15 +15,15 @@ from rich.text import Text
 
 from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
-from deploy.embedded.status import Status, addresses_table
+from deploy.embedded.status import Status, addresses_table, wide_console
 from streams.errors import ConfigurationError, InterestsError
 
 DATA_DIR = Path(".interests")
 EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_KILLED = 0, 1, 2, 130
 TRY_NEXT = (
-    ("interests doctor", "ask every server whether it is well"),
-    ("interests replay FILE", "produce a log of events"),
-    ("interests show USER", "the interests of one user"),
+    ('interests produce --user ana --type search --text "pour-over coffee"', "an event"),
+    ("interests show ana", "her tree"),
+    ("interests doctor", "every server asked whether it is well"),
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,7 +34,7 @@ def up(data_dir: Path = DATA_DIR, *, ports: PortChoice = "default") -> int:
     2 says that something must be changed first: a port is taken, a stack runs on the directory already, a setting
     does not fit. A second signal kills whatever has not stopped yet (130).
     """
-    console = Console(highlight=False, emoji=False)
+    console = wide_console()
     status = Status(console)
     stack = Stack(data_dir, ports=ports, observe=status.changed)
     return asyncio.run(until_signal(stack, _serve(stack, status, console)))
@@ -109,7 +109,7 @@ def greet(stack: Stack, console: Console) -> None:
     if stack.ports != Ports() or stack.data_dir != DATA_DIR.resolve():
         console.print(f"  . {_short(stack.data_dir / 'env')}" + "   # the ports are not the default ones")
     for command, meaning in TRY_NEXT:
-        console.print(Text(f"  {command:<42}") + Text(meaning, "dim"))
+        console.print(Text(f"  {command:<74}") + Text(meaning, "dim"))
 
 
 def _short(path: Path) -> str:
@@ -122,14 +122,15 @@ def _short(path: Path) -> str:
 def main() -> int:
     """The command line of `python -m deploy.embedded.up`."""
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.up", description=up.__doc__)
-    parser.add_argument("--data", type=Path, default=DATA_DIR, help="directory of data, logs and addresses")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--ports", choices=("default", "any", "free"), default="default", help="see docs/embedded-stack.md"
+    parser.add_argument("--data-dir", type=Path, default=DATA_DIR, help="directory of data, logs and addresses")
+    parser.add_argument(
+        "--ports",
+        choices=("default", "any", "free"),
+        default="default",
+        help="default; any: others where one is taken; free: always others",
     )
-    which.add_argument("--any-port", dest="ports", action="store_const", const="any", help="as --ports any")
     given = parser.parse_args()
-    return up(given.data, ports=given.ports)
+    return up(given.data_dir, ports=given.ports)
 
 
 if __name__ == "__main__":

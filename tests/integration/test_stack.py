@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.embedded.stack import Stack
@@ -119,7 +121,7 @@ class Up:
         self.errors = data_dir.with_name("errors.txt")
         with self.errors.open("w") as errors, data_dir.with_name("out.txt").open("w") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.embedded.up", "--data", str(data_dir), "--ports", "free"],
+                [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(data_dir), "--ports", "free"],
                 env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=out, stderr=errors, stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
@@ -166,7 +168,7 @@ def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, started: lis
     assert set(about["parts"]) >= {"broker", "triton", "qdrant", "worker"}
     assert "INTERESTS_KAFKA__BROKERS" in (tmp_path / "data" / "env").read_text()
     second = subprocess.run(
-        [sys.executable, "-m", "deploy.embedded.up", "--data", str(tmp_path / "data")],
+        [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(tmp_path / "data")],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert second.returncode == 2
@@ -188,3 +190,16 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path, started: list[Up]) -> 
     up.process.kill()
     up.process.wait()
     assert gone(processes)
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus on PATH")
+async def test_prometheus_scrapes_every_part(tmp_path: Path) -> None:
+    async with Stack(tmp_path, ports="free") as stack, httpx.AsyncClient(timeout=5) as client:
+        url = stack.addresses()["Prometheus"] + "/api/v1/targets"
+        health: dict[str, str] = {}
+        async with asyncio.timeout(30):
+            while set(health.values()) != {"up"}:
+                await asyncio.sleep(0.5)
+                targets = (await client.get(url)).json()["data"]["activeTargets"]
+                health = {one["labels"]["job"]: one["health"] for one in targets}
+        assert health.keys() == {"worker", "triton", "qdrant", "prometheus"}
