@@ -14,24 +14,43 @@ A worker is a Faust app without tables whose agents work on whole fetched batche
 
 Nothing is acknowledged but by `take.ack()`, and nothing is committed past a batch that was not. A take whose
 assignment has ended is `stale()`; its partitions are read again from their committed offsets, here or elsewhere.
+
+- `config`     addresses, group, limits, secrets of a client
+- `fetched`    batches and the ledger of what was handed out and acknowledged (pure)
+- `fetching`   the thread that owns the aiokafka consumer
+- `transport`  Faust's consumer and transport, handing out batches
+- `app`        the Faust app · `batches` takes for agents · `worker` start, watch, stop, exit code · `watchdog`
+- `producer`   acknowledged sending · `admin` topics, groups, lag · `clients` foreign errors to ours
 """
 
 from __future__ import annotations
 
+from streams.broker.admin import Admin, Group, Lag, Member, Topic, TopicSpec
 from streams.broker.app import BrokerApp, make_app
 from streams.broker.batches import Take, takes
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import FetchedBatch, GroupIdentity, Partition, Record
+from streams.broker.producer import Outgoing, Producer
+from streams.broker.watchdog import Watchdog
 from streams.broker.worker import run_worker
 
 __all__ = [
+    "Admin",
     "BrokerApp",
     "FetchedBatch",
+    "Group",
     "GroupIdentity",
     "KafkaConfig",
+    "Lag",
+    "Member",
+    "Outgoing",
     "Partition",
+    "Producer",
     "Record",
     "Take",
+    "Topic",
+    "TopicSpec",
+    "Watchdog",
     "make_app",
     "run_worker",
     "takes",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiokafka
@@ -20,6 +21,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import WorkerThread
 
 from streams.broker.fetched import FetchedBatch, GroupIdentity, split
 from streams.errors import ConfigurationError
@@ -56,9 +58,18 @@ class BatchRebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[
         await super().on_partitions_assigned(assigned)
 
 
+class _Thread(WorkerThread):  # type: ignore[misc]  # mode is untyped
+    """Ends without a word of its own: what ended the loop inside has been handed to the service by then."""
+
+    def run(self) -> None:
+        with suppress(Exception):
+            super().run()
+
+
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped
     """The thread that owns the aiokafka consumer: fetches, and cuts what came into batches."""
 
+    Worker = _Thread
     identity: GroupIdentity | None = None
     _leader_id = ""
     _cluster_id: str | None = None
@@ -110,6 +121,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             log.warning("cluster id unknown: %r", error)
             return None
         return getattr(response, "cluster_id", None)
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Log what mode would print; `run_worker` logs the reason as an error."""
+        log.debug(msg.format(*fmt), exc_info=True)  # noqa: LOG014 - mode calls this inside a handler
+
+    def _stopped_set(self) -> None:
+        if self.thread_loop.is_closed():
+            self._stopped.set()
+        else:
+            super()._stopped_set()
 
     def close(self) -> None:
         """Nothing to do: Faust would close the client's connections from another thread's loop amid a rebalance,
