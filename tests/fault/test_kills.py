@@ -8,7 +8,6 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,6 @@ from streams.nodes import Node, NodeKey
 from tests.fixtures.brokers import Broker
 from tests.fixtures.logs import rows
 from tests.fixtures.path import Rig, same_nodes
-from tests.fixtures.qdrant import QdrantServer
-from tests.fixtures.triton import TritonServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -64,8 +61,10 @@ async def undisturbed(path: Rig, run: str) -> dict[str, dict[NodeKey, Node]]:
     return await trees(path, events)
 
 
-async def test_a_killed_worker_leaves_what_an_undisturbed_one_leaves(make_path: Callable[..., Rig]) -> None:
-    calm, stormy = make_path(), make_path()
+async def test_a_killed_worker_leaves_what_an_undisturbed_one_leaves(
+    broker: Broker, make_rig: Callable[..., Rig]
+) -> None:
+    calm, stormy = make_rig(broker), make_rig(broker)
     await calm.prepare()
     await stormy.prepare()
     expected = await undisturbed(calm, Rig.unique_run())
@@ -93,25 +92,22 @@ async def test_a_killed_worker_leaves_what_an_undisturbed_one_leaves(make_path: 
 
 
 async def test_the_second_lot_lands_on_the_trees_of_the_first_after_the_broker_forgot_everything(
-    tansu: Broker, triton: TritonServer, qdrant: QdrantServer, tmp_path: Path
+    tansu: Broker, make_rig: Callable[..., Rig]
 ) -> None:
-    path = Rig(tansu, triton, qdrant, tmp_path)
+    path = make_rig(tansu)
     await path.prepare()
     run = Rig.unique_run()
     lot = [{"event_id": f"{run}-{n}", "user_id": run, "type": "search", "text": f"search number {n}"} for n in range(6)]
     worker = path.worker()
-    try:
-        await path.produce(path.events, lot[:3])
-        await path.until(lambda o: o.get("applied", 0) == 3)
-        assert worker.stop() == 0
-        tansu.stop()
-        tansu.start()
-        await path.prepare()
-        await path.produce(path.events, lot[3:])
-        worker.start()
-        await path.until(lambda o: o.get("applied", 0) == 3)
-    finally:
-        worker.kill()
+    await path.produce(path.events, lot[:3])
+    await path.until(lambda o: o.get("applied", 0) == 3)
+    assert worker.stop() == 0
+    tansu.stop()
+    tansu.start()
+    await path.prepare()
+    await path.produce(path.events, lot[3:])
+    worker.start()
+    await path.until(lambda o: o.get("applied", 0) == 3)
     profile = (await path.tree(run))[NodeKey(run, "profile", "/")]
     assert profile.count == 6
     assert {e.event_id for e in profile.evidence} == {e["event_id"] for e in lot}
