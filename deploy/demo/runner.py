@@ -30,6 +30,8 @@ DATA_DIR = Path(".interests/demo")
 RING_LENGTH = 4096
 #: Small batches, so that the bars move while long texts are encoded.
 _BATCH_RECORDS = 100
+#: All items are sent before the first event: what a log says of an item that it does not describe need not wait long.
+_UNRESOLVED_S = 4
 _OUTCOMES = (("applied", "applied"), ("redelivered", "redelivered"), ("duplicate", "duplicate"),
              ("unresolved", "waited for their item"))  # fmt: skip
 
@@ -45,6 +47,7 @@ def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
     environment = {
         "INTERESTS_NODES__RING_LENGTH": str(RING_LENGTH),
         "INTERESTS_WORKER__BATCH_RECORDS": str(_BATCH_RECORDS),
+        "INTERESTS_UNRESOLVED__DEADLINE_S": str(_UNRESOLVED_S),
     }
     stack = Stack(data_dir, ports="any", fresh=True, environment=environment, observe=status.changed)
     return asyncio.run(until_signal(stack, Demo(stack, status, console).run(folder, keep=keep)))

@@ -51,7 +51,7 @@ class Stack:
         self._failure: asyncio.Future[PartFailed] | None = None
         self._stopping = False
         self.ports = ports if isinstance(ports, Ports) else Ports()
-        self.settings: Settings = Settings()
+        self._settings: Settings | None = None
 
     async def __aenter__(self) -> Stack:
         self._lock = lock(self.data_dir)
@@ -62,7 +62,7 @@ class Stack:
                     shutil.rmtree(self.data_dir / name, ignore_errors=True)
             self.ports = self._ports if isinstance(self._ports, Ports) else Ports.choose(self._ports)
             self.ports.check()
-            self.settings = settings_for(self.ports)
+            self._settings = settings_for(self.ports)
             self._failure = asyncio.get_running_loop().create_future()
             await self._start()
         except BaseException:
@@ -76,6 +76,13 @@ class Stack:
         await self._stop()
 
     # -- looking at it --------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The user's settings with this stack's addresses; there are none before it is entered."""
+        if self._settings is None:
+            raise RuntimeError("got a stack that was not entered, expected `async with Stack(...)`")
+        return self._settings
 
     def addresses(self) -> dict[str, str]:
         """Where each part answers, by name."""
@@ -184,7 +191,7 @@ class Stack:
         if self.settings.concepts.file is None:
             self._observe(Change("concepts", "starting"))
             file = await tree_file(self.settings, parts.ROOT)
-            self.settings = self.settings.model_copy(update={"concepts": Concepts(file=file)})
+            self._settings = self.settings.model_copy(update={"concepts": Concepts(file=file)})
         self._observe(Change("concepts", "ready", monotonic() - started_s))
 
     async def _start_broker(self) -> None:

@@ -23,7 +23,7 @@ EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_KILLED = 0, 1, 2, 130
 TRY_NEXT = (
     ('interests produce --user ana --type search --text "pour-over coffee"', "an event"),
     ("interests show ana", "her tree"),
-    ("interests doctor", "every server asked whether it is well"),
+    ("interests doctor", "is all well?"),
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -68,7 +68,9 @@ async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int]) -> int:
         else:
             running.cancel()
 
-    for number in _SIGNALS:
+    # Under `nohup` SIGHUP is to be ignored.
+    heard = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    for number in heard:
         loop.add_signal_handler(number, asked)
     try:
         return await running
@@ -78,7 +80,7 @@ async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int]) -> int:
         complain(str(error))
         return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
     finally:
-        for number in _SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)
 
 

@@ -1,0 +1,94 @@
+"""What the demo plays and what it says has changed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deploy.demo.data import invented, real
+from deploy.demo.readers import READERS
+from deploy.demo.trees import changes, large, liked_shares
+from streams.commands.eventlog import EventLog
+from streams.commands.tree_view import Branch, TreeView
+from streams.errors import ConfigurationError
+from streams.nodes import Node, NodeKey
+from streams.settings import Settings
+
+NOW_MS = 1_760_000_000_000
+POLICY = Settings().nodes.policy()
+
+
+def test_the_invented_day_is_written_in_time_order(tmp_path: Path) -> None:
+    data = invented(tmp_path)
+    with EventLog([data.events]) as log:
+        assert log.count == sum(1 for _ in log.lines()) > 1_000
+        assert not log.sorted
+        assert log.first_ms is not None
+        assert log.last_ms is not None
+        assert log.last_ms - log.first_ms < 86_400_000
+    assert set(data.shown) < {reader.id for reader in READERS}
+    assert len(data.shown) == 2
+    assert all("invented" in user for user in data.shown)
+    assert data.items.read_bytes().count(b"\n") > 200
+
+
+def write(path: Path, rows: Sequence[Any]) -> None:
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+
+
+def test_a_real_log_shows_the_two_busiest_users_and_asks_for_what_most_is_about(tmp_path: Path) -> None:
+    write(tmp_path / "items.jsonl", [{"item_id": "a", "title": "Apples"}, {"item_id": "b", "title": ""}])
+    users = ["x"] * 3 + ["y"] * 5 + ["z"] * 4
+    rows = [{"user_id": user, "type": "click", "item_id": "b" if n else "a"} for n, user in enumerate(users)]
+    write(tmp_path / "events.jsonl.gz", [*rows, "no json", {"type": "click"}])
+    data = real(tmp_path)
+    assert data.shown == {"y": "5 events", "z": "4 events"}
+    assert data.sentence == "Apples"  # the busier item has no title
+    assert (data.items.name, data.events.name) == ("items.jsonl", "events.jsonl.gz")
+
+
+def test_a_folder_without_a_log_says_what_is_expected(tmp_path: Path) -> None:
+    write(tmp_path / "items.jsonl", [])
+    with pytest.raises(ConfigurationError, match=r"no events\.jsonl"):
+        real(tmp_path)
+
+
+def topic(path: str, net: float, t0_ms: int = NOW_MS) -> Node:
+    key = NodeKey("u", "topic", path)
+    return Node(key, np.zeros(2, np.float32), mass=abs(net) + 1, net=net, t0_ms=t0_ms)
+
+
+def test_shares_are_of_what_is_liked_and_still_weighs() -> None:
+    half_life_ms = int(POLICY.half_life_ms("topic"))
+    nodes = [topic("/new", 1.0), topic("/old", 6.0, NOW_MS - half_life_ms), topic("/pushed", -5.0)]
+    assert liked_shares(nodes, NOW_MS, POLICY) == pytest.approx({"/new": 0.25, "/old": 0.75})
+    assert liked_shares(nodes[2:], NOW_MS, POLICY) == {}
+
+
+def test_changes_leave_out_what_has_hardly_moved() -> None:
+    before = {"/a": 0.5, "/b": 0.3, "/c": 0.2}
+    after = {"/a": 0.1, "/b": 0.31, "/d": 0.59}
+    assert changes(before, after) == [("/d", 0.0, 0.59), ("/a", 0.5, 0.1), ("/c", 0.2, 0.0)]
+
+
+def branch(path: str, mass: float, share: float, *children: Branch) -> Branch:
+    return Branch("topic", path, path, mass, share, 1.0, 0, 0, 1, False, children=children)
+
+
+def test_only_large_branches_are_drawn() -> None:
+    twigs = [branch(f"/a/{n}", 1, 0.5 if n == 0 else 0.01) for n in range(9)]
+    tree = TreeView(
+        "u", NOW_MS, 0, 0, 9, 0, (branch("/a", 9, 0.9, *twigs), branch("/b", 0.1, 0.01)), None, (),
+        (branch("/", 0.2, 1.0),), 3,
+    )  # fmt: skip
+    seen = large(tree)
+    assert [one.path for one in seen.topics] == ["/a"]
+    assert [one.path for one in seen.topics[0].children] == ["/a/0"]
+    assert seen.aversions == ()  # a fiftieth of what is liked
