@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from streams.concepts import ConceptTree
 
 _EXAMPLE = "interests concepts build --from-catalogue items.jsonl.gz --out concepts.npz"
-_CHUNK = 512
+_CHUNK = 256
+_DEADLINE_S = 180.0  # of one request: nobody waits for a page here, and a busy CPU may take its time
 
 concepts = typer.Typer(help="The tree of topics and interests that items are placed on.", no_args_is_help=True)
 
@@ -92,7 +93,7 @@ async def _build(
     with extra("encoder"):
         from encoders import hierarchy  # noqa: PLC0415  # may ask for what runs encoders
     loop = asyncio.get_running_loop()
-    async with encoder_of(settings) as client:
+    async with encoder_of(settings, _DEADLINE_S) as client:
         served = await client.info()
 
         async def encode_all(texts: Sequence[str]) -> Floats:

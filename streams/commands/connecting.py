@@ -11,12 +11,14 @@ from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Producer
 from streams.encoder import TritonEncoder
-from streams.errors import RetryableError
+from streams.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
 from streams.settings import Settings
 from streams.store.look import Look
 
 ANSWER_WITHIN_S = 10.0
 """How long a command waits for a server, where the settings do not ask for less."""
+
+_KINDS = (BrokerUnavailable, EncoderUnavailable, StoreUnavailable)
 
 
 def quick(config: KafkaConfig, deadline_s: float) -> KafkaConfig:
@@ -37,7 +39,8 @@ def named(server: str) -> Iterator[None]:
     try:
         yield
     except RetryableError as error:
-        raise type(error)(f"{server}: {error}", retry_after_s=error.retry_after_s) from error
+        kind = next((kind for kind in _KINDS if isinstance(error, kind)), RetryableError)
+        raise kind(f"{server}: {error}", retry_after_s=error.retry_after_s) from error
 
 
 @asynccontextmanager
@@ -70,11 +73,11 @@ async def look_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> As
 
 @asynccontextmanager
 async def encoder_of(settings: Settings, deadline_s: float | None = None) -> AsyncIterator[TritonEncoder]:
-    """A client of Triton; `deadline_s` (the settings' own) bounds one batch of texts."""
+    """A client of Triton; `deadline_s` (by default the settings' own) bounds one batch of texts."""
     triton = settings.triton
     encoder = TritonEncoder(
         triton.url, model_name=triton.model, max_batch=triton.max_batch,
-        deadline_s=min(deadline_s or triton.deadline_s, triton.deadline_s),
+        deadline_s=deadline_s or triton.deadline_s,
     )  # fmt: skip
     with named(f"Triton at {triton.url}"):
         try:

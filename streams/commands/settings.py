@@ -29,19 +29,17 @@ def settings(as_markdown: Markdown = False, changed: Changed = False) -> None:
     if as_markdown:
         typer.echo(markdown(defaults()))
         return
-    out = console()
     plain = {row.name: row.value for _, _, mine in rows(defaults()) for row in mine}
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", max_width=26)
+    table.add_column()
     for section, about, mine in rows(load()):
         wanted = [row for row in mine if not changed or row.value != plain[row.name]]
-        if not wanted:
-            continue
-        out.print(Text.assemble((section, "bold cyan"), (f"  {about}", "dim")))
-        table = Table(box=None, show_header=False, pad_edge=True, padding=(0, 2, 0, 0))
-        table.add_column(ratio=2, overflow="fold")
-        table.add_column(ratio=2, overflow="fold")
-        table.add_column(ratio=5)
+        if wanted:
+            table.add_row(Text(section, "bold cyan"), "", Text(about, "dim"))
         for row in wanted:
-            name = row.name.partition(".")[2]
             about_it = Text(row.field.description or "").append(f"\n{row.variable}", "dim")
-            table.add_row(name, Text(told(row.value), "" if row.value == plain[row.name] else "yellow"), about_it)
-        out.print(table)
+            value = Text(told(row.value), "" if row.value == plain[row.name] else "yellow")
+            table.add_row("  " + row.name.partition(".")[2], value, about_it)
+    console().print(table)

@@ -99,6 +99,10 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
     Libraries say nothing of their own beside what the command says, unless logging was set up.
     """
-    if not logging.getLogger().handlers:
+    before = logging.root.manager.disable
+    if not logging.root.handlers:
         logging.disable(logging.CRITICAL)
-    return asyncio.run(coroutine)
+    try:
+        return asyncio.run(coroutine)
+    finally:
+        logging.disable(before)

@@ -1,0 +1,161 @@
+"""The command line as a whole: help, exit codes, one line an error, and arguments that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from streams.cli import app
+from streams.commands.shell import extra, register
+from streams.errors import BrokerUnavailable, ConfigurationError, Fenced, PoisonError
+
+RUNNER = CliRunner()
+
+
+def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
+    return RUNNER.invoke(app, list(arguments), input=stdin, env={"COLUMNS": "100", "NO_COLOR": "1"})
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+COMMANDS = list(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_help_says_what_it_does_and_ends_with_an_example(path: tuple[str, ...], command: Any) -> None:
+    result = call(*path, "--help")
+    assert result.exit_code == 0
+    assert command.help.splitlines()[0].split(".")[0][:40] in result.stdout
+    assert (
+        f"Example: {'INTERESTS_LOG__FORM=json ' if path == ('worker',) else ''}interests {' '.join(path)}"
+        in result.stdout
+    )
+    assert "--debug" in result.stdout
+
+
+def test_nothing_asked_is_help_and_version_is_one_line() -> None:
+    assert "Commands" in call().stdout
+    assert len(call("--version").stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigurationError("set it"), 2),
+        (BrokerUnavailable("away"), 1),
+        (Fenced("owned elsewhere"), 1),
+        (PoisonError("bad", reason="bad_json"), 1),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_our_errors_are_one_line_and_an_exit_code(error: Exception, code: int, debug: bool) -> None:
+    mine = typer.Typer()
+
+    def fails() -> None:
+        """Fail."""
+        raise error
+
+    register(mine, "fails", example="interests fails")(fails)
+    result = RUNNER.invoke(mine, ["--debug"] if debug else [])
+    assert result.exit_code == code
+    assert f"error: {error}" in result.stderr
+    assert ("Traceback" in result.stderr) is debug
+    if not debug:
+        assert len(result.stderr.splitlines()) == 1
+    assert ("interests doctor" in result.stderr) is isinstance(error, BrokerUnavailable)
+
+
+def test_other_errors_are_not_hidden() -> None:
+    mine = typer.Typer()
+
+    def fails() -> None:
+        """Fail."""
+        raise ZeroDivisionError
+
+    register(mine, "fails", example="interests fails")(fails)
+    assert isinstance(RUNNER.invoke(mine, []).exception, ZeroDivisionError)
+
+
+def test_a_missing_extra_says_what_to_install() -> None:
+    with pytest.raises(ConfigurationError, match=r"interest-streams\[encoder\]"), extra("encoder"):
+        raise ModuleNotFoundError("no", name="torch")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["produce"], "expected either a FILE"),
+        (["produce", "-", "--user", "u1"], "expected either a FILE"),
+        (["produce", "--user", "u1", "--items"], "--items takes lines"),
+        (["produce", "--user", "u1", "--type", "click", "--item", "i", "--context", "place"], "expected name=value"),
+        (["replay"], "expected --events FILE"),
+        (["replay", "--events", "LOG", "--speed", "0"], "expected a number above 0, or max"),
+        (["replay", "--events", "LOG", "--speed", "fast"], "expected a number above 0, or max"),
+        (["replay", "--events", "LOG", "--shift-to", "yesterday"], "expected now, milliseconds"),
+        (["show", "u1", "--at", "noon"], "expected now, milliseconds"),
+        (["show", "u1", "--level", "hobby"], "expected one of profile"),
+        (["concepts", "build", "--out", "x.npz"], "expected one of --from-taxonomy"),
+        (["concepts", "build", "--out", "/nowhere/x.npz", "--from-taxonomy"], "there is no directory"),
+        (["encoder", "export", "/nowhere"], "config.json"),
+    ],
+)
+def test_arguments_that_do_not_fit_end_with_2_before_anything_connects(
+    arguments: list[str], told: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("")
+    result = call(*[str(log) if one == "LOG" else one for one in arguments])
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--type", "klick", "--item", "i1"], "unknown_type"),
+        (["--type", "click"], "missing_field: item_id: required for this type"),
+        (["--type", "rating", "--item", "i1"], "missing_field: rating"),
+        (["--type", "rating", "--item", "i1", "--rating", "7"], "out_of_range"),
+        (["--type", "click", "--item", "i1", "--ts", "soon"], "bad_timestamp"),
+        (["--type", "impression", "--shown", "a", "--clicked", "b"], "out_of_range: clicked"),
+    ],
+)
+def test_an_event_that_would_be_a_dead_letter_is_refused_before_anything_connects(
+    arguments: list[str], told: str
+) -> None:
+    result = call("produce", "--user", "u1", *arguments)
+    assert result.exit_code == 1
+    assert f"error: {told}" in result.stderr
+
+
+def test_settings_that_do_not_fit_end_with_2_and_name_the_setting_not_its_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INTERESTS_KAFKA__PARTITIONS", "sesame")
+    result = call("topics", "list")
+    assert result.exit_code == 2
+    assert "kafka.partitions" in result.stderr
+    assert "sesame" not in result.stderr
+
+
+def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERESTS_QDRANT__API_KEY", "open-sesame")
+    monkeypatch.setenv("INTERESTS_KAFKA__SASL_PASSWORD", "open-sesame")
+    shown = call("settings", "--changed").stdout
+    assert "sesame" not in shown
+    assert "api_key" in shown
+    assert "sasl_password" in shown
+    assert "partitions" not in shown
+    assert "partitions" in call("settings").stdout

@@ -1,0 +1,64 @@
+"""docs/commands.md names every command and option, and docs/settings.md is what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from streams.cli import app
+from streams.commands.settings_doc import FILE, defaults, markdown, rows
+from streams.settings import Settings
+from tests.unit.test_cli import COMMANDS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## `interests (.+?)`\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+
+
+def test_every_command_has_its_section() -> None:
+    assert {name.split(" ")[0] if name.startswith("show") else name for name in SECTIONS} == {
+        " ".join(path) for path, _ in COMMANDS
+    }
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_every_option_is_in_its_table_with_its_default_and_no_other_is(path: tuple[str, ...], command: object) -> None:
+    (section,) = [text for name, text in SECTIONS.items() if name.startswith(" ".join(path))]
+    documented = set(re.findall(r"^\| `(--?[\w-]+)", section, re.MULTILINE))
+    options = {
+        param.opts[0]
+        for param in command.params  # type: ignore[attr-defined]  # a click command
+        if param.param_type_name == "option"
+    }
+    assert documented == options - {"--debug", "--help"}
+    arguments = [p.name for p in command.params if p.param_type_name == "argument"]  # type: ignore[attr-defined]  # as above
+    for name in arguments:
+        assert re.search(rf"\b{name}\b|`[A-Z_]+`", section, re.IGNORECASE)
+
+
+def test_every_example_parses() -> None:
+    for line in re.findall(r"^ {4}(?:\w+=\S+ )*interests (.+)$", PAGE, re.MULTILINE):
+        words = re.findall(r"'[^']*'|\S+", line.split(" #")[0].split(" <")[0].split(" |")[0])
+        path = tuple(words[:2]) if tuple(words[:2]) in dict(COMMANDS) else tuple(words[:1])
+        assert path in dict(COMMANDS), line
+        options = {opt for p in dict(COMMANDS)[path].params for opt in p.opts}
+        assert {word for word in words if word.startswith("--")} <= options, line
+
+
+def test_settings_page_is_made_from_the_code() -> None:
+    assert FILE.read_text(encoding="utf-8") == markdown(defaults()), "run python -m streams.commands.settings_doc"
+
+
+def test_settings_page_ignores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERESTS_KAFKA__GROUP", "of-this-machine")
+    printed = CliRunner().invoke(app, ["settings", "--markdown"]).stdout
+    assert "of-this-machine" not in printed
+    assert printed.strip() == markdown(defaults()).strip()
+
+
+def test_every_setting_is_described() -> None:
+    mine = [row for _, about, section in rows(defaults()) for row in section if about]
+    assert len(mine) == sum(len(section.annotation.model_fields) for section in Settings.model_fields.values())  # type: ignore[union-attr]  # sections are models
+    assert [row.name for row in mine if not row.field.description] == []
