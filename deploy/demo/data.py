@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,35 @@ from streams.commands.eventlog import EventLog
 from streams.commands.reading import read_lines
 from streams.errors import ConfigurationError
 
+#: Events of a real log that are played, at most: what a small machine encodes in two minutes.
+LIMIT = 5_000
 #: Whose trees are shown of the invented readers, and a sentence to ask with.
 _SHOWN = ("ana", "bo")
 _SENTENCE = "A light tent, a map and a night under the stars"
+_BUSY_ITEMS = 50
 _DAY_START_MS = 1_700_006_400_000  # any midnight: all times are moved so that the last event is now
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Files of items and events, whose trees to show (user ids with a line about each), and a sentence to ask with."""
+    """Files of items and events, whose trees to show (user ids with a line about each), and a sentence to ask with.
+
+    `of` is how many events the log holds of which these are the last; 0 where it is all of them.
+    """
 
     items: Path
     events: Path
     shown: Mapping[str, str]
     sentence: str
     invented: bool
+    of: int = 0
 
 
 class _Head(msgspec.Struct, gc=False):
     user_id: str | None = None
     item_id: str | None = None
     title: str | None = None
+    items: list[str] | None = None
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -51,30 +59,51 @@ def invented(folder: Path) -> Data:
     return Data(items, events, shown, _SENTENCE, invented=True)
 
 
-def real(folder: Path) -> Data:
-    """A folder with items.jsonl[.gz] and events.jsonl[.gz]; shown are the two users with most events.
+def real(folder: Path, work: Path, limit: int = LIMIT) -> Data:
+    """A folder with items.jsonl[.gz] and events.jsonl[.gz]; of a longer log its last `limit` events, cut into `work`.
 
-    The sentence to ask with is the title of the item that most events are about. ConfigurationError where a file
-    is missing.
+    Shown are the two users with most events in both halves; the sentence to ask with is the title of the item that
+    most events are about. ConfigurationError where a file is missing, cannot be read, or holds no event.
     """
     items, events = _file(folder, "items"), _file(folder, "events")
-    users: Counter[str] = Counter()
-    about: Counter[str] = Counter()
-    for line in read_lines(events):
-        head = _head(line.body)
-        users.update([head.user_id] if head.user_id else [])
-        about.update([head.item_id] if head.item_id else [])
-    wanted = {item_id for item_id, _ in about.most_common(50)}
-    titles = {head.item_id: head.title for head in map(_head, (line.body for line in read_lines(items)))
-              if head.item_id in wanted and head.title}  # fmt: skip
-    sentence = next((titles[item_id] for item_id, _ in about.most_common(50) if item_id in titles), "something new")
-    shown = {user: f"{count:,} events" for user, count in users.most_common(2)}
-    return Data(items, events, shown, str(sentence), invented=False)
+    with EventLog([events]) as log:
+        total = log.count
+        last = deque(log.lines(), limit)
+        bodies = [entry.line.body for entry in last]
+    if not bodies:
+        raise ConfigurationError(f"{events} holds no events")
+    heads = [_head(body) for body in bodies]
+    if total > limit:
+        mentioned = {item_id for head in heads for item_id in (head.item_id, *(head.items or ())) if item_id}
+        items = _cut(items, work / "items.jsonl", lambda body: _head(body).item_id in mentioned)
+        events = work / "events.jsonl"
+        events.write_bytes(b"\n".join(bodies) + b"\n")
+    return Data(
+        items, events, _busiest(heads), _sentence(heads, items), invented=False, of=total if total > limit else 0
+    )
 
 
-def open_log(data: Data) -> EventLog:
-    """The events in time order. ConfigurationError, once entered, where the file cannot be read."""
-    return EventLog([data.events])
+def _busiest(heads: Sequence[_Head]) -> dict[str, str]:
+    half = len(heads) // 2
+    first, second = (Counter(head.user_id for head in part if head.user_id) for part in (heads[:half], heads[half:]))
+    both = first + second
+    order = sorted(both, key=lambda user: (-min(first[user], second[user]), -both[user], user))
+    return {user: f"{first[user]:,} events in the first half, {second[user]:,} in the second" for user in order[:2]}
+
+
+def _sentence(heads: Sequence[_Head], items: Path) -> str:
+    about = [item_id for item_id, _ in Counter(head.item_id for head in heads if head.item_id).most_common(_BUSY_ITEMS)]
+    found = (_head(line.body) for line in read_lines(items))
+    titles = {head.item_id: head.title for head in found if head.item_id in about and head.title}
+    return next((title for item_id in about if (title := titles.get(item_id))), "something new")
+
+
+def _cut(source: Path, target: Path, wanted: Callable[[bytes], bool]) -> Path:
+    with target.open("wb") as file:
+        for line in read_lines(source):
+            if wanted(line.body):
+                file.write(line.body + b"\n")
+    return target
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from deploy.demo.accounts import Counted, quantile, verdict
 from deploy.demo.asking import who_is_into
-from deploy.demo.data import Data, invented, real
+from deploy.demo.data import LIMIT, Data, invented, real
 from deploy.demo.player import DemoFailed, Player
 from deploy.demo.readers import READERS
 from deploy.demo.trees import Trees
@@ -63,7 +63,7 @@ class Demo:
         """Start the stack, play, look, count, and stop. Raises DemoFailed, PartFailed, ConfigurationError."""
         began_s = monotonic()
         self._stack.data_dir.mkdir(parents=True, exist_ok=True)
-        data = invented(self._stack.data_dir) if folder is None else real(folder)
+        data = invented(self._stack.data_dir) if folder is None else real(folder, self._stack.data_dir)
         self._introduce(data)
         with self._status:
             async with self._stack:
@@ -147,6 +147,8 @@ class Demo:
             "six invented readers and an invented catalogue" if data.invented else f"the log in {data.events.parent}"
         )
         self._heading("interest-streams", title)
+        if data.of:
+            self._console.print(f"  The last {LIMIT:,} of its {data.of:,} events, and the items they speak of.")
         if data.invented:
             self._console.print("  Nothing here is about real people: readers, items and comments are made up.")
 

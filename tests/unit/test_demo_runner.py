@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,26 +38,55 @@ def test_the_invented_day_is_written_in_time_order(tmp_path: Path) -> None:
     assert data.items.read_bytes().count(b"\n") > 200
 
 
-def write(path: Path, rows: Sequence[Any]) -> None:
+def write(path: Path, rows: Iterable[Any]) -> None:
     text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows).encode()
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
 
 
-def test_a_real_log_shows_the_two_busiest_users_and_asks_for_what_most_is_about(tmp_path: Path) -> None:
+def clicks(users: str) -> list[dict[str, Any]]:
+    """A click a second, one a letter: the letter's user."""
+    return [{"user_id": user, "type": "click", "item_id": "a", "ts": NOW_MS + n * 1000} for n, user in enumerate(users)]
+
+
+def test_a_real_log_shows_who_is_busy_in_both_halves_and_asks_for_what_most_is_about(tmp_path: Path) -> None:
     write(tmp_path / "items.jsonl", [{"item_id": "a", "title": "Apples"}, {"item_id": "b", "title": ""}])
-    users = ["x"] * 3 + ["y"] * 5 + ["z"] * 4
-    rows = [{"user_id": user, "type": "click", "item_id": "b" if n else "a"} for n, user in enumerate(users)]
-    write(tmp_path / "events.jsonl.gz", [*rows, "no json", {"type": "click"}])
-    data = real(tmp_path)
-    assert data.shown == {"y": "5 events", "z": "4 events"}
-    assert data.sentence == "Apples"  # the busier item has no title
-    assert (data.items.name, data.events.name) == ("items.jsonl", "events.jsonl.gz")
+    rows = clicks("xxxxyyzz" + "yyyzzzz")
+    for row in rows[:9]:
+        row["item_id"] = "b"  # the busier item, without a title
+    write(tmp_path / "events.jsonl.gz", [*reversed(rows), "no json"])
+    data = real(tmp_path, tmp_path)
+    assert data.shown == {
+        "y": "2 events in the first half, 3 in the second",
+        "z": "1 events in the first half, 5 in the second",
+    }
+    assert data.sentence == "Apples"
+    assert (data.items.name, data.events.name, data.of) == ("items.jsonl", "events.jsonl.gz", 0)
+
+
+def test_of_a_long_log_the_last_events_are_played_with_their_items(tmp_path: Path) -> None:
+    source, work = tmp_path / "log", tmp_path / "work"
+    source.mkdir()
+    work.mkdir()
+    write(source / "items.jsonl", [{"item_id": name, "title": name} for name in "abcd"])
+    rows = clicks("xxxxyy")
+    rows[0]["item_id"] = "b"
+    rows[5] |= {"type": "impression", "item_id": None, "items": ["c"], "clicked": []}
+    write(source / "events.jsonl", reversed(rows))
+    data = real(source, work, limit=4)
+    played = [json.loads(line) for line in data.events.read_text().splitlines()]
+    assert played == rows[2:]
+    assert [json.loads(line)["item_id"] for line in data.items.read_text().splitlines()] == ["a", "c"]
+    assert data.of == 6
+    assert (source / "events.jsonl").read_text().count("\n") == 6
 
 
 def test_a_folder_without_a_log_says_what_is_expected(tmp_path: Path) -> None:
     write(tmp_path / "items.jsonl", [])
     with pytest.raises(ConfigurationError, match=r"no events\.jsonl"):
-        real(tmp_path)
+        real(tmp_path, tmp_path)
+    write(tmp_path / "events.jsonl", [])
+    with pytest.raises(ConfigurationError, match="holds no events"):
+        real(tmp_path, tmp_path)
 
 
 def topic(path: str, net: float, t0_ms: int = NOW_MS) -> Node:
