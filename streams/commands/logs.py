@@ -58,5 +58,9 @@ def without_personal_data(_: Any, __: str, event: MutableMapping[str, Any]) -> M
 
 def _renderers(log: Log, out: TextIO) -> list[Processor]:
     if log.form == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold what people wrote
+        return [
+            structlog.processors.ExceptionRenderer(traces),
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
     return [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]

@@ -1,0 +1,125 @@
+"""The doctor's judgements, where no server is needed to make them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from streams.commands import findings
+from streams.commands.checks import INDEXED, check_collections, check_concepts, check_here
+from streams.commands.findings import Findings, drawn
+from streams.concepts import Concept, ConceptTree
+from streams.encoder import EncoderInfo
+from streams.errors import StoreUnavailable
+from streams.settings import Concepts, Settings
+from streams.store.collections import CONTROL
+from streams.store.look import Facts, Survey
+from streams.treefile import save_tree
+
+INFO = EncoderInfo("e5", 384, 64)
+NODES = Facts(384, 7, INDEXED)
+ITEMS = Facts(384, 3, frozenset({"path"}))
+WELL = Survey(
+    "1.18.3",
+    {"interests__e5": NODES, "items__e5": ITEMS, CONTROL: Facts(1, 1, frozenset())},
+    {"interests": "interests__e5", "items": "items__e5"},
+)
+
+
+def judged(survey: Survey, info: EncoderInfo | None = INFO) -> dict[str, list[str]]:
+    found = Findings("Qdrant")
+    check_collections(found, survey, info)
+    by_status: dict[str, list[str]] = {}
+    for one in found.found:
+        by_status.setdefault(one.status, []).append(f"{one.what}: {one.seen}")
+        assert bool(one.to_do) is (one.status != "OK")
+    return by_status
+
+
+def test_a_store_that_fits_is_ok() -> None:
+    assert set(judged(WELL)) == {"OK"}
+    assert set(judged(WELL, None)) == {"OK"}
+    assert "interests__e5: 7 points of 384 dimensions" in " ".join(judged(WELL)["OK"])
+
+
+def test_an_empty_store_is_a_warning() -> None:
+    assert judged(Survey("1.18.3", {}, {})) == {"WARN": ["aliases: no interests are kept here yet"]}
+
+
+@pytest.mark.parametrize(
+    ("collections", "status", "told"),
+    [
+        (
+            {"interests__e5": replace(NODES, dim=512)},
+            "FAIL",
+            "interests__e5 holds vectors of 512, the encoder makes 384",
+        ),
+        ({"interests__e5": replace(NODES, indexed=INDEXED - {"user_id"})}, "WARN", "interests__e5 lacks user_id"),
+        ({"items__e5": None}, "WARN", "items__e5 is not there"),
+        ({CONTROL: None}, "WARN", f"{CONTROL} is not there"),
+    ],
+)
+def test_what_does_not_fit_is_named(collections: Mapping[str, Facts | None], status: str, told: str) -> None:
+    held = {name: facts for name, facts in {**WELL.collections, **collections}.items() if facts is not None}
+    assert any(told in line for line in judged(replace(WELL, collections=held))[status])
+
+
+def test_another_encoder_than_the_one_read_is_a_warning() -> None:
+    told = judged(WELL, EncoderInfo("bge", 768, 64))
+    assert "encoder: interests are read from interests__e5, workers write interests__bge" in told["WARN"]
+    assert "FAIL" not in told
+
+
+def test_variables_that_nothing_reads_are_named() -> None:
+    environment = {"INTERESTS_KAFKA__BROKERS": "x", "INTERESTS_KAFAK__GROUP": "sesame", "INTERESTS_CONFIG": "none.toml"}
+    (strange,) = [one for one in check_here(Settings(), environment).found if one.what == "environment"]
+    assert strange.status == "WARN"
+    assert strange.seen == "nothing reads INTERESTS_KAFAK__GROUP"
+    assert not [one for one in check_here(Settings(), {}).found if one.status != "OK"]
+
+
+def test_a_concept_tree_of_another_encoder_is_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "tree.npz"
+    tree = ConceptTree("1", "bge", [Concept("sports", {"en": "Sports"})], np.ones((1, 4), np.float32))
+    settings = Settings(concepts=Concepts(file=file))
+    told = []
+    for saved in (False, True):
+        if saved:
+            save_tree(tree, file)
+        for info in (INFO, EncoderInfo("bge", 4, 64), None):
+            found = Findings("here")
+            check_concepts(found, settings, info)
+            told.append(found.found[0].status)
+    assert told == ["FAIL", "FAIL", "FAIL", "FAIL", "OK", "OK"]
+
+
+async def test_a_check_that_hangs_is_given_up_and_one_that_fails_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(findings, "DEADLINE_S", 0.05)
+
+    async def away() -> None:
+        raise StoreUnavailable("away")
+
+    async def well() -> int:
+        return 7
+
+    found = Findings("part")
+    assert await found.ask("hangs", asyncio.sleep(60), "wake it") is None
+    assert await found.ask("away", away(), "start it") is None
+    assert await found.ask("well", well(), "") == 7
+    found.ok("well", "seven")
+    assert [(one.status, one.what, one.to_do) for one in found.found] == [
+        ("FAIL", "hangs", "wake it"), ("FAIL", "away", "start it"), ("OK", "well", ""),
+    ]  # fmt: skip
+    assert found.failed
+    console = Console(width=60)
+    with console.capture() as capture:
+        console.print(drawn([found]))
+    assert "→ start it" in capture.get()
