@@ -63,11 +63,14 @@ class Drafts:
 
 
 def topic_of_type(event_type: str | None, topics: Sequence[str]) -> str:
-    """The topic of an event among the settings' event topics; where its own is not there, `events` or the first."""
-    wanted = TOPIC_OF_TYPE.get(event_type or "", OTHER_TYPES)
-    for name in (wanted, OTHER_TYPES):
-        if name in topics:
-            return name
+    """The topic of an event among the settings' event topics: its type's own, else `events`, else the first.
+
+    A prefix counts as part of the name: `prod.clicks` and `prod-clicks` are `clicks`.
+    """
+    for wanted in (TOPIC_OF_TYPE.get(event_type or "", OTHER_TYPES), OTHER_TYPES):
+        for name in topics:
+            if name == wanted or name.endswith((f".{wanted}", f"-{wanted}", f"_{wanted}")):
+                return name
     return topics[0]
 
 

@@ -188,6 +188,8 @@ def test_every_type_has_its_topic() -> None:
     assert topic_of_type("comment", TOPICS) == "comments"
     assert topic_of_type("click", ("events",)) == topic_of_type(None, ("a", "events")) == "events"
     assert topic_of_type("like", ("actions", "views")) == "actions"
+    assert topic_of_type("click", ("x.events", "not_clicks", "noclicks")) == "not_clicks"
+    assert topic_of_type("like", ("prod-clicks", "prod-events")) == "prod-events"
 
 
 def test_good_lines_are_keyed_by_user_and_bad_ones_named() -> None:
