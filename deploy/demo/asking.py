@@ -10,8 +10,8 @@ from qdrant_client import AsyncQdrantClient, models  # noqa: TID251  # the point
 from streams.commands.connecting import encoder_of
 from streams.settings import Settings
 
-#: About one click.
-LEAST_MASS = 1.0
+#: What some five clicks leave.
+LEAST_MASS = 5.0
 
 
 class Taken(NamedTuple):
@@ -25,7 +25,7 @@ class Taken(NamedTuple):
 async def who_is_into(sentence: str, settings: Settings, limit: int = 6) -> list[Taken]:
     """Encode a sentence through Triton and ask the collection `interests` for the nearest ones, one a user.
 
-    Only nodes of the level `interest` with some mass: a single passing glance is no interest.
+    Only nodes of the level `interest` with some mass: a passing glance is no interest.
     """
     async with encoder_of(settings) as encoder:
         vector = (await encoder.encode([sentence])).vectors[0]

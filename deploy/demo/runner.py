@@ -18,7 +18,7 @@ from deploy.demo.player import DemoFailed, Player
 from deploy.demo.readers import READERS
 from deploy.demo.trees import Trees
 from deploy.embedded.stack import Stack
-from deploy.embedded.status import Status, addresses_table, wide_console
+from deploy.embedded.status import Status, addresses_table, quiet, wide_console
 from deploy.embedded.up import until_signal
 from streams.commands.connecting import admin_of
 from streams.commands.eventlog import EventLog
@@ -33,7 +33,7 @@ _BATCH_RECORDS = 100
 #: All items are sent before the first event: what a log says of an item that it does not describe need not wait long.
 _UNRESOLVED_S = 4
 _OUTCOMES = (("applied", "applied"), ("redelivered", "redelivered"), ("duplicate", "duplicate"),
-             ("unresolved", "waited for their item"))  # fmt: skip
+             ("unresolved", "waits for an item"))  # fmt: skip
 
 
 def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
@@ -42,6 +42,7 @@ def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
     Without `folder` the invented day is played, else the folder's items and events. With `keep` the stack runs on
     until Ctrl-C. What an earlier run left in `data_dir` is deleted.
     """
+    quiet()
     console = wide_console()
     status = Status(console)
     environment = {

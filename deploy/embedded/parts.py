@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from deploy.embedded.triton import triton_process
 from encoders.locate import CACHE_VARIABLE, cache_dir
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
-from streams.errors import RetryableError
+from streams.errors import ConfigurationError, RetryableError
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_REPO = ROOT / "model_repo"
@@ -92,10 +93,13 @@ class Probes:
         """A probe that is true once the broker tells its cluster's id."""
 
         async def probe() -> bool:
+            host, _, port = kafka.brokers[0].rpartition(":")
             try:
+                _, writer = await asyncio.open_connection(host, int(port))  # aiokafka would complain to standard error
+                writer.close()
                 async with Admin(kafka) as admin:
                     return await admin.cluster_id() is not None
-            except RetryableError:
+            except (OSError, RetryableError):
                 return False
 
         return probe
@@ -115,6 +119,8 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
     It may be started again: it keeps nothing, and the worker waits for it. The first start ever writes the model
     out of its package, hence the long deadline.
     """
+    if not MODEL_REPO.is_dir():
+        raise ConfigurationError(f"got no {MODEL_REPO}: the embedded stack runs from a checkout, installed with `-e`")
     # Triton's Python is isolated: it sees no PYTHONPATH, but it sees its directory and the packages of the first
     # python3 on PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

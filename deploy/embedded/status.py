@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from time import monotonic
 
@@ -33,6 +34,11 @@ def wide_console() -> Console:
     if not console.is_terminal or console.width > WIDTH:
         console.width = WIDTH
     return console
+
+
+def quiet() -> None:
+    """Keep aiokafka, which logs each attempt to reach a broker that is away, off standard error: errors are raised."""
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 
 class Status:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
-from deploy.embedded.status import Status, addresses_table, wide_console
+from deploy.embedded.status import Status, addresses_table, quiet, wide_console
 from streams.errors import ConfigurationError, InterestsError
 
 DATA_DIR = Path(".interests")
@@ -34,6 +34,7 @@ def up(data_dir: Path = DATA_DIR, *, ports: PortChoice = "default") -> int:
     2 says that something must be changed first: a port is taken, a stack runs on the directory already, a setting
     does not fit. A second signal kills whatever has not stopped yet (130).
     """
+    quiet()
     console = wide_console()
     status = Status(console)
     stack = Stack(data_dir, ports=ports, observe=status.changed)

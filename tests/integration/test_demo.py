@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.traffic import READERS, generate
-from tests.integration.test_stack_processes import marked
+from deploy.embedded.processes import marked
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

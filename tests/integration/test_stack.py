@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deploy.embedded.processes import marked
 from deploy.embedded.stack import Stack
 from streams.app import qdrant_config
 from streams.commands.connecting import look_of
@@ -179,6 +180,18 @@ def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, started: lis
     assert up.errors.read_text() == ""
     assert gone(processes, 1.0)
     assert not (tmp_path / "data" / "stack.json").exists()
+
+
+def test_a_stop_while_starting_leaves_nothing(tmp_path: Path, started: list[Up]) -> None:
+    up = Up(tmp_path / "data")
+    started.append(up)
+    end = time.monotonic() + 30
+    while not (tmp_path / "data" / "logs" / "triton.log").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(30) == 0
+    assert up.errors.read_text() == ""
+    assert marked(tmp_path / "data") == []
 
 
 def test_nothing_outlives_a_killed_parent(tmp_path: Path, started: list[Up]) -> None:
