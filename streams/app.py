@@ -159,6 +159,7 @@ async def _work(
         metrics.generation.set(owner.fence.generation)
 
     standing = Standing(app)
+    metrics.progress = standing.alive
     ownership = Ownership(store, settings.kafka.group, partitions, standing.confirm, changed)
     register(app, Worker(parts, ownership, metrics, standing.alive), settings)
     metrics.watch_lag(standing.lag)

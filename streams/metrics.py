@@ -20,9 +20,13 @@ _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 class Metrics:
-    """All metrics of one worker, in a registry of their own."""
+    """All metrics of one worker, in a registry of their own.
+
+    `progress` is called whenever a server has answered, so that a batch that takes long is not taken for stuck.
+    """
 
     def __init__(self) -> None:
+        self.progress: Callable[[], None] = lambda: None
         self.registry = CollectorRegistry()
         registry = self.registry
         self.events = Counter(
@@ -94,6 +98,7 @@ class Metrics:
         """One request of `texts` texts was answered rightly after `seconds`."""
         self.encode_seconds.observe(seconds)
         self.encoded_texts.inc(texts)
+        self.progress()
 
     def encoder_retried(self, code: str) -> None:
         """One attempt at the encoder failed with `code` and is made again."""
@@ -106,6 +111,7 @@ class Metrics:
     def store_called(self, call: str, seconds: float) -> None:
         """One call to the store was answered after `seconds`."""
         self.store_seconds.labels(call).observe(seconds)
+        self.progress()
 
     def count(self, report: Report) -> None:
         """Count what became of a batch."""

@@ -66,7 +66,9 @@ class Triton(_Section):
 
     url: str = Field("127.0.0.1:8001", description="gRPC address of Triton.")
     model: str = Field("text_encoder", description="Name of the model in Triton's repository.")
-    deadline_s: float = Field(20.0, gt=0, description="Deadline of one batch of texts, retries included.")
+    deadline_s: float = Field(
+        60.0, gt=0, description="Deadline of one request of texts, retries included; a slow CPU takes seconds."
+    )
     max_batch: int = Field(64, ge=1, description="Texts a request, at most.")
     cache_mib: int = Field(64, ge=0, description="Memory of the cache of texts already encoded.")
 
