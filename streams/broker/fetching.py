@@ -24,10 +24,13 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from streams.broker.fetched import FetchedBatch, GroupIdentity, split
+from streams.broker.joins import JoinWatch
 from streams.errors import ConfigurationError
 
 FITS_FAUST = "0.15.3"
-LEAVE_WITHIN_S = 10.0
+LEAVE_WITHIN_S = 5.0
+RETRY_MS = 300  # aiokafka logs an error at every try while the broker is away
+LEADER_LATE_S = 5.0  # a leader commits before it joins again, see transport.LAST_COMMIT_WITHIN_S
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,6 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
 
     Worker = _Thread
     identity: GroupIdentity | None = None
-    _leader_id = ""
     _cluster_id: str | None = None
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -89,6 +91,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             session_timeout_ms=int(config.session_timeout_s * 1000),
             rebalance_timeout_ms=int(config.rebalance_timeout_s * 1000),
             heartbeat_interval_ms=int(config.heartbeat_s * 1000),
+            retry_backoff_ms=RETRY_MS,
             fetch_max_wait_ms=int(config.fetch_max_wait_s * 1000),
             fetch_max_bytes=config.fetch_bytes,
             max_partition_fetch_bytes=config.partition_fetch_bytes,
@@ -98,21 +101,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     async def on_start(self) -> None:
         await super().on_start()
         consumer = self._ensure_consumer()
-        self._watch_joins(consumer._coordinator)
+        patience_s = LEADER_LATE_S + 3 * self.app.kafka.session_timeout_s
+        self._joins = JoinWatch(consumer._coordinator, patience_s=patience_s)
         self._cluster_id = await self._read_cluster_id(consumer._client)
-
-    def _watch_joins(self, coordinator: Any) -> None:
-        # aiokafka drops the leader's id once the JoinGroup response is handled; nothing else carries it.
-        send = coordinator._send_req
-
-        async def send_and_note_leader(request: Any) -> Any:
-            response = await send(request)
-            leader_id = getattr(response, "leader_id", None)
-            if leader_id:
-                self._leader_id = leader_id
-            return response
-
-        coordinator._send_req = send_and_note_leader
 
     async def _read_cluster_id(self, client: Any) -> str | None:
         try:
@@ -142,9 +133,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             async with asyncio.timeout(LEAVE_WITHIN_S):
                 await self._leave_at_generation_0()
                 await super().on_thread_stop()
+                return
         except TimeoutError:
             log.warning("the group was not left within %.0f s, its session has to run out", LEAVE_WITHIN_S)
-            await self._ensure_consumer()._client.close()
+        except asyncio.CancelledError:
+            # aiokafka lets the cancelling of its own fetch through where the broker was away.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        await self._ensure_consumer()._client.close()
 
     async def _leave_at_generation_0(self) -> None:
         # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
@@ -176,7 +173,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     def read_identity(self) -> GroupIdentity:
         """The identity of the assignment that aiokafka's coordinator has just made."""
         coordinator = self._ensure_consumer()._coordinator
-        return GroupIdentity(coordinator.generation, self._leader_id, coordinator.member_id, self._cluster_id)
+        return GroupIdentity(coordinator.generation, self._joins.leader_id, coordinator.member_id, self._cluster_id)
 
     async def _fetch_records(
         self,

@@ -12,6 +12,7 @@ Written against faust-streaming 0.15.3: it overrides private methods, so the ver
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from streams.broker.app import BrokerApp
 
 FETCH_WAIT_S = 0.5
-REVOKE_COMMIT_S = 5.0
+LAST_COMMIT_WITHIN_S = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
@@ -145,9 +148,23 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         # Faust forgets acknowledged offsets before it commits; committing first spares the next owner the repeat.
         if revoked and not self.app.should_stop:
-            await asyncio.wait({asyncio.ensure_future(self.commit())}, timeout=REVOKE_COMMIT_S)
+            await self._commit_before_leaving()
         self.ledger.clear()
         await super().on_partitions_revoked(revoked)
+
+    async def on_stop(self) -> None:
+        await self._commit_before_leaving()
+        self.transport._topic_waiters.clear()
+
+    async def _commit_before_leaving(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_COMMIT_WITHIN_S):
+                # A commit under way does not cover what was acknowledged since; Faust's `commit` would leave it there.
+                while await self.maybe_wait_for_commit_to_finish():
+                    pass
+                await self.commit()
+        except TimeoutError:
+            log.warning("offsets were not committed within %.0f s; records will be read again", LAST_COMMIT_WITHIN_S)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Nothing to do: Faust's detector counts single events; `run_worker` has a watchdog of its own."""

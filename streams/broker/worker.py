@@ -67,7 +67,29 @@ async def _watch(
     stall_s: float,
 ) -> bool:
     """Wait for a request to stop (False) or for a failure (True)."""
+    complaint = asyncio.create_task(_complaint(app, stall_s))
+    try:
+        return await _watch_with(complaint, app, stop, starting, on_ready)
+    finally:
+        complaint.cancel()
+
+
+async def _complaint(app: BrokerApp, stall_s: float) -> str:
     watchdog = Watchdog(app, stall_s)
+    while True:
+        complaint = await watchdog.complaint()
+        if complaint is not None:
+            return complaint
+        await asyncio.sleep(CHECK_EVERY_S)
+
+
+async def _watch_with(
+    complaint: asyncio.Task[str],
+    app: BrokerApp,
+    stop: asyncio.Event,
+    starting: asyncio.Task[None],
+    on_ready: Callable[[], Awaitable[None]] | None,
+) -> bool:
     ready = False
     while not stop.is_set():
         # The consumer's thread marks a crash without waking this loop, so it is looked at rather than waited for.
@@ -83,9 +105,8 @@ async def _watch(
             ready = True
             if on_ready is not None:
                 await on_ready()
-        complaint = await watchdog.complaint()
-        if complaint is not None:
-            log.error("the worker is stuck: %s", complaint)
+        if complaint.done():
+            log.error("the worker is stuck: %s", complaint.result())
             return True
     return False
 

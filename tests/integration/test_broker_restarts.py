@@ -90,9 +90,11 @@ async def test_consumer_and_producer_go_on_after_the_broker_was_away(kafka: Brok
         await until(lambda: set(worker.seen) == places, 40)
         assert worker.task is not None
         assert not worker.task.done()
+        async with asyncio.timeout(20):
+            while await committed(config, topic) != await ends(config, topic):
+                await asyncio.sleep(0.1)
         assert await worker.stop() == 0
     assert len(places) >= 1_000
-    assert await committed(config, topic) == await ends(config, topic)
 
 
 async def test_a_kill_of_the_broker_amid_an_idempotent_run_writes_every_record_once(kafka: Broker) -> None:
@@ -181,6 +183,17 @@ async def until_compacted(config: KafkaConfig, topic: str) -> None:
             return
         await asyncio.sleep(0.25)
     pytest.fail("the broker compacted nothing within 15 s")
+
+
+async def test_a_worker_stops_in_bounded_time_while_its_broker_is_away(tansu: Broker) -> None:
+    config = tansu.config(commit_interval_s=60.0)
+    topic = await tansu.new_topic()
+    await produce(config, topic, 10)
+    async with running(config, topic) as worker:
+        await until(lambda: len(worker.seen) == 10, 20)
+        tansu.kill()
+        async with asyncio.timeout(20):
+            assert await worker.stop() == 0
 
 
 async def test_a_worker_whose_broker_is_not_there_exits_1(tansu: Broker, tmp_path: Path) -> None:

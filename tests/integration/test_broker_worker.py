@@ -91,6 +91,27 @@ async def test_what_is_not_acknowledged_comes_again(broker: Broker) -> None:
     assert sorted(worker.seen) == sorted(places)
 
 
+async def test_stopping_commits_what_was_acknowledged_while_another_commit_was_under_way(broker: Broker) -> None:
+    topic = await broker.new_topic(partitions=1)
+    config = broker.config(batch_records=100, commit_interval_s=60.0)
+    await produce(config, topic, 1_000)
+    commits: list[asyncio.Task[bool]] = []
+    app, stop = make_app(config), asyncio.Event()
+
+    async def agent(stream: object) -> None:
+        async for take in takes(app, stream, max_records=100):
+            commits.append(asyncio.create_task(app.consumer.commit()))
+            await asyncio.sleep(0)
+            await take.ack()
+            if take.batches[-1].next_offset == 1_000:
+                stop.set()
+
+    app.agent(app.topic(topic))(agent)
+    assert await run_worker(app, stop=stop, signals=False) == 0
+    await asyncio.gather(*commits)
+    assert await committed(config, topic) == {0: 1_000}
+
+
 async def committed_or_none(broker: Broker, group_id: str, topic: str) -> list[int | None]:
     async with Admin(broker.config()) as admin:
         return [row.committed for row in await admin.lag(group_id, [topic])]
