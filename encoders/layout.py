@@ -25,7 +25,8 @@ class Layout:
     """How to turn a text into this model's vector.
 
     `pooling` is mean, cls or last; `prefix` goes before every text; `max_tokens` includes special tokens;
-    `dim` is the length of the vector; `layers` the number of transformer blocks; `fingerprint` the digest of its files.
+    `dim` is the length of the vector; `layers` the number of transformer blocks; `model_type` is
+    transformers' name of the family; `fingerprint` the digest of its files.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Layout:
     max_tokens: int
     dim: int
     layers: int
+    model_type: str
     fingerprint: str
 
 
@@ -54,6 +56,7 @@ def read_layout(folder: Path, max_tokens: int | None = None) -> Layout:
         max_tokens=min(own_limit, max_tokens) if max_tokens else own_limit,
         dim=int(config["hidden_size"]),
         layers=int(config["num_hidden_layers"]),
+        model_type=str(config.get("model_type", "")),
         fingerprint=fingerprint(folder),
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 import warnings
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,16 @@ from encoders.text import TokenBatch
 _IR_FORMAT = 1  # raise it when the graph changes: cached IR of another format is converted again
 
 
+# OpenVINO 2026.4 dies of SIGFPE compiling rotary-position decoders (Qwen3, Llama) for bf16 on a CPU with AMX, so only
+# families that were run in bf16 or share their blocks with one that was.
+_BF16_FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet")
+
+
 class OpenvinoBackend:
     """Runs the graph in OpenVINO with `streams` requests at once, one core each.
 
     The graph is converted from torch once and kept under `cache`; later loads do not import torch. `precision` is
-    OpenVINO's inference type; by default bf16 where the processor lists it, else f32.
+    OpenVINO's inference type; by default bf16 for BERT's relatives where the processor lists it, else f32.
     """
 
     def __init__(
@@ -38,7 +45,7 @@ class OpenvinoBackend:
     ) -> None:
         core = ov.Core()
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        precision = precision or ("bf16" if "BF16" in capabilities else "f32")
+        precision = precision or ("bf16" if "BF16" in capabilities and layout.model_type in _BF16_FAMILIES else "f32")
         cores = len(os.sched_getaffinity(0))
         streams = streams or cores
         self.name = f"openvino-cpu-{precision}"
@@ -54,22 +61,32 @@ class OpenvinoBackend:
                 "INFERENCE_NUM_THREADS": str(max(streams, cores)),
             },
         )
-        self._compiled = compiled
-        self._streams = streams
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._one_call = threading.Lock()
         self._width = int(compiled.output(0).partial_shape[1].get_length())
 
     def pooled(self, batches: Iterable[TokenBatch], n: int) -> npt.NDArray[np.float32]:
         """Pooled states of all `n` texts, shape (n, dim · (1 + extra layers)); batches run side by side."""
         out = np.empty((n, self._width), np.float32)
 
-        def keep(request: Any, rows: npt.NDArray[np.intp]) -> None:
-            out[rows] = request.get_output_tensor(0).data
+        # The requests take turns and are read from this thread. Not AsyncInferQueue: its callbacks want the GIL in
+        # OpenVINO's threads, and a model taken down while one of them waits for it never ends.
+        running: deque[tuple[Any, npt.NDArray[np.intp]]] = deque()
 
-        queue = ov.AsyncInferQueue(self._compiled, self._streams)
-        queue.set_callback(keep)
-        for batch in batches:
-            queue.start_async({"input_ids": batch.ids, "attention_mask": batch.mask}, batch.rows)
-        queue.wait_all()
+        def collect() -> Any:
+            request, rows = running.popleft()
+            request.wait()
+            out[rows] = request.get_output_tensor(0).data
+            return request
+
+        with self._one_call:
+            free = list(self._requests)
+            for batch in batches:
+                request = free.pop() if free else collect()
+                request.start_async({"input_ids": batch.ids, "attention_mask": batch.mask})
+                running.append((request, batch.rows))
+            while running:
+                collect()
         return out
 
 
@@ -109,6 +126,7 @@ def _convert(layout: Layout, extra_layers: Sequence[int], path: Path) -> None:
     with torch.inference_mode(), warnings.catch_warnings():
         # Shapes that the trace takes for constants are those this graph never varies (no cache, no past).
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # OpenVINO reads torch through torch.jit.trace
         model = ov.convert_model(
             graph, example_input=example, input=[("input_ids", [-1, -1]), ("attention_mask", [-1, -1])]
         )
