@@ -29,7 +29,7 @@ def quick(config: KafkaConfig, deadline_s: float) -> KafkaConfig:
         config,
         request_timeout_s=limit_s,
         session_timeout_s=session_s,
-        heartbeat_s=min(config.heartbeat_s, session_s / 3),
+        heartbeat_s=min(config.heartbeat_s, session_s / 4),
     )
 
 

@@ -36,6 +36,7 @@ class _Stamp(msgspec.Struct, gc=False):
 
 
 _STAMP: Final = msgspec.json.Decoder(_Stamp)
+_TIME: Final = msgspec.json.Decoder(EventTime | float)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODE: Final = msgspec.json.Encoder()
 
@@ -159,6 +160,6 @@ def moved(body: bytes, shift_ms: int) -> bytes:
 def _move(fields: dict[str, msgspec.Raw], shift_ms: int) -> None:
     if "ts" not in fields:
         return
-    told = msgspec.json.decode(fields["ts"], type=EventTime | float)
+    told = _TIME.decode(fields["ts"])
     if told is not None:
         fields["ts"] = msgspec.Raw(b"%d" % (times.milliseconds(told, "ts", MIN_ITEM_TS_MS) + shift_ms))

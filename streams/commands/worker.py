@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import signal
+
+import structlog
 import typer
 
 from streams.commands.logs import set_up
 from streams.commands.shell import register, run
-from streams.settings import load
+from streams.errors import ConfigurationError
+from streams.settings import Settings, load
+
+log = structlog.get_logger(__name__)
 
 
 def add(app: typer.Typer) -> None:
@@ -23,6 +31,28 @@ def worker() -> None:
     """
     settings = load()
     set_up(settings.log)
+    raise typer.Exit(run(serve(settings)))
+
+
+async def serve(settings: Settings) -> int:
+    """Run a worker; a signal that comes while it still waits for a server ends it with 0 too.
+
+    Once it works it has signal handlers of its own, which let the batch at hand finish.
+    """
     from streams.app import run as run_worker  # noqa: PLC0415  # Faust and the clients take a second to import
 
-    raise typer.Exit(run(run_worker(settings)))
+    working = asyncio.create_task(run_worker(settings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, working.cancel)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        log.info("stopped", code=0, while_="waiting for a server")
+        return 0
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise ConfigurationError(
+            f"worker.metrics_port {settings.worker.metrics_port} is taken: set another one, or 0 for any free one"
+        ) from error

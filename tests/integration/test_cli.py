@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -470,3 +471,44 @@ def test_a_replayed_log_is_waited_for_and_shown(
         assert worker.stop() == 0
     finally:
         worker.kill()
+
+
+# -- worker ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_waits_for_its_servers_ends_on_request(number: int) -> None:
+    port, metrics = free_ports(2)
+    settings = Settings(
+        kafka={"brokers": f"127.0.0.1:{port}"}, triton={"url": f"127.0.0.1:{port}"}, qdrant={"grpc_port": port},  # type: ignore[arg-type]
+        worker={"metrics_port": metrics}, log={"form": "json"},  # type: ignore[arg-type]
+    )  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams.cli", "worker"], env={**os.environ, **environment(settings)}, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        first = json.loads(process.stderr.readline())
+        assert (first["event"], first["server"]) == ("waiting", "triton")
+        process.send_signal(number)
+        out, error = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert out == b""
+    assert [json.loads(line)["event"] for line in error.splitlines()][-1] == "stopped"
+
+
+def test_a_metrics_port_that_is_taken_is_a_setting_to_change() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        settings = Settings(worker={"metrics_port": other.getsockname()[1]})  # type: ignore[arg-type]
+        process = subprocess.run(
+            [sys.executable, "-m", "streams.cli", "worker"], env={**os.environ, **environment(settings)}, cwd=ROOT,
+            capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert process.returncode == 2
+    assert b"worker.metrics_port" in process.stderr
+    assert b"Traceback" not in process.stderr
