@@ -30,7 +30,6 @@ LEVELS: tuple[Level, ...] = ("profile", "topic", "interest", "session", "context
 Vector = NDArray[np.float32]
 
 NAMESPACE = uuid.UUID("6d2f6f0e-5c1b-5a43-9f5e-2f0b6b1c7a11")
-_CANCELLED = 1e-6  # a direction shorter than this share of what was added is rounding error, not an interest
 
 
 class NodeKey(NamedTuple):
@@ -96,10 +95,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class NodePolicy:
-    """The constants of the fold. `expire_below` is in units of mass; lengths are in entries."""
+    """The constants of the fold. `expire_below` is in units of mass; lengths are in entries.
+
+    Evidence weaker than `faint_below` speaks for or against nothing in particular: it reaches the profile and the
+    session only, or every item that was shown and left would make nodes of its own.
+    """
 
     half_life_s: Mapping[Level, float]
     expire_below: float = 0.01
+    faint_below: float = 0.1
     evidence_length: int = 8
     ring_length: int = 256
     marks_length: int = 64
@@ -142,14 +146,3 @@ def rebase(node: Node, t0_ms: int, policy: NodePolicy) -> Node:
         node.key, node.direction, node.norm * factor, node.mass * factor, node.net * factor, t0_ms,
         node.first_ms, node.last_ms, node.count, node.applied, node.evidence, node.ring, node.marks, node.erased_at_ms,
     )  # fmt: skip
-
-
-def unit(vector: NDArray[np.float64], scale: float) -> tuple[Vector, float]:
-    """Split S into a float32 unit direction and its length.
-
-    `scale` is what went into the sum, in the same unit; a length under a millionth of it is taken for 0.
-    """
-    length = float(np.sqrt(vector @ vector))
-    if not length > _CANCELLED * scale:
-        return np.zeros(vector.shape[0], dtype=np.float32), 0.0
-    return (vector / length).astype(np.float32), length

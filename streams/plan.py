@@ -130,18 +130,18 @@ def _spread(
     """One contribution a node: whole person, session, topic, interest, situation, and aversion if negative."""
     if not weight:
         return []
-    user = said.event.user_id
-    first, _, second = said.path.strip("/").partition("/")
+    user, faint = said.event.user_id, abs(weight) < policy.faint_below
+    first, _, second = ("" if faint else said.path.strip("/")).partition("/")
     keys = [profile_key(user), NodeKey(user, "session", "/")]
     if first:
         keys.append(NodeKey(user, "topic", f"/{first}"))
     if second:
         keys.append(NodeKey(user, "interest", said.path))
-    if policy.contexts:
+    if policy.contexts and not faint:
         keys += [NodeKey(user, "context", path) for path in situations(ts_ms, said.event.context, policy.contexts)]
     rest = (said.event.source, event_id, said.item_id)
     made = [Contribution(key, said.row, ts_ms, weight, sign, *rest) for key in keys]
-    if weight < 0:
+    if weight < 0 and not faint:
         aversions = [NodeKey(user, "aversion", "/")] + ([NodeKey(user, "aversion", f"/{first}")] if first else [])
         made += [Contribution(key, said.row, ts_ms, -weight, sign, *rest) for key in aversions]
     return made

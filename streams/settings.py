@@ -93,6 +93,9 @@ class Nodes(_Section):
 
     half_life_s: dict[Level, float] = Field(_HALF_LIVES, description="Half-life of each level, in seconds.")
     expire_below: float = Field(0.01, gt=0, description="Mass under which a node has expired.")
+    faint_below: float = Field(
+        0.1, ge=0, description="Evidence of less weight reaches the profile and the session only."
+    )
     evidence_length: int = Field(8, ge=0, le=64, description="Strongest contributions a node keeps.")
     ring_length: int = Field(
         256, ge=1, le=4096, description="Event ids a profile keeps: how far back a producer's duplicate is caught."
@@ -104,7 +107,8 @@ class Nodes(_Section):
     def policy(self) -> NodePolicy:
         """The constants of the fold; levels that are not set keep their default half-life."""
         return NodePolicy(
-            half_life_s={**_HALF_LIVES, **self.half_life_s}, expire_below=self.expire_below,
+            half_life_s={**_HALF_LIVES, **self.half_life_s},
+            expire_below=self.expire_below, faint_below=self.faint_below,
             evidence_length=self.evidence_length, ring_length=self.ring_length, marks_length=self.marks_length,
             contexts=frozenset(self.contexts), tombstone_s=self.tombstone_s,
         )  # fmt: skip

@@ -88,6 +88,8 @@ def _environment(wheel: Path, extra: dict[str, str]) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return {
         **inherited,
+        # Triton's Python takes its packages from the first `python3` on PATH.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "LD_LIBRARY_PATH": os.pathsep.join([*filter(None, libraries), os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(
             ":"
         ),

@@ -17,14 +17,14 @@ CONFIRM_WITHIN_S = 10.0
 
 
 class Standing:
-    """Reads a worker's consumer; safe before it has started."""
+    """Reads a worker's consumer; while that holds no partitions there is nothing to read."""
 
     def __init__(self, app: BrokerApp) -> None:
         self._app = app
 
     def _consumer(self) -> BatchConsumer | None:
         consumer = self._app._consumer
-        return consumer if isinstance(consumer, BatchConsumer) else None
+        return consumer if isinstance(consumer, BatchConsumer) and consumer.identity is not None else None
 
     def lag(self) -> dict[tuple[str, int], int]:
         """Records between what is committed and the log's end, by topic and partition, as of the last fetches."""
