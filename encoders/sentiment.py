@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,17 +93,18 @@ def embeddings(pooled: Floats, head: Head, dim: int) -> Floats:
 
 def centred(vectors: Floats, mean: Floats, languages: Floats | None) -> Floats:
     """Unit vectors (n, dim) without their common part and without what only tells the language, of length 1 again."""
-    rest = vectors - mean
+    rest: npt.NDArray[np.floating[Any]] = (vectors - mean).astype(np.float64)  # as in `sentiments`
     if languages is not None:
         rest = rest - (rest @ languages.T) @ languages
-    return normalised(rest)
+    return normalised(rest.astype(np.float32))
 
 
 def sentiments(pooled: Floats, head: Head, dim: int) -> Floats:
     """The sign of each text in [−1, 1], shape (n,), from pooled states of shape (n, dim · k); 0 without a head."""
     if not head.weights:
         return np.zeros(len(pooled), np.float32)
-    x = features(pooled, dim)
+    # In float64: a float32 product's last digits depend on how many texts share it, and weights must not.
+    x: npt.NDArray[np.floating[Any]] = features(pooled, dim).astype(np.float64)
     if head.offset is not None and head.scale is not None:
         x = (x - head.offset) * head.scale
     for weight, bias in zip(head.weights, head.biases, strict=True):
