@@ -20,7 +20,7 @@ from tests.fixtures.path import Rig, same_nodes
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 #: Events of the log that are played; 0 is all of it.
-EVENTS = int(os.environ.get("INTERESTS_TEST_EVENTS", "600"))
+EVENTS = int(os.environ.get("INTERESTS_TEST_EVENTS", "300"))
 
 
 def log_of(prefix: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -64,7 +64,7 @@ async def undisturbed(path: Rig, run: str) -> dict[str, dict[NodeKey, Node]]:
 async def test_a_killed_worker_leaves_what_an_undisturbed_one_leaves(
     broker: Broker, make_rig: Callable[..., Rig]
 ) -> None:
-    calm, stormy = (make_rig(broker, worker={"batch_records": 50}) for _ in range(2))
+    calm, stormy = (make_rig(broker, worker={"batch_records": 30}) for _ in range(2))
     await calm.prepare()
     await stormy.prepare()
     expected = await undisturbed(calm, Rig.unique_run())
