@@ -16,6 +16,8 @@ from tests.fixtures.workers import WorkerProcess, committed, ends, produce, runn
 
 pytestmark = pytest.mark.integration
 
+on_one_broker = pytest.mark.parametrize("broker", ["tansu"], indirect=True)  # the broker plays no part
+
 
 async def test_takes_every_record_once_in_order_and_commits_exactly_the_next_offset(broker: Broker) -> None:
     topic = await broker.new_topic()
@@ -143,10 +145,8 @@ async def test_a_failing_agent_ends_the_process_with_1_and_acknowledges_nothing_
     assert await committed(config, topic) == {0: 1_000}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_lets_the_running_take_finish_and_exits_0(
-    broker: Broker, tmp_path: Path, number: signal.Signals
-) -> None:
+async def test_a_signal_lets_the_running_take_finish_and_exits_0(broker: Broker, tmp_path: Path) -> None:
+    number = {"kafka": signal.SIGTERM, "tansu": signal.SIGINT}[broker.kind]
     topic = await broker.new_topic(partitions=1)
     config = broker.config(batch_records=50, commit_interval_s=60.0)
     await produce(config, topic, 1_000)
@@ -164,6 +164,7 @@ async def test_a_signal_lets_the_running_take_finish_and_exits_0(
     assert await committed(config, topic) == {0: len(offsets)}
 
 
+@on_one_broker
 async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
     slow, quick = await broker.new_topic("slow"), await broker.new_topic("quick")
     config = broker.config(batch_records=10, buffer_batches=2, max_poll_records=50)
@@ -191,6 +192,7 @@ async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
     assert await task == 0
 
 
+@on_one_broker
 async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,6 +209,7 @@ async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(
     assert "none was acknowledged for 1 s" in caplog.text
 
 
+@on_one_broker
 async def test_an_agent_that_says_it_waits_is_left_alone(broker: Broker) -> None:
     topic = await broker.new_topic()
     config = broker.config()
@@ -225,6 +228,7 @@ async def test_an_agent_that_says_it_waits_is_left_alone(broker: Broker) -> None
     assert await run_worker(app, stop=stop, stall_s=0.5, signals=False) == 0
 
 
+@on_one_broker
 async def test_a_client_that_fetches_no_more_is_noticed_by_its_lag(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,6 +247,7 @@ async def test_a_client_that_fetches_no_more_is_noticed_by_its_lag(
     assert "none was fetched for 1 s" in caplog.text
 
 
+@on_one_broker
 async def test_a_client_whose_fetching_ended_is_noticed_at_once(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -264,6 +269,7 @@ async def test_a_group_the_broker_refuses_ends_the_worker(kafka: Broker, caplog:
     assert "InvalidSessionTimeoutError" in caplog.text
 
 
+@on_one_broker
 async def test_nothing_of_the_environment_reaches_faust(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_URL", "kafka://203.0.113.1:1")
     monkeypatch.setenv("WEB_ENABLED", "true")
@@ -272,6 +278,7 @@ async def test_nothing_of_the_environment_reaches_faust(broker: Broker, monkeypa
     assert app.conf.web_enabled is False
 
 
+@on_one_broker
 async def test_writes_no_files(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     topic = await broker.new_topic()
