@@ -33,6 +33,11 @@ def neutral_texts() -> list[str]:
     return [line for line in (WEIGHTS / "neutral.txt").read_text(encoding="utf-8").splitlines() if line]
 
 
+def plain_questions() -> list[str]:
+    """Questions, problem reports and short replies: they name trouble and judge nothing. For the sentiment only."""
+    return [line for line in (WEIGHTS / "questions.txt").read_text(encoding="utf-8").splitlines() if line]
+
+
 def taxonomy_pairs(path: Path = TAXONOMY) -> tuple[list[str], list[str]]:
     """The taxonomy's names and descriptions in English, and the same in Chinese, in the same order."""
     concepts = json.loads(path.read_text(encoding="utf-8"))["concepts"]

@@ -4,9 +4,9 @@
 
 Logistic regression on the mean states of every block, each normalised, then standardised. English: SST-2's training
 sentences, as they come and written as people type them; Chinese: four fifths of waimai, by a hash of the text. The
-sentences of `weights/neutral.txt` and the taxonomy's descriptions count half as good and half as bad, so that plain
-text lies near 0. Nothing is drawn at random. Result: the head's part of `weights/<model>.npz`; no text of the data
-goes into it.
+sentences of `weights/neutral.txt`, the questions of `weights/questions.txt` and the taxonomy's names and descriptions
+count half as good and half as bad, so that plain text lies near 0: who asks why a thing fails does not dislike it.
+Nothing is drawn at random. Result: the head's part of `weights/<model>.npz`; no text of the data goes into it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from encoders.align import neutral_texts, taxonomy_pairs
+from encoders.align import neutral_texts, plain_questions, taxonomy_pairs
 from encoders.encoder import Encoder, load_encoder
 from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, locate, name_of
@@ -34,8 +34,10 @@ Floats = npt.NDArray[np.float32]
 
 PENALTY_C = 0.001
 """Inverse strength of the L2 penalty, the best of 0.0005, 0.001, 0.003 in cross-validation on the training part."""
-NEUTRAL_SHARE = 0.25
-"""The neutral sentences' part of the whole weight."""
+NEUTRAL_SHARE = 0.3
+"""The neutral texts' part of the whole weight."""
+SENTENCE_WEIGHT = 4.0
+"""What a neutral sentence or question weighs beside a name or description of the taxonomy: comments are sentences."""
 
 
 def held_out(text: str) -> bool:
@@ -57,13 +59,25 @@ def as_typed(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def fit(x: Floats, good: npt.NDArray[np.int64], neutral: Floats, layers: Sequence[int], penalty_c: float) -> Head:
-    """A head of one layer from features (n, width) with labels (n,) and those of neutral texts (m, width)."""
+def plain_texts() -> list[str]:
+    """Texts that judge nothing, all written for this project."""
+    return [*neutral_texts(), *plain_questions(), *(text for texts in taxonomy_pairs() for text in texts)]
+
+
+def fit(
+    x: Floats,
+    good: npt.NDArray[np.int64],
+    neutral: Floats,
+    neutral_weights: Floats,
+    layers: Sequence[int],
+    penalty_c: float,
+) -> Head:
+    """A head of one layer from features (n, width) with labels (n,), and neutral ones (m, width) with weights (m,)."""
     offset, deviation = x.mean(0), x.std(0) + 1e-6
     both = np.concatenate([x, neutral, neutral])
     labels = np.concatenate([good, np.zeros(len(neutral), np.int64), np.ones(len(neutral), np.int64)])
-    each = NEUTRAL_SHARE / (1 - NEUTRAL_SHARE) * len(x) / (2 * len(neutral))
-    weights = np.concatenate([np.ones(len(x)), np.full(2 * len(neutral), each)])
+    half = neutral_weights * (NEUTRAL_SHARE / (1 - NEUTRAL_SHARE) * len(x) / (2 * neutral_weights.sum()))
+    weights = np.concatenate([np.ones(len(x)), half, half])
     model = LogisticRegression(C=penalty_c, max_iter=500, tol=1e-3)
     model.fit((both - offset) / deviation, labels, sample_weight=weights)
     # 2 p - 1 of a logistic is tanh of half its argument.
@@ -85,7 +99,7 @@ def train(encoder: Encoder, data: Path, penalty_c: float = PENALTY_C) -> tuple[H
     english, english_good = read_labelled(data / "sst2-train.jsonl.gz")
     dev, dev_good = read_labelled(data / "sst2-dev.jsonl.gz")
     chinese, chinese_good = read_labelled(data / "waimai.jsonl.gz")
-    plain = [*neutral_texts(), *(text for texts in taxonomy_pairs() for text in texts)]
+    plain = plain_texts()
     out = np.array([held_out(text) for text in chinese])
     plain_out = np.array([held_out(text) for text in plain])
     dim = encoder.dim
@@ -98,12 +112,14 @@ def train(encoder: Encoder, data: Path, penalty_c: float = PENALTY_C) -> tuple[H
         ]
     )
     good = np.concatenate([english_good, english_good, chinese_good[~out]])
-    head = fit(x, good, features(pooled_plain[~plain_out], dim), encoder.head.layers, penalty_c)
+    sentences = len(neutral_texts()) + len(plain_questions())
+    weights = np.where(np.arange(len(plain)) < sentences, SENTENCE_WEIGHT, 1.0).astype(np.float32)
+    head = fit(x, good, features(pooled_plain[~plain_out], dim), weights[~plain_out], encoder.head.layers, penalty_c)
 
     def signs(pooled: Floats) -> Floats:
         return sentiments(pooled, head, dim)
 
-    neutral = np.abs(signs(pooled_plain[plain_out]))
+    neutral = np.abs(signs(pooled_plain[:sentences][plain_out[:sentences]]))
     return head, {
         "sst2_dev": accuracy(signs(encoder.pooled(dev)), dev_good),
         "sst2_dev_as_typed": accuracy(signs(encoder.pooled([as_typed(text) for text in dev])), dev_good),

@@ -185,7 +185,7 @@ class TestHead:
         x = rng.normal(size=(400, 8)).astype(np.float32)
         x[:, 0] += 6 * good - 3
         neutral = rng.normal(size=(200, 8)).astype(np.float32)
-        head = fit_sentiment(normalised(x), good, normalised(neutral), (), 1.0)
+        head = fit_sentiment(normalised(x), good, normalised(neutral), np.ones(200, np.float32), (), 1.0)
         signs = sentiments(x, head, 8)
         assert np.abs(signs).max() <= 1
         assert ((signs > 0) == (good == 1)).mean() > 0.95
