@@ -159,9 +159,9 @@ async def _work(
         metrics.generation.set(owner.fence.generation)
 
     standing = Standing(app)
-    metrics.progress = standing.alive
+    metrics.progress = app.note_progress
     ownership = Ownership(store, settings.kafka.group, partitions, standing.confirm, changed)
-    register(app, Worker(parts, ownership, metrics, standing.alive), settings)
+    register(app, Worker(parts, ownership, metrics, app.note_progress), settings)
     metrics.watch_lag(standing.lag)
     metrics.since_commit.set_function(standing.seconds_since_commit)
     sweeping = asyncio.create_task(sweep(store, settings.worker.sweep_every_s))

@@ -45,12 +45,6 @@ class Standing:
             return 0.0
         return monotonic() - consumer.last_progress_s
 
-    def alive(self) -> None:
-        """Tell the watchdog that the worker knows what it waits for."""
-        consumer = self._consumer()
-        if consumer is not None:
-            consumer.last_progress_s = monotonic()
-
     async def confirm(self, identity: GroupIdentity) -> bool:
         """Ask the group's coordinator whether `identity` is a member of its current generation.
 
