@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -14,10 +15,11 @@ from time import perf_counter
 from encoders.encoder import Encoder, load_encoder
 from encoders.locate import DEFAULT_MODEL
 
-_WORDS = (
+_WORDS = re.findall(
+    r"\w+",
     "river bridge morning letter garden window market planet music winter engine story player coffee doctor paper "
-    "city money train energy picture school weather history camera island forest kitchen science holiday"
-).split()
+    "city money train energy picture school weather history camera island forest kitchen science holiday",
+)
 
 
 def short_texts(n: int, seed: int = 0) -> list[str]:
