@@ -205,6 +205,7 @@ def write_model(source: Path, folder: Path) -> None:
     """
     content = read(source)
     save_file(_state(content), str(folder / "model.safetensors"), metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     _tokenizer(content).save(str(folder / "tokenizer.json"))
     (folder / "1_Pooling").mkdir()
     for name, value in _json_files(content).items():

@@ -59,6 +59,7 @@ class OpenvinoBackend:
                 "INFERENCE_PRECISION_HINT": precision,
                 "NUM_STREAMS": str(streams),
                 "INFERENCE_NUM_THREADS": str(max(streams, cores)),
+                "ENABLE_CPU_PINNING": False,  # the machine is shared: a pinned thread waits while another core idles
             },
         )
         self._requests = [compiled.create_infer_request() for _ in range(streams)]

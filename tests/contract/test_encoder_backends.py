@@ -23,10 +23,13 @@ from transformers import (
 )
 
 from encoders.backends import make_backend
+from encoders.backends.torch import TorchBackend
 from encoders.encoder import load_encoder
 from encoders.export import export
+from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir
 from encoders.sentiment import Head, write_head
+from encoders.text import Tokeniser, batches
 from streams.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +156,17 @@ def test_nothing_in_nothing_out(backend: str, folders: Callable[[str], Path], gr
     encoder = load_encoder(str(folders("bert-cls")), backend=backend, cache=graphs, device="cpu")
     vectors, signs = encoder.encode([])
     assert (vectors.shape, signs.shape) == ((0, 32), (0,))
+
+
+@pytest.mark.parametrize("name", ["bert-mean", "qwen3-last"])
+def test_torch_in_bfloat16_as_on_a_gpu(name: str, folders: Callable[[str], Path]) -> None:
+    layout = read_layout(folders(name))
+    tokens = Tokeniser(layout)(TEXTS[:4])
+    backend = TorchBackend(layout, (1,), device="cpu", precision="bfloat16")
+    pooled = backend.pooled(batches(tokens, 512, 8), 4)
+    assert pooled.dtype == np.float32
+    expected = np.stack([reference(folders(name), name, text) for text in TEXTS[:4]])
+    assert cosine(pooled[:, :32], expected).min() > 0.999
 
 
 @pytest.mark.parametrize("model", [DEFAULT_MODEL, LIGHT_MODEL])
