@@ -65,12 +65,13 @@ def main() -> int:
     options.add_argument("--out", type=Path)
     options.add_argument("--events", type=int, default=60_000)
     options.add_argument("--half-load-s", type=float, default=20.0)
+    options.add_argument("--quick", action="store_true", help="fewer records to parse and consume")
     chosen = options.parse_args()
     figures: dict[str, Any] = {"machine": machine()}
     CONSOLE.print("parsing …")
-    figures["parse"] = bench_parse.figures()
+    figures["parse"] = bench_parse.figures(20_000, 3) if chosen.quick else bench_parse.figures()
     CONSOLE.print("consuming …")
-    figures["consume"] = bench_consume.figures()
+    figures["consume"] = bench_consume.figures(200_000, 1) if chosen.quick else bench_consume.figures()
     figures |= asyncio.run(path_figures(chosen.events, chosen.half_load_s))
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     if chosen.out:
