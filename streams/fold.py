@@ -18,11 +18,13 @@ _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding err
 
 @dataclass(slots=True)
 class _Group:
-    """The contributions to one node that it has not had."""
+    """The contributions to one node that it has not had, and what each of them and the node itself are worth at t0."""
 
     node: Node
     contributions: list[Contribution] = field(default_factory=list)
     t0_ms: int = 0
+    factors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    carried: float = 1.0
 
 
 def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: NodePolicy, log: int) -> list[Node]:
@@ -31,8 +33,8 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
     `vectors` has shape (n, dim), unit rows; `nodes` holds the nodes that exist. A contribution whose record a
     node's `applied` covers (in the same `log`) is left out, so folding a batch twice changes nothing.
     """
-    groups = _group(plan, nodes, vectors.shape[1], log)
-    directions, norms = _sum_directions([group for group in groups.values() if group.contributions], vectors, policy)
+    groups = _group(plan, nodes, vectors.shape[1], policy, log)
+    directions, norms = _sum_directions([group for group in groups.values() if group.contributions], vectors)
     changed: list[Node] = []
     row = 0
     for key, group in groups.items():
@@ -48,7 +50,7 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
     return changed
 
 
-def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dict[NodeKey, _Group]:
+def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, policy: NodePolicy, log: int) -> dict[NodeKey, _Group]:
     groups: dict[NodeKey, _Group] = {}
     empty = np.zeros(dim, dtype=np.float32)
     for key in plan.touched():
@@ -61,6 +63,7 @@ def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dic
     for group in groups.values():
         group.t0_ms = max((c.ts_ms for c in group.contributions), default=0)
         group.t0_ms = max(group.t0_ms, group.node.t0_ms)
+        group.factors, group.carried = _factors(group, policy), _carried(group, policy)
     return groups
 
 
@@ -76,19 +79,17 @@ def _carried(group: _Group, policy: NodePolicy) -> float:
     return float(np.exp2((group.node.t0_ms - group.t0_ms) / policy.half_life_ms(group.node.key.level)))
 
 
-def _sum_directions(
-    groups: Sequence[_Group], vectors: Vector, policy: NodePolicy
-) -> tuple[Vector, NDArray[np.float64]]:
+def _sum_directions(groups: Sequence[_Group], vectors: Vector) -> tuple[Vector, NDArray[np.float64]]:
     """S of each group at its t0, as unit rows (n, dim) and lengths (n,)."""
     dim = vectors.shape[1]
     if not groups:
         return np.zeros((0, dim), dtype=np.float32), np.zeros(0)
     rows = np.array([c.row for group in groups for c in group.contributions])
     signed = np.array([c.sign * c.weight for group in groups for c in group.contributions])
-    coefficients = signed * np.concatenate([_factors(group, policy) for group in groups])
+    coefficients = signed * np.concatenate([group.factors for group in groups])
     starts = np.cumsum([0] + [len(group.contributions) for group in groups[:-1]])
     sums = np.add.reduceat(vectors[rows] * coefficients[:, None], starts, axis=0)
-    kept = np.array([group.node.norm * _carried(group, policy) for group in groups])
+    kept = np.array([group.node.norm * group.carried for group in groups])
     sums += np.stack([group.node.direction for group in groups]) * kept[:, None]
     scale = kept + np.add.reduceat(np.abs(coefficients), starts)
     lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
@@ -100,11 +101,11 @@ def _sum_directions(
 def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePolicy, log: int) -> Node:
     """The group's node with mass, net sign, times and evidence brought up to date."""
     node, half_life_ms = group.node, policy.half_life_ms(group.node.key.level)
-    mass, net = node.mass * _carried(group, policy), node.net * _carried(group, policy)
+    mass, net = node.mass * group.carried, node.net * group.carried
     summed = mass
     evidence = {(e.event_id, e.item_id): e for e in node.evidence}
     count, first_ms, last_ms = node.count, node.first_ms, node.last_ms
-    for c, factor in zip(group.contributions, _factors(group, policy), strict=True):
+    for c, factor in zip(group.contributions, group.factors, strict=True):
         mass += c.sign * abs(c.weight) * float(factor)
         net += c.sign * c.weight * float(factor)
         summed += abs(c.weight) * float(factor)

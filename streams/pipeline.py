@@ -76,8 +76,10 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     must end. Poison is sent to the dead letters and reported.
     """
     parsed = parse_events(records, now_ms=now_ms)
-    here = [event for event in parsed.events if parts.home(event)]
-    astray = [event for event in parsed.events if not parts.home(event)]
+    here: list[Event] = []
+    astray: list[Event] = []
+    for event in parsed.events:
+        (here if parts.home(event) else astray).append(event)
     profiles = await _profiles(here, parts.store)
     gated = gate(here, profiles, log, whole_trees=parts.store.whole_trees)
     kept, erased = await erase(gated.fresh, profiles, parts.store, parts.encoder.dim, fence)
