@@ -91,7 +91,8 @@ def _sum_directions(groups: Sequence[_Group], vectors: Vector) -> tuple[Vector, 
     sums = np.add.reduceat(vectors[rows] * coefficients[:, None], starts, axis=0)
     kept = np.array([group.node.norm * group.carried for group in groups])
     sums += np.stack([group.node.direction for group in groups]) * kept[:, None]
-    scale = kept + np.add.reduceat(np.abs(coefficients), starts)
+    # What is stored is exact to float32, what a batch adds to float64.
+    scale = kept + 1e-6 * np.add.reduceat(np.abs(coefficients), starts)
     lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
     lengths[lengths <= 1e-6 * scale] = 0.0  # opposite evidence cancelled out: what is left is rounding error
     units = np.divide(sums, lengths[:, None], out=np.zeros_like(sums), where=lengths[:, None] > 0)
