@@ -1,0 +1,1 @@
+"""The HTTP API: live trees, recommendations, explanations, audiences, ingest and erasure."""

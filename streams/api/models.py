@@ -1,0 +1,339 @@
+"""What the API says and takes, as types: the server answers with them and the client returns them.
+
+Times are milliseconds since 1970, UTC. Masses and weights are decayed to `at_ms`. Scores are sums of their parts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streams.nodes import Level
+
+MAX_ID = 256
+MAX_K = 200
+MAX_TARGETS = 500
+MAX_BATCH = 500
+
+UserId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+Context = dict[str, str | float | bool]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer server may say more
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt knob must not pass unheard
+
+
+# -- trees -------------------------------------------------------------------------------------------------------
+
+
+class EvidenceEntry(_Answer):
+    """One event behind an interest: its signed weight when it happened and its share of the node's mass now."""
+
+    event_id: str
+    item_id: str | None = None
+    title: str | None = None
+    ts_ms: int
+    weight: float
+    share: float
+
+
+class InterestNode(_Answer):
+    """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1."""
+
+    id: str
+    level: Level
+    path: str
+    name: str
+    mass: float
+    share: float
+    net: float
+    count: int
+    first_ms: int
+    last_ms: int
+    expires_at_ms: int
+    evidence: list[EvidenceEntry] = []
+    vector: list[float] | None = None
+
+
+class Tree(_Answer):
+    """A user's interests at `at_ms`, heaviest first within a level. `prior` marks a newcomer's borrowed tree."""
+
+    user_id: str
+    at_ms: int
+    prior: bool = False
+    events: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+    erased_at_ms: int | None = None
+    nodes: list[InterestNode] = []
+    next_cursor: str | None = None
+
+
+# -- items and scores --------------------------------------------------------------------------------------------
+
+
+class Pull(_Answer):
+    """What one node adds to a score: negative where it pushes away. `prior` marks a borrowed node."""
+
+    node_id: str
+    level: Level
+    path: str
+    name: str
+    contribution: float
+    attention: float
+    prior: bool = False
+
+
+class ScoreParts(_Answer):
+    """The parts of a score: score = relevance + aversion + freshness + popularity. Aversion is never positive."""
+
+    relevance: float
+    aversion: float
+    freshness: float
+    popularity: float
+
+
+class RankedItem(_Answer):
+    """An item (or a text) with its score, the parts of it and the nodes that made it, strongest first."""
+
+    item_id: str | None = None
+    text_index: int | None = None
+    title: str | None = None
+    path: str = ""
+    lang: str | None = None
+    ts_ms: int | None = None
+    score: float
+    parts: ScoreParts
+    because: list[Pull] = []
+
+
+class Recommendations(_Answer):
+    """Items for a user, best first."""
+
+    user_id: str
+    at_ms: int
+    prior: bool = False
+    items: list[RankedItem] = []
+
+
+class RankRequest(_Asked):
+    """What to put in order: items by id or texts, `MAX_TARGETS` together at most."""
+
+    items: list[ItemId] = Field(default=[], max_length=MAX_TARGETS)
+    texts: list[Annotated[str, Field(min_length=1, max_length=8000)]] = Field(default=[], max_length=64)
+    context: Context = Field(default={}, max_length=16)
+    at_ms: int | None = Field(default=None, ge=0, le=4_102_444_800_000)
+
+
+class Ranking(_Answer):
+    """The targets in order; `unknown` are items that nobody has described."""
+
+    user_id: str
+    at_ms: int
+    prior: bool = False
+    items: list[RankedItem] = []
+    unknown: list[str] = []
+
+
+class ExplainedPull(Pull):
+    """A node's contribution with the events behind it."""
+
+    share: float
+    evidence: list[EvidenceEntry] = []
+
+
+class Explanation(_Answer):
+    """Why an item has its score. `pulls` and the parts freshness and popularity add up to `score`."""
+
+    user_id: str
+    item_id: str
+    title: str | None = None
+    path: str = ""
+    at_ms: int
+    prior: bool = False
+    score: float
+    parts: ScoreParts
+    pulls: list[ExplainedPull] = []
+
+
+# -- people ------------------------------------------------------------------------------------------------------
+
+
+class SimilarUser(_Answer):
+    """A person with alike interests; `similarity` is the cosine of the two whole persons."""
+
+    user_id: str
+    similarity: float
+    shared_paths: list[str] = []
+
+
+class SimilarUsers(_Answer):
+    """The nearest people, nearest first."""
+
+    user_id: str
+    users: list[SimilarUser] = []
+
+
+class AudienceRequest(_Asked):
+    """Who is interested in a text or an item: exactly one of the two."""
+
+    text: str | None = Field(default=None, min_length=1, max_length=8000)
+    item_id: ItemId | None = None
+    levels: list[Level] = Field(default=["topic", "interest"], min_length=1, max_length=6)
+    path: str | None = Field(default=None, max_length=200, description="Only nodes at or below this path.")
+    min_similarity: float = Field(default=0.0, ge=-1, le=1)
+    min_mass: float = Field(default=0.0, ge=0)
+    limit: int = Field(default=50, ge=1, le=1000)
+
+
+class AudienceNode(_Answer):
+    """A node of a member that met the question."""
+
+    level: Level
+    path: str
+    name: str
+    similarity: float
+    mass: float
+    first_ms: int
+    last_ms: int
+
+
+class AudienceMember(_Answer):
+    """A person and how they are interested: `strength` is similarity times mass of the best node; since `first_ms`."""
+
+    user_id: str
+    strength: float
+    similarity: float
+    since_ms: int
+    last_ms: int
+    nodes: list[AudienceNode] = []
+
+
+class Audience(_Answer):
+    """Members, strongest first."""
+
+    at_ms: int
+    members: list[AudienceMember] = []
+
+
+class UserCard(_Answer):
+    """A person as listed: events folded and the last one's time."""
+
+    user_id: str
+    events: int
+    last_ms: int
+
+
+class Users(_Answer):
+    """A page of people."""
+
+    users: list[UserCard] = []
+    next_cursor: str | None = None
+
+
+# -- ingest, erasure, live ---------------------------------------------------------------------------------------
+
+
+class Placed(_Answer):
+    """Where the broker put a record."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Rejected(_Answer):
+    """A row of a batch that does not fit; the others were taken only where the status says so."""
+
+    index: int
+    reason: str
+    message: str
+
+
+class Accepted(_Answer):
+    """What the broker has acknowledged."""
+
+    accepted: int
+    placed: list[Placed] = []
+
+
+class Receipt(_Answer):
+    """An erasure: what went, and what the input topics still hold until their retention ends.
+
+    `verified` says that a read after the erasure found nothing but the tombstone.
+    """
+
+    user_id: str
+    event_id: str
+    requested_ms: int
+    erased_at_ms: int | None = None
+    nodes_before: int = 0
+    nodes_left: int = 0
+    verified: bool = False
+    retained: list[RetainedTopic] = []
+
+
+class RetainedTopic(_Answer):
+    """An input topic that may still hold the user's records; `retention_ms` None: for ever, or not told."""
+
+    topic: str
+    retention_ms: int | None = None
+
+
+class LiveUpdate(_Answer):
+    """A user's tree has changed: the nodes touched, as they are now, and the events that did it.
+
+    `erased` says that all nodes are gone. The stream begins with one update that holds the whole tree (`whole`).
+    """
+
+    user_id: str
+    at_ms: int
+    whole: bool = False
+    erased: bool = False
+    nodes: list[InterestNode] = []
+    events: list[LiveEvent] = []
+
+
+class LiveEvent(_Answer):
+    """An event as the page shows it: never its text."""
+
+    event_id: str
+    type: str
+    item_id: str | None = None
+    title: str | None = None
+    ts_ms: int
+    weight: float
+
+
+class Problem(BaseModel):
+    """RFC 9457. `errors` names the fields that do not fit; `request_id` is also the header `X-Request-ID`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+    instance: str | None = None
+    request_id: str | None = None
+    errors: list[FieldProblem] | None = None
+    retry_after_s: float | None = None
+
+
+class FieldProblem(BaseModel):
+    """One field that does not fit."""
+
+    field: str
+    message: str
+
+
+Order = Literal["strongest", "latest"]
+
+for _model in (Receipt, LiveUpdate, Problem):
+    _model.model_rebuild()
