@@ -17,16 +17,17 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streams import levels
 from streams.applied import Applied
 from streams.evidence import Evidence, Mark
 
-Level = Literal["profile", "topic", "interest", "session", "context", "aversion"]
-LEVELS: tuple[Level, ...] = ("profile", "topic", "interest", "session", "context", "aversion")
+Level = levels.Level
+LEVELS = levels.LEVELS
 Vector = NDArray[np.float32]
 
 NAMESPACE = uuid.UUID("6d2f6f0e-5c1b-5a43-9f5e-2f0b6b1c7a11")

@@ -167,6 +167,15 @@ class Concepts(_Section):
     file: Path | None = Field(None, description="A tree made by a builder; unset: the written taxonomy.")
 
 
+class Client(_Section):
+    """Where the commands that ask the API find it."""
+
+    url: str = Field("http://127.0.0.1:8080", description="Address of the API.")
+    key: SecretStr | None = Field(None, description="API key or JWT, where the API asks for one.")
+    key_file: Path | None = Field(None, description="A file with the key or JWT, instead of `client.key`.")
+    deadline_s: float = Field(10.0, gt=0, description="How long a command waits for an answer, retries included.")
+
+
 class Log(_Section):
     """Logging."""
 
@@ -189,6 +198,7 @@ class Settings(BaseSettings):
     unresolved: Unresolved = Unresolved()
     worker: Worker = Worker()
     concepts: Concepts = Concepts()
+    client: Client = Client()
     log: Log = Log()
 
     @classmethod

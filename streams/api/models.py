@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streams.nodes import Level
+from streams.levels import Level
 
 MAX_ID = 256
 MAX_K = 200
