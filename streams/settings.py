@@ -176,6 +176,33 @@ class Client(_Section):
     deadline_s: float = Field(10.0, gt=0, description="How long a command waits for an answer, retries included.")
 
 
+class Api(_Section):
+    """The HTTP API."""
+
+    host: str = Field("127.0.0.1", description="Address it listens on; any but loopback needs keys.")
+    port: int = Field(8080, ge=0, le=65535, description="Its port; 0: any free one.")
+    deadline_s: float = Field(5.0, gt=0, description="Deadline of one request, streams aside; past it 504.")
+    encode_deadline_s: float = Field(3.0, gt=0, description="How long a request waits for Triton; past it 503.")
+    max_body_bytes: int = Field(2 << 20, ge=1 << 10, description="Largest request body.")
+    keys_file: Path | None = Field(
+        None, description="API keys, one `name:scope,scope:sha256` a line (`interests api key`); read again when changed."
+    )
+    keys: SecretStr | None = Field(None, description="The same lines, parted by spaces or line ends.")
+    jwt_secret_file: Path | None = Field(None, description="Secret of JSON web tokens signed with HS256.")
+    jwt_public_key_file: Path | None = Field(
+        None, description="Public key (PEM) of JSON web tokens signed with RS256 or ES256."
+    )
+    jwt_issuer: str | None = Field(None, description="Issuer a token must name.")
+    jwt_audience: str | None = Field(None, description="Audience a token must name.")
+    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call; none unless set.")
+    rate: str = Field("6000/minute", description="Requests a key, or an address without keys; empty: no limit.")
+    cards_cache_mib: int = Field(64, ge=1, description="Memory of the cache of items' cards and vectors.")
+    cards_ttl_s: float = Field(60.0, gt=0, description="How long a change to an item's title or vector may go unseen.")
+    candidates: int = Field(200, ge=10, le=2000, description="Items that recommendations are chosen from, about.")
+    erase_wait_s: float = Field(4.0, gt=0, description="How long an erasure waits for its effect before it answers 202.")
+    live_streams: int = Field(200, ge=1, description="Live streams a process serves at once, at most.")
+
+
 class Log(_Section):
     """Logging."""
 
@@ -198,6 +225,7 @@ class Settings(BaseSettings):
     unresolved: Unresolved = Unresolved()
     worker: Worker = Worker()
     concepts: Concepts = Concepts()
+    api: Api = Api()
     client: Client = Client()
     log: Log = Log()
 
