@@ -18,6 +18,7 @@ from streams.describe import describe
 from streams.encoding import Encoder
 from streams.erase import erase
 from streams.events import Event, RecordLike
+from streams.faultpoints import reach
 from streams.fold import fold
 from streams.nodes import Node, NodePolicy, profile_key
 from streams.parse import parse_events, parse_items
@@ -81,10 +82,12 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     for event in parsed.events:
         (here if parts.home(event) else astray).append(event)
     profiles = await _profiles(here, parts.store)
+    await reach("after_read")
     gated = gate(here, profiles, log, whole_trees=parts.store.whole_trees)
     kept, erased = await erase(gated.fresh, profiles, parts.store, parts.encoder.dim, fence)
     resolved = await resolve(kept, parts.encoder, parts.store, parts.tree)
     encoded = await parts.encoder.encode(texts_of(resolved.ready))
+    await reach("after_encode")
     said = weigh(resolved.ready, resolved.items, encoded, parts.tree, parts.weights)
     applied = [event for event in resolved.ready if event.source not in said.poison]
     planned = plan(said.said, applied, profiles, parts.policy, log)
@@ -92,7 +95,9 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     aside = set_aside(records, resolved.waiting + astray, {**resolved.poison, **said.poison}, parts.retries, now_ms)
     await parts.outbox.bury(parsed.dead + aside.dead)
     await parts.outbox.defer(aside.waiting)
+    await reach("before_upsert")
     await parts.store.write(changed, fence)
+    await reach("after_upsert")
     outcomes = {"applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
                 "erased": gated.erased + erased, "unresolved": resolved.waiting, "rerouted": astray}  # fmt: skip
     return Report(

@@ -14,6 +14,7 @@ from streams.broker.producer import Outgoing, Producer
 from streams.deadletters import DeadLetter, headers, topic_of
 from streams.errors import RetryableError
 from streams.events import RecordLike
+from streams.faultpoints import reach
 from streams.metrics import Metrics
 from streams.ownership import Ownership
 from streams.pipeline import Parts, Report, apply, apply_items
@@ -61,7 +62,9 @@ class Worker:
     async def fold(self, take: Take) -> None:
         """Apply a take of events and acknowledge it."""
         if await self._until_done(take, lambda: self._fold(take, take.records)):
+            await reach("before_ack")
             await take.ack()
+            await reach("after_ack")
 
     async def fold_when_due(self, take: Take) -> None:
         """Apply a take of events that waited for their items, each when it is due, in offset order."""

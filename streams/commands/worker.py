@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
 
 import structlog
 import typer
 
+from streams import faultpoints
 from streams.commands.logs import set_up
 from streams.commands.shell import register, run
 from streams.errors import ConfigurationError
@@ -31,6 +33,7 @@ def worker() -> None:
     """
     settings = load()
     set_up(settings.log)
+    faultpoints.arm(os.environ.get(faultpoints.VARIABLE, ""))  # tests only
     raise typer.Exit(run(serve(settings)))
 
 
