@@ -55,7 +55,8 @@ class Kafka(_Section):
         "SCRAM-SHA-512", description="With SASL."
     )
     sasl_username: str | None = Field(None, description="With SASL.")
-    sasl_password: SecretStr | None = Field(None, description="With SASL.")
+    sasl_password: SecretStr | None = Field(None, description="With SASL; rather name a file.")
+    sasl_password_file: Path | None = Field(None, description="File whose first line is the password.")
     ca_file: Path | None = Field(None, description="Certificate authorities that signed the broker's certificate.")
     cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
     key_file: Path | None = Field(None, description="Key of the client certificate.")
@@ -71,6 +72,10 @@ class Triton(_Section):
     )
     max_batch: int = Field(64, ge=1, description="Texts a request, at most.")
     cache_mib: int = Field(64, ge=0, description="Memory of the cache of texts already encoded.")
+    tls: bool = Field(False, description="Whether to use TLS.")
+    ca_file: Path | None = Field(None, description="Certificate authorities that signed Triton's certificate.")
+    cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="Key of the client certificate.")
 
 
 class Qdrant(_Section):
@@ -80,7 +85,11 @@ class Qdrant(_Section):
     grpc_port: int = Field(6334, ge=1, le=65535, description="Its gRPC port.")
     http_port: int = Field(6333, ge=1, le=65535, description="Its REST port.")
     https: bool = Field(False, description="Whether to use TLS.")
-    api_key: SecretStr | None = Field(None, description="API key, where the server asks for one.")
+    api_key: SecretStr | None = Field(None, description="API key, where the server asks for one; rather name a file.")
+    api_key_file: Path | None = Field(None, description="File whose first line is the API key.")
+    ca_file: Path | None = Field(None, description="Certificate authorities that signed Qdrant's certificate.")
+    cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="Key of the client certificate.")
     deadline_s: float = Field(10.0, gt=0, description="Deadline of one call.")
     points_per_write: int = Field(
         1000, ge=1, le=10_000, description="Points a call, at most; one user's stay together."
@@ -185,7 +194,8 @@ class Api(_Section):
     encode_deadline_s: float = Field(3.0, gt=0, description="How long a request waits for Triton; past it 503.")
     max_body_bytes: int = Field(2 << 20, ge=1 << 10, description="Largest request body.")
     keys_file: Path | None = Field(
-        None, description="API keys, one `name:scope,scope:sha256` a line (`interests api key`); read again when changed."
+        None,
+        description="API keys, one `name:scope,scope:sha256` a line (`interests api key`); read again when changed.",
     )
     keys: SecretStr | None = Field(None, description="The same lines, parted by spaces or line ends.")
     jwt_secret_file: Path | None = Field(None, description="Secret of JSON web tokens signed with HS256.")
@@ -199,7 +209,9 @@ class Api(_Section):
     cards_cache_mib: int = Field(64, ge=1, description="Memory of the cache of items' cards and vectors.")
     cards_ttl_s: float = Field(60.0, gt=0, description="How long a change to an item's title or vector may go unseen.")
     candidates: int = Field(200, ge=10, le=2000, description="Items that recommendations are chosen from, about.")
-    erase_wait_s: float = Field(4.0, gt=0, description="How long an erasure waits for its effect before it answers 202.")
+    erase_wait_s: float = Field(
+        4.0, gt=0, description="How long an erasure waits for its effect before it answers 202."
+    )
     live_streams: int = Field(200, ge=1, description="Live streams a process serves at once, at most.")
 
 
