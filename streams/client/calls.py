@@ -1,0 +1,249 @@
+"""Every call of the API, written once: its request, and how its answer is read. Pure.
+
+The docstrings are those of the methods of both clients.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from streams.api.models import (
+    Accepted,
+    Audience,
+    AudienceMember,
+    AudienceRequest,
+    Context,
+    Explanation,
+    Order,
+    Ranking,
+    RankRequest,
+    Receipt,
+    Recommendations,
+    SimilarUsers,
+    Tree,
+    Users,
+)
+from streams.client.errors import BadRequest, misfit
+from streams.levels import Level
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+EVENTS: Final = "text/event-stream"
+Value = str | int | float | bool | None | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request and how its answer is read. `path` is percent-encoded.
+
+    `repeatable`: made twice it has the effect of once, so it may be sent again where it is not known to have arrived.
+    """
+
+    method: str
+    path: str
+    read: Callable[[bytes], T]
+    params: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    accept: str = JSON
+    repeatable: bool = True
+
+
+def segment(value: str) -> str:
+    """An id as one segment of a path: nothing in it is left that a URL gives a meaning to.
+
+    Raises BadRequest for what no segment can hold.
+    """
+    if not value:
+        raise BadRequest("an id is empty, expected 1 to 256 characters")
+    try:
+        quoted = quote(value, safe="")
+    except UnicodeEncodeError as error:
+        raise BadRequest("an id is not Unicode text: it holds half a character") from error
+    # A segment of dots is an instruction to go up a folder, unless its dots are escaped.
+    return quoted.replace(".", "%2E") if value in {".", ".."} else quoted
+
+
+def _params(**named: Value) -> tuple[tuple[str, str], ...]:
+    """Query parameters; None leaves one to the server's default, a sequence repeats it."""
+    rows: list[tuple[str, str]] = []
+    for name, value in named.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            rows.append((name, "true" if value else "false"))
+        elif isinstance(value, str | int | float):
+            rows.append((name, str(value)))
+        else:
+            rows += [(name, one) for one in value]
+    return tuple(rows)
+
+
+def _reader(model: type[M]) -> Callable[[bytes], M]:
+    return model.model_validate_json
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return to_json(value)
+    except PydanticSerializationError as error:
+        raise BadRequest("this cannot be written as JSON") from error
+
+
+def users(*, limit: int | None = None, cursor: str | None = None) -> Call[Users]:
+    """A page of people with their number of events; `next_cursor` of the answer asks for the next one."""
+    return Call("GET", "/v1/users", _reader(Users), _params(limit=limit, cursor=cursor))
+
+
+def interests(
+    user_id: str, *, levels: Sequence[Level] | None = None, path: str | None = None, evidence: int | None = None,
+    vectors: bool | None = None, order: Order | None = None, limit: int | None = None, cursor: str | None = None,
+    prior: bool | None = None,
+) -> Call[Tree]:  # fmt: skip
+    """A user's tree, decayed to now: nodes with names, masses and, up to `evidence` each, the events behind them.
+
+    `path` keeps nodes at or below it. With `prior` a newcomer gets a borrowed tree, marked as such. Raises NotFound
+    for a user nobody has heard of.
+    """
+    params = _params(
+        level=levels, path=path, evidence=evidence, vectors=vectors, order=order, limit=limit, cursor=cursor,
+        prior=prior,
+    )  # fmt: skip
+    return Call("GET", f"/v1/users/{segment(user_id)}/interests", _reader(Tree), params)
+
+
+def recommendations(
+    user_id: str, *, k: int | None = None, diversity: float | None = None, category: str | None = None,
+    lang: str | None = None, max_age_s: float | None = None, exclude_seen: bool | None = None,
+    daypart: str | None = None, device: str | None = None, prior: bool | None = None, explain: bool | None = None,
+) -> Call[Recommendations]:  # fmt: skip
+    """The `k` best items for a user, with the parts of each score; `explain` adds the interests that made it.
+
+    `diversity` from 0 (the plain order) to 1 (the most diverse). `daypart` and `device` say the situation.
+    """
+    params = _params(
+        k=k, diversity=diversity, category=category, lang=lang, max_age_s=max_age_s, exclude_seen=exclude_seen,
+        daypart=daypart, device=device, prior=prior, explain=explain,
+    )  # fmt: skip
+    return Call("GET", f"/v1/users/{segment(user_id)}/recommendations", _reader(Recommendations), params)
+
+
+def rank(
+    user_id: str, *, items: Sequence[str] = (), texts: Sequence[str] = (), context: Context | None = None,
+    at_ms: int | None = None,
+) -> Call[Ranking]:  # fmt: skip
+    """Put items (by id) and texts in this user's order, with the interests that pulled and pushed each."""
+    try:
+        asked = RankRequest(items=list(items), texts=list(texts), context=context or {}, at_ms=at_ms)
+    except ValidationError as error:
+        raise misfit(error) from None
+    body = asked.model_dump_json(exclude_defaults=True).encode()
+    return Call("POST", f"/v1/users/{segment(user_id)}/rank", _reader(Ranking), body=body)
+
+
+def explain(user_id: str, item_id: str) -> Call[Explanation]:
+    """Why an item has its score for a user: the nodes that pulled and pushed, their shares, the events behind them."""
+    path = f"/v1/users/{segment(user_id)}/explain/{segment(item_id)}"
+    return Call("GET", path, _reader(Explanation))
+
+
+def similar(user_id: str, *, k: int | None = None) -> Call[SimilarUsers]:
+    """The `k` people whose interests are nearest to this user's."""
+    return Call("GET", f"/v1/users/{segment(user_id)}/similar", _reader(SimilarUsers), _params(k=k))
+
+
+def audience(
+    *, text: str | None = None, item_id: str | None = None, levels: Sequence[Level] | None = None,
+    path: str | None = None, min_similarity: float | None = None, min_mass: float | None = None,
+    limit: int | None = None,
+) -> Call[Audience]:  # fmt: skip
+    """Who is interested in a text or an item (one of the two), at which level, how strongly, since when."""
+    body = _audience_body(text, item_id, levels, path, min_similarity, min_mass, limit)
+    return Call("POST", "/v1/audiences/search", _reader(Audience), body=body)
+
+
+def export_audience(
+    *, text: str | None = None, item_id: str | None = None, levels: Sequence[Level] | None = None,
+    path: str | None = None, min_similarity: float | None = None, min_mass: float | None = None,
+    limit: int | None = None,
+) -> Call[AudienceMember]:  # fmt: skip
+    """The members of `audience` one by one as they arrive, however many there are; an iterator."""
+    body = _audience_body(text, item_id, levels, path, min_similarity, min_mass, limit)
+    return Call("POST", "/v1/audiences/search", _reader(AudienceMember), body=body, accept=NDJSON)
+
+
+def _audience_body(
+    text: str | None, item_id: str | None, levels: Sequence[Level] | None, path: str | None,
+    min_similarity: float | None, min_mass: float | None, limit: int | None,
+) -> bytes:  # fmt: skip
+    if (text is None) == (item_id is None):
+        raise BadRequest("got neither or both of text and item_id, expected one of them")
+    told = {
+        "text": text, "item_id": item_id, "levels": levels, "path": path, "min_similarity": min_similarity,
+        "min_mass": min_mass, "limit": limit,
+    }  # fmt: skip
+    try:
+        asked = AudienceRequest.model_validate({name: value for name, value in told.items() if value is not None})
+    except ValidationError as error:
+        raise misfit(error) from None
+    return asked.model_dump_json(exclude_unset=True).encode()
+
+
+def send_event(event: Mapping[str, Any]) -> Call[Accepted]:
+    """Send one event (docs/events.md); returns once the broker has acknowledged it.
+
+    An event without `event_id` gets one here: sent again after a broken connection it is then dropped as a duplicate.
+    """
+    return Call("POST", "/v1/events", _reader(Accepted), body=_json(_known(event)))
+
+
+def send_events(events: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
+    """Send up to 500 events in one request; returns once the broker has acknowledged all. See `send_event`."""
+    return Call("POST", "/v1/events", _reader(Accepted), body=_json([_known(event) for event in events]))
+
+
+def _known(event: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(event) if event.get("event_id") else {**event, "event_id": str(uuid.uuid4())}
+
+
+def put_item(item_id: str, item: Mapping[str, Any]) -> Call[Accepted]:
+    """Describe an item (docs/events.md: title, description, categories …) or change its description."""
+    body = _json({**item, "item_id": item_id})
+    return Call("PUT", f"/v1/items/{segment(item_id)}", _reader(Accepted), body=body)
+
+
+def put_items(items: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
+    """Describe up to 500 items, each with its `item_id`, in one request."""
+    return Call("POST", "/v1/items", _reader(Accepted), body=_json([dict(item) for item in items]))
+
+
+def delete_user(user_id: str) -> Call[Receipt]:
+    """Erase a user: their nodes go and stay gone. The receipt's `event_id` lets `erasure` follow it."""
+    return Call("DELETE", f"/v1/users/{segment(user_id)}", _reader(Receipt))
+
+
+def erasure(user_id: str, event_id: str | None = None) -> Call[Receipt]:
+    """How far an erasure is: `verified` once a read finds nothing but the tombstone."""
+    return Call("GET", f"/v1/users/{segment(user_id)}/erasure", _reader(Receipt), _params(event_id=event_id))
+
+
+def live(user_id: str) -> Call[None]:
+    """The request of a live tree; `streams.client.live` reads it."""
+    return Call("GET", f"/v1/users/{segment(user_id)}/live", lambda _: None, accept=EVENTS)
+
+
+ANYTHING: Final = TypeAdapter(dict[str, Any])
+
+
+def health() -> Call[dict[str, Any]]:
+    """Whether the API and what it needs are ready; raises Unavailable where they are not."""
+    return Call("GET", "/readyz", ANYTHING.validate_json)

@@ -1,0 +1,158 @@
+"""What a call of the API may raise, made of its problem documents (RFC 9457) or of a connection that failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
+
+from pydantic import ValidationError
+
+from streams.api.models import FieldProblem, Problem
+from streams.errors import InterestsError, RetryableError
+
+_PROBLEM: Final = "application/problem+json"
+_NOT_TOLD_S: Final = 1.0
+_LONGEST_S: Final = 86_400.0
+
+
+class ApiError(InterestsError):
+    """The API refused a call, failed, or did not answer.
+
+    `status` is the HTTP status, None where no answer came. `request_id` finds the call in the API's log. `errors`
+    names the fields that do not fit. The message has no personal data in it.
+    """
+
+    def __init__(
+        self, title: str, *, status: int | None = None, detail: str = "", request_id: str | None = None,
+        errors: tuple[FieldProblem, ...] = (),
+    ) -> None:  # fmt: skip
+        where = [str(status)] if status else []
+        where += [f"request {request_id}"] if request_id else []
+        fields = "; ".join(f"{one.field}: {one.message}" for one in errors)
+        told = ": ".join(part for part in (title, detail, fields) if part)
+        super().__init__(f"{told} ({', '.join(where)})" if where else told)
+        self.status, self.title, self.detail, self.request_id, self.errors = status, title, detail, request_id, errors
+
+
+class Unauthorized(ApiError):
+    """401: no key, or one that the API does not know, or a token that has run out."""
+
+
+class Forbidden(ApiError):
+    """403: the key is known and lacks the scope that this call needs."""
+
+
+class NotFound(ApiError):
+    """404: nobody and nothing is known by this id, or the address is not that of the API."""
+
+
+class BadRequest(ApiError):
+    """Another 4xx, or arguments that do not fit and were never sent: `errors` names the fields."""
+
+
+class ServerError(ApiError):
+    """500 and the like: a fault of the API's own; its log has more under `request_id`."""
+
+
+class UnexpectedAnswer(ApiError):
+    """What came is not what this version of the API answers: another server, or a proxy between."""
+
+
+class TryLater(ApiError, RetryableError):
+    """The API or something behind it is away or busy: `retry_after_s` is what it asked for, or one second."""
+
+    def __init__(
+        self, title: str, *, status: int | None = None, detail: str = "", request_id: str | None = None,
+        errors: tuple[FieldProblem, ...] = (), retry_after_s: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(title, status=status, detail=detail, request_id=request_id, errors=errors)
+        self.retry_after_s = _NOT_TOLD_S if retry_after_s is None else retry_after_s
+
+
+class Unavailable(TryLater):
+    """502, 503 or 504: the API is up and something that it needs is not, or did not answer in time."""
+
+
+class RateLimited(TryLater):
+    """429: this key has asked for more than its rate allows."""
+
+
+class Unreachable(TryLater):
+    """Nothing listens at the address, or the connection broke."""
+
+
+class DeadlineExceeded(TryLater):
+    """The call's deadline passed before the answer was there."""
+
+
+_KINDS: Final[Mapping[int, type[ApiError]]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+_LATER: Final[Mapping[int, type[TryLater]]] = {429: RateLimited, 502: Unavailable, 503: Unavailable, 504: Unavailable}
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> ApiError:
+    """The error that an answer stands for; one without a problem document is named by its status."""
+    problem = _problem(headers, body)
+    title = problem.title if problem else _phrase(status)
+    detail = problem.detail if problem else "the answer is no problem document: is this the address of the API?"
+    request_id = (problem and problem.request_id) or headers.get("x-request-id")
+    errors = tuple(problem.errors or ()) if problem else ()
+    if later := _LATER.get(status):
+        told_s = retry_after_s(headers.get("retry-after"), now_s)
+        if told_s is None and problem and problem.retry_after_s is not None:
+            told_s = _bounded(problem.retry_after_s)
+        return later(
+            title, status=status, detail=detail, request_id=request_id, errors=errors, retry_after_s=told_s
+        )  # fmt: skip
+    kind = _KINDS.get(status) or (
+        BadRequest if 400 <= status < 500 else ServerError if status >= 500 else UnexpectedAnswer
+    )
+    return kind(title, status=status, detail=detail, request_id=request_id, errors=errors)
+
+
+def retry_after_s(header: str | None, now_s: float) -> float | None:
+    """Seconds that `Retry-After` asks for, in seconds or as a date; None where it says nothing readable."""
+    if header is None:
+        return None
+    try:
+        return _bounded(float(header))
+    except ValueError:
+        pass
+    try:
+        then = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    aware = then if then.tzinfo else then.replace(tzinfo=UTC)
+    return _bounded((aware - datetime.fromtimestamp(now_s, UTC)).total_seconds())
+
+
+def misfit(error: ValidationError) -> BadRequest:
+    """Arguments that the API's own types refuse, before anything is sent; values are not repeated."""
+    errors = tuple(
+        FieldProblem(field=".".join(map(str, one["loc"])) or "request", message=one["msg"])
+        for one in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+    return BadRequest("the arguments do not fit", errors=errors)
+
+
+def _bounded(seconds: float) -> float | None:
+    return min(max(0.0, seconds), _LONGEST_S) if math.isfinite(seconds) else None
+
+
+def _problem(headers: Mapping[str, str], body: bytes) -> Problem | None:
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != _PROBLEM:
+        return None
+    try:
+        return Problem.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
