@@ -25,5 +25,10 @@ def situations(ts_ms: int, context: Mapping[str, str | float | bool], wanted: Se
             offset = context.get("utc_offset_min", 0)
             paths.append(f"/daypart/{daypart(ts_ms, int(offset) if isinstance(offset, (int, float)) else 0)}")
         elif (value := context.get(name)) is not None:
-            paths.append(f"/{name}/{str(value).strip().lower().replace('/', '-')[:64]}")
+            paths.append(situation(name, value))
     return paths
+
+
+def situation(name: str, value: str | float | bool) -> str:
+    """The `context` path of one situation: `/device/mobile`."""
+    return f"/{name}/{str(value).strip().lower().replace('/', '-')[:64]}"

@@ -71,6 +71,15 @@ def load_tree(path: Path) -> ConceptTree:
         raise ConfigurationError(f"concept tree {path}: not a tree file ({error!r}); build it again") from error
 
 
+def load_names(file: Path | None) -> ConceptTree:
+    """The concepts of a tree's file, or else of the written taxonomy, whose vectors mean nothing: for names only."""
+    if file is not None:
+        return load_tree(file)
+    taxonomy = load_taxonomy()
+    # Names need no vectors: these stand in, so that no encoder is asked.
+    return ConceptTree(taxonomy.version, "", taxonomy.concepts, np.ones((len(taxonomy.concepts), 1), np.float32))
+
+
 def _concept(entry: dict[str, Any]) -> Concept:
     return Concept(
         id=str(entry["id"]),

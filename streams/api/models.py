@@ -44,7 +44,7 @@ class EvidenceEntry(_Answer):
 
 
 class InterestNode(_Answer):
-    """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1."""
+    """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1; `prior`: borrowed."""
 
     id: str
     level: Level
@@ -57,6 +57,7 @@ class InterestNode(_Answer):
     first_ms: int
     last_ms: int
     expires_at_ms: int
+    prior: bool = False
     evidence: list[EvidenceEntry] = []
     vector: list[float] | None = None
 
@@ -111,6 +112,22 @@ class RankedItem(_Answer):
     score: float
     parts: ScoreParts
     because: list[Pull] = []
+
+
+class ItemCard(_Answer):
+    """An item as the catalogue describes it, its path on the concept tree, and its popularity now."""
+
+    item_id: str
+    title: str | None = None
+    description: str | None = None
+    path: str = ""
+    name: str = ""
+    categories: list[str] = []
+    tags: list[str] = []
+    brand: str | None = None
+    lang: str | None = None
+    ts_ms: int | None = None
+    popularity: float = 0.0
 
 
 class Recommendations(_Answer):
@@ -289,13 +306,15 @@ class RetainedTopic(_Answer):
 class LiveUpdate(_Answer):
     """A user's tree has changed: the nodes touched, as they are now, and the events that did it.
 
-    `erased` says that all nodes are gone. The stream begins with one update that holds the whole tree (`whole`).
+    `erased` says that all nodes but those given are gone. The stream begins with one update that holds the whole tree
+    (`whole`). `resync` says that updates were lost, or are too many for one: an update with the whole tree follows.
     """
 
     user_id: str
     at_ms: int
     whole: bool = False
     erased: bool = False
+    resync: bool = False
     nodes: list[InterestNode] = []
     events: list[LiveEvent] = []
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import typer
 from rich.console import Console
 
@@ -17,12 +16,11 @@ from streams.commands.shell import complain
 from streams.commands.tree_draw import draw
 from streams.commands.tree_view import NameOf, TreeView, Wanted, item_ids, view
 from streams.commands.when import ago, rfc3339, stamp
-from streams.concepts import ConceptTree
 from streams.nodes import Level, Node
 from streams.settings import Settings
 from streams.store.look import Card
 from streams.store.qdrant import QdrantStore
-from streams.treefile import load_taxonomy, load_tree
+from streams.treefile import load_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +75,7 @@ async def fetch(settings: Settings, asked: Asked) -> tuple[list[Node], Mapping[s
 
 def names(file: Path | None, lang: str) -> NameOf:
     """What to call a path, by the concept tree's file or the written taxonomy."""
-    if file is not None:
-        tree = load_tree(file)
-    else:
-        taxonomy = load_taxonomy()
-        # Names need no vectors: these stand in, so that no encoder is asked.
-        tree = ConceptTree(taxonomy.version, "", taxonomy.concepts, np.ones((len(taxonomy.concepts), 1), np.float32))
+    tree = load_names(file)
     return lambda path: tree.name(path, lang)
 
 

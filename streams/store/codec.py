@@ -32,11 +32,15 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def vectors(row: Vector) -> grpc.Vectors:
+def dense(row: Vector) -> grpc.DenseVector:
     """A float32 row as the protobuf message: a packed field of floats is the row's own little-endian bytes."""
     data = np.ascontiguousarray(row, dtype="<f4").tobytes()
-    dense = grpc.DenseVector.FromString(b"\x0a" + _varint(len(data)) + data)
-    return grpc.Vectors(vector=grpc.Vector(dense=dense))
+    return grpc.DenseVector.FromString(b"\x0a" + _varint(len(data)) + data)
+
+
+def vectors(row: Vector) -> grpc.Vectors:
+    """A float32 row as a point's unnamed vector."""
+    return grpc.Vectors(vector=grpc.Vector(dense=dense(row)))
 
 
 def row_of(output: grpc.VectorsOutput) -> Vector:

@@ -1,0 +1,183 @@
+"""What the API reads of items: cards with their vectors, kept for a while, and candidates near some vectors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, NamedTuple
+
+from qdrant_client import grpc
+
+from streams.nodes import Vector
+from streams.store import codec
+from streams.store.collections import Collections
+from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, nearest
+
+_ITEMS_PER_CALL = 500
+_CARD_BYTES = 700  # a card's objects and short strings, beside its vector and description
+
+
+class Card(NamedTuple):
+    """An item as the API shows and scores it: `vector` float32 (dim,), unit; `path` "" and `ts_ms` None: not known."""
+
+    item_id: str
+    vector: Vector
+    path: str
+    title: str | None = None
+    description: str | None = None
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    brand: str | None = None
+    lang: str | None = None
+    ts_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """What candidates must be: below a concept path or in a category, in a language, published since a moment."""
+
+    category: str | None = None
+    lang: str | None = None
+    since_ms: int | None = None
+
+
+class CardCache:
+    """Cards by point id, the least recently used falling out beyond `max_bytes`, none older than `ttl_s`."""
+
+    def __init__(self, max_bytes: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._max_bytes, self._ttl_s, self._clock = max_bytes, ttl_s, clock
+        self._cards: OrderedDict[str, tuple[float, Card]] = OrderedDict()
+        self.nbytes = self.hits = self.misses = 0
+
+    def get(self, point_id: str) -> Card | None:
+        """The card, or None where it is not known or too old."""
+        entry = self._cards.get(point_id)
+        if entry is None or self._clock() >= entry[0]:
+            self.misses += 1
+            return None
+        self._cards.move_to_end(point_id)
+        self.hits += 1
+        return entry[1]
+
+    def put(self, point_id: str, card: Card) -> None:
+        """Keep a card."""
+        self.drop(point_id)
+        self._cards[point_id] = (self._clock() + self._ttl_s, card)
+        self.nbytes += _size(card)
+        while self.nbytes > self._max_bytes and self._cards:
+            self.nbytes -= _size(self._cards.popitem(last=False)[1][1])
+
+    def drop(self, point_id: str) -> None:
+        """Forget a card."""
+        entry = self._cards.pop(point_id, None)
+        if entry is not None:
+            self.nbytes -= _size(entry[1])
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._cards.clear()
+        self.nbytes = 0
+
+    def stats(self) -> tuple[int, int, int]:
+        """Hits, misses and bytes."""
+        return self.hits, self.misses, self.nbytes
+
+
+class Catalogue:
+    """Items by id and items near vectors. Cards are kept a while; which items there are is always asked anew."""
+
+    def __init__(self, reading: Reading, cache: CardCache) -> None:
+        self._reading, self._cache = reading, cache
+        self._of = ""
+
+    async def cards(self, item_ids: Iterable[str]) -> dict[str, Card]:
+        """The described items among `item_ids`."""
+        points = {codec.item_point_id(item_id): item_id for item_id in item_ids if item_id}
+        return {card.item_id: card for card in await self._cards(list(points))}
+
+    async def near(self, vectors: Sequence[Vector], wanted: ItemFilter, limit: int) -> list[Card]:
+        """The items nearest to any of some vectors, `limit` for each, each item once, by one batch of queries."""
+        if not vectors:
+            return []
+        names = await self._names()
+        where = await self._where(names, wanted)
+        queries = [
+            grpc.QueryPoints(collection_name=names.items, query=nearest(vector), filter=where, limit=limit)
+            for vector in vectors
+        ]
+        request = grpc.QueryBatchPoints(collection_name=names.items, query_points=queries)
+        reply = await self._reading.call(self._reading.client.grpc_points.QueryBatch, request, "query")
+        return await self._cards(list(dict.fromkeys(point.id.uuid for one in reply.result for point in one.result)))
+
+    async def newest(self, wanted: ItemFilter, limit: int) -> list[Card]:
+        """The items published last; those without a time, in no order, only where there are not enough others."""
+        names = await self._names()
+        where = await self._where(names, wanted)
+        order = grpc.OrderBy(key="ts", direction=grpc.Direction.Desc)
+        found: dict[str, None] = {}
+        for order_by in (order, None):
+            request = grpc.ScrollPoints(
+                collection_name=names.items, filter=where, limit=limit, order_by=order_by,
+                with_payload=grpc.WithPayloadSelector(enable=False),
+            )  # fmt: skip
+            reply = await self._reading.call(self._reading.client.grpc_points.Scroll, request, "scroll")
+            found.update((point.id.uuid, None) for point in reply.result)
+            if len(found) >= limit:
+                break
+        return await self._cards(list(found)[:limit])
+
+    async def _names(self) -> Collections:
+        names = await self._reading.names()
+        if names.items != self._of:  # another encoder's vectors
+            self._cache.clear()
+            self._of = names.items
+        return names
+
+    async def _cards(self, point_ids: Sequence[str]) -> list[Card]:
+        names = await self._names()
+        known = {point_id: self._cache.get(point_id) for point_id in point_ids}
+        missing = [point_id for point_id, card in known.items() if card is None]
+        for start in range(0, len(missing), _ITEMS_PER_CALL):
+            chunk = missing[start : start + _ITEMS_PER_CALL]
+            request = grpc.GetPoints(
+                collection_name=names.items, ids=codec.uuids(chunk), with_payload=ALL_PAYLOAD, with_vectors=VECTORS
+            )
+            for point in (await self._reading.call(self._reading.client.grpc_points.Get, request, "get")).result:
+                known[point.id.uuid] = card = card_of(point.payload, codec.row_of(point.vectors))
+                self._cache.put(point.id.uuid, card)
+        return [card for card in known.values() if card is not None]
+
+    async def _where(self, names: Collections, wanted: ItemFilter) -> grpc.Filter | None:
+        must: list[grpc.Condition] = []
+        if wanted.category is not None and wanted.category.startswith("/"):
+            must.append(any_of("path", await self._reading.paths_below(names.items, wanted.category)))
+        elif wanted.category is not None:
+            must.append(any_of("categories", [wanted.category]))
+        if wanted.lang is not None:
+            must.append(any_of("lang", [wanted.lang]))
+        if wanted.since_ms is not None:
+            must.append(grpc.Condition(field=grpc.FieldCondition(key="ts", range=grpc.Range(gte=wanted.since_ms))))
+        return grpc.Filter(must=must) if must else None
+
+
+def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
+    """A card from its point's payload and vector."""
+
+    def text(name: str) -> str | None:
+        return payload[name].string_value if name in payload else None
+
+    def words(name: str) -> tuple[str, ...]:
+        return tuple(one.string_value for one in payload[name].list_value.values) if name in payload else ()
+
+    return Card(
+        payload["item_id"].string_value, vector, payload["path"].string_value, text("title"), text("description"),
+        words("categories"), words("tags"), text("brand"), text("lang"),
+        payload["ts"].integer_value if "ts" in payload else None,
+    )  # fmt: skip
+
+
+def _size(card: Card) -> int:
+    texts: tuple[Any, ...] = (card.title, card.description, *card.categories, *card.tags)
+    return _CARD_BYTES + card.vector.nbytes + sum(2 * len(text) for text in texts if text)
