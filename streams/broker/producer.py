@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -33,6 +33,13 @@ class Outgoing:
         """Bytes on the wire, with a fixed overhead for framing."""
         headers = sum(len(name) + len(value) + 8 for name, value in self.headers)
         return RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"") + headers
+
+
+class Position(NamedTuple):
+    """Where a record lies in its topic."""
+
+    partition: int
+    offset: int
 
 
 class Producer:
@@ -92,13 +99,19 @@ class Producer:
         acknowledged in time: any of them may have been written, so sending again may repeat some. Order within a
         partition is kept.
         """
+        return [placed.offset for placed in await self.place_many(topic, records, deadline_s=deadline_s)]
+
+    async def place_many(
+        self, topic: str, records: Sequence[Outgoing], *, deadline_s: float | None = None
+    ) -> list[Position]:
+        """Produce as `send_many` does and return partition and offset of each."""
         self._check_sizes(records)
         timeout_s = self._config.producer_timeout_s if deadline_s is None else deadline_s
         with kafka_errors(f"producing {len(records)} records to {topic}"):
             async with asyncio.timeout(timeout_s):
                 return await self._send(topic, records)
 
-    async def _send(self, topic: str, records: Sequence[Outgoing]) -> list[int]:
+    async def _send(self, topic: str, records: Sequence[Outgoing]) -> list[Position]:
         client = self._client
         if client is None:
             raise RuntimeError("got a producer that is not started, expected start() before send_many()")
@@ -121,7 +134,7 @@ class Producer:
                 raise
             future.add_done_callback(self._acknowledged)
             futures.append(future)
-        return [metadata.offset for metadata in await asyncio.gather(*futures)]
+        return [Position(metadata.partition, metadata.offset) for metadata in await asyncio.gather(*futures)]
 
     def _acknowledged(self, future: asyncio.Future[Any]) -> None:
         self._room.release()
