@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -16,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, MODEL_NAME, SENTIMENT, TEXT
 from streams.breaker import Breaker
+from streams.credentials import TlsFiles, untrusted
 from streams.encoding import Encoded
 from streams.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
 from streams.replies import checked
@@ -79,7 +81,8 @@ class TritonEncoder:
     """Encodes texts with a Triton model that keeps `encoders/contract.py`.
 
     `deadline_s` bounds one request of at most `max_batch` texts, its retries included. Nothing connects before the
-    first call. Identical normalised texts are sent once and kept in a cache of `cache_bytes`. For one event loop.
+    first call; with `tls` it is encrypted. Identical normalised texts are sent once and kept in a cache of
+    `cache_bytes`. For one event loop.
     """
 
     def __init__(
@@ -92,11 +95,13 @@ class TritonEncoder:
         cache_bytes: int = 64 << 20,
         breaker: Breaker | None = None,
         observer: EncoderObserver | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._url, self._model = url, model_name
         self._deadline_s, self._max_batch, self._cache_bytes = deadline_s, max_batch, cache_bytes
         self._breaker = breaker or Breaker()
         self._observer = observer
+        self._credentials = tls.grpc() if tls else None
         self._channel: Any = None
         self._info: EncoderInfo | None = None
         self._cache: TextCache | None = None
@@ -277,6 +282,11 @@ class TritonEncoder:
             if error.status() == _REFUSED:
                 self._note(answered=True)
                 raise _Refused(message) from error
+            if untrusted(str(error.message())):
+                raise ConfigurationError(
+                    "Triton's certificate is signed by nobody we trust, or for another host: check triton.ca_file and "
+                    "triton.url"
+                ) from error
             queue_full = _QUEUE_FULL in message
             self._note(answered=queue_full)
             raise _Busy("QUEUE_FULL" if queue_full else code, message) from error
@@ -299,7 +309,8 @@ class TritonEncoder:
 
     def _client(self) -> Any:
         if self._channel is None:
-            self._channel = triton.InferenceServerClient(self._url, channel_args=_CHANNEL)
+            credentials = grpc.ssl_channel_credentials(**self._credentials) if self._credentials else None
+            self._channel = triton.InferenceServerClient(self._url, creds=credentials, channel_args=_CHANNEL)
         return self._channel
 
 

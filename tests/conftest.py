@@ -1,3 +1,9 @@
 """Fixtures of the whole suite: each real part has one module under tests/fixtures."""
 
-pytest_plugins = ["tests.fixtures.brokers", "tests.fixtures.qdrant", "tests.fixtures.triton", "tests.fixtures.path"]
+pytest_plugins = [
+    "tests.fixtures.brokers",
+    "tests.fixtures.qdrant",
+    "tests.fixtures.triton",
+    "tests.fixtures.path",
+    "tests.fixtures.certificates",
+]

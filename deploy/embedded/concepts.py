@@ -11,17 +11,14 @@ from pathlib import Path
 
 from encoders.locate import cache_dir
 from streams import concepts, treefile
-from streams.app import load_tree
-from streams.encoder import TritonEncoder
+from streams.app import load_tree, triton_encoder
 from streams.settings import Settings
 from streams.treefile import TAXONOMY_FILE, save_tree
 
 
 async def tree_file(settings: Settings, root: Path | None = None) -> Path:
     """The path of the tree for the encoder that Triton serves; made now if there is none yet. Raises as the encoder."""
-    encoder = TritonEncoder(
-        settings.triton.url, model_name=settings.triton.model, deadline_s=settings.triton.deadline_s
-    )
+    encoder = triton_encoder(settings.triton)
     try:
         info = await encoder.info()
         folder = cache_dir(root).parent / "concepts"

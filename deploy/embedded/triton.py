@@ -22,12 +22,15 @@ def triton_process(
     http_port: int | None = None,
     metrics_port: int | None = None,
     extra_env: dict[str, str] | None = None,
+    tls: tuple[Path, Path] | None = None,
+    tls_ca: Path | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """The command and the whole environment that serve a model repository on 127.0.0.1.
 
     `work` is a folder of this server's own: the Python backend is laid out in it. HTTP and metrics are off without a
-    port. The models' Python finds what this interpreter finds. Raises ConfigurationError where the wheel is missing
-    or has no stub for this Python.
+    port. `tls` names the PEM files of certificate and key for gRPC; with `tls_ca` clients must bring a certificate
+    signed by it. The models' Python finds what this interpreter finds. Raises ConfigurationError where the wheel is
+    missing or has no stub for this Python.
     """
     wheel = _wheel()
     backends = lay_out_backend(wheel, work / "backends")
@@ -44,6 +47,7 @@ def triton_process(
         "--grpc-address=" + HOST,
         f"--grpc-port={grpc_port}",
     ]
+    argv += _tls_options(tls, tls_ca)
     if http_port is None:
         argv.append("--allow-http=false")
     else:
@@ -53,6 +57,15 @@ def triton_process(
     else:
         argv += ["--metrics-address=" + HOST, f"--metrics-port={metrics_port}"]
     return argv, _environment(wheel, extra_env or {})
+
+
+def _tls_options(tls: tuple[Path, Path] | None, authority: Path | None) -> list[str]:
+    if tls is None:
+        return []
+    options = ["--grpc-use-ssl=true", f"--grpc-server-cert={tls[0]}", f"--grpc-server-key={tls[1]}"]
+    if authority is not None:
+        options += ["--grpc-use-ssl-mutual=true", f"--grpc-root-cert={authority}"]
+    return options
 
 
 def lay_out_backend(wheel: Path, target: Path) -> Path:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from streams.credentials import TlsFiles
 from streams.errors import ConfigurationError
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -100,13 +102,5 @@ class KafkaConfig:
         return arguments
 
     def _ssl_context(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context(cafile=self.cafile)
-            if self.certfile:
-                context.load_cert_chain(self.certfile, self.keyfile)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                f"cannot read the TLS files (cafile {self.cafile}, certfile {self.certfile}, keyfile {self.keyfile}): "
-                f"{error}; name readable PEM files"
-            ) from error
-        return context
+        files = [Path(name) if name else None for name in (self.cafile, self.certfile, self.keyfile)]
+        return TlsFiles("kafka", *files).context()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
-from streams.app import kafka_config, qdrant_config
+from streams.app import kafka_config, qdrant_config, triton_encoder
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Producer
@@ -74,12 +74,8 @@ async def look_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> As
 @asynccontextmanager
 async def encoder_of(settings: Settings, deadline_s: float | None = None) -> AsyncIterator[TritonEncoder]:
     """A client of Triton; `deadline_s` (by default the settings' own) bounds one batch of texts."""
-    triton = settings.triton
-    encoder = TritonEncoder(
-        triton.url, model_name=triton.model, max_batch=triton.max_batch,
-        deadline_s=deadline_s or triton.deadline_s,
-    )  # fmt: skip
-    with named(f"Triton at {triton.url}"):
+    encoder = triton_encoder(settings.triton, deadline_s=deadline_s)
+    with named(f"Triton at {settings.triton.url}"):
         try:
             yield encoder
         finally:

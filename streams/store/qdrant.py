@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from grpc import RpcError, StatusCode
 from qdrant_client import AsyncQdrantClient, grpc
 
+from streams.credentials import TlsFiles, untrusted
 from streams.errors import ConfigurationError, StoreUnavailable
 from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
@@ -31,6 +33,7 @@ _RETRYABLE = frozenset(
         StatusCode.CANCELLED,
     }
 )
+_WRONG_KEY = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ class QdrantConfig:
     api_key: str | None = None
     deadline_s: float = 10.0
     points_per_write: int = 1000
+    tls: TlsFiles | None = None
+
+    def __repr__(self) -> str:
+        """Name the address only: a key never reaches a log."""
+        return f"QdrantConfig(host={self.host!r}, grpc_port={self.grpc_port})"
 
 
 class QdrantStore:
@@ -185,12 +193,21 @@ class QdrantStore:
 
 
 def connect(config: QdrantConfig) -> AsyncQdrantClient:
-    """A client for `config`; nothing is sent yet."""
-    return AsyncQdrantClient(
-        host=config.host, port=config.http_port, grpc_port=config.grpc_port, prefer_grpc=True, https=config.https,
-        api_key=config.api_key, timeout=max(1, int(config.deadline_s)), check_compatibility=False,
-        grpc_options={"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 2000},
-    )  # fmt: skip
+    """A client for `config`; nothing is sent yet. ConfigurationError where a certificate's file cannot be read."""
+    options: dict[str, Any] = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 2000}
+    rest: dict[str, Any] = {}
+    if config.https:
+        tls = config.tls or TlsFiles("qdrant")
+        options |= tls.grpc()
+        rest["verify"] = tls.context()
+    with warnings.catch_warnings():
+        # The client warns of a key on a plain connection; `interests doctor` does too, with what to do.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return AsyncQdrantClient(
+            host=config.host, port=config.http_port, grpc_port=config.grpc_port, prefer_grpc=True, https=config.https,
+            api_key=config.api_key, timeout=max(1, int(config.deadline_s)), check_compatibility=False,
+            grpc_options=options, **rest,
+        )  # fmt: skip
 
 
 async def guarded(call: Awaitable[T], doing: str) -> T:
@@ -201,6 +218,13 @@ async def guarded(call: Awaitable[T], doing: str) -> T:
     except RpcError as error:
         code = error.code()
         took = f"after {monotonic() - started:.1f} s"
+        if code in _WRONG_KEY:
+            raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: check qdrant.api_key_file") from error
+        if untrusted(error.details()):
+            raise ConfigurationError(
+                f"{doing}: Qdrant's certificate is signed by nobody we trust, or for another host: check "
+                "qdrant.ca_file and qdrant.host"
+            ) from error
         if code in _RETRYABLE:
             raise StoreUnavailable(f"{doing}: Qdrant answered {code.name} {took}") from error
         raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: {error.details()}") from error

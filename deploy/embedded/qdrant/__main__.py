@@ -9,9 +9,12 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
+from typing import Any
 
+import grpc
 import uvicorn
 from starlette.applications import Starlette
 
@@ -38,13 +41,21 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--api-key-file", type=Path, help="file whose first line is the key every call must bring")
+    parser.add_argument("--tls-cert-file", type=Path, help="certificate in PEM: both ports speak TLS")
+    parser.add_argument("--tls-key-file", type=Path, help="its key in PEM")
+    parser.add_argument("--tls-ca-file", type=Path, help="clients must bring a certificate that this authority signed")
     parser.add_argument(
         "--flush-interval-s",
         type=float,
         default=DEFAULT_FLUSH_INTERVAL_S,
         help="seconds between writes to disk; 0 flushes before every answer, which also survives a power cut",
     )
-    return parser.parse_args(arguments)
+    settings = parser.parse_args(arguments)
+    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
+        parser.error("--tls-cert-file and --tls-key-file go together")
+    if settings.tls_ca_file and not settings.tls_cert_file:
+        parser.error("--tls-ca-file needs --tls-cert-file")
+    return settings
 
 
 async def serve(settings: argparse.Namespace) -> None:
@@ -57,9 +68,14 @@ async def serve(settings: argparse.Namespace) -> None:
     registry = Registry(settings.data, flush_each=settings.flush_interval_s == 0)
     metrics, points, collections = Metrics(registry), Points(registry), Collections(registry)
     rpc = build_server(points, collections, metrics, api_key)
-    rpc.add_insecure_port(f"{HOST}:{settings.grpc_port}")
+    credentials = _grpc_credentials(settings)
+    address = f"{HOST}:{settings.grpc_port}"
+    if credentials is None:
+        rpc.add_insecure_port(address)
+    else:
+        rpc.add_secure_port(address, credentials)
     await rpc.start()
-    rest = RestServer(build_app(points, collections, metrics, api_key), settings.http_port)
+    rest = RestServer(build_app(points, collections, metrics, api_key), settings.http_port, **_uvicorn_tls(settings))
     await rest.start()
     maintenance = asyncio.create_task(_maintain(registry, settings.flush_interval_s or DEFAULT_FLUSH_INTERVAL_S))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -72,15 +88,34 @@ async def serve(settings: argparse.Namespace) -> None:
     await registry.close()
 
 
+def _grpc_credentials(settings: argparse.Namespace) -> grpc.ServerCredentials | None:
+    if settings.tls_cert_file is None:
+        return None
+    pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
+    authority = settings.tls_ca_file.read_bytes() if settings.tls_ca_file else None
+    return grpc.ssl_server_credentials([pair], authority, require_client_auth=authority is not None)
+
+
+def _uvicorn_tls(settings: argparse.Namespace) -> dict[str, Any]:
+    if settings.tls_cert_file is None:
+        return {}
+    files: dict[str, Any] = {"ssl_certfile": settings.tls_cert_file, "ssl_keyfile": settings.tls_key_file}
+    if settings.tls_ca_file:
+        files |= {"ssl_ca_certs": str(settings.tls_ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return files
+
+
 class RestServer(uvicorn.Server):
     """uvicorn inside a running loop; signals stay with the caller."""
 
-    def __init__(self, app: Starlette, port: int) -> None:
+    def __init__(self, app: Starlette, port: int, **tls: Any) -> None:
         super().__init__(
             uvicorn.Config(
-                app, lifespan="off", access_log=False, log_config=None, timeout_graceful_shutdown=int(STOP_GRACE_S)
+                app, lifespan="off", access_log=False, log_config=None,
+                timeout_graceful_shutdown=int(STOP_GRACE_S), **tls,
             )
-        )
+        )  # fmt: skip
+        self.config.load()  # before the socket: a certificate that cannot be read ends the process
         self._socket = socket.create_server((HOST, port))
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

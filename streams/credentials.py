@@ -1,0 +1,88 @@
+"""Secrets and certificates: read once from the files the settings name, shown nowhere."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from streams.errors import ConfigurationError
+
+MAX_SECRET_BYTES = 64 << 10
+
+
+def secret(plain: SecretStr | None, file: Path | None, name: str) -> str | None:
+    """The secret of setting `name`, given plainly or as the first line of the file of `name`_file; None without both.
+
+    Raises ConfigurationError, which never says what the file holds, where both are set or the file cannot be used.
+    """
+    if file is None:
+        return plain.get_secret_value() if plain else None
+    if plain is not None:
+        raise ConfigurationError(f"got both {name} and {name}_file, expected one of them")
+    text = read(file, f"{name}_file").split(b"\n", 1)[0].strip()
+    try:
+        found = text.decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{name}_file: the first line of {file} is not UTF-8") from None
+    if not found:
+        raise ConfigurationError(f"{name}_file: the first line of {file} is empty, expected the secret")
+    return found
+
+
+def read(file: Path, name: str) -> bytes:
+    """The bytes of a small file. ConfigurationError names the setting and the path, and says what to do."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot read {file} ({error.strerror}): name a readable file") from None
+    if len(content) > MAX_SECRET_BYTES:
+        raise ConfigurationError(f"{name}: {file} has more than {MAX_SECRET_BYTES} bytes: name another file")
+    return content
+
+
+def untrusted(details: str | None) -> bool:
+    """Whether what gRPC says of a failed call is that the server's certificate does not hold: waiting mends nothing."""
+    return any(sign in (details or "") for sign in ("CERTIFICATE_VERIFY_FAILED", "ostname Verification Check failed"))
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of one connection: who may have signed the server's certificate, and our own certificate and key.
+
+    Without `ca_file` the system's authorities are trusted. `section` names the settings in messages.
+    """
+
+    section: str
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ConfigurationError(f"{self.section}: got one of cert_file and key_file, expected both or neither")
+
+    def grpc(self) -> dict[str, bytes | None]:
+        """The arguments of `grpc.ssl_channel_credentials`."""
+        names = {"root_certificates": "ca_file", "private_key": "key_file", "certificate_chain": "cert_file"}
+        found: dict[str, bytes | None] = {}
+        for argument, name in names.items():
+            file: Path | None = getattr(self, name)
+            found[argument] = None if file is None else read(file, f"{self.section}.{name}")
+        return found
+
+    def context(self) -> ssl.SSLContext:
+        """A context for Python's own TLS that checks certificate and host name."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            if self.cert_file:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except (OSError, ssl.SSLError) as error:
+            files = f"ca_file {self.ca_file}, cert_file {self.cert_file}, key_file {self.key_file}"
+            raise ConfigurationError(
+                f"{self.section}: cannot read {files}: {error}; name readable PEM files"
+            ) from error
+        return context
