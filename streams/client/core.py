@@ -22,6 +22,7 @@ from streams.client.errors import (
     BadRequest,
     DeadlineExceeded,
     RateLimited,
+    Told,
     Unavailable,
     UnexpectedAnswer,
     Unreachable,
@@ -111,9 +112,9 @@ class Core:
         if not 200 <= status < 300:
             return error_of(status, headers, body, time.time())
         return UnexpectedAnswer(
-            "this is not the API's answer", status=status,
-            detail=f"got {_kind(headers) or 'no content type'}, expected {call.accept}; does the address name the API?",
-        )  # fmt: skip
+            "this is not the API's answer",
+            f"got {_kind(headers) or 'no content type'}, expected {call.accept}; does the address name the API?",
+        )
 
     def parse(self, call: Call[T], body: bytes, status: int, headers: Mapping[str, str]) -> T:
         """One JSON document of an answer, as its type."""
@@ -128,8 +129,11 @@ class Core:
         """The error of an answer that its type refuses: names fields, never values."""
         fields = sorted({".".join(map(str, one["loc"])) or "the whole" for one in error.errors()})
         return UnexpectedAnswer(
-            "the answer does not fit this client", status=status, request_id=request_id,
-            detail=f"see {', '.join(fields[:3])}; are client and server of the same version?",
+            "the answer does not fit this client",
+            Told(
+                status=status, request_id=request_id,
+                detail=f"see {', '.join(fields[:3])}; are client and server of the same version?",
+            ),
         )  # fmt: skip
 
     def failed(self, error: httpx.HTTPError | SSEError, deadline_s: float) -> ApiError:
@@ -138,14 +142,14 @@ class Core:
             return self.late(deadline_s)
         if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
             told = str(error) or type(error).__name__
-            return Unreachable("the API does not answer", detail=f"{self.address}: {told}")
-        return UnexpectedAnswer("the API could not be asked", detail=str(error) or type(error).__name__)
+            return Unreachable("the API does not answer", f"{self.address}: {told}")
+        return UnexpectedAnswer("the API could not be asked", str(error) or type(error).__name__)
 
     def late(self, deadline_s: float) -> DeadlineExceeded:
         """The error of a call that took too long."""
         return DeadlineExceeded(
             "the API did not answer in time",
-            detail=f"{self.address} had {deadline_s:g} s; give it more, or ask for less",
+            f"{self.address} had {deadline_s:g} s; give it more, or ask for less",
         )
 
     @property
@@ -172,7 +176,7 @@ def _kind(headers: Mapping[str, str]) -> str:
 
 
 def with_self(method: F, build: Callable[..., Any], rows: Any = None) -> F:
-    """Give a method the signature of what builds its call, for `help`; `rows` is the iterator's type, where it is one."""
+    """Give a method the signature of what builds its call, for `help`; `rows`: its iterator's type."""
     told = inspect.signature(build, eval_str=True)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     update_wrapper(method, build)
@@ -184,7 +188,7 @@ def with_self(method: F, build: Callable[..., Any], rows: Any = None) -> F:
 
 def too_large() -> UnexpectedAnswer:
     """The error of an answer beyond `MAX_ANSWER_BYTES`."""
-    return UnexpectedAnswer("the answer is too large", detail=f"more than {MAX_ANSWER_BYTES >> 20} MiB")
+    return UnexpectedAnswer("the answer is too large", f"more than {MAX_ANSWER_BYTES >> 20} MiB")
 
 
 def core_of(

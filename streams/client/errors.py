@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from streams.api.models import FieldProblem, Problem
+from streams.api.models import FieldProblem, Problem, Rejected
 from streams.errors import InterestsError, RetryableError
 
 _PROBLEM: Final = "application/problem+json"
 _NOT_TOLD_S: Final = 1.0
 _LONGEST_S: Final = 86_400.0
+_NAMED: Final = 5
+_REJECTED: Final = TypeAdapter(tuple[Rejected, ...])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What an answer says of what went wrong.
+
+    `kind` is the last part of the problem's type, such as `unknown-user`. `errors` names the fields that do not fit,
+    `rejected` the rows of a batch.
+    """
+
+    status: int | None = None
+    detail: str = ""
+    kind: str = ""
+    request_id: str | None = None
+    errors: tuple[FieldProblem, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
 
 
 class ApiError(InterestsError):
     """The API refused a call, failed, or did not answer.
 
-    `status` is the HTTP status, None where no answer came. `request_id` finds the call in the API's log. `errors`
-    names the fields that do not fit. The message has no personal data in it.
+    `status` is the HTTP status, None where no answer came. `request_id` finds the call in the API's log. The rest is
+    as in `Told`. The message has no personal data in it.
     """
 
-    def __init__(
-        self, title: str, *, status: int | None = None, detail: str = "", request_id: str | None = None,
-        errors: tuple[FieldProblem, ...] = (),
-    ) -> None:  # fmt: skip
-        where = [str(status)] if status else []
-        where += [f"request {request_id}"] if request_id else []
-        fields = "; ".join(f"{one.field}: {one.message}" for one in errors)
-        told = ": ".join(part for part in (title, detail, fields) if part)
-        super().__init__(f"{told} ({', '.join(where)})" if where else told)
-        self.status, self.title, self.detail, self.request_id, self.errors = status, title, detail, request_id, errors
+    def __init__(self, title: str, told: Told | str = "") -> None:
+        told = Told(detail=told) if isinstance(told, str) else told
+        where = [str(told.status)] if told.status else []
+        where += [f"request {told.request_id}"] if told.request_id else []
+        misfits = [f"{one.field}: {one.message}" for one in told.errors]
+        misfits += [f"row {one.index}: {one.message}" for one in told.rejected]
+        if len(misfits) > _NAMED:
+            misfits[_NAMED:] = [f"and {len(misfits) - _NAMED} more"]
+        text = ": ".join(part for part in (title, told.detail.rstrip("."), "; ".join(misfits)) if part)
+        super().__init__(f"{text} ({', '.join(where)})" if where else text)
+        self.title, self.status, self.detail, self.kind = title, told.status, told.detail, told.kind
+        self.request_id, self.errors, self.rejected = told.request_id, told.errors, told.rejected
 
 
 class Unauthorized(ApiError):
@@ -65,11 +86,8 @@ class UnexpectedAnswer(ApiError):
 class TryLater(ApiError, RetryableError):
     """The API or something behind it is away or busy: `retry_after_s` is what it asked for, or one second."""
 
-    def __init__(
-        self, title: str, *, status: int | None = None, detail: str = "", request_id: str | None = None,
-        errors: tuple[FieldProblem, ...] = (), retry_after_s: float | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(title, status=status, detail=detail, request_id=request_id, errors=errors)
+    def __init__(self, title: str, told: Told | str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(title, told)
         self.retry_after_s = _NOT_TOLD_S if retry_after_s is None else retry_after_s
 
 
@@ -96,21 +114,15 @@ _LATER: Final[Mapping[int, type[TryLater]]] = {429: RateLimited, 502: Unavailabl
 def error_of(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> ApiError:
     """The error that an answer stands for; one without a problem document is named by its status."""
     problem = _problem(headers, body)
+    told = _told(problem, status, headers.get("x-request-id"))
     title = problem.title if problem else _phrase(status)
-    detail = problem.detail if problem else "the answer is no problem document: is this the address of the API?"
-    request_id = (problem and problem.request_id) or headers.get("x-request-id")
-    errors = tuple(problem.errors or ()) if problem else ()
     if later := _LATER.get(status):
-        told_s = retry_after_s(headers.get("retry-after"), now_s)
-        if told_s is None and problem and problem.retry_after_s is not None:
-            told_s = _bounded(problem.retry_after_s)
-        return later(
-            title, status=status, detail=detail, request_id=request_id, errors=errors, retry_after_s=told_s
-        )  # fmt: skip
-    kind = _KINDS.get(status) or (
-        BadRequest if 400 <= status < 500 else ServerError if status >= 500 else UnexpectedAnswer
-    )
-    return kind(title, status=status, detail=detail, request_id=request_id, errors=errors)
+        asked_s = retry_after_s(headers.get("retry-after"), now_s)
+        if asked_s is None and problem and problem.retry_after_s is not None:
+            asked_s = _bounded(problem.retry_after_s)
+        return later(title, told, retry_after_s=asked_s)
+    other = BadRequest if 400 <= status < 500 else ServerError if status >= 500 else UnexpectedAnswer
+    return _KINDS.get(status, other)(title, told)
 
 
 def retry_after_s(header: str | None, now_s: float) -> float | None:
@@ -135,7 +147,7 @@ def misfit(error: ValidationError) -> BadRequest:
         FieldProblem(field=".".join(map(str, one["loc"])) or "request", message=one["msg"])
         for one in error.errors(include_url=False, include_context=False, include_input=False)
     )
-    return BadRequest("the arguments do not fit", errors=errors)
+    return BadRequest("the arguments do not fit", Told(errors=errors))
 
 
 def _bounded(seconds: float) -> float | None:
@@ -149,6 +161,20 @@ def _problem(headers: Mapping[str, str], body: bytes) -> Problem | None:
         return Problem.model_validate_json(body)
     except ValidationError:
         return None
+
+
+def _told(problem: Problem | None, status: int, request_id: str | None) -> Told:
+    if problem is None:
+        detail = "the answer is no problem document; does the address name the API?"
+        return Told(status=status, detail=detail, request_id=request_id)
+    try:
+        rejected = _REJECTED.validate_python((problem.model_extra or {}).get("rejected") or ())
+    except ValidationError:
+        rejected = ()
+    return Told(
+        status=status, detail=problem.detail, kind=problem.type.rpartition(":")[2],
+        request_id=problem.request_id or request_id, errors=tuple(problem.errors or ()), rejected=rejected,
+    )  # fmt: skip
 
 
 def _phrase(status: int) -> str:

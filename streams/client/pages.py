@@ -41,7 +41,7 @@ class Pages(Generic[G, R]):
         if cursor is None:
             return None
         if cursor in self._seen:
-            raise UnexpectedAnswer("the API's pages go round in circles", detail="a cursor came twice")
+            raise UnexpectedAnswer("the API's pages go round in circles", "a cursor came twice")
         self._seen.add(cursor)
         return self.ask(cursor)
 
