@@ -42,6 +42,9 @@ class Metrics:
         self.nodes_written = Counter(
             "interests_nodes_written", "Nodes written, by level.", ("level",), registry=registry
         )
+        self.updates = Counter(
+            "interests_updates", "Changes of users' trees announced, one a user and take.", registry=registry
+        )
         self.unknown_fields = Counter(
             "interests_unknown_fields", "Fields outside the contract, ignored.", registry=registry
         )

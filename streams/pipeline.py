@@ -22,7 +22,7 @@ from streams.faultpoints import reach
 from streams.fold import fold
 from streams.nodes import Node, NodePolicy, profile_key
 from streams.parse import parse_events, parse_items
-from streams.plan import gate, plan
+from streams.plan import Weighed, gate, plan
 from streams.resolve import resolve
 from streams.store.base import Fence, Store
 from streams.unresolved import RetryPolicy
@@ -68,6 +68,7 @@ class Report:
     items: int = 0
     unknown_fields: int = 0
     clamped: int = 0
+    weighed: Sequence[Weighed] = ()
 
 
 async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: int, *, now_ms: int) -> Report:
@@ -100,9 +101,8 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     await reach("after_upsert")
     outcomes = {"applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
                 "erased": gated.erased + erased, "unresolved": resolved.waiting, "rerouted": astray}  # fmt: skip
-    return Report(
-        outcomes, parsed.dead + aside.dead, changed, resolved.described, parsed.unknown_fields, parsed.clamped
-    )
+    return Report(outcomes, parsed.dead + aside.dead, changed, resolved.described, parsed.unknown_fields,
+                  parsed.clamped, said.said)  # fmt: skip
 
 
 async def apply_items(records: Sequence[RecordLike], parts: Parts, *, now_ms: int) -> Report:

@@ -40,6 +40,15 @@ class Kafka(_Section):
     )
     items_topic: str = Field("items", description="Compacted topic of item descriptions.")
     unresolved_topic: str = Field("events.unresolved", description="Where events wait for their item's description.")
+    updated_topic: str = Field(
+        "interests.updated", description="Compacted topic of what changed in whose tree; empty: it is not announced."
+    )
+    popularity_topic: str = Field(
+        "items.popularity", description="Events by item, on their way to its popularity; empty: none is kept."
+    )
+    population_topic: str = Field(
+        "population", description="Newcomers' first events, on their way to the priors; empty: none are kept."
+    )
     partitions: int = Field(4, ge=1, description="Partitions of topics made by `interests topics create`.")
     replication: int = Field(1, ge=1, description="Replication factor of topics made by `interests topics create`.")
     session_timeout_s: float = Field(10.0, gt=0, description="How long the group waits for a silent worker.")
@@ -110,6 +119,9 @@ class Nodes(_Section):
         256, ge=1, le=4096, description="Event ids a profile keeps: how far back a producer's duplicate is caught."
     )
     marks_length: int = Field(64, ge=1, le=1024, description="Likes and bookmarks a profile keeps for taking back.")
+    seen_length: int = Field(
+        512, ge=0, le=8192, description="Items a profile keeps as seen: how far back recommendations leave them out."
+    )
     contexts: tuple[str, ...] = Field((), description="Situations to keep nodes for: `daypart` or names in `context`.")
     tombstone_s: float = Field(400 * _DAY_S, gt=0, description="How long an erasure is remembered, in seconds.")
 
@@ -168,6 +180,28 @@ class Worker(_Section):
     )
     metrics_host: str = Field("127.0.0.1", description="Where Prometheus metrics are served.")
     metrics_port: int = Field(9108, ge=0, le=65535, description="Port of the metrics; 0: any free one.")
+
+
+class Population(_Section):
+    """What all users together say: the popularity of items, and the priors of newcomers."""
+
+    popularity_half_life_s: float = Field(7 * _DAY_S, gt=0, description="Half-life of an item's popularity.")
+    newcomer_events: int = Field(
+        5, ge=1, le=100, description="So many events of each user, their first ones, make the priors."
+    )
+    half_life_s: float = Field(30 * _DAY_S, gt=0, description="Half-life of the priors' nodes.")
+    contexts: tuple[str, ...] = Field(
+        ("device",), max_length=4,
+        description="Names in `context` whose values part newcomers into cohorts, beside the daypart; few values each.",
+    )  # fmt: skip
+    least_events: int = Field(
+        20, ge=1, description="A cohort of fewer first events says nothing: a prior shows no single person's interests."
+    )
+    prior_mass: float = Field(3.0, gt=0, description="Mass of a prior's profile before any event of one's own.")
+    prior_events: float = Field(
+        5.0, gt=0, description="Events of one's own that halve the prior: its share is k / (k + events)."
+    )
+    prior_nodes: int = Field(16, ge=1, le=100, description="Nodes of a level that a prior has, at most.")
 
 
 class Concepts(_Section):
@@ -236,6 +270,7 @@ class Settings(BaseSettings):
     weights: Weights = Weights()
     unresolved: Unresolved = Unresolved()
     worker: Worker = Worker()
+    population: Population = Population()
     concepts: Concepts = Concepts()
     api: Api = Api()
     client: Client = Client()

@@ -16,6 +16,7 @@ from streams.errors import RetryableError
 from streams.events import RecordLike
 from streams.faultpoints import reach
 from streams.metrics import Metrics
+from streams.outputs import Announcer
 from streams.ownership import Ownership
 from streams.pipeline import Parts, Report, apply, apply_items
 from streams.retrying import forever
@@ -55,8 +56,11 @@ class KafkaOutbox:
 class Worker:
     """Takes in, nodes out. One lock holds all folding, so that a user's nodes are read and written by one batch."""
 
-    def __init__(self, parts: Parts, ownership: Ownership, metrics: Metrics, progress: Callable[[], None]) -> None:
+    def __init__(
+        self, parts: Parts, ownership: Ownership, metrics: Metrics, progress: Callable[[], None], announcer: Announcer
+    ) -> None:
         self._parts, self._ownership, self._metrics, self._progress = parts, ownership, metrics, progress
+        self._announcer = announcer
         self._folding = asyncio.Lock()
 
     async def fold(self, take: Take) -> None:
@@ -101,6 +105,7 @@ class Worker:
             with self._metrics.batch_seconds.time():
                 report = await apply(records, self._parts, owner.fence, owner.log, now_ms=now_ms())
             await self._ownership.verify(take)
+            self._metrics.updates.inc(await self._announcer.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())
         self._count(records, report)
         return True

@@ -46,7 +46,7 @@ def list_() -> None:
             table.add_row(name, "[red]missing[/]", "", "")
             continue
         behind = sum(lag.lag for lag in mine)
-        read = not name.endswith(".dead")
+        read = not name.endswith(".dead") and name != settings.kafka.updated_topic
         table.add_row(
             name, str(found[name].partitions), f"{sum(lag.end for lag in mine):,}",
             ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if read else "",
@@ -62,7 +62,7 @@ def service_topics(settings: Settings) -> list[str]:
     """The names of the service's topics, those of dead letters last."""
     kafka = settings.kafka
     live = [*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic]
-    return live + [f"{name}.dead" for name in live]
+    return [*live, *filter(None, [kafka.updated_topic]), *(f"{name}.dead" for name in live)]
 
 
 async def _create(settings: Settings) -> list[Topic]:

@@ -1,0 +1,74 @@
+"""What a worker sends on: changes of trees, item popularity, priors, on a real broker and by way of a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from streams.api.models import LiveUpdate
+from streams.broker.partitions import partition_of
+from streams.nodes import mass_at
+from tests.fixtures.path import Rig
+
+pytestmark = pytest.mark.integration
+
+
+def event(n: int, user: str, kind: str, item: str | None = None, **more: object) -> dict[str, object]:
+    made: dict[str, object] = {
+        "event_id": f"e{n}",
+        "user_id": user,
+        "type": kind,
+        "ts": int(time.time() * 1000) - 1000 + n,
+    }
+    return made | ({"item_id": item} if item else {}) | more
+
+
+async def updates(path: Rig, user: str, count: int) -> list[Any]:
+    """The first `count` records of a user on the topic of updates."""
+    topic = path.settings.kafka.updated_topic
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=path.broker.bootstrap, auto_offset_reset="earliest")
+    mine: list[Any] = []
+    await consumer.start()
+    try:
+        async with asyncio.timeout(20):
+            while len(mine) < count:
+                for fetched in (await consumer.getmany(timeout_ms=200)).values():
+                    mine += [record for record in fetched if record.key == user.encode()]
+    finally:
+        await consumer.stop()
+    return mine
+
+
+async def test_a_change_is_announced_with_the_nodes_as_they_are_stored(path: Rig) -> None:
+    me, kafka = path.user(), path.settings.kafka
+    await path.produce(path.comments, [event(1, me, "comment", "football", text="What a match, and what a goal!")])
+    [record] = await updates(path, me, 1)
+    assert record.partition == partition_of(me, kafka.partitions)
+    assert dict(record.headers)["group"].decode() == kafka.group
+    assert b"What a match" not in record.value
+    update = LiveUpdate.model_validate_json(record.value)
+    tree = {node.id: node for node in (await path.tree(me)).values()}
+    assert {node.id for node in update.nodes} == tree.keys()
+    for node in update.nodes:
+        stored = tree[node.id]
+        assert (node.level, node.path, node.count) == (stored.key.level, stored.key.path, stored.count)
+        assert node.mass == pytest.approx(mass_at(stored, update.at_ms, path.settings.nodes.policy()))
+    [happened] = update.events
+    assert (happened.event_id, happened.item_id) == ("e1", "football")
+    assert happened.weight == pytest.approx(next(iter(tree.values())).evidence[0].weight)
+
+
+async def test_an_erasure_is_announced(path: Rig) -> None:
+    me = path.user()
+    await path.produce(path.clicks, [event(1, me, "click", "jazz")])
+    await path.until(lambda o: o.get("applied", 0) == 1)
+    await path.produce(path.events, [event(2, me, "erase")])
+    first, second = [LiveUpdate.model_validate_json(record.value) for record in await updates(path, me, 2)]
+    assert not first.erased
+    assert second.erased
+    assert [node.level for node in second.nodes] == ["profile"]
+    assert second.nodes[0].mass == 0
