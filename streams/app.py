@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -26,6 +27,7 @@ from streams.encoding import Encoder
 from streams.errors import ConfigurationError, StoreUnavailable
 from streams.events import Event
 from streams.metrics import Metrics
+from streams.outputs import Announcer
 from streams.ownership import Owner, Ownership
 from streams.pipeline import Parts
 from streams.retrying import answered
@@ -39,6 +41,15 @@ from streams.unresolved import RetryPolicy
 from streams.worker import KafkaOutbox, Worker, now_ms
 
 log = structlog.get_logger(__name__)
+
+
+class Connected(NamedTuple):
+    """What a worker talks to, once every server has answered; `partitions` by topic."""
+
+    parts: Parts
+    store: CachedStore
+    producer: Producer
+    partitions: dict[str, int]
 
 
 def kafka_config(kafka: Kafka) -> KafkaConfig:
@@ -79,6 +90,8 @@ def topic_specs(kafka: Kafka) -> list[TopicSpec]:
     specs = [TopicSpec(name, kafka.partitions, kafka.replication) for name in plain]
     specs.append(TopicSpec(kafka.items_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
     specs += [TopicSpec(f"{spec.name}.dead", 1, kafka.replication) for spec in list(specs)]
+    if kafka.updated_topic:
+        specs.append(TopicSpec(kafka.updated_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
     return specs
 
 
@@ -87,15 +100,15 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     metrics = Metrics()
     server, _ = start_http_server(settings.worker.metrics_port, settings.worker.metrics_host, metrics.registry)
     try:
-        async with _connected(settings, metrics) as (parts, store, partitions):
-            return await _work(settings, metrics, parts, store, partitions, stop)
+        async with _connected(settings, metrics) as connected:
+            return await _work(settings, metrics, connected, stop)
     finally:
         server.shutdown()
         server.server_close()
 
 
 @asynccontextmanager
-async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[tuple[Parts, CachedStore, dict[str, int]]]:
+async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Connected]:
     """Wait for Triton, Qdrant and Kafka, prepare collections and tree, and let go of all on the way out."""
 
     def waiting(name: str) -> None:
@@ -129,7 +142,7 @@ async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[tupl
             settings.weights.table(), _retries(settings), _home(partitions, settings.kafka.unresolved_topic),
         )  # fmt: skip
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
-        yield parts, store, partitions
+        yield Connected(parts, store, producer, partitions)
 
 
 def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Event], bool]:
@@ -147,11 +160,9 @@ def _retries(settings: Settings) -> RetryPolicy:
     return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000))
 
 
-async def _work(
-    settings: Settings, metrics: Metrics, parts: Parts, store: CachedStore, partitions: dict[str, int],
-    stop: asyncio.Event | None,
-) -> int:  # fmt: skip
-    app = make_app(kafka_config(settings.kafka))
+async def _work(settings: Settings, metrics: Metrics, connected: Connected, stop: asyncio.Event | None) -> int:
+    app, kafka = make_app(kafka_config(settings.kafka)), settings.kafka
+    parts, store, producer, partitions = connected
 
     def changed(owner: Owner) -> None:
         store.forget()
@@ -160,8 +171,9 @@ async def _work(
 
     standing = Standing(app)
     metrics.progress = app.note_progress
-    ownership = Ownership(store, settings.kafka.group, partitions, standing.confirm, changed)
-    register(app, Worker(parts, ownership, metrics, app.note_progress), settings)
+    ownership = Ownership(store, kafka.group, partitions, standing.confirm, changed)
+    announcer = Announcer(producer, kafka.updated_topic, kafka.group, parts.policy)
+    register(app, Worker(parts, ownership, metrics, app.note_progress, announcer), settings)
     metrics.watch_lag(standing.lag)
     metrics.since_commit.set_function(standing.seconds_since_commit)
     sweeping = asyncio.create_task(sweep(store, settings.worker.sweep_every_s))
