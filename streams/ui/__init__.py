@@ -1,0 +1,104 @@
+"""The page at `/ui`: plain files beside this module, plotly's own bundle, and a policy that lets nothing else in.
+
+The files need no build step and ask no other host for anything. The API mounts them with `mount(app)`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from functools import lru_cache
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+PLOTLY: Final = "plotly.min.js"
+_INDEX: Final = "index.html"
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+#: Scripts, styles and connections from this server only; nothing inline; no frame around the page.
+POLICY: Final = "; ".join(
+    (
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
+        "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+    )
+)  # fmt: skip
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # Asked again each time and answered with 304: a new version of the service is a new page at once.
+    "Cache-Control": "no-cache",
+    "Vary": "Accept-Encoding",
+}
+
+
+class Asset(NamedTuple):
+    """One file of the page: its bytes, the same gzipped, its media type and a strong validator."""
+
+    body: bytes
+    gzipped: bytes
+    media_type: str
+    etag: str
+
+
+@lru_cache(maxsize=1)
+def names() -> frozenset[str]:
+    """The names of all files that are served."""
+    here = (entry.name for entry in files(__package__).iterdir())
+    return frozenset(name for name in here if _suffix(name) in _TYPES) | {PLOTLY}
+
+
+@lru_cache(maxsize=64)
+def asset(name: str) -> Asset:
+    """A file of the page by name, read once. Raises KeyError where there is none of that name."""
+    if name not in names():
+        raise KeyError(name)
+    # Only the file is read: importing plotly would take a second and 40 MB.
+    folder = files("plotly") / "package_data" if name == PLOTLY else files(__package__)
+    body = (folder / name).read_bytes()
+    tag = hashlib.sha256(body).hexdigest()[:32]
+    return Asset(body, gzip.compress(body, 6, mtime=0), _TYPES[_suffix(name)], f'"{tag}"')
+
+
+def assets() -> Starlette:
+    """An application that serves the page at its root. No access rights are asked: the files hold no data."""
+    return Starlette(routes=[Route("/{name:path}", _serve, methods=["GET", "HEAD"])])
+
+
+def mount(app: Starlette, path: str = "/ui") -> None:
+    """Serve the page of an application under `path`, with and without a slash at the end."""
+    app.router.routes.append(Route(path, _to_folder, methods=["GET", "HEAD"], include_in_schema=False))
+    app.router.routes.append(Mount(path, assets(), name="ui"))
+
+
+async def _to_folder(request: Request) -> Response:
+    # Relative, so that a proxy may serve the API under a prefix of its own.
+    return RedirectResponse(request.url.path.rstrip("/").rpartition("/")[2] + "/", status_code=307)
+
+
+async def _serve(request: Request) -> Response:
+    name = request.path_params["name"] or _INDEX
+    if name not in names():
+        return Response("There is no such file.\n", 404, {**HEADERS, "Content-Type": "text/plain; charset=utf-8"})
+    found = await run_in_threadpool(asset, name)
+    headers = {**HEADERS, "ETag": found.etag, "Content-Type": found.media_type}
+    if found.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(found.gzipped, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(found.body, headers=headers)
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :] if "." in name else ""
