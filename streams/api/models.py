@@ -330,6 +330,14 @@ class LiveEvent(_Answer):
     weight: float
 
 
+class Ready(_Answer):
+    """Which servers answer. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does."""
+
+    ready: bool
+    qdrant: bool
+    triton: bool
+
+
 class Problem(BaseModel):
     """RFC 9457. `errors` names the fields that do not fit; `request_id` is also the header `X-Request-ID`."""
 

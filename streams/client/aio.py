@@ -74,6 +74,7 @@ class AsyncInterestClient:
     recommendations = _method(calls.recommendations)
     rank = _method(calls.rank)
     explain = _method(calls.explain)
+    item = _method(calls.item)
     similar = _method(calls.similar)
     audience = _method(calls.audience)
     export_audience = _streamed(calls.export_audience)

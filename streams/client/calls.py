@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from streams.api.models import (
@@ -21,9 +21,11 @@ from streams.api.models import (
     AudienceRequest,
     Context,
     Explanation,
+    ItemCard,
     Order,
     Ranking,
     RankRequest,
+    Ready,
     Receipt,
     Recommendations,
     SimilarUsers,
@@ -44,7 +46,7 @@ Value = str | int | float | bool | None | Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request and how its answer is read. `path` is percent-encoded.
+    """One request and how its answer is read. `path` is percent-encoded; `answers` are the statuses that are no error.
 
     `repeatable`: made twice it has the effect of once, so it may be sent again where it is not known to have arrived.
     """
@@ -56,6 +58,7 @@ class Call(Generic[T]):
     body: bytes | None = None
     accept: str = JSON
     repeatable: bool = True
+    answers: frozenset[int] = frozenset(range(200, 300))
 
 
 def segment(value: str) -> str:
@@ -107,16 +110,16 @@ def users(*, limit: int | None = None, cursor: str | None = None) -> Call[Users]
 def interests(
     user_id: str, *, levels: Sequence[Level] | None = None, path: str | None = None, evidence: int | None = None,
     vectors: bool | None = None, order: Order | None = None, limit: int | None = None, cursor: str | None = None,
-    prior: bool | None = None,
+    prior: bool | None = None, daypart: str | None = None, device: str | None = None, at_ms: int | None = None,
 ) -> Call[Tree]:  # fmt: skip
     """A user's tree, decayed to now: nodes with names, masses and, up to `evidence` each, the events behind them.
 
-    `path` keeps nodes at or below it. With `prior` a newcomer gets a borrowed tree, marked as such. Raises NotFound
-    for a user nobody has heard of.
+    `path` keeps nodes at or below it. A newcomer gets a borrowed tree, marked as such; with `prior=False` theirs alone,
+    and NotFound for somebody nobody has heard of.
     """
     params = _params(
         level=levels, path=path, evidence=evidence, vectors=vectors, order=order, limit=limit, cursor=cursor,
-        prior=prior,
+        prior=prior, daypart=daypart, device=device, at_ms=at_ms,
     )  # fmt: skip
     return Call("GET", f"/v1/users/{segment(user_id)}/interests", _reader(Tree), params)
 
@@ -125,6 +128,7 @@ def recommendations(
     user_id: str, *, k: int | None = None, diversity: float | None = None, category: str | None = None,
     lang: str | None = None, max_age_s: float | None = None, exclude_seen: bool | None = None,
     daypart: str | None = None, device: str | None = None, prior: bool | None = None, explain: bool | None = None,
+    at_ms: int | None = None,
 ) -> Call[Recommendations]:  # fmt: skip
     """The `k` best items for a user, with the parts of each score; `explain` adds the interests that made it.
 
@@ -132,28 +136,40 @@ def recommendations(
     """
     params = _params(
         k=k, diversity=diversity, category=category, lang=lang, max_age_s=max_age_s, exclude_seen=exclude_seen,
-        daypart=daypart, device=device, prior=prior, explain=explain,
+        daypart=daypart, device=device, prior=prior, explain=explain, at_ms=at_ms,
     )  # fmt: skip
     return Call("GET", f"/v1/users/{segment(user_id)}/recommendations", _reader(Recommendations), params)
 
 
 def rank(
     user_id: str, *, items: Sequence[str] = (), texts: Sequence[str] = (), context: Context | None = None,
-    at_ms: int | None = None,
+    at_ms: int | None = None, prior: bool | None = None,
 ) -> Call[Ranking]:  # fmt: skip
-    """Put items (by id) and texts in this user's order, with the interests that pulled and pushed each."""
+    """Put items (by id) and texts in this user's order, with the interests that pulled and pushed each.
+
+    `context` says the situation, such as `{"daypart": "evening"}`.
+    """
     try:
         asked = RankRequest(items=list(items), texts=list(texts), context=context or {}, at_ms=at_ms)
     except ValidationError as error:
         raise misfit(error) from None
     body = asked.model_dump_json(exclude_defaults=True).encode()
-    return Call("POST", f"/v1/users/{segment(user_id)}/rank", _reader(Ranking), body=body)
+    return Call("POST", f"/v1/users/{segment(user_id)}/rank", _reader(Ranking), _params(prior=prior), body=body)
 
 
-def explain(user_id: str, item_id: str) -> Call[Explanation]:
+def explain(
+    user_id: str, item_id: str, *, daypart: str | None = None, device: str | None = None, at_ms: int | None = None,
+    prior: bool | None = None,
+) -> Call[Explanation]:  # fmt: skip
     """Why an item has its score for a user: the nodes that pulled and pushed, their shares, the events behind them."""
     path = f"/v1/users/{segment(user_id)}/explain/{segment(item_id)}"
-    return Call("GET", path, _reader(Explanation))
+    params = _params(daypart=daypart, device=device, at_ms=at_ms, prior=prior)
+    return Call("GET", path, _reader(Explanation), params)
+
+
+def item(item_id: str) -> Call[ItemCard]:
+    """An item as the catalogue describes it. Raises NotFound where nobody has."""
+    return Call("GET", f"/v1/items/{segment(item_id)}", _reader(ItemCard))
 
 
 def similar(user_id: str, *, k: int | None = None) -> Call[SimilarUsers]:
@@ -207,7 +223,7 @@ def send_event(event: Mapping[str, Any]) -> Call[Accepted]:
 
 
 def send_events(events: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
-    """Send up to 500 events in one request; returns once the broker has acknowledged all. See `send_event`."""
+    """Send up to 500 events in one request: all are taken, or none. See `send_event`."""
     return Call("POST", "/v1/events", _reader(Accepted), body=_json([_known(event) for event in events]))
 
 
@@ -222,7 +238,7 @@ def put_item(item_id: str, item: Mapping[str, Any]) -> Call[Accepted]:
 
 
 def put_items(items: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
-    """Describe up to 500 items, each with its `item_id`, in one request."""
+    """Describe up to 500 items, each with its `item_id`, in one request: all are taken, or none."""
     return Call("POST", "/v1/items", _reader(Accepted), body=_json([dict(item) for item in items]))
 
 
@@ -241,9 +257,6 @@ def live(user_id: str) -> Call[None]:
     return Call("GET", f"/v1/users/{segment(user_id)}/live", lambda _: None, accept=EVENTS)
 
 
-ANYTHING: Final = TypeAdapter(dict[str, Any])
-
-
-def health() -> Call[dict[str, Any]]:
-    """Whether the API and what it needs are ready; raises Unavailable where they are not."""
-    return Call("GET", "/readyz", ANYTHING.validate_json)
+def health() -> Call[Ready]:
+    """Whether the API can answer, and which of the servers behind it do; also where it is not ready."""
+    return Call("GET", "/readyz", _reader(Ready), answers=frozenset({200, 503}))

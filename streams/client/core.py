@@ -105,11 +105,11 @@ class Core:
 
     def is_bad(self, call: Call[Any], status: int, headers: Mapping[str, str]) -> bool:
         """Whether an answer is an error, or none that this call may have."""
-        return not 200 <= status < 300 or _kind(headers) != call.accept
+        return status not in call.answers or _kind(headers) != call.accept
 
     def error(self, call: Call[Any], status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
         """The error that a bad answer stands for."""
-        if not 200 <= status < 300:
+        if status not in call.answers or not 200 <= status < 300:
             return error_of(status, headers, body, time.time())
         return UnexpectedAnswer(
             "this is not the API's answer",
