@@ -44,7 +44,10 @@ class EvidenceEntry(_Answer):
 
 
 class InterestNode(_Answer):
-    """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1; `prior`: borrowed."""
+    """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1; `prior`: borrowed.
+
+    The mass halves in `half_life_s` where nothing new comes; None: not told.
+    """
 
     id: str
     level: Level
@@ -57,6 +60,7 @@ class InterestNode(_Answer):
     first_ms: int
     last_ms: int
     expires_at_ms: int
+    half_life_s: float | None = None
     prior: bool = False
     evidence: list[EvidenceEntry] = []
     vector: list[float] | None = None
