@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fixtures.triton",
     "tests.fixtures.path",
     "tests.fixtures.certificates",
+    "tests.fixtures.secure_kafka",
 ]

@@ -1,0 +1,72 @@
+"""SCRAM over TLS, mutual TLS and access lists against the real Apache Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from streams.broker.admin import Admin, TopicSpec
+from streams.broker.producer import Outgoing, Producer
+from streams.errors import BrokerUnavailable, ConfigurationError
+from tests.fixtures.secure_kafka import SecureKafka
+
+pytestmark = pytest.mark.integration
+RECORD = [Outgoing(b"me", b"{}")]
+
+
+async def test_scram_over_tls(secure_kafka: SecureKafka) -> None:
+    async with Admin(secure_kafka.scram("interests-admin")) as admin:
+        await admin.create_topics([TopicSpec("clicks", 1), TopicSpec("secret", 1)])
+        assert {"clicks", "secret"} <= (await admin.topics()).keys()
+    async with Producer(secure_kafka.scram("interests-producer")) as producer:
+        assert await producer.send_many("clicks", RECORD) == [0]
+
+
+async def test_mutual_tls(secure_kafka: SecureKafka) -> None:
+    async with Admin(secure_kafka.config()) as admin:
+        await admin.create_topics([TopicSpec("events.unresolved", 1)])
+    async with Producer(secure_kafka.mutual()) as producer:
+        await producer.send_many("events.unresolved", RECORD)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"password": "wrong-secret"}, {"username": "nobody"}, {"sasl_mechanism": "SCRAM-SHA-256"}, {"cafile": None}],
+    ids=lambda changes: next(iter(changes)),
+)
+async def test_who_cannot_prove_it_is_refused(
+    secure_kafka: SecureKafka, changes: dict[str, str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = replace(
+        secure_kafka.scram("interests-producer", request_timeout_s=3.0, producer_timeout_s=3.0),
+        **changes,  # type: ignore[arg-type]  # names of fields
+    )
+    with pytest.raises((BrokerUnavailable, ConfigurationError), match=r"certificate|mechanism"):
+        async with Producer(wrong):
+            pass
+    assert "secret" not in caplog.text.replace("secret topic", "")
+
+
+async def test_without_a_certificate_of_ours_the_other_port_is_closed(secure_kafka: SecureKafka) -> None:
+    bare = replace(secure_kafka.mutual(request_timeout_s=3.0), certfile=None, keyfile=None)
+    with pytest.raises(BrokerUnavailable):
+        async with Admin(bare):
+            pass
+
+
+async def test_access_lists_let_nobody_do_more_than_documented(secure_kafka: SecureKafka) -> None:
+    async with Admin(secure_kafka.config()) as admin:
+        await admin.create_topics([TopicSpec("clicks", 1), TopicSpec("secret", 1), TopicSpec("interests.updated", 1)])
+    for user, topic in {
+        "interests-producer": "interests.updated", "interests-api": "interests.updated", "interests-worker": "clicks",
+    }.items():  # fmt: skip
+        async with Producer(secure_kafka.scram(user, producer_timeout_s=5.0)) as producer:
+            with pytest.raises((ConfigurationError, BrokerUnavailable)):
+                await asyncio.wait_for(producer.send_many(topic, RECORD), 10)
+    for user in ("interests-worker", "interests-api", "interests-producer"):
+        async with Admin(secure_kafka.scram(user)) as admin:
+            assert "secret" not in await admin.topics()
+            with pytest.raises(ConfigurationError):
+                await admin.create_topics([TopicSpec("mine", 1)])
