@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import concepts, doctor, encoder, produce, replay, settings, show, topics, up, worker
+from streams.commands import api, concepts, doctor, encoder, produce, replay, settings, show, topics, up, worker
 
 app = typer.Typer(
     name="interests",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its pages of locals would show settings
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, worker, topics, produce, replay, show, doctor, settings, encoder, concepts):
+for command in (up, worker, api, topics, produce, replay, show, doctor, settings, encoder, concepts):
     command.add(app)
 
 

@@ -35,7 +35,8 @@ def _varint(number: int) -> bytes:
 def dense(row: Vector) -> grpc.DenseVector:
     """A float32 row as the protobuf message: a packed field of floats is the row's own little-endian bytes."""
     data = np.ascontiguousarray(row, dtype="<f4").tobytes()
-    return grpc.DenseVector.FromString(b"\x0a" + _varint(len(data)) + data)
+    message: grpc.DenseVector = grpc.DenseVector.FromString(b"\x0a" + _varint(len(data)) + data)
+    return message
 
 
 def vectors(row: Vector) -> grpc.Vectors:

@@ -1,0 +1,72 @@
+"""The application: routes, problems for every error, and what lies before and behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from streams.api.backends import backends, closing
+from streams.api.description import ABOUT, TAGS, described
+from streams.api.edge import Edge
+from streams.api.problems import ApiProblem, answer
+from streams.api.routes import health, ingest, users
+from streams.errors import InterestsError
+from streams.settings import Settings
+
+UI = Path(__file__).resolve().parents[1] / "ui"
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API on these settings; nothing connects before the first request that needs it.
+
+    Raises ConfigurationError where callers could come from elsewhere and need prove nothing.
+    """
+    parts = backends(settings)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        async with closing(parts):
+            yield
+
+    app = FastAPI(
+        title="interest-streams", version=_version(), description=ABOUT, openapi_tags=TAGS, lifespan=life,
+        redirect_slashes=False, redoc_url=None,
+    )  # fmt: skip
+    app.state.backends = parts
+    for known in (ApiProblem, InterestsError, RequestValidationError, HTTPException):
+        app.add_exception_handler(known, answer)
+    for module in (users, ingest, health):
+        app.include_router(module.router)
+    _serve_page(app)
+    if settings.api.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(settings.api.cors_origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )  # fmt: skip
+    app.add_middleware(
+        Edge, metrics=parts.metrics, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes
+    )
+    described(app)
+    return app
+
+
+def _serve_page(app: FastAPI) -> None:
+    """The page, and the chart library's own bundle from its package."""
+    app.mount("/ui", StaticFiles(directory=UI, html=True, check_dir=False), name="ui")
+
+
+def _version() -> str:
+    try:
+        return version("interest-streams")
+    except PackageNotFoundError:
+        return "0"

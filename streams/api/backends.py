@@ -1,0 +1,101 @@
+"""What the API stands on, opened together and let go of together: Qdrant, Triton, the broker, names, limits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from streams.api.access import Access
+from streams.api.limits import Limits
+from streams.api.names import Names
+from streams.api.priors import NoPriors, Priors
+from streams.api.sending import Sending
+from streams.api.telemetry import ApiMetrics
+from streams.app import kafka_config, qdrant_config, triton_encoder
+from streams.encoder import TritonEncoder
+from streams.errors import EncoderUnavailable
+from streams.nodes import NodePolicy, Vector
+from streams.rank import RankPolicy
+from streams.settings import Settings
+from streams.store.catalogue import CardCache, Catalogue
+from streams.store.reading import Reading
+
+log = structlog.get_logger(__name__)
+
+_TEXTS_CACHE_MIB = 8
+_BEYOND_DEADLINE_S = 1.0
+
+Popularity = Callable[[Iterable[str], int], Awaitable[Mapping[str, float]]]
+"""Decayed masses of positive evidence by item id, at a moment in ms; items nobody touched are left out."""
+
+
+@dataclass(slots=True)
+class Backends:
+    """Everything a route needs."""
+
+    settings: Settings
+    policy: NodePolicy
+    ranking: RankPolicy
+    names: Names
+    metrics: ApiMetrics
+    access: Access
+    limits: Limits
+    reading: Reading
+    catalogue: Catalogue
+    encoder: TritonEncoder
+    sending: Sending
+    priors: Priors
+    popularity: Popularity
+
+    async def encode(self, texts: list[str]) -> Vector:
+        """Vectors of texts, shape (n, dim), made by the encoder that made the stored ones."""
+        names = await self.reading.names()
+        info = await self.encoder.info()
+        if info.encoder_id != names.encoder_id:
+            raise EncoderUnavailable(
+                f"Triton serves {info.encoder_id}, the alias points at vectors of {names.encoder_id}: switch one",
+                retry_after_s=5.0,
+            )
+        encoded = await self.encoder.encode(texts)
+        if encoded.poison:
+            raise next(iter(encoded.poison.values()))
+        return encoded.vectors
+
+
+async def nothing_popular(item_ids: Iterable[str], at_ms: int) -> Mapping[str, float]:
+    """No popularity is kept."""
+    return {}
+
+
+def backends(settings: Settings) -> Backends:
+    """Put the parts together; nothing connects before it is asked."""
+    api, metrics = settings.api, ApiMetrics()
+    # A slow server runs into the request's own deadline first: that answers 504, a server that is away 503.
+    reading = Reading(
+        replace(qdrant_config(settings), deadline_s=api.deadline_s + _BEYOND_DEADLINE_S), metrics.store_called
+    )
+    cache = CardCache(api.cards_cache_mib << 20, api.cards_ttl_s)
+    triton = settings.triton.model_copy(update={"cache_mib": min(_TEXTS_CACHE_MIB, settings.triton.cache_mib)})
+    encoder = triton_encoder(
+        triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
+    )
+    metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
+    return Backends(
+        settings, settings.nodes.policy(), RankPolicy(), Names(settings.concepts.file), metrics, Access(api),
+        Limits(api.rate), reading, Catalogue(reading, cache), encoder,
+        Sending(kafka_config(settings.kafka), api.deadline_s), NoPriors(), nothing_popular,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def closing(parts: Backends) -> AsyncIterator[None]:
+    """Let go of every connection on the way out."""
+    try:
+        yield
+    finally:
+        await parts.sending.close()
+        await parts.encoder.close()
+        await parts.reading.close()

@@ -1,0 +1,70 @@
+"""Examples of the OpenAPI document; a test holds them to the models."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_T: Final = 1_785_000_000_000
+
+_EVIDENCE: Final = {
+    "event_id": "e-481", "item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000,
+    "weight": 1.0, "share": 0.42,
+}  # fmt: skip
+_NODE: Final = {
+    "id": "5f6b0f63-0f6c-5a83-8b5d-4b1c3f1f5b52", "level": "interest", "path": "/food/coffee", "name": "Coffee",
+    "mass": 2.41, "share": 0.57, "net": 1.0, "count": 6, "first_ms": _T - 600_000_000, "last_ms": _T - 3_600_000,
+    "expires_at_ms": _T + 4_600_000_000, "prior": False, "evidence": [_EVIDENCE], "vector": None,
+}  # fmt: skip
+_PULL: Final = {
+    "node_id": _NODE["id"], "level": "interest", "path": "/food/coffee", "name": "Coffee", "contribution": 0.51,
+    "attention": 0.83, "prior": False,
+}  # fmt: skip
+_PARTS: Final = {"relevance": 0.51, "aversion": 0.0, "freshness": 0.04, "popularity": 0.03}
+_ITEM: Final = {
+    "item_id": "i12", "text_index": None, "title": "Pour-over, step by step", "path": "/food/coffee", "lang": "en",
+    "ts_ms": _T - 90_000_000, "score": 0.58, "parts": _PARTS, "because": [_PULL],
+}  # fmt: skip
+
+TREE: Final = {
+    "user_id": "u17", "at_ms": _T, "prior": False, "events": 23, "first_ms": _T - 900_000_000,
+    "last_ms": _T - 3_600_000, "erased_at_ms": None, "nodes": [_NODE], "next_cursor": None,
+}  # fmt: skip
+USERS: Final = {"users": [{"user_id": "u17", "events": 23, "last_ms": _T - 3_600_000}], "next_cursor": None}
+RECOMMENDATIONS: Final = {"user_id": "u17", "at_ms": _T, "prior": False, "items": [_ITEM]}
+RANKING: Final = {**RECOMMENDATIONS, "unknown": ["i404"]}
+RANK_REQUESTS: Final = {
+    "items": {"summary": "Items", "value": {"items": ["i12", "i9", "i404"], "context": {"device": "mobile"}}},
+    "texts": {"summary": "Texts", "value": {"texts": ["A hand grinder for the road", "Derby ends in a draw"]}},
+}
+EXPLANATION: Final = {
+    "user_id": "u17", "item_id": "i12", "title": _ITEM["title"], "path": "/food/coffee", "at_ms": _T, "prior": False,
+    "score": 0.58, "parts": _PARTS, "pulls": [{**_PULL, "share": 0.88, "evidence": [_EVIDENCE]}],
+}  # fmt: skip
+ITEM: Final = {
+    "item_id": "i12", "title": "Pour-over, step by step", "description": None, "path": "/food/coffee",
+    "name": "Coffee", "categories": ["Food", "Coffee"], "tags": [], "brand": None, "lang": "en",
+    "ts_ms": _T - 90_000_000, "popularity": 3.2,
+}  # fmt: skip
+EVENTS: Final = {
+    "one": {
+        "summary": "One event",
+        "value": {"event_id": "e-482", "user_id": "u17", "type": "like", "item_id": "i12", "ts": _T},
+    },
+    "batch": {
+        "summary": "A batch",
+        "value": [
+            {"user_id": "u17", "type": "click", "item_id": "i12"},
+            {"user_id": "u17", "type": "comment", "item_id": "i12", "text": "Well put."},
+        ],
+    },
+}
+ITEMS: Final = {
+    "one": {"summary": "An item", "value": {"title": "Pour-over, step by step", "categories": ["Food", "Coffee"]}}
+}
+ITEM_BATCH: Final = {"batch": {"summary": "Items", "value": [{"item_id": "i12", "title": "Pour-over, step by step"}]}}
+ACCEPTED: Final = {"accepted": 1, "placed": [{"topic": "events", "partition": 2, "offset": 4821}]}
+
+
+def example(value: dict[str, Any], description: str = "As asked for.") -> dict[str, Any]:
+    """A response of the OpenAPI document with its example."""
+    return {"description": description, "content": {"application/json": {"example": value}}}

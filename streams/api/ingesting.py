@@ -1,0 +1,89 @@
+"""Events and items from callers: judged by the worker's own parser, sent, and told where the broker put them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from streams.api.models import MAX_BATCH, Accepted, Placed, Rejected
+from streams.api.problems import ApiProblem
+from streams.api.sending import Sending
+from streams.broker.producer import Outgoing
+from streams.commands.records import Draft, Drafts, Line, draft_events, draft_items, topic_of_type
+from streams.settings import Kafka
+
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def bodies(body: bytes) -> list[bytes]:
+    """The objects of a body: one, or a list of them. 400 where it is no JSON, 422 where it is empty or too long."""
+    start = body.lstrip(b" \t\r\n")
+    if not start.startswith(b"["):
+        _readable(body)
+        return [body]
+    try:
+        rows = [bytes(row) for row in _RAWS.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _bad_json() from None
+    if not 1 <= len(rows) <= MAX_BATCH:
+        raise ApiProblem(422, "batch-size", f"Got {len(rows)} rows, expected 1 to {MAX_BATCH}.")
+    return rows
+
+
+async def take_events(sending: Sending, kafka: Kafka, rows: Sequence[bytes], now_ms: int) -> Accepted:
+    """Send events to the topics of their types. All are sent, or, where one does not fit, none."""
+
+    def topic(event_type: str | None) -> str:
+        return topic_of_type(event_type, kafka.event_topics)
+
+    return await _send(sending, _checked(rows, lambda lines: draft_events(lines, topic, now_ms, check=True)))
+
+
+async def take_items(sending: Sending, kafka: Kafka, rows: Sequence[bytes], now_ms: int) -> Accepted:
+    """Send items to their topic, all or none."""
+    return await _send(sending, _checked(rows, lambda lines: draft_items(lines, kafka.items_topic, now_ms, check=True)))
+
+
+def named(body: bytes, item_id: str) -> bytes:
+    """An item's body with the id of its path; 422 where it names another."""
+    _readable(body)
+    try:
+        told = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        own = msgspec.json.decode(told["item_id"]) if "item_id" in told else item_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ApiProblem(422, "invalid", "Expected a JSON object that describes an item.") from None
+    if own != item_id:
+        raise ApiProblem(422, "item-mismatch", "item_id: expected the id that the path names, or none.")
+    return msgspec.json.encode({**told, "item_id": item_id})
+
+
+def _checked(rows: Sequence[bytes], draft: Callable[[list[Line]], Drafts]) -> list[Draft]:
+    drafts = draft([Line(index, row) for index, row in enumerate(rows)])
+    if drafts.refused:
+        rejected = [Rejected(index=one.number, reason=one.reason, message=one.message) for one in drafts.refused]
+        detail = f"{len(rejected)} of {len(rows)} do not fit, so none was taken; `rejected` names them."
+        raise ApiProblem(422, "rejected", detail, rejected=rejected)
+    return drafts.ready
+
+
+async def _send(sending: Sending, drafts: Sequence[Draft]) -> Accepted:
+    by_topic: dict[str, list[Draft]] = {}
+    for draft in drafts:
+        by_topic.setdefault(draft.topic, []).append(draft)
+    placed: dict[int, Placed] = {}
+    for topic, mine in by_topic.items():
+        where = await sending.send(topic, [Outgoing(draft.key, draft.value) for draft in mine])
+        placed.update({draft.offset: at for draft, at in zip(mine, where, strict=True)})
+    return Accepted(accepted=len(drafts), placed=[placed[draft.offset] for draft in drafts])
+
+
+def _readable(body: bytes) -> None:
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _bad_json() from None
+
+
+def _bad_json() -> ApiProblem:
+    return ApiProblem(400, "bad-json", "The body is no JSON.")

@@ -1,0 +1,35 @@
+"""What to call a node: the concept's name, or a word for what has no path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from streams.nodes import Level
+from streams.treefile import load_names
+
+_ROOTS: Final[dict[Level, str]] = {
+    "profile": "All interests", "session": "Right now", "aversion": "Turned away from",
+    "topic": "Other", "interest": "Other", "context": "Situation",
+}  # fmt: skip
+
+
+class Names:
+    """Names of nodes by level and path, from the concept tree's file or the written taxonomy; read once."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._tree = load_names(file)
+        self._known: dict[str, str] = {}
+
+    def __call__(self, level: Level, path: str) -> str:
+        """What to call a node."""
+        return self.of_path(path) or _ROOTS[level]
+
+    def of_path(self, path: str) -> str:
+        """What to call a path; empty for `/`."""
+        name = self._known.get(path)
+        if name is None:
+            if len(self._known) > 20_000:
+                self._known.clear()
+            name = self._known[path] = self._tree.name(path)
+        return name

@@ -1,0 +1,134 @@
+"""Parameters that several routes share: ids in paths, moments, contexts, cursors, and who may call."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from time import time
+from typing import Annotated, cast
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Depends, Path, Query, Request, Security
+from fastapi.params import Depends as Dependency
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import AfterValidator, BeforeValidator
+
+from streams.api.access import Principal, Refused, Scope
+from streams.api.backends import Backends
+from streams.api.models import MAX_ID, Context
+from streams.api.problems import ApiProblem
+from streams.text import has_invisible
+from streams.wire import MAX_TS_MS
+
+_BEARER = HTTPBearer(auto_error=False, description="An API key, or a JSON web token.", scheme_name="bearer")
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.", scheme_name="key")
+
+
+def now_ms() -> int:
+    """The wall clock, in ms since 1970."""
+    return int(time() * 1000)
+
+
+def backends_of(request: Request) -> Backends:
+    """What the application stands on."""
+    return cast(Backends, request.app.state.backends)
+
+
+Parts = Annotated[Backends, Depends(backends_of)]
+
+
+def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency: the caller is known, may do this, and does not ask too often."""
+
+    async def check(request: Request) -> Principal:
+        parts = backends_of(request)
+        headers = request.headers
+        try:
+            who = parts.access.principal(headers.get("authorization"), headers.get("x-api-key"))
+        except Refused as error:
+            parts.metrics.refused.labels("credentials").inc()
+            raise ApiProblem(
+                401, "no-access", f"Who is asking? {str(error).capitalize()}: send `Authorization: Bearer KEY`.",
+                headers={"WWW-Authenticate": "Bearer"},
+            ) from error  # fmt: skip
+        name = who.name if parts.access.required else (request.client.host if request.client else "")
+        if wait_s := await parts.limits.wait_s(name):
+            parts.metrics.refused.labels("rate").inc()
+            detail = f"More than {parts.settings.api.rate}: wait and ask again."
+            raise ApiProblem(429, "too-many-requests", detail, retry_after_s=wait_s)
+        if scope not in who.scopes:
+            parts.metrics.refused.labels("scope").inc()
+            raise ApiProblem(403, "wrong-scope", f"This key may not do this: it needs the scope {scope}.")
+        request.scope["principal"] = who.name
+        return who
+
+    return check
+
+
+def _shown(*, bearer: object = Security(_BEARER), key: object = Security(_HEADER)) -> None:
+    """Names the two ways to prove who asks in the OpenAPI document; `require` reads the headers itself."""
+
+
+def guard(scope: Scope) -> list[Dependency]:
+    """The dependencies of a route that asks for a scope."""
+    return [Depends(require(scope)), Depends(_shown)]
+
+
+def decoded(segment: object) -> object:
+    """An id from its path segment: percent-encoded UTF-8, so that it may hold a slash."""
+    if not isinstance(segment, str):
+        return segment
+    try:
+        return unquote_to_bytes(segment.encode("latin-1")).decode("utf-8")
+    except (UnicodeDecodeError, UnicodeEncodeError):
+        raise ValueError("expected percent-encoded UTF-8") from None
+
+
+def plain(text: str) -> str:
+    """Hold an id to what the parser of events takes."""
+    if has_invisible(text):
+        raise ValueError("expected no control, separator or bidi characters")
+    return text
+
+
+_ID = (BeforeValidator(decoded), AfterValidator(plain))
+UserInPath = Annotated[
+    str, *_ID, Path(min_length=1, max_length=MAX_ID, description="The user's id, percent-encoded.", examples=["u17"])
+]
+ItemInPath = Annotated[
+    str, *_ID, Path(min_length=1, max_length=MAX_ID, description="The item's id, percent-encoded.", examples=["i9"])
+]
+AtMs = Annotated[
+    int | None, Query(ge=0, le=MAX_TS_MS, description="The moment to answer for, in ms since 1970; by default now.")
+]
+Prior = Annotated[bool, Query(description="Lend a newcomer the interests of people who began alike.")]
+Daypart = Annotated[str | None, Query(max_length=32, description="Part of the day they are in, such as `evening`.")]
+Device = Annotated[str | None, Query(max_length=64, description="What they hold in their hands, such as `mobile`.")]
+
+
+def context_of(daypart: str | None, device: str | None) -> Context:
+    """The situation a request tells."""
+    told = {"daypart": daypart, "device": device}
+    return {name: value for name, value in told.items() if value}
+
+
+def cursor(*parts: object) -> str:
+    """An opaque place to go on from."""
+    return base64.urlsafe_b64encode(":".join(map(str, parts)).encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str, count: int) -> list[str]:
+    """The parts of a cursor; 422 where it is none of ours."""
+    try:
+        parts = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        parts = []
+    if len(parts) != count:
+        raise bad_cursor()
+    return parts
+
+
+def bad_cursor() -> ApiProblem:
+    """A cursor that this service did not make."""
+    return ApiProblem(422, "bad-cursor", "The cursor is none that this service gave: begin without one.")

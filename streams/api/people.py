@@ -1,0 +1,62 @@
+"""A person at a moment: their own nodes and borrowed ones, as interests that can be scored against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from streams.api.models import Context
+from streams.api.priors import Priors
+from streams.api.trees import living
+from streams.nodes import Node, NodePolicy
+from streams.rank import Interest, interests_of
+from streams.situations import situation
+from streams.store.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user's nodes: `stored` as kept, `alive` those that count at `at_ms`, borrowed ones (ids in `borrowed`) too."""
+
+    user_id: str
+    at_ms: int
+    stored: list[Node]
+    alive: list[Node]
+    borrowed: frozenset[str]
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is kept of them, be it the trace of an erasure."""
+        return bool(self.stored)
+
+    @property
+    def prior(self) -> bool:
+        """Whether what is shown of them is borrowed, all or part."""
+        return bool(self.borrowed)
+
+    @property
+    def profile(self) -> Node | None:
+        """The root of their own tree."""
+        return next((node for node in self.stored if node.key.level == "profile"), None)
+
+    def interests(self, context: Context, policy: NodePolicy) -> list[Interest]:
+        """What to score against: every node, but of situations only those they are in."""
+        here = {situation(name, value) for name, value in context.items()}
+        return interests_of(
+            [node for node in self.alive if node.key.level != "context" or node.key.path in here], self.at_ms, policy
+        )
+
+
+async def person(
+    reading: Reading, priors: Priors | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context
+) -> Person:
+    """Read a person by one scroll; without `priors` nothing is borrowed."""
+    stored = await reading.tree(user_id)
+    alive = living(stored, at_ms, policy)
+    lent: Sequence[Node] = await priors.nodes(user_id, stored, context, at_ms) if priors else ()
+    return Person(user_id, at_ms, stored, [*alive, *living(lent, at_ms, policy)], ids_of(lent))
+
+
+def ids_of(nodes: Iterable[Node]) -> frozenset[str]:
+    """The ids of nodes."""
+    return frozenset(node.id for node in nodes)

@@ -1,0 +1,138 @@
+"""Errors as RFC 9457 problem documents: one table from what went wrong to a status, and one way to write it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streams.api.models import FieldProblem, Problem, Rejected
+from streams.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    EncoderUnavailable,
+    InterestsError,
+    PoisonError,
+    RetryableError,
+    StoreUnavailable,
+)
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+_URN = "urn:interest-streams:problem:"
+_AWAY: tuple[tuple[type[RetryableError], str, str], ...] = (
+    (StoreUnavailable, "store-away", "The vector store does not answer."),
+    (EncoderUnavailable, "encoder-away", "The encoder does not answer, so texts cannot be understood now."),
+    (BrokerUnavailable, "broker-away", "The broker has not acknowledged; what was sent may or may not be kept."),
+)
+
+
+class ApiProblem(Exception):
+    """Something a caller is to be told: a status, a short machine-readable `kind`, and a sentence."""
+
+    def __init__(
+        self, status: int, kind: str, detail: str, *, retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None, errors: Sequence[FieldProblem] | None = None,
+        rejected: Sequence[Rejected] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(detail)
+        self.status, self.kind, self.detail = status, kind, detail
+        self.retry_after_s, self.headers = retry_after_s, dict(headers or {})
+        self.errors, self.rejected = errors, rejected
+
+
+class BodyTooLarge(HTTPException):
+    """The body is above the limit; raised while it is read, where only this kind passes through the framework."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"The body is larger than {limit} bytes.")
+
+
+def document(problem: ApiProblem, request_id: str | None) -> Response:
+    """The answer that tells a problem."""
+    extra: dict[str, Any] = {}
+    if problem.rejected is not None:
+        extra["rejected"] = [one.model_dump() for one in problem.rejected]
+    told = Problem(
+        type=f"{_URN}{problem.kind}", title=_title(problem.status), status=problem.status, detail=problem.detail,
+        request_id=request_id, errors=list(problem.errors) if problem.errors else None,
+        retry_after_s=problem.retry_after_s, **extra,
+    )  # fmt: skip
+    headers = dict(problem.headers)
+    if problem.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))
+    body = told.model_dump_json(exclude_none=True)
+    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_of(error: Exception) -> ApiProblem:
+    """What to tell of an error; messages of servers and traces stay in the log."""
+    if isinstance(error, ApiProblem):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _of_validation(error)
+    if isinstance(error, HTTPException):
+        kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        return ApiProblem(error.status_code, kind, _detail(error), headers=error.headers)
+    return _of_ours(error)
+
+
+def _of_ours(error: Exception) -> ApiProblem:
+    if isinstance(error, RetryableError):
+        _, kind, detail = next((row for row in _AWAY if isinstance(error, row[0])), (None, "busy", "Try again later."))
+        return ApiProblem(503, kind, detail, retry_after_s=error.retry_after_s)
+    if isinstance(error, PoisonError):
+        return ApiProblem(422, error.reason.replace("_", "-"), str(error))
+    if isinstance(error, ConfigurationError):
+        return ApiProblem(500, "misconfigured", "The service is not set up rightly; its log says what to change.")
+    return ApiProblem(500, "internal", "Something went wrong here; the log has it under the request id.")
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Answer a request that ended in a known error."""
+    if isinstance(error, InterestsError) and not isinstance(error, PoisonError):
+        log.warning("refused", error=type(error).__name__, reason=str(error))
+    return document(problem_of(error), request.scope.get("request_id"))
+
+
+def timed_out(deadline_s: float) -> ApiProblem:
+    """The request's deadline has passed."""
+    return ApiProblem(504, "deadline", f"Not answered within {deadline_s:g} s; ask again, or for less.")
+
+
+def not_found(kind: str, detail: str) -> ApiProblem:
+    """What was asked for is not there."""
+    return ApiProblem(404, kind, detail)
+
+
+def _of_validation(error: RequestValidationError) -> ApiProblem:
+    found = error.errors()
+    if any(one["type"] == "json_invalid" for one in found):
+        return ApiProblem(400, "bad-json", "The body is no JSON.")
+    errors = [FieldProblem(field=".".join(map(str, one["loc"])), message=_message(one)) for one in found[:50]]
+    return ApiProblem(422, "invalid", "Some fields do not fit; `errors` names them.", errors=errors)
+
+
+def _message(one: Mapping[str, Any]) -> str:
+    """What is wrong with a field, without its value."""
+    return str(one["msg"]).removeprefix("Value error, ")
+
+
+def _detail(error: HTTPException) -> str:
+    if error.status_code == 404:
+        return "There is nothing at this path."
+    if error.status_code == 405:
+        return "This path does not take this method; the header Allow names those it takes."
+    return str(error.detail)
+
+
+def _title(status: int) -> str:
+    return HTTPStatus(status).phrase

@@ -1,0 +1,64 @@
+"""Whether it lives, whether it can answer, and what it counts."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from streams.api.answers import told
+from streams.api.params import Parts, guard
+from streams.errors import RetryableError
+
+router = APIRouter(tags=["health"])
+_ASK_WITHIN_S = 2.0
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Ready(BaseModel):
+    """Which servers answer. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does."""
+
+    ready: bool
+    qdrant: bool
+    triton: bool
+
+
+@router.get("/healthz", response_model=Alive, summary="Does the process live?")
+async def healthz() -> Response:
+    """The process answers; nothing behind it is asked."""
+    return told(Alive())
+
+
+@router.get(
+    "/readyz", response_model=Ready, summary="Can it answer?",
+    responses={503: {"model": Ready, "description": "Qdrant does not answer, or holds no collections yet."}},
+)  # fmt: skip
+async def readyz(parts: Parts) -> Response:
+    """Ready is who can read trees: 200, else 503."""
+    qdrant, triton = await asyncio.gather(_reads(parts), parts.encoder.ready())
+    return told(Ready(ready=qdrant, qdrant=qdrant, triton=triton), 200 if qdrant else 503)
+
+
+@router.get(
+    "/metrics", summary="Prometheus metrics", dependencies=guard("read"), response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)  # fmt: skip
+async def metrics(parts: Parts) -> Response:
+    """Counts of this process, or of all where several workers share a directory."""
+    return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _reads(parts: Parts) -> bool:
+    try:
+        async with asyncio.timeout(_ASK_WITHIN_S):
+            await parts.reading.profile("-")
+    except (RetryableError, TimeoutError):
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""Events and items in: what is accepted here is what the worker accepts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from streams.api.answers import problems, told
+from streams.api.examples import ACCEPTED, EVENTS, ITEM, ITEM_BATCH, ITEMS, example
+from streams.api.ingesting import bodies, named, take_events, take_items
+from streams.api.models import MAX_BATCH, Accepted, ItemCard
+from streams.api.params import ItemInPath, Parts, guard, now_ms
+from streams.api.problems import ApiProblem, not_found
+
+router = APIRouter(prefix="/v1")
+_INGEST = guard("ingest")
+
+
+def _body(name: str, examples: dict[str, Any], *, batch: bool, single: bool) -> dict[str, Any]:
+    """The request body of the OpenAPI document: a schema of docs/schemas, alone or in a list."""
+    one = {"$ref": f"#/components/schemas/{name}"}
+    many = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_BATCH}
+    schema = {"anyOf": [one, many]} if batch and single else many if batch else one
+    content = {"application/json": {"schema": schema, "examples": examples}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def json_body(request: Request) -> bytes:
+    """The body's bytes, which the worker's own parser will read; 415 where it says to be no JSON."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiProblem(415, "no-json", "Expected a body of application/json.")
+    return await request.body()
+
+
+@router.post(
+    "/events", status_code=202, response_model=Accepted, tags=["ingest"], dependencies=_INGEST,
+    responses={**problems(400, 413, 415), 202: example(ACCEPTED, "The broker has acknowledged all.")},
+    openapi_extra=_body("Event", EVENTS, batch=True, single=True), summary="Send events",
+)  # fmt: skip
+async def events(parts: Parts, request: Request) -> Response:
+    """Send one event or a list of them: all are taken, or none.
+
+    202 once the broker has acknowledged. After a 503 or 504 send again: with an `event_id` an event counts once.
+    """
+    rows = bodies(await json_body(request))
+    return told(await take_events(parts.sending, parts.settings.kafka, rows, now_ms()), 202)
+
+
+@router.put(
+    "/items/{item_id}", status_code=202, response_model=Accepted, tags=["ingest"], dependencies=_INGEST,
+    responses={**problems(400, 413, 415), 202: example(ACCEPTED, "The broker has acknowledged it.")},
+    openapi_extra=_body("ItemContent", ITEMS, batch=False, single=True), summary="Describe an item",
+)  # fmt: skip
+async def put_item(parts: Parts, request: Request, item_id: ItemInPath) -> Response:
+    """Describe an item, or describe it anew; `"deleted": true` takes it out. It counts once a worker has read it."""
+    body = named(await json_body(request), item_id)
+    return told(await take_items(parts.sending, parts.settings.kafka, [body], now_ms()), 202)
+
+
+@router.post(
+    "/items", status_code=202, response_model=Accepted, tags=["ingest"], dependencies=_INGEST,
+    responses={**problems(400, 413, 415), 202: example(ACCEPTED, "The broker has acknowledged all.")},
+    openapi_extra=_body("Item", ITEM_BATCH, batch=True, single=True), summary="Describe items",
+)  # fmt: skip
+async def post_items(parts: Parts, request: Request) -> Response:
+    """Describe one item or a list of them: all are taken, or none."""
+    rows = bodies(await json_body(request))
+    return told(await take_items(parts.sending, parts.settings.kafka, rows, now_ms()), 202)
+
+
+@router.get(
+    "/items/{item_id}", response_model=ItemCard, tags=["items"], dependencies=guard("read"),
+    responses={**problems(404), 200: example(ITEM)}, summary="An item",
+)  # fmt: skip
+async def item(parts: Parts, item_id: ItemInPath) -> Response:
+    """An item as the catalogue describes it, with its path on the concept tree and its popularity now."""
+    card = (await parts.catalogue.cards([item_id])).get(item_id)
+    if card is None:
+        raise not_found("unknown-item", "Nobody has described this item, or it was deleted.")
+    popularity = (await parts.popularity([item_id], now_ms())).get(item_id, 0.0)
+    return told(
+        ItemCard(
+            item_id=item_id, title=card.title, description=card.description, path=card.path,
+            name=parts.names.of_path(card.path), categories=list(card.categories), tags=list(card.tags),
+            brand=card.brand, lang=card.lang, ts_ms=card.ts_ms, popularity=popularity,
+        )
+    )  # fmt: skip

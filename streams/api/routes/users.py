@@ -1,0 +1,156 @@
+"""A person: their tree, recommendations, rankings, explanations; and who there is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query
+from starlette.responses import Response
+
+from streams.api import recommending
+from streams.api.answers import problems, told
+from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECOMMENDATIONS, TREE, USERS, example
+from streams.api.listing import interests, people
+from streams.api.models import MAX_K, Explanation, Order, Ranking, RankRequest, Recommendations, Tree, Users
+from streams.api.params import (
+    AtMs,
+    Daypart,
+    Device,
+    ItemInPath,
+    Parts,
+    Prior,
+    UserInPath,
+    bad_cursor,
+    context_of,
+    guard,
+    now_ms,
+    read_cursor,
+)
+from streams.api.trees import Wanted
+from streams.nodes import Level
+from streams.store.catalogue import ItemFilter
+
+router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))
+
+ConceptPath = Annotated[
+    str | None, Query(max_length=200, pattern="^/", description="Only nodes at or below this path, such as `/sports`.")
+]
+
+
+@router.get("", response_model=Users, responses={**problems(), 200: example(USERS)}, summary="Who there is")
+async def users(
+    parts: Parts,
+    limit: Annotated[int, Query(ge=1, le=500, description="People a page, at most.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+) -> Response:
+    """A page of the people of whom something is kept, in no order that means anything."""
+    return told(await people(parts, limit, cursor))
+
+
+@router.get(
+    "/{user_id}/interests", response_model=Tree, responses={**problems(404), 200: example(TREE)},
+    summary="The tree of interests",
+)  # fmt: skip
+async def tree(
+    parts: Parts,
+    user_id: UserInPath,
+    level: Annotated[list[Level] | None, Query(max_length=6, description="Only this level; repeatable.")] = None,
+    path: ConceptPath = None,
+    evidence: Annotated[int, Query(ge=0, le=8, description="Strongest events shown a node.")] = 3,
+    vectors: Annotated[bool, Query(description="The nodes' vectors too.")] = False,
+    order: Annotated[Order, Query(description="Within a level: heaviest or latest first.")] = "strongest",
+    limit: Annotated[int, Query(ge=1, le=1000, description="Nodes a page, at most.")] = 500,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+    prior: Prior = True,
+    daypart: Daypart = None,
+    device: Device = None,
+    at_ms: AtMs = None,
+) -> Response:
+    """A person's interests, aged to a moment: names, masses, shares, and the events behind each.
+
+    404 where nothing is kept of them and nothing is lent (`prior=false`); an erased person's tree is empty.
+    """
+    start, moment = 0, at_ms if at_ms is not None else now_ms()
+    if cursor is not None:
+        at, begin = read_cursor(cursor, 2)
+        if not (at.isdigit() and begin.isdigit() and len(at) < 15 and len(begin) < 7):
+            raise bad_cursor()
+        moment, start = int(at), int(begin)
+    wanted = Wanted(frozenset(level or ()), path, evidence, vectors, order, limit, start)
+    return told(await interests(parts, user_id, moment, wanted, context_of(daypart, device), prior=prior))
+
+
+@router.get(
+    "/{user_id}/recommendations", response_model=Recommendations,
+    responses={**problems(), 200: example(RECOMMENDATIONS)}, summary="What to show them",
+)  # fmt: skip
+async def recommendations(
+    parts: Parts,
+    user_id: UserInPath,
+    k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items.")] = 10,
+    diversity: Annotated[float, Query(ge=0, le=1, description="0: plain order of scores; 1: as unlike as can be.")] = (
+        0.2
+    ),
+    category: Annotated[
+        str | None,
+        Query(min_length=1, max_length=200, description="At or below a path (`/sports`), or a category's name."),
+    ] = None,
+    lang: Annotated[str | None, Query(min_length=1, max_length=35, description="Language of the items.")] = None,
+    max_age_s: Annotated[
+        float | None, Query(gt=0, le=4e9, description="Only items published within so many seconds.")
+    ] = None,
+    exclude_seen: Annotated[bool, Query(description="Leave out what they have had to do with.")] = True,
+    daypart: Daypart = None,
+    device: Device = None,
+    prior: Prior = True,
+    explain: Annotated[bool, Query(description="Say with each item which interests made its score.")] = False,
+    at_ms: AtMs = None,
+) -> Response:
+    """Items for a person, best first; each score is the sum of its parts.
+
+    Of somebody unknown with nothing lent, what is newest and popular.
+    """
+    moment = at_ms if at_ms is not None else now_ms()
+    since = None if max_age_s is None else moment - int(max_age_s * 1000)
+    asked = recommending.Asked(
+        user_id, moment, k, diversity, ItemFilter(category, lang, since), exclude_seen, context_of(daypart, device),
+        prior, explain,
+    )  # fmt: skip
+    return told(await recommending.recommend(parts, asked))
+
+
+@router.post(
+    "/{user_id}/rank", response_model=Ranking, responses={**problems(400, 413), 200: example(RANKING)},
+    summary="Put items or texts in order",
+)  # fmt: skip
+async def rank(
+    parts: Parts,
+    user_id: UserInPath,
+    asked: Annotated[RankRequest, Body(openapi_examples=RANK_REQUESTS)],
+    prior: Prior = True,
+) -> Response:
+    """Order given items and texts by what they are worth to a person, with the interests that made each score."""
+    moment = asked.at_ms if asked.at_ms is not None else now_ms()
+    return told(await recommending.rank(parts, user_id, asked, moment, prior=prior))
+
+
+@router.get(
+    "/{user_id}/explain/{item_id}", response_model=Explanation, responses={**problems(404), 200: example(EXPLANATION)},
+    summary="Why an item has its score",
+)  # fmt: skip
+async def explain(
+    parts: Parts,
+    user_id: UserInPath,
+    item_id: ItemInPath,
+    prior: Prior = True,
+    daypart: Daypart = None,
+    device: Device = None,
+    at_ms: AtMs = None,
+) -> Response:
+    """The interests that pulled and pushed, how much each, and the events behind them.
+
+    The pulls' contributions, freshness and popularity add up to the score.
+    """
+    moment = at_ms if at_ms is not None else now_ms()
+    context = context_of(daypart, device)
+    return told(await recommending.explain(parts, user_id, item_id, moment, context, prior=prior))

@@ -1,0 +1,88 @@
+"""The API's Prometheus metrics, by route template and status; docs/metrics.md lists them. No label is personal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+"""Where prometheus_client lets several processes share their counts; `interests api` sets it with --workers."""
+
+_SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.08, 0.12, 0.2, 0.35, 0.6, 1, 2, 5, 10)
+
+
+class ApiMetrics:
+    """All metrics of one API process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "interests_api_requests", "Requests by route and status.", ("method", "route", "status"), registry=registry
+        )
+        self.seconds = Histogram(
+            "interests_api_request_seconds", "From a request's head to the end of its answer; live streams aside.",
+            ("route",), buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.under_way = Gauge(
+            "interests_api_requests_under_way", "Requests being answered.", registry=registry,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
+        self.live = Gauge(
+            "interests_api_live_streams", "Live streams being served.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.store_seconds = Histogram(
+            "interests_api_store_seconds", "A read of Qdrant.", ("call",), buckets=_SECONDS, registry=registry
+        )
+        self.encode_seconds = Histogram(
+            "interests_api_encode_seconds", "A request of texts to Triton.", buckets=_SECONDS, registry=registry
+        )
+        self.refused = Counter(
+            "interests_api_refused", "Callers turned away: credentials, scope, rate.", ("reason",), registry=registry
+        )
+
+    def watch_caches(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
+        """Serve hits, misses and bytes of each cache."""
+        self.registry.register(_Caches(caches))
+
+    def store_called(self, call: str, seconds: float) -> None:
+        """One read of Qdrant was answered after `seconds`."""
+        self.store_seconds.labels(call).observe(seconds)
+
+    def encoder_called(self, seconds: float, texts: int) -> None:
+        """One request of texts was answered."""
+        self.encode_seconds.observe(seconds)
+
+    def encoder_retried(self, code: str) -> None:
+        """Only the worker counts these."""
+
+    def encoder_breaker(self, is_open: bool) -> None:
+        """Only the worker shows this."""
+
+    def text(self) -> bytes:
+        """What Prometheus reads: of all processes together where they share a directory."""
+        if os.environ.get(MULTIPROCESS):
+            together = CollectorRegistry()
+            MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+            return generate_latest(together)
+        return generate_latest(self.registry)
+
+
+class _Caches(Collector):
+    def __init__(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
+        self._caches = caches
+
+    def collect(self) -> Iterator[Metric]:
+        lookups = CounterMetricFamily("interests_api_cache_lookups", "Look-ups in a cache.", labels=["cache", "result"])
+        size = GaugeMetricFamily("interests_api_cache_bytes", "What a cache holds.", labels=["cache"])
+        for name, read in self._caches.items():
+            hits, misses, nbytes = read()
+            lookups.add_metric([name, "hit"], hits)
+            lookups.add_metric([name, "miss"], misses)
+            size.add_metric([name], nbytes)
+        yield lookups
+        yield size

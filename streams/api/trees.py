@@ -1,0 +1,125 @@
+"""From stored nodes to the tree the API answers with: aged to a moment, named, weighed, with evidence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streams.api.models import EvidenceEntry, InterestNode, Order, Tree
+from streams.nodes import LEVELS, Level, Node, NodePolicy, decay, expires_at_ms, mass_at
+
+NameOf = Callable[[Level, str], str]
+Titles = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a tree to show: levels (none: all), paths at or below one, evidence entries a node, vectors, an order."""
+
+    levels: frozenset[Level] = field(default_factory=frozenset)
+    path: str | None = None
+    evidence: int = 3
+    vectors: bool = False
+    order: Order = "strongest"
+    limit: int = 500
+    start: int = 0
+
+
+def living(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> list[Node]:
+    """The nodes that have not expired by `at_ms`."""
+    return [
+        node for node in nodes
+        if expires_at_ms(node, policy) >= at_ms and mass_at(node, at_ms, policy) >= policy.expire_below
+    ]  # fmt: skip
+
+
+def chosen(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, wanted: Wanted) -> list[Node]:
+    """The living nodes that are wanted, in order: by level, within it heaviest or latest first."""
+    found = [
+        node for node in nodes
+        if (not wanted.levels or node.key.level in wanted.levels) and below(node.key.path, wanted.path)
+    ]  # fmt: skip
+
+    def place(node: Node) -> tuple[int, float, str]:
+        first = -mass_at(node, at_ms, policy) if wanted.order == "strongest" else -node.last_ms
+        return LEVELS.index(node.key.level), first, node.key.path
+
+    return sorted(found, key=place)
+
+
+def below(path: str, above: str | None) -> bool:
+    """Whether a path is `above` or lies below it."""
+    return above is None or path == above or path.startswith(f"{above.rstrip('/')}/")
+
+
+def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:
+    """The items that the evidence to be shown speaks of."""
+    return {entry.item_id for node in nodes for entry in node.evidence[:evidence] if entry.item_id}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How nodes are seen: at a moment, by names, with titles of items; `borrowed` are the ids of a prior's nodes."""
+
+    at_ms: int
+    policy: NodePolicy
+    name_of: NameOf
+    titles: Titles
+    borrowed: Collection[str] = ()
+
+    def node(self, node: Node, level_mass: float, *, evidence: int, vectors: bool = False) -> InterestNode:
+        """One node as a share of its level."""
+        key, mass = node.key, mass_at(node, self.at_ms, self.policy)
+        return InterestNode(
+            id=node.id, level=key.level, path=key.path, name=self.name_of(key.level, key.path), mass=mass,
+            share=mass / level_mass if level_mass else 0.0, net=_within(node.net / node.mass) if node.mass else 0.0,
+            count=node.count, first_ms=node.first_ms, last_ms=node.last_ms,
+            expires_at_ms=expires_at_ms(node, self.policy), prior=node.id in self.borrowed,
+            evidence=self.evidence(node, evidence), vector=node.direction.tolist() if vectors else None,
+        )  # fmt: skip
+
+    def evidence(self, node: Node, length: int) -> list[EvidenceEntry]:
+        """The strongest events behind a node; entry and node decay alike, so the share is the same at every moment."""
+        half_life_ms = self.policy.half_life_ms(node.key.level)
+        return [
+            EvidenceEntry(
+                event_id=entry.event_id, item_id=entry.item_id or None, title=self.titles.get(entry.item_id),
+                ts_ms=entry.ts_ms, weight=entry.weight,
+                share=min(1.0, abs(entry.weight) * decay(node.t0_ms - entry.ts_ms, half_life_ms) / node.mass)
+                if node.mass else 0.0,
+            )
+            for entry in node.evidence[:length]
+        ]  # fmt: skip
+
+
+def level_masses(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> dict[Level, float]:
+    """The mass of each level at a moment."""
+    sums: dict[Level, float] = {}
+    for node in nodes:
+        sums[node.key.level] = sums.get(node.key.level, 0.0) + mass_at(node, at_ms, policy)
+    return sums
+
+
+def tree(
+    user_id: str, nodes: Sequence[Node], alive: Sequence[Node], view: View, wanted: Wanted, *, prior: bool,
+    cursor: Callable[[int], str],
+) -> Tree:  # fmt: skip
+    """A user's tree: `nodes` as stored, of which `alive` have not expired (borrowed ones among them)."""
+    masses = level_masses(alive, view.at_ms, view.policy)
+    rows = chosen(alive, view.at_ms, view.policy, wanted)
+    end = wanted.start + wanted.limit
+    profile = next((node for node in nodes if node.key.level == "profile"), None)
+    return Tree(
+        user_id=user_id, at_ms=view.at_ms, prior=prior, events=profile.count if profile else 0,
+        first_ms=profile.first_ms if profile else 0, last_ms=profile.last_ms if profile else 0,
+        erased_at_ms=(profile.erased_at_ms or None) if profile else None,
+        nodes=[
+            view.node(node, masses[node.key.level], evidence=wanted.evidence, vectors=wanted.vectors)
+            for node in rows[wanted.start : end]
+        ],
+        next_cursor=cursor(end) if end < len(rows) else None,
+    )  # fmt: skip
+
+
+def _within(net: float) -> float:
+    return max(-1.0, min(1.0, net))
