@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.fixtures.qdrant",
     "tests.fixtures.triton",
     "tests.fixtures.path",
+    "tests.fixtures.api",
     "tests.fixtures.certificates",
     "tests.fixtures.secure_kafka",
 ]
