@@ -22,7 +22,8 @@ from streams.broker.producer import Producer
 from streams.broker.standing import Standing
 from streams.broker.worker import run_worker
 from streams.concepts import ConceptTree, build_tree, texts_of
-from streams.encoder import TritonEncoder
+from streams.credentials import TlsFiles, secret
+from streams.encoder import EncoderObserver, TritonEncoder
 from streams.encoding import Encoder
 from streams.errors import ConfigurationError, StoreUnavailable
 from streams.events import Event
@@ -31,7 +32,7 @@ from streams.outputs import Announcer
 from streams.ownership import Owner, Ownership
 from streams.pipeline import Parts
 from streams.retrying import answered
-from streams.settings import Kafka, Settings
+from streams.settings import Kafka, Settings, Triton
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantConfig, QdrantStore
@@ -68,7 +69,7 @@ def kafka_config(kafka: Kafka) -> KafkaConfig:
         security_protocol=kafka.security_protocol,
         sasl_mechanism=kafka.sasl_mechanism,
         username=kafka.sasl_username,
-        password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        password=secret(kafka.sasl_password, kafka.sasl_password_file, "kafka.sasl_password"),
         cafile=str(kafka.ca_file) if kafka.ca_file else None,
         certfile=str(kafka.cert_file) if kafka.cert_file else None,
         keyfile=str(kafka.key_file) if kafka.key_file else None,
@@ -80,7 +81,19 @@ def qdrant_config(settings: Settings) -> QdrantConfig:
     qdrant = settings.qdrant
     return QdrantConfig(
         qdrant.host, qdrant.grpc_port, qdrant.http_port, qdrant.https,
-        qdrant.api_key.get_secret_value() if qdrant.api_key else None, qdrant.deadline_s, qdrant.points_per_write,
+        secret(qdrant.api_key, qdrant.api_key_file, "qdrant.api_key"), qdrant.deadline_s, qdrant.points_per_write,
+        TlsFiles("qdrant", qdrant.ca_file, qdrant.cert_file, qdrant.key_file),
+    )  # fmt: skip
+
+
+def triton_encoder(
+    triton: Triton, *, observer: EncoderObserver | None = None, deadline_s: float | None = None
+) -> TritonEncoder:
+    """The encoder's client, from the settings; nothing is sent yet."""
+    tls = TlsFiles("triton", triton.ca_file, triton.cert_file, triton.key_file) if triton.tls else None
+    return TritonEncoder(
+        triton.url, model_name=triton.model, deadline_s=deadline_s or triton.deadline_s, max_batch=triton.max_batch,
+        cache_bytes=triton.cache_mib << 20, observer=observer, tls=tls,
     )  # fmt: skip
 
 
@@ -115,10 +128,7 @@ async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Conn
         metrics.retries.labels(name).inc()
 
     async with AsyncExitStack() as stack:
-        encoder = TritonEncoder(
-            settings.triton.url, model_name=settings.triton.model, deadline_s=settings.triton.deadline_s,
-            max_batch=settings.triton.max_batch, cache_bytes=settings.triton.cache_mib << 20, observer=metrics,
-        )  # fmt: skip
+        encoder = triton_encoder(settings.triton, observer=metrics)
         stack.push_async_callback(encoder.close)
         info = await answered(waiting, encoder.info)
         policy, limits = settings.nodes.policy(), settings.worker
