@@ -1,0 +1,260 @@
+"""Where the faults happen: one set of servers for all of them, and what each trial has of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from streams import faultpoints
+from streams.errors import BrokerUnavailable
+from streams.settings import Settings
+from tests.fixtures.brokers import Broker
+from tests.fixtures.path import ROOT, Rig, WorkerProcess
+from tests.fixtures.qdrant import QdrantServer, free_ports
+from tests.fixtures.triton import TritonServer
+from tests.oracle import check
+from tests.oracle.expect import World
+from tests.oracle.generate import Generator, Made, catalogue, texts
+from tests.oracle.ledger import Ledger, read_log
+from tests.oracle.watch import Watch
+from tests.oracle.world import world_of
+
+#: What a profile remembers in these runs: enough for all that one user does in them.
+NODES = {"evidence_length": 64, "ring_length": 4096, "marks_length": 1024}
+QUICK = {"session_timeout_s": 1.5, "heartbeat_s": 0.3, "commit_interval_s": 0.2, "request_timeout_s": 10.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line may change."""
+
+    seed: int = 1
+    mutant: str = ""
+    kills: int = 50
+    away_s: float = 120.0
+    broker_away_s: float = 60.0
+    minutes: float = 10.0
+
+
+class FaultyWorker(WorkerProcess):
+    """A worker process that can be armed with fault points, or be a mutant."""
+
+    def __init__(self, settings: Settings, log: Path, mutant: str = "", **env: str) -> None:
+        super().__init__(settings, log, **env)
+        self._command = [sys.executable, "-m", "tests.fault.mutant_worker", mutant]
+        if not mutant:
+            self._command = [sys.executable, "-m", "streams.cli", "worker"]
+
+    def start(self, faults: str = "") -> None:
+        """Start it with these fault points armed, or with none."""
+        env = {**self._env, faultpoints.VARIABLE: faults}
+        with self._log_path.open("ab") as out:
+            self._process = subprocess.Popen(self._command, env=env, stdout=out, stderr=out, cwd=ROOT)
+
+    async def ended(self, timeout_s: float = 60.0) -> int:
+        """The exit code, once it has ended."""
+        return await asyncio.to_thread(self.wait, timeout_s)
+
+    async def frozen(self, timeout_s: float = 60.0) -> None:
+        """Wait until the process has been stopped by SIGSTOP."""
+        async with asyncio.timeout(timeout_s):
+            while self._state() != "T":
+                if not self.running:
+                    raise AssertionError(f"the worker ended instead of freezing:\n{self.log()}")
+                await asyncio.sleep(0.05)
+
+    def _state(self) -> str:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()[0]
+
+
+@dataclass
+class Arena:
+    """The servers, and the world that events refer to."""
+
+    broker: Broker
+    triton: TritonServer
+    qdrant: QdrantServer
+    concept_file: str
+    work: Path
+    options: Options = field(default_factory=Options)
+    items: list[dict[str, Any]] = field(default_factory=lambda: catalogue("oracle"))
+    _described: bool = False
+    _world: World | None = None
+    _trials: int = 0
+
+    def rig(self, **sections: dict[str, Any]) -> Rig:
+        """A rig with topics and a group of its own."""
+        self._trials += 1
+        work = self.work / f"trial-{self._trials}"
+        work.mkdir(parents=True)
+        waits = {"base_s": 0.3, "cap_s": 1.0, "deadline_s": 900.0}
+        defaults: dict[str, dict[str, Any]] = {
+            "kafka": QUICK, "nodes": NODES, "concepts": {"file": self.concept_file}, "unresolved": waits,
+            "worker": {"batch_records": 20},
+        }  # fmt: skip
+        merged = {name: {**defaults.get(name, {}), **sections.get(name, {})} for name in {**defaults, **sections}}
+        return Rig(self.broker, self.triton, self.qdrant, work, **merged)
+
+    async def describe(self) -> None:
+        """Have a worker describe the items, once: they lie in a collection that all trials share."""
+        if self._described:
+            return
+        rig = self.rig()
+        await rig.prepare()
+        worker = FaultyWorker(rig.settings, self.work / "describer.log")
+        worker.start()
+        rig.workers.append(worker)
+        try:
+            await rig.items(self.items)
+            await rig.items_known(len(self.items), 120)
+        finally:
+            worker.kill()
+        self._described = True
+
+    def world(self, settings: Settings) -> World:
+        """Vectors, sentiments and paths, asked of Triton once."""
+        if self._world is None:
+            self._world = world_of(settings, self.triton.grpc_url, self.items, texts())
+        return self._world
+
+
+class Trial:
+    """One fault: a rig, events from a seed, the ledger, and the workers it is done to."""
+
+    def __init__(self, arena: Arena, rig: Rig, name: str, *, users: int = 8) -> None:
+        self.arena, self.rig, self.options = arena, rig, arena.options
+        self.run = Rig.unique_run().replace("_", "-")
+        kinds = {"clicks": rig.clicks, "comments": rig.comments, "events": rig.events, "items": rig.items_topic}
+        self._topics = kinds
+        self.path = arena.work / f"{self.run}.ledger"
+        self.ledger = Ledger(self.path, kinds, rig.broker.bootstrap)
+        items = [item["item_id"] for item in arena.items]
+        self.made = Generator(f"{arena.options.seed}/{name}", self.run, items, int(time.time() * 1000), users)
+        self.users = [self.made.user(n) for n in range(users)]
+        self.watch = Watch(rig.store(), self.users)
+        self.over_s = time.monotonic()
+        self.injected = ""
+        self._supervised: set[asyncio.Task[None]] = set()
+
+    # -- what scenarios use -------------------------------------------------------------------------------------
+
+    async def play(self, count: int, *, rounds: int = 0) -> None:
+        """Produce `count` events, some twice; and `rounds` clicks of every user besides."""
+        await self.send([*self.made.events(count), *self.made.every_user(rounds)])
+
+    async def send(self, records: Iterable[Made], partition: int | None = None) -> None:
+        """Produce records and write them into the ledger."""
+        await self.ledger.produce(records, partition=partition)
+
+    def worker(self, faults: str = "", **env: str) -> FaultyWorker:
+        """A worker, started with fault points."""
+        settings = self.rig.settings
+        change = {"metrics_port": free_ports(1)[0]}
+        settings = settings.model_copy(update={"worker": settings.worker.model_copy(update=change)})
+        log = self.arena.work / f"{self.run}-{len(self.rig.workers)}.log"
+        made = FaultyWorker(settings, log, self.options.mutant, **env)
+        made.start(faults)
+        self.rig.workers.append(made)
+        return made
+
+    def over(self) -> None:
+        """The fault has ended: recovery is counted from here."""
+        self.over_s = time.monotonic()
+
+    async def until(self, met: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 60.0) -> None:
+        """Wait for a condition."""
+        end = time.monotonic() + timeout_s
+        while not await met():
+            if time.monotonic() > end:
+                raise AssertionError(f"{what}: not within {timeout_s:g} s\n{self.logs()}")
+            await asyncio.sleep(0.1)
+
+    async def quiet(self, timeout_s: float = 90.0) -> None:
+        """Wait until the group has committed the end of every topic that carries events, twice in a row."""
+        for _ in range(2):
+            await self._settled(timeout_s)
+            await asyncio.sleep(0.3)
+
+    async def _settled(self, timeout_s: float) -> None:
+        with suppress(BrokerUnavailable, KafkaError):
+            await self.rig.settled(timeout_s)
+            return
+        await asyncio.sleep(1.0)
+        await self.rig.settled(timeout_s)
+
+    def supervise(self, worker: FaultyWorker) -> None:
+        """Start a worker again whenever it ends, without fault points, as whatever runs it in production does."""
+        task = asyncio.create_task(self._start_again(worker))
+        self._supervised.add(task)
+
+    async def _start_again(self, worker: FaultyWorker) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            if not worker.running:
+                worker.start()
+
+    def logs(self) -> str:
+        """The ends of the workers' logs."""
+        return "\n".join(f"--- worker {n}\n{worker.log()[-3000:]}" for n, worker in enumerate(self.rig.workers))
+
+    async def stop(self) -> None:
+        """End all workers: in order where they can, at once where not."""
+        for task in self._supervised:
+            task.cancel()
+        for worker in self.rig.workers:
+            if worker.running:
+                worker.signal(signal.SIGCONT)
+                worker.signal(signal.SIGTERM)
+        for worker in self.rig.workers:
+            with suppress(subprocess.TimeoutExpired):
+                if worker.running:
+                    await asyncio.to_thread(worker.wait, 15)
+            worker.kill()
+
+    # -- the oracle ---------------------------------------------------------------------------------------------
+
+    async def verdict(self) -> check.Verdict:
+        """Compare everything; called when all is quiet."""
+        kafka, verdict = self.rig.settings.kafka, check.Verdict()
+        sources = [*kafka.event_topics, kafka.unresolved_topic]
+        log = await read_log(self.rig.broker.bootstrap, [*sources, *(f"{topic}.dead" for topic in sources)])
+        entries = check.sent(self.ledger.entries(), log, verdict)
+        entries = [entry for entry in entries if entry.topic != kafka.items_topic]
+        events = check.events_of(entries)
+        verdict.events = len(events) + sum(entry.fate == "dead" for entry in entries)
+        check.dead_letters(entries, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
+        store = self.rig.store()
+        try:
+            trees = [await store.tree(user) for user in self.users]
+        finally:
+            await store.close()
+        found = {node.key: node for tree in trees for node in tree}
+        world, nodes = self.arena.world(self.rig.settings), self.rig.settings.nodes
+        half_lives = {str(level): s for level, s in nodes.policy().half_life_s.items()}
+        check.compare(events, found, world, half_lives, nodes.evidence_length, verdict)
+        check.rolled_back(self.watch.rolled_back, entries, verdict)
+        return verdict
+
+
+@asynccontextmanager
+async def trial(arena: Arena, name: str, **sections: dict[str, Any]) -> AsyncIterator[Trial]:
+    """A trial on an arena, its topics made; its workers are ended afterwards."""
+    await arena.describe()
+    rig = arena.rig(**sections)
+    await rig.prepare()
+    made = Trial(arena, rig, name)
+    try:
+        async with made.watch:
+            yield made
+    finally:
+        await made.stop()

@@ -1,0 +1,8 @@
+"""All faults, by importing the modules that register them."""
+
+from __future__ import annotations
+
+from tests.fault import kills, zombies
+from tests.fault.registry import SCENARIOS
+
+__all__ = ["SCENARIOS", "kills", "zombies"]

@@ -1,0 +1,89 @@
+"""The faults by name, and running one: inject, wait for quiet, ask the oracle."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fault.arena import Arena, Trial, trial
+from tests.oracle.check import Verdict
+
+Body = Callable[[Trial], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One fault. `plain` ones are part of `make fault`; `brokers` are those it makes sense on."""
+
+    name: str
+    group: str
+    body: Body
+    sections: dict[str, dict[str, Any]]
+    plain: bool = True
+    brokers: tuple[str, ...] = ("tansu", "kafka")
+
+    @property
+    def about(self) -> str:
+        """What it does, in one line."""
+        return (self.body.__doc__ or "").strip().splitlines()[0]
+
+
+@dataclass(slots=True)
+class Result:
+    """A row of the table."""
+
+    name: str
+    injected: str = ""
+    verdict: Verdict = field(default_factory=Verdict)
+    recovered_s: float = 0.0
+    took_s: float = 0.0
+    problem: str = ""
+    skipped: str = ""
+
+    @property
+    def fine(self) -> bool:
+        return not self.problem and self.verdict.fine
+
+
+class Skipped(Exception):
+    """This fault cannot be done here; the message says why."""
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    *, plain: bool = True, brokers: tuple[str, ...] = ("tansu", "kafka"), **sections: dict[str, Any]
+) -> Callable[[Body], Body]:
+    """Register a fault under its function's name, with dashes; `sections` are settings of its own."""
+
+    def register(body: Body) -> Body:
+        name = body.__name__.replace("_", "-")
+        group = body.__module__.rpartition(".")[2]
+        SCENARIOS[name] = Scenario(name, group, body, sections, plain, brokers)
+        return body
+
+    return register
+
+
+async def perform(one: Scenario, arena: Arena) -> Result:
+    """Run one fault and judge it. What goes wrong on the way is the result's `problem`."""
+    result, started = Result(one.name), time.monotonic()
+    made: Trial | None = None
+    try:
+        async with trial(arena, one.name, **one.sections) as made:
+            await one.body(made)
+            await made.quiet()
+            result.recovered_s = max(0.0, time.monotonic() - made.over_s)
+            result.verdict = await made.verdict()
+            if not result.verdict.fine:
+                result.problem = str(result.verdict)
+    except Skipped as reason:
+        result.skipped = str(reason)
+    except (AssertionError, TimeoutError) as error:
+        result.problem = f"{type(error).__name__}: {error}"
+    result.injected = made.injected if made else ""
+    result.took_s = time.monotonic() - started
+    return result

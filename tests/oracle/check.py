@@ -1,0 +1,163 @@
+"""The check: the log holds the ledger, Qdrant equals the fold of it, poison lies in the dead letters, and no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streams.nodes import Node, NodeKey
+from tests.oracle.expect import FUTURE_MS, Expected, NodeName, World, tree_of
+from tests.oracle.ledger import Entry
+from tests.oracle.watch import Regress
+
+VECTORS, MASSES = 1e-4, 1e-6
+#: What is stored is exact to float32, so what is left after something a million times heavier was taken back is not.
+LEFT = 1e-6
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the oracle found; `wrong` says in words all that is not as it should be."""
+
+    events: int = 0
+    lost: set[str] = field(default_factory=set)
+    doubled: int = 0
+    rolled_back: int = 0
+    dead: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def fine(self) -> bool:
+        return not (self.lost or self.doubled or self.rolled_back or self.wrong)
+
+    def __str__(self) -> str:
+        first = "; ".join(self.wrong[:6]) + (f" and {len(self.wrong) - 6} more" if len(self.wrong) > 6 else "")
+        return (
+            f"{len(self.lost)} lost, {self.doubled} doubled, {self.rolled_back} rolled back: {first or 'all is well'}"
+        )
+
+
+def sent(entries: Iterable[Entry], log: Mapping[str, Sequence[Any]], verdict: Verdict) -> list[Entry]:
+    """The ledger's records as the log has them: acknowledged ones must lie where they were said to lie.
+
+    A record that nobody acknowledged counts where the log has it after all.
+    """
+    at = {(r.topic, r.partition, r.offset): r for records in log.values() for r in records}
+    by_value: dict[tuple[str, bytes, bytes], Any] = {}
+    for r in at.values():
+        by_value.setdefault((r.topic, r.key or b"", r.value or b""), r)
+    there: list[Entry] = []
+    for entry in entries:
+        if entry.offset is None:
+            record = by_value.get((entry.topic, entry.key, entry.value))
+            if record is not None:
+                there.append(
+                    entry._replace(partition=record.partition, offset=record.offset, timestamp_ms=record.timestamp)
+                )
+            continue
+        record = at.get(entry.place)
+        if record is None or record.value != entry.value:
+            verdict.wrong.append(f"the broker lost an acknowledged record: {entry.place}")
+        there.append(entry)
+    return there
+
+
+def events_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Unique events of the ledger, each with its own time settled; poison is left out."""
+    events: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        body = entry.body()
+        if entry.fate != "applied" or body is None:
+            continue
+        ts = body.get("ts", entry.timestamp_ms)
+        events.setdefault(
+            body["event_id"], {**body, "ts": entry.timestamp_ms if ts > entry.timestamp_ms + FUTURE_MS else ts}
+        )
+    return list(events.values())
+
+
+def compare(
+    events: Sequence[Mapping[str, Any]], found: Mapping[NodeKey, Node], world: World, half_lives: Mapping[str, float],
+    evidence_length: int, verdict: Verdict,
+) -> None:  # fmt: skip
+    """Hold stored nodes against the fold of `events`."""
+    expected = tree_of(events, world)
+    stored: dict[NodeName, Node] = {(k.user_id, k.level, k.path): node for k, node in found.items()}
+    for name in expected.keys() | stored.keys():
+        _node(name, expected.get(name, Expected()), stored.get(name), half_lives[name[1]], verdict)
+        if name[1] == "profile":
+            _count(expected.get(name, Expected()), stored.get(name), evidence_length, verdict)
+
+
+def _node(name: NodeName, expected: Expected, node: Node | None, half_life_s: float, verdict: Verdict) -> None:
+    if node is None:
+        latest = max((part.ts_ms for part in expected.parts), default=0)
+        if expected.parts and expected.at(latest, half_life_s, len(expected.parts[0].vector)).mass > 1e-9:
+            verdict.wrong.append(f"{_name(name)} is missing")
+        return
+    want = expected.at(node.t0_ms, half_life_s, len(node.direction))
+    if abs(node.mass - want.mass) > MASSES * want.mass + 1e-9 * want.gross + 1e-300:
+        verdict.wrong.append(f"{_name(name)} has mass {node.mass:.9g}, expected {want.mass:.9g}")
+    if abs(node.net - want.net) > MASSES * want.mass + 1e-9 * want.gross + 1e-300:
+        verdict.wrong.append(f"{_name(name)} has net {node.net:.9g}, expected {want.net:.9g}")
+    apart = float(np.abs(node.norm * node.direction.astype(np.float64) - want.norm * want.direction).max())
+    if apart > VECTORS * want.norm + LEFT * want.gross + 1e-300:
+        verdict.wrong.append(f"{_name(name)} points elsewhere: off by {apart:.3g} of {want.norm:.3g}")
+    if node.count != want.count:
+        verdict.wrong.append(f"{_name(name)} counts {node.count} contributions, expected {want.count}")
+
+
+def _count(expected: Expected, node: Node | None, evidence_length: int, verdict: Verdict) -> None:
+    """Which events are lost and how many count twice, from the profile: it receives everything its user does."""
+    want = Counter(part.event_id for part in expected.parts)
+    has = node.count if node else 0
+    if len(expected.parts) <= evidence_length and node is not None:
+        missing = want.keys() - {e.event_id for e in node.evidence}
+    else:  # evidence keeps only the strongest: the count must do
+        missing = set(sorted(want)[: max(0, want.total() - has)])
+    verdict.lost |= missing
+    verdict.doubled += max(0, has - (want.total() - sum(want[event] for event in missing)))
+
+
+def dead_letters(entries: Sequence[Entry], letters: Sequence[Any], verdict: Verdict) -> None:
+    """Poison is dead-lettered with a reason, key and bytes unchanged; nothing else is."""
+    by_place = {entry.place: entry for entry in entries}
+    dead: dict[tuple[str, int, int], Any] = {}
+    for letter in letters:
+        headers = dict(letter.headers)
+        topic, partition, offset = (headers[f"dead-letter-{n}"].decode() for n in ("topic", "partition", "offset"))
+        dead[topic, int(partition), int(offset)] = letter
+        if not headers.get("dead-letter-error"):
+            verdict.wrong.append(f"a dead letter of {topic} has no reason")
+    verdict.dead = len(dead)
+    for place, letter in dead.items():
+        entry = by_place.get(place)
+        if entry is None or entry.fate == "applied":
+            reason = dict(letter.headers)["dead-letter-error"].decode()
+            verdict.wrong.append(f"{place} was dead-lettered as {reason}, but it is no poison")
+        elif (letter.key or b"", letter.value or b"") != (entry.key, entry.value):
+            verdict.wrong.append(f"the dead letter of {place} was changed on the way")
+    for entry in entries:
+        if entry.fate == "dead" and entry.place not in dead:
+            verdict.wrong.append(f"poison at {entry.place} is not among the dead letters")
+            verdict.lost.add(f"{entry.topic}-{entry.partition}-{entry.offset}")
+
+
+def rolled_back(regresses: Iterable[Regress], entries: Sequence[Entry], verdict: Verdict) -> None:
+    """Count the ledger's records that profiles had and then had no more."""
+    gone = set()
+    for regress in regresses:
+        for entry in entries:
+            inside = entry.offset is not None and regress.has < entry.offset <= regress.had
+            if inside and entry.key == regress.user.encode() and f"{entry.topic}/{entry.partition}" == regress.slot:
+                gone.add(entry.place)
+        verdict.wrong.append(f"{regress.user}: {regress.slot} went back from {regress.had} to {regress.has}")
+    verdict.rolled_back = len(gone)
+
+
+def _name(name: NodeName) -> str:
+    return f"{name[0].rpartition('-')[2]} {name[1]} {name[2]}"
