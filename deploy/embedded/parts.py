@@ -89,13 +89,12 @@ class Probes:
         return probe
 
     @staticmethod
-    def serves(kafka: KafkaConfig) -> Probe:
-        """A probe that is true once the broker tells its cluster's id."""
+    def serves(kafka: KafkaConfig, inner: int) -> Probe:
+        """A probe that is true once the broker, itself on port `inner`, tells its cluster's id."""
 
         async def probe() -> bool:
-            host, _, port = kafka.brokers[0].rpartition(":")
             try:
-                _, writer = await asyncio.open_connection(host, int(port))  # aiokafka would complain to standard error
+                _, writer = await asyncio.open_connection(HOST, inner)  # aiokafka would complain to standard error
                 writer.close()
                 async with Admin(kafka) as admin:
                     return await admin.cluster_id() is not None
@@ -105,12 +104,11 @@ class Probes:
         return probe
 
 
-def broker(ports: Ports, environment: Mapping[str, str], kafka: KafkaConfig, probes: Probes) -> Part:
-    """Tansu, in memory, under a cluster id of its own at each start. Ended at once: it keeps nothing."""
-    argv, extra = broker_process(ports.broker)
-    return Part(
-        "broker", argv, probes.serves(kafka), {**environment, **extra}, stop_within_s=5.0, on_orphaned=signal.SIGKILL
-    )
+def broker(ports: Ports, inner: int, environment: Mapping[str, str], kafka: KafkaConfig, probes: Probes) -> Part:
+    """Tansu on port `inner`, in memory, under a new cluster id at each start. Ended at once: it keeps nothing."""
+    argv, extra = broker_process(inner, advertised=ports.broker)
+    env, ready = {**environment, **extra}, probes.serves(kafka, inner)
+    return Part("broker", argv, ready, env, stop_within_s=5.0, on_orphaned=signal.SIGKILL)
 
 
 def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part:

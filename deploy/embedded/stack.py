@@ -16,7 +16,8 @@ from typing import Any, TextIO
 
 from deploy.embedded import parts
 from deploy.embedded.concepts import tree_file
-from deploy.embedded.ports import HOST, PortChoice, Ports
+from deploy.embedded.front import Front
+from deploy.embedded.ports import HOST, PortChoice, Ports, free_ports
 from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from streams.app import kafka_config, topic_specs
@@ -52,6 +53,7 @@ class Stack:
         self._stopping = False
         self.ports = ports if isinstance(ports, Ports) else Ports()
         self._settings: Settings | None = None
+        self._front: Front | None = None
 
     async def __aenter__(self) -> Stack:
         self._lock = lock(self.data_dir)
@@ -153,8 +155,10 @@ class Stack:
         self._log_dir = fresh_logs(self.data_dir / "logs")
         self._probes = parts.Probes()
         environment = self._environment_of_parts()
+        [behind] = free_ports(1)
+        self._front = Front(self.ports.broker, behind)
         servers = [
-            parts.broker(self.ports, environment, kafka_config(self.settings.kafka), self._probes),
+            parts.broker(self.ports, behind, environment, kafka_config(self.settings.kafka), self._probes),
             parts.qdrant(self.ports, environment, self.data_dir, self._probes),
             parts.triton(self.ports, environment, self.data_dir, self._probes),
             parts.prometheus(self.ports, environment, self.data_dir, self._probes),
@@ -164,6 +168,7 @@ class Stack:
                 self._add(part)
         for name in ("concepts", "worker"):
             self._observe(Change(name, "waiting"))
+        await self._front.start()
         try:
             async with asyncio.TaskGroup() as group:
                 for name in self._running.keys() - {"broker"}:
@@ -209,6 +214,9 @@ class Stack:
         if self._running:
             await self._probes.close()
         self._running.clear()
+        if self._front is not None:
+            await self._front.close()
+            self._front = None
         if self._lock is not None:
             (self.data_dir / "stack.json").unlink(missing_ok=True)
             self._lock.close()
