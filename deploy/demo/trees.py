@@ -13,10 +13,11 @@ from rich.text import Text
 
 from deploy.demo.accounts import RING_ENTRY_BYTES, distinct
 from streams.app import qdrant_config
+from streams.commands.branches import Branch, TreeView
 from streams.commands.connecting import look_of
 from streams.commands.showing import names
 from streams.commands.tree_draw import draw
-from streams.commands.tree_view import Branch, TreeView, Wanted, item_ids, view
+from streams.commands.tree_view import Wanted, item_ids, view
 from streams.nodes import Node, NodePolicy, decay, profile_key
 from streams.settings import Settings
 from streams.store.qdrant import QdrantStore

@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 
 from streams.app import qdrant_config
+from streams.commands.branches import NameOf, TreeView
 from streams.commands.connecting import look_of
 from streams.commands.shell import complain
 from streams.commands.tree_draw import draw
-from streams.commands.tree_view import NameOf, TreeView, Wanted, item_ids, view
+from streams.commands.tree_view import Wanted, item_ids, view
 from streams.commands.when import ago, rfc3339, stamp
 from streams.nodes import Level, Node
 from streams.settings import Settings

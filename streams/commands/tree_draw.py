@@ -7,37 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from streams.commands.tree_view import Branch, NameOf, Reason, TreeView
+from streams.commands.branches import Branch, NameOf, Reason, TreeView
+from streams.commands.drawing import WIDEST, Glyphs, glyphs_of, percent
 from streams.commands.when import ago, stamp
 
 _NARROW: Final = 60
-_WIDEST: Final = 132
 _FOLD: Final = (8, 6)
 """Topics, and interests of one topic, that are drawn before the rest is summed up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """The characters of the drawing."""
-
-    liked: str = "█"
-    trace: str = "▏"
-    disliked: str = "▒"
-    child: str = "├─ "
-    last: str = "└─ "
-    beside: str = "│  "
-    cut: str = "…"
-    into: str = " › "
-    quotes: str = "“”"
-    minus: str = "−"
-    dot: str = "·"
-
-
-ASCII: Final = Glyphs("#", ".", "-", "|- ", "`- ", "|  ", ".", " > ", '""', "-", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +31,7 @@ class Columns:
     @staticmethod
     def of(width: int) -> Columns:
         """Share a line of `width` cells out."""
-        width = min(width, _WIDEST) - 1
+        width = min(width, WIDEST) - 1
         last = width >= _NARROW - 1
         free = width - (7 + 7 + (13 if last else 0)) - 1
         bar = max(8, free * 2 // 5)
@@ -65,8 +45,7 @@ class Columns:
 
 def draw(tree: TreeView, console: Console, name_of: NameOf, *, fold: bool = True) -> RenderableType:
     """The tree as lines for `console`; with `fold` small branches are summed up."""
-    glyphs = ASCII if console.options.ascii_only else Glyphs()
-    return Group(*_Drawing(tree, Columns.of(console.width), glyphs, name_of, fold).lines())
+    return Group(*_Drawing(tree, Columns.of(console.width), glyphs_of(console), name_of, fold).lines())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +86,7 @@ class _Drawing:
     def block(self, title: str, branches: Sequence[Branch]) -> Iterator[Text]:
         yield Text()
         heading = Text(f"{'share':>6} {'net':>6}" + ("  last seen" if self.columns.last else ""), "dim")
-        yield Text.assemble((self.fit(title, self.columns.name + 1 + self.columns.bar), "bold cyan"), heading)
+        yield Text.assemble((self.glyphs.fit(title, self.columns.name + 1 + self.columns.bar), "bold cyan"), heading)
         most = max(branch.mass for branch in branches)
         shown = branches[: _FOLD[0]] if self.fold else branches
         for branch in shown:
@@ -131,11 +110,11 @@ class _Drawing:
         style = "dim" if branch.expired else "" if lead else "bold"
         name = self.label(branch)
         line = Text.assemble((lead, "dim"))
-        line.append(self.fit(name, self.columns.name - cell_len(lead)), style)
+        line.append(self.glyphs.fit(name, self.columns.name - cell_len(lead)), style)
         line.append(" ")
         line.append_text(self.bar(branch, most))
-        line.append(f"{_percent(branch.share):>6} ")
-        line.append(f"{self.signed(branch.net):>6}", "green" if branch.net >= 0 else "red")
+        line.append(f"{percent(branch.share):>6} ")
+        line.append(f"{self.glyphs.signed(branch.net):>6}", "green" if branch.net >= 0 else "red")
         if self.columns.last:
             line.append(f"  {'faded' if branch.expired else ago(branch.last_ms, self.tree.at_ms)}", "dim")
         return line
@@ -153,7 +132,7 @@ class _Drawing:
         cells = round(self.columns.bar * branch.mass / most) if most else 0
         if not cells:
             trace = self.glyphs.trace if branch.net >= 0 else self.glyphs.disliked
-            return Text(self.fit(trace, self.columns.bar), "green" if branch.net >= 0 else "red")
+            return Text(self.glyphs.fit(trace, self.columns.bar), "green" if branch.net >= 0 else "red")
         disliked = round(cells * (1 - branch.net) / 2)
         bar = Text(self.glyphs.liked * (cells - disliked), "dim" if branch.expired else "green")
         bar.append(self.glyphs.disliked * disliked, "red")
@@ -162,7 +141,8 @@ class _Drawing:
 
     def reason(self, reason: Reason, below: str) -> Text:
         """One contribution, cut to the line: its item, its event, its weight then, its share, when."""
-        told = f"{self.signed(reason.weight)} = {_percent(reason.share)} of it, {ago(reason.ts_ms, self.tree.at_ms)}"
+        when = ago(reason.ts_ms, self.tree.at_ms)
+        told = f"{self.glyphs.signed(reason.weight)} = {percent(reason.share)} of it, {when}"
         lead = f"{below}{self.glyphs.dot} "
         room = self.columns.width - cell_len(lead) - cell_len(told) - 2
         item = reason.title or reason.item_id
@@ -170,15 +150,15 @@ class _Drawing:
         event_room = min(cell_len(reason.event_id), max(0, room - 24)) if item else room
         line = Text.assemble((lead, "dim"))
         if item:
-            line.append(self.fit(quoted, room - event_room - (1 if event_room else 0)), "dim italic")
+            line.append(self.glyphs.fit(quoted, room - event_room - (1 if event_room else 0)), "dim italic")
             line.append(" " if event_room else "")
-        line.append(self.fit(reason.event_id, event_room), "dim")
+        line.append(self.glyphs.fit(reason.event_id, event_room), "dim")
         line.append(f"  {told}", "dim")
         return line
 
     def rest(self, branches: Sequence[Branch], lead: str) -> Iterator[Text]:
         if branches:
-            share = _percent(sum(branch.share for branch in branches))
+            share = percent(sum(branch.share for branch in branches))
             yield Text(f"{lead}and {len(branches)} more with {share} (--all shows them)", "dim")
 
     def session(self, session: Branch) -> Iterator[Text]:
@@ -187,7 +167,7 @@ class _Drawing:
         about = ", ".join(self.trail(path) for path, _ in paths.most_common(2))
         line = Text.assemble(("Right now", "bold cyan"), (f"  {ago(session.last_ms, self.tree.at_ms)}", "dim"))
         if about:
-            line.append(self.fit(f"  mostly {about}", self.columns.width - cell_len(line.plain)).rstrip())
+            line.append(self.glyphs.fit(f"  mostly {about}", self.columns.width - cell_len(line.plain)).rstrip())
         yield line
         yield from (self.reason(reason, "") for reason in session.reasons)
 
@@ -207,21 +187,3 @@ class _Drawing:
             )
         if tree.expired and not tree.is_empty:
             yield Text(f"{tree.expired} node{'s have' if tree.expired > 1 else ' has'} faded (--all shows them)", "dim")
-
-    def fit(self, text: str, cells: int) -> str:
-        """Text in exactly so many cells; what does not fit is cut."""
-        if cells <= 0:
-            return ""
-        if cell_len(text) <= cells:
-            return set_cell_size(text, cells)
-        return set_cell_size(set_cell_size(text, cells - 1).rstrip() + self.glyphs.cut, cells)
-
-    def signed(self, number: float) -> str:
-        """A number with its sign and two digits after the point."""
-        return f"{number:+.2f}".replace("-", self.glyphs.minus)
-
-
-def _percent(share: float) -> str:
-    if 0 < share < 0.001:
-        return "<0.1%"
-    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"

@@ -14,8 +14,8 @@ import pytest
 from deploy.demo.data import invented, real
 from deploy.demo.readers import READERS
 from deploy.demo.trees import changes, large, liked_shares
+from streams.commands.branches import Branch, TreeView
 from streams.commands.eventlog import EventLog
-from streams.commands.tree_view import Branch, TreeView
 from streams.errors import ConfigurationError
 from streams.nodes import Node, NodeKey
 from streams.settings import Settings

@@ -12,9 +12,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from streams.commands.branches import Branch, TreeView
+from streams.commands.drawing import ASCII
 from streams.commands.showing import Asked, names, why_empty
-from streams.commands.tree_draw import ASCII, draw
-from streams.commands.tree_view import Branch, TreeView, Wanted, item_ids, view
+from streams.commands.tree_draw import draw
+from streams.commands.tree_view import Wanted, item_ids, view
 from streams.evidence import Evidence
 from streams.nodes import Level, Node, NodeKey
 from streams.settings import Nodes
