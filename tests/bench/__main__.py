@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.embedded.stack import Stack
+from streams.encoder import TritonEncoder
 from tests.bench import bench_consume, bench_parse
+from tests.bench.api import api_latency
 from tests.bench.path import age_at_half_load, bytes_a_user, describe_items, events_per_s, texts_per_s
 
 CONSOLE = Console(stderr=True)
+QUIET = {"INTERESTS_LOG__LEVEL": "warning", "INTERESTS_WORKER__SWEEP_EVERY_S": "0"}
 
 
 def machine() -> dict[str, Any]:
@@ -45,8 +49,7 @@ def machine() -> dict[str, Any]:
 async def path_figures(events: int, half_load_s: float) -> dict[str, Any]:
     """The figures that need the whole stack."""
     with tempfile.TemporaryDirectory(prefix="interests-bench-") as folder:
-        quiet = {"INTERESTS_LOG__LEVEL": "warning", "INTERESTS_WORKER__SWEEP_EVERY_S": "0"}
-        async with Stack(Path(folder), ports="free", environment=quiet) as stack:
+        async with Stack(Path(folder), ports="free", environment=QUIET) as stack:
             CONSOLE.print("texts through Triton …")
             figures: dict[str, Any] = {"triton": await texts_per_s(stack)}
             CONSOLE.print("describing items …")
@@ -59,28 +62,52 @@ async def path_figures(events: int, half_load_s: float) -> dict[str, Any]:
     return figures
 
 
+async def api_figures(seconds: float) -> dict[str, Any]:
+    """The figures of the API, on a stack of their own."""
+    with tempfile.TemporaryDirectory(prefix="interests-bench-") as folder:
+        async with Stack(Path(folder), ports="free", environment=QUIET) as stack:
+            encoder = TritonEncoder(stack.settings.triton.url)
+            info = await encoder.info()
+            await encoder.close()
+            return await api_latency(stack, info.encoder_id, info.dim, seconds)
+
+
 def main() -> int:
     """Measure, print a table, and write the file."""
     options = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
     options.add_argument("--out", type=Path)
-    options.add_argument("--events", type=int, default=60_000)
+    options.add_argument("--events", type=int, default=20_000)
     options.add_argument("--half-load-s", type=float, default=20.0)
+    options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
+    options.add_argument(
+        "--only", choices=("parse", "consume", "path", "api"), help="one part; the file keeps the rest"
+    )
     options.add_argument("--quick", action="store_true", help="fewer records to parse and consume")
     chosen = options.parse_args()
-    figures: dict[str, Any] = {"machine": machine()}
-    CONSOLE.print("parsing …")
-    figures["parse"] = bench_parse.figures(20_000, 3) if chosen.quick else bench_parse.figures()
-    CONSOLE.print("consuming …")
-    figures["consume"] = bench_consume.figures(200_000, 1) if chosen.quick else bench_consume.figures()
-    figures |= asyncio.run(path_figures(chosen.events, chosen.half_load_s))
-    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
-    if chosen.out:
-        chosen.out.write_text(text)
+    before = json.loads(chosen.out.read_text()) if chosen.only and chosen.out and chosen.out.is_file() else {}
+    figures: dict[str, Any] = {**before, "machine": machine()}
+    for name, measure in parts(chosen).items():
+        if chosen.only in (None, name):
+            CONSOLE.print(f"{name} …")
+            figures |= measure()
+            if chosen.out:
+                chosen.out.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     table = Table("measured", "figure")
     for name, value in flat(figures):
         table.add_row(name, f"{value:,}" if isinstance(value, (int, float)) else str(value))
     Console().print(table)
     return 0
+
+
+def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
+    """The parts of the bench, in order: what each measures is written as soon as it is there."""
+    quick = chosen.quick
+    return {
+        "parse": lambda: {"parse": bench_parse.figures(20_000, 3) if quick else bench_parse.figures()},
+        "consume": lambda: {"consume": bench_consume.figures(200_000, 1) if quick else bench_consume.figures()},
+        "path": lambda: asyncio.run(path_figures(chosen.events, chosen.half_load_s)),
+        "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},
+    }
 
 
 def flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

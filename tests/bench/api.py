@@ -1,0 +1,137 @@
+"""Latency of the API on an embedded stack that holds many users and items, while events flow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import numpy as np
+
+from deploy.embedded.stack import Stack
+from streams.app import kafka_config, qdrant_config
+from streams.broker.producer import Outgoing, Producer
+from streams.evidence import Evidence
+from streams.items import Item
+from streams.nodes import Level, Node, NodeKey, Vector
+from streams.store.base import Fence, ItemPoint
+from streams.store.collections import Collections
+from streams.store.qdrant import QdrantStore
+from streams.treefile import load_tree
+
+USERS, ITEMS, TOPICS_A_USER = 10_000, 10_000, 3
+EVENTS_PER_S, REQUESTS_PER_S = 200.0, 20.0
+_CHUNK = 500
+
+
+def near(chance: np.random.Generator, centre: Vector, spread: float = 0.7) -> Vector:
+    """A unit vector about a centre."""
+    row = centre + spread * chance.standard_normal(centre.shape[0]).astype(np.float32) / np.sqrt(centre.shape[0])
+    return (row / np.linalg.norm(row)).astype(np.float32)
+
+
+async def fill(stack: Stack, encoder_id: str, dim: int) -> dict[str, float]:
+    """Write users with three topics and interests each, and items, straight into the store."""
+    file = stack.settings.concepts.file
+    assert file is not None
+    tree = load_tree(file)
+    concepts = [(c.path, tree.vectors[n]) for n, c in enumerate(tree.concepts) if not c.is_topic]
+    policy, now, chance = stack.settings.nodes.policy(), int(time.time() * 1000), np.random.default_rng(5)
+    store = QdrantStore(qdrant_config(stack.settings), policy, Collections(encoder_id, dim))
+    started, nodes = time.perf_counter(), 0
+    for start in range(0, ITEMS, _CHUNK):
+        points = []
+        for n in range(start, min(start + _CHUNK, ITEMS)):
+            path, centre = concepts[int(chance.integers(len(concepts)))]
+            item = Item(
+                f"item-{n}", title=f"Item number {n}", lang="en", ts_ms=now - int(chance.integers(30 * 86_400_000))
+            )
+            points.append(ItemPoint(item, near(chance, centre), path))
+        await store.put_items(points)
+    for start in range(0, USERS, _CHUNK):
+        batch = [node for n in range(start, start + _CHUNK) for node in person(f"user-{n}", concepts, chance, now)]
+        nodes += len(batch)
+        await store.write(batch, Fence(0, 0))
+    await store.close()
+    return {"users": USERS, "items": ITEMS, "nodes": nodes, "fill_s": round(time.perf_counter() - started, 1)}
+
+
+def person(user: str, concepts: list[tuple[str, Vector]], chance: np.random.Generator, now: int) -> list[Node]:
+    """An invented tree: a profile, a session, topics and interests, each with evidence."""
+    chosen = [concepts[int(n)] for n in chance.integers(len(concepts), size=TOPICS_A_USER)]
+    rows: dict[tuple[Level, str], Vector] = {("profile", "/"): chosen[0][1], ("session", "/"): chosen[1][1]}
+    for path, centre in chosen:
+        rows["topic", "/" + path.split("/")[1]] = centre
+        rows["interest", path] = centre
+    evidence = tuple(
+        Evidence(f"{user}-e{n}", f"item-{int(chance.integers(ITEMS))}", now - n * 60_000, 1.0) for n in range(8)
+    )
+    return [
+        Node(NodeKey(user, level, path), near(chance, centre), 5.0, 6.0, 5.0, now, now - 86_400_000, now, 9, evidence=evidence)
+        for (level, path), centre in rows.items()
+    ]  # fmt: skip
+
+
+@asynccontextmanager
+async def flowing(stack: Stack, rate: float) -> AsyncIterator[None]:
+    """Produce clicks of those users on those items, evenly, as long as the body runs."""
+    chance, topic = random.Random(9), stack.settings.kafka.event_topics[0]
+
+    async def produce() -> None:
+        async with Producer(kafka_config(stack.settings.kafka)) as producer:
+            start, sent = time.perf_counter(), 0
+            while True:
+                due = int((time.perf_counter() - start) * rate)
+                rows = [
+                    {"event_id": f"flow-{start:.0f}-{n}", "user_id": f"user-{chance.randrange(USERS)}", "type": "click",
+                     "item_id": f"item-{chance.randrange(ITEMS)}"}
+                    for n in range(sent, due)
+                ]  # fmt: skip
+                if rows:
+                    await producer.send_many(
+                        topic, [Outgoing(r["user_id"].encode(), json.dumps(r).encode()) for r in rows]
+                    )
+                sent = due
+                await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(produce())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def latencies(url: str, template: str, seconds: float) -> dict[str, float]:
+    """p50, p99 and the slowest of requests for random users at a steady rate, in ms, as a client sees them."""
+    chance, took, failed = random.Random(11), [], 0
+    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client:
+        for _ in range(20):
+            await client.get(template.format(user=f"user-{chance.randrange(USERS)}"))
+        start, sent = time.perf_counter(), 0
+        while sent < seconds * REQUESTS_PER_S:
+            await asyncio.sleep(max(0.0, start + sent / REQUESTS_PER_S - time.perf_counter()))
+            at = time.perf_counter()
+            answer = await client.get(template.format(user=f"user-{chance.randrange(USERS)}"))
+            took.append(1000 * (time.perf_counter() - at))
+            failed += answer.status_code != httpx.codes.OK
+            sent += 1
+    p50, p99 = np.percentile(took, [50, 99])
+    return {"requests": len(took), "failed": failed, "p50_ms": round(float(p50), 1), "p99_ms": round(float(p99), 1),
+            "slowest_ms": round(max(took), 1)}  # fmt: skip
+
+
+async def api_latency(stack: Stack, encoder_id: str, dim: int, seconds: float) -> dict[str, Any]:
+    """Latency of trees and recommendations with 10,000 users and items while 200 events/s are folded."""
+    figures: dict[str, Any] = {"filled": await fill(stack, encoder_id, dim), "events_per_s": EVENTS_PER_S}
+    url = stack.addresses()["API"]
+    async with flowing(stack, EVENTS_PER_S):
+        await asyncio.sleep(3)
+        figures["interests"] = await latencies(url, "/v1/users/{user}/interests", seconds)
+        figures["recommendations"] = await latencies(url, "/v1/users/{user}/recommendations?k=10", seconds)
+    return figures
