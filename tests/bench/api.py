@@ -72,7 +72,10 @@ def person(user: str, concepts: list[tuple[str, Vector]], chance: np.random.Gene
         Evidence(f"{user}-e{n}", f"item-{int(chance.integers(ITEMS))}", now - n * 60_000, 1.0) for n in range(8)
     )
     return [
-        Node(NodeKey(user, level, path), near(chance, centre), 5.0, 6.0, 5.0, now, now - 86_400_000, now, 9, evidence=evidence)
+        Node(
+            NodeKey(user, level, path), near(chance, centre), 5.0, 6.0, 5.0, now, now - 86_400_000, now, 9,
+            evidence=evidence,
+        )
         for (level, path), centre in rows.items()
     ]  # fmt: skip
 
