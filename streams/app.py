@@ -31,6 +31,7 @@ from streams.metrics import Metrics
 from streams.outputs import Announcer
 from streams.ownership import Owner, Ownership
 from streams.pipeline import Parts
+from streams.privacy_settings import letters_of, pseudonyms_of
 from streams.retrying import answered
 from streams.settings import Kafka, Settings, Triton
 from streams.store.cached import CachedStore
@@ -127,6 +128,8 @@ async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Conn
     def waiting(name: str) -> None:
         metrics.retries.labels(name).inc()
 
+    pseudonyms = pseudonyms_of(settings)
+    letters = letters_of(settings, pseudonyms)
     async with AsyncExitStack() as stack:
         encoder = triton_encoder(settings.triton, observer=metrics)
         stack.push_async_callback(encoder.close)
@@ -148,8 +151,9 @@ async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Conn
         stack.push_async_callback(producer.stop)
         metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
         parts = Parts(
-            encoder, store, KafkaOutbox(producer, settings.kafka.unresolved_topic), tree, policy,
+            encoder, store, KafkaOutbox(producer, settings.kafka.unresolved_topic, letters), tree, policy,
             settings.weights.table(), _retries(settings), _home(partitions, settings.kafka.unresolved_topic),
+            pseudonyms,
         )  # fmt: skip
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
         yield Connected(parts, store, producer, partitions)

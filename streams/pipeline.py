@@ -23,6 +23,7 @@ from streams.fold import fold
 from streams.nodes import Node, NodePolicy, profile_key
 from streams.parse import parse_events, parse_items
 from streams.plan import Weighed, gate, plan
+from streams.privacy import Pseudonyms, pseudonymous
 from streams.resolve import resolve
 from streams.store.base import Fence, Store
 from streams.unresolved import RetryPolicy
@@ -45,7 +46,8 @@ class Parts:
     """What the path is made of: the servers behind their edges, the concept tree and the constants.
 
     `home` tells whether an event's record lies in the partition of its user. A producer with another partitioner
-    would put one user on two workers; such a record is sent on to where its user is.
+    would put one user on two workers; such a record is sent on to where its user is. With `pseudonyms` users are
+    known by these from there on.
     """
 
     encoder: Encoder
@@ -56,6 +58,7 @@ class Parts:
     weights: WeightTable
     retries: RetryPolicy
     home: Callable[[Event], bool]
+    pseudonyms: Pseudonyms | None = None
 
 
 @dataclass(slots=True)
@@ -82,9 +85,10 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     astray: list[Event] = []
     for event in parsed.events:
         (here if parts.home(event) else astray).append(event)
-    profiles = await _profiles(here, parts.store)
+    named, refused = pseudonymous(here, parts.pseudonyms)
+    profiles = await _profiles(named, parts.store)
     await reach("after_read")
-    gated = gate(here, profiles, log, whole_trees=parts.store.whole_trees)
+    gated = gate(named, profiles, log, whole_trees=parts.store.whole_trees)
     kept, erased = await erase(gated.fresh, profiles, parts.store, parts.encoder.dim, fence)
     resolved = await resolve(kept, parts.encoder, parts.store, parts.tree)
     encoded = await parts.encoder.encode(texts_of(resolved.ready))
@@ -93,7 +97,9 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     applied = [event for event in resolved.ready if event.source not in said.poison]
     planned = plan(said.said, applied, profiles, parts.policy, log)
     changed = fold(planned, said.vectors, await parts.store.read(planned.touched()), parts.policy, log)
-    aside = set_aside(records, resolved.waiting + astray, {**resolved.poison, **said.poison}, parts.retries, now_ms)
+    aside = set_aside(
+        records, resolved.waiting + astray, refused | resolved.poison | said.poison, parts.retries, now_ms
+    )
     await parts.outbox.bury(parsed.dead + aside.dead)
     await parts.outbox.defer(aside.waiting)
     await reach("before_upsert")

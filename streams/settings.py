@@ -249,6 +249,20 @@ class Api(_Section):
     live_streams: int = Field(200, ge=1, description="Live streams a process serves at once, at most.")
 
 
+class Privacy(_Section):
+    """What is kept of who somebody is and what they wrote; see SECURITY.md."""
+
+    user_id_key_file: Path | None = Field(
+        None, description="File whose first line is a secret of 32 bytes or more: users are kept under pseudonyms."
+    )
+    dead_letter_bodies: Literal["keep", "drop", "seal"] = Field(
+        "keep", description="Whether a dead letter carries its record, nothing of it, or the record encrypted."
+    )
+    dead_letter_key_file: Path | None = Field(
+        None, description="Public key that dead letters are sealed to (`interests dead-letters keys` makes a pair)."
+    )
+
+
 class Log(_Section):
     """Logging."""
 
@@ -275,6 +289,7 @@ class Settings(BaseSettings):
     api: Api = Api()
     client: Client = Client()
     log: Log = Log()
+    privacy: Privacy = Privacy()
 
     @classmethod
     def settings_customise_sources(

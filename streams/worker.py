@@ -11,7 +11,7 @@ import structlog
 from streams.aside import Waiting
 from streams.broker.batches import Take
 from streams.broker.producer import Outgoing, Producer
-from streams.deadletters import DeadLetter, headers, topic_of
+from streams.deadletters import DeadLetter, topic_of
 from streams.errors import RetryableError
 from streams.events import RecordLike
 from streams.faultpoints import reach
@@ -19,6 +19,7 @@ from streams.metrics import Metrics
 from streams.outputs import Announcer
 from streams.ownership import Ownership
 from streams.pipeline import Parts, Report, apply, apply_items
+from streams.privacy import Letters
 from streams.retrying import forever
 from streams.unresolved import due_ms
 
@@ -33,15 +34,15 @@ def now_ms() -> int:
 class KafkaOutbox:
     """Dead letters to `<topic>.dead`, waiting events to the unresolved topic, each acknowledged before it returns."""
 
-    def __init__(self, producer: Producer, unresolved_topic: str) -> None:
-        self._producer, self._unresolved_topic = producer, unresolved_topic
+    def __init__(self, producer: Producer, unresolved_topic: str, letters: Letters) -> None:
+        self._producer, self._unresolved_topic, self._letters = producer, unresolved_topic, letters
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
-        """Send dead letters, key and bytes unchanged, with headers that say where they lay and what was wrong."""
+        """Send dead letters as `letters` has them, with headers that say where they lay and what was wrong."""
         by_topic: dict[str, list[Outgoing]] = {}
         for letter in dead:
-            record = letter.record
-            out = Outgoing(record.key, record.value, tuple(headers(letter)), record.timestamp)
+            sent, record = self._letters.of(letter), letter.record
+            out = Outgoing(sent.key, sent.value, sent.headers, record.timestamp)
             by_topic.setdefault(topic_of(record.topic), []).append(out)
         for topic, records in by_topic.items():
             await self._producer.send_many(topic, records)
