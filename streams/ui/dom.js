@@ -33,22 +33,19 @@ export function bar(share, kind = "") {
  * positions stay too. `make(item)` builds one, `update(node, item)` brings one up to date.
  */
 export function keyed(parent, items, key, make, update) {
-  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   const focused = parent.contains(document.activeElement) ? document.activeElement : null;
+  const wanted = new Set(items.map(key));
+  for (const child of [...parent.children]) if (!wanted.has(child.dataset.key)) child.remove();
+  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let place = parent.firstElementChild;
   for (const item of items) {
     const name = key(item);
-    let node = old.get(name);
-    if (node) old.delete(name);
-    else {
-      node = make(item);
-      node.dataset.key = name;
-    }
+    const node = old.get(name) ?? make(item);
+    node.dataset.key = name;
     update?.(node, item);
     if (node === place) place = place.nextElementSibling;
     else parent.insertBefore(node, place);
   }
-  for (const node of old.values()) node.remove();
   if (focused && focused.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 

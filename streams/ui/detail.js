@@ -1,0 +1,85 @@
+// Why an interest is there: its figures and the events behind it.
+
+import { bar, byId, el, keyed, setText } from "./dom.js";
+import { LEVELS, moment, number, percent, setTime, signed, span, time, verdict } from "./format.js";
+import { Tree } from "./tree.js";
+
+export class Detail {
+  #box = byId("detail");
+  #list = byId("detail-events");
+
+  show(tree, id, now = Date.now()) {
+    const node = tree.nodes.get(id);
+    const found = node && tree.level(node.level, now).find((one) => one.id === id);
+    if (!found) {
+      byId("detail-name").textContent = id ? "Forgotten meanwhile" : "Pick an interest";
+      byId("detail-what").textContent = id
+        ? "This interest has faded away or was erased."
+        : "Choose a sector above or a row below to see the events behind it.";
+      byId("detail-facts").replaceChildren();
+      this.#list.replaceChildren();
+      return;
+    }
+    const said = verdict(found.net);
+    const halfLife = tree.halfLives.get(found.level);
+    setText(byId("detail-name"), found.name);
+    setText(
+      byId("detail-what"),
+      [LEVELS[found.level], found.path === "/" ? "" : found.path, found.prior ? "borrowed from people who began alike" : ""].filter(Boolean).join(" · "),
+    );
+    facts([
+      ["Weight now", `${number(found.now)} (${percent(found.part)} of its level)`],
+      ["For or against", `${said.mark} ${said.word} ${signed(found.net)}`],
+      ["Events", String(found.count)],
+      ["First", found.first_ms],
+      ["Last", found.last_ms],
+      ["Halves in", halfLife ? span(halfLife) : "not told"],
+      ["Forgotten", found.expires_at_ms ? `${moment(found.expires_at_ms)}, if nothing more comes` : "not told"],
+    ]);
+    keyed(this.#list, found.evidence, (entry) => entry.event_id, entryLine, fillEntry);
+    const covered = Tree.covered(found);
+    setText(
+      byId("detail-note"),
+      found.evidence.length ? `These are the strongest events kept: ${percent(covered)} of the weight.` : "No single events are kept with it.",
+    );
+    this.#box.dataset.id = id;
+  }
+}
+
+function facts(pairs) {
+  const list = byId("detail-facts");
+  keyed(
+    list,
+    pairs,
+    ([name]) => name,
+    ([name]) => el("div", {}, el("dt", {}, name), el("dd", {})),
+    (row, [, value]) => {
+      const place = row.lastElementChild;
+      if (typeof value === "string") setText(place, value);
+      else if (place.firstElementChild) setTime(place.firstElementChild, value);
+      else place.append(time(value));
+    },
+  );
+}
+
+function entryLine() {
+  return el(
+    "li",
+    {},
+    el("span", { class: "sign" }),
+    el("span", { class: "title" }),
+    el("span", { class: "faint" }, bar(0), el("span", { class: "share" }), " · ", time(0)),
+  );
+}
+
+function fillEntry(row, entry) {
+  const said = verdict(entry.weight);
+  const sign = row.querySelector(".sign");
+  sign.className = `sign ${said.kind}`;
+  setText(sign, `${said.mark} ${signed(entry.weight, 1)}`);
+  setText(row.querySelector(".title"), entry.title ?? entry.item_id ?? "an event without an item");
+  row.querySelector(".title").title = `event ${entry.event_id}${entry.item_id ? `, item ${entry.item_id}` : ""}`;
+  row.querySelector(".bar-fill").style.setProperty("--share", String(entry.share));
+  setText(row.querySelector(".share"), percent(entry.share));
+  setTime(row.querySelector("time"), entry.ts_ms);
+}

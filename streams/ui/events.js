@@ -1,0 +1,38 @@
+// The last events: those that came while the page was open, and those kept as evidence. Never their text.
+
+import { byId, el, keyed, setText } from "./dom.js";
+import { setTime, signed, time, verdict } from "./format.js";
+
+const SHOWN = 12;
+
+export class Events {
+  #list = byId("events");
+
+  show(tree) {
+    const events = tree.lastEvents(SHOWN);
+    byId("events-none").hidden = events.length > 0;
+    keyed(this.#list, events, (event) => event.id, line, fill);
+  }
+}
+
+function line(event) {
+  return el(
+    "li",
+    { class: event.fresh ? "fresh" : null },
+    el("span", { class: "sign" }),
+    el("span", { class: "what" }, el("span", { class: "type" }), el("span", { class: "title" })),
+    time(0),
+  );
+}
+
+function fill(row, event) {
+  const said = verdict(event.weight);
+  const sign = row.querySelector(".sign");
+  sign.className = `sign ${said.kind}`;
+  setText(sign, `${said.mark} ${signed(event.weight, 1)}`);
+  sign.title = `speaks ${said.word === "mixed" ? "neither for nor against" : said.word}, weight ${signed(event.weight)}`;
+  setText(row.querySelector(".type"), event.type ?? "event");
+  setText(row.querySelector(".title"), event.title ?? event.itemId ?? (event.type === "search" ? "(search words are not kept)" : "without an item"));
+  row.title = `event ${event.id}${event.itemId ? `, item ${event.itemId}` : ""}`;
+  setTime(row.querySelector("time"), event.ts);
+}

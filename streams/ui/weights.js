@@ -1,0 +1,107 @@
+// Weights over time: how heavy each topic was, is, and will be if nothing more happens.
+
+import { colour, draw, plain } from "./charts.js";
+import { byId, el, setText } from "./dom.js";
+import { DAY, number } from "./format.js";
+
+const WINDOWS = { "10m": 600_000, "1h": 3_600_000, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY };
+const LINES = 6;
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+const MARKS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
+const AHEAD = 0.25;
+
+export class Weights {
+  #box = byId("weights-chart");
+  #window = "1d";
+  #level = "topic";
+
+  constructor() {
+    for (const [id, set] of [["weights-window", (value) => (this.#window = value)], ["weights-level", (value) => (this.#level = value)]]) {
+      const select = byId(id);
+      set(select.value);
+      select.addEventListener("change", () => {
+        set(select.value);
+        this.redraw();
+      });
+    }
+  }
+
+  redraw() {
+    if (this.last) this.show(this.last);
+  }
+
+  async show(tree, now = Date.now()) {
+    this.last = tree;
+    const nodes = tree.level(this.#level, now).slice(0, LINES);
+    byId("weights-card").hidden = nodes.length === 0;
+    if (!nodes.length) return;
+    const width = WINDOWS[this.#window];
+    const from = now - width;
+    const until = now + AHEAD * width;
+    const curves = nodes.map((node) => tree.curve(node, from, until, now));
+    this.#say(nodes, tree, from, until, now);
+    setText(
+      byId("weights-caption"),
+      "Thick: as the server told it since this page was opened, decaying in between. Thin, before that: worked out from the " +
+        "strongest events kept with each interest, so the true weight was at least this. Faint, after now: what is left if nothing more happens.",
+    );
+    await draw(this.#box, nodes.flatMap((node, index) => traces(node, curves[index], index)), layout(from, until, now));
+  }
+
+  /** The same in words and as a table. */
+  #say(nodes, tree, from, until, now) {
+    this.#box.setAttribute("aria-label", `Line chart of the weights of ${nodes.length} interests over time; the table below holds figures.`);
+    const rows = nodes.map((node) => {
+      const least = tree.curve(node, from, until, now).least[0];
+      const first = tree.samples.get(node.id)?.[0];
+      return el(
+        "tr",
+        {},
+        el("th", { scope: "row" }, node.name),
+        el("td", {}, least ? `at least ${number(least.mass)}` : "not known"),
+        el("td", {}, first ? number(first.mass) : "not known"),
+        el("td", {}, number(node.now)),
+        el("td", {}, tree.halfLives.has(node.level) ? number(tree.mass(node, until)) : "not known"),
+      );
+    });
+    byId("weights-rows").replaceChildren(...rows);
+  }
+}
+
+function traces(node, curve, index) {
+  const tint = colour(`--line-${index + 1}`);
+  const common = {
+    type: "scatter", mode: "lines", legendgroup: node.id, name: plain(node.name), hoverinfo: "text", showlegend: false,
+  };
+  const points = (list) => ({
+    x: list.map((point) => new Date(point.t)),
+    y: list.map((point) => point.mass),
+    text: list.map((point) => `${plain(node.name)}: ${number(point.mass)}`),
+  });
+  const told = curve.told.length ? curve.told : curve.ahead.slice(0, 1);
+  const last = told.at(-1);
+  return [
+    { ...common, ...points(curve.least), line: { color: tint, width: 1.4, dash: DASHES[index] } },
+    { ...common, ...points(told), line: { color: tint, width: 3, dash: DASHES[index] } },
+    { ...common, ...points(curve.ahead), opacity: 0.45, line: { color: tint, width: 1.4, dash: "dot" } },
+    {
+      ...common, x: last ? [new Date(last.t)] : [], y: last ? [last.mass] : [], mode: "lines+markers", showlegend: true, hoverinfo: "skip",
+      line: { color: tint, width: 3, dash: DASHES[index] }, marker: { color: tint, size: 8, symbol: MARKS[index] },
+    },
+  ];
+}
+
+function layout(from, until, now) {
+  const rule = colour("--line");
+  const axis = { gridcolor: rule, linecolor: rule, zeroline: false, fixedrange: true, tickfont: { color: colour("--muted") } };
+  return {
+    margin: { l: 44, r: 12, t: 8, b: 28 },
+    hovermode: "closest",
+    dragmode: false,
+    xaxis: { ...axis, type: "date", range: [new Date(from), new Date(until)], nticks: 6 },
+    yaxis: { ...axis, rangemode: "tozero", nticks: 5, title: { text: "weight", font: { color: colour("--muted") }, standoff: 6 } },
+    legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 12.5 } },
+    shapes: [{ type: "line", x0: new Date(now), x1: new Date(now), y0: 0, y1: 1, yref: "paper", line: { color: colour("--muted"), width: 1, dash: "dot" } }],
+    annotations: [{ x: new Date(now), y: 1, yref: "paper", text: "now", showarrow: false, xanchor: "left", yanchor: "top", xshift: 3, font: { color: colour("--muted"), size: 12 } }],
+  };
+}
