@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from streams.api.backends import backends, closing
+from streams import ui
+from streams.api.backends import backends
 from streams.api.description import ABOUT, TAGS, described
 from streams.api.edge import Edge
 from streams.api.problems import ApiProblem, answer
-from streams.api.routes import health, ingest, users
+from streams.api.routes import audiences, erasure, health, ingest, live, users
 from streams.errors import InterestsError
 from streams.settings import Settings
-
-UI = Path(__file__).resolve().parents[1] / "ui"
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,8 +30,10 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        async with closing(parts):
+        try:
             yield
+        finally:
+            await parts.close()
 
     app = FastAPI(
         title="interest-streams", version=_version(), description=ABOUT, openapi_tags=TAGS, lifespan=life,
@@ -43,9 +42,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.backends = parts
     for known in (ApiProblem, InterestsError, RequestValidationError, HTTPException):
         app.add_exception_handler(known, answer)
-    for module in (users, ingest, health):
+    for module in (users, live, audiences, ingest, erasure, health):
         app.include_router(module.router)
-    _serve_page(app)
+    ui.mount(app)
     if settings.api.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.api.cors_origins),
@@ -58,11 +57,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     described(app)
     return app
-
-
-def _serve_page(app: FastAPI) -> None:
-    """The page, and the chart library's own bundle from its package."""
-    app.mount("/ui", StaticFiles(directory=UI, html=True, check_dir=False), name="ui")
 
 
 def _version() -> str:

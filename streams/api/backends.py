@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from streams.api.access import Access
 from streams.api.limits import Limits
+from streams.api.live import Hub
 from streams.api.names import Names
 from streams.api.priors import NoPriors, Priors
+from streams.api.retention import Retention
 from streams.api.sending import Sending
 from streams.api.telemetry import ApiMetrics
 from streams.app import kafka_config, qdrant_config, triton_encoder
@@ -49,6 +51,29 @@ class Backends:
     sending: Sending
     priors: Priors
     popularity: Popularity
+    retention: Retention
+    hub: Hub
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _following: asyncio.Task[None] | None = None
+
+    async def following(self) -> Hub:
+        """The hub of live trees, which begins to follow when the first comes to watch."""
+        if self._following is None:
+            self._following = asyncio.create_task(self.hub.start())
+        if self._following.done():
+            self._following.result()  # a broker that refuses us is told to each who asks
+        return self.hub
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        self.stopping.set()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self.hub.close()
+        await self.sending.close()
+        await self.encoder.close()
+        await self.reading.close()
 
     async def encode(self, texts: list[str]) -> Vector:
         """Vectors of texts, shape (n, dim), made by the encoder that made the stored ones."""
@@ -82,20 +107,11 @@ def backends(settings: Settings) -> Backends:
     encoder = triton_encoder(
         triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
     )
+    kafka = kafka_config(settings.kafka)
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
         settings, settings.nodes.policy(), RankPolicy(), Names(settings.concepts.file), metrics, Access(api),
         Limits(api.rate), reading, Catalogue(reading, cache), encoder,
-        Sending(kafka_config(settings.kafka), api.deadline_s), NoPriors(), nothing_popular,
+        Sending(kafka, api.deadline_s), NoPriors(), nothing_popular,
+        Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
     )  # fmt: skip
-
-
-@asynccontextmanager
-async def closing(parts: Backends) -> AsyncIterator[None]:
-    """Let go of every connection on the way out."""
-    try:
-        yield
-    finally:
-        await parts.sending.close()
-        await parts.encoder.close()
-        await parts.reading.close()

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _STREAMS = (b"text/event-stream", b"application/x-ndjson")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/ui"})
 NO_ROUTE = "(none)"
 _FIXED_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
@@ -88,7 +88,8 @@ class Edge:
         return read
 
     def _count(self, scope: Scope, answer: _Answer, seconds: float) -> None:
-        route: str = getattr(scope.get("route"), "path", NO_ROUTE)
+        page = scope["path"].startswith("/ui")
+        route: str = "/ui" if page else getattr(scope.get("route"), "path", NO_ROUTE)
         status = answer.status or 499  # nginx's number for a caller who went away
         self._metrics.requests.labels(scope["method"], route, str(status)).inc()
         if not answer.streamed:

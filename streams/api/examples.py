@@ -65,6 +65,36 @@ ITEM_BATCH: Final = {"batch": {"summary": "Items", "value": [{"item_id": "i12", 
 ACCEPTED: Final = {"accepted": 1, "placed": [{"topic": "events", "partition": 2, "offset": 4821}]}
 
 
+AUDIENCE: Final = {
+    "at_ms": _T,
+    "members": [
+        {
+            "user_id": "u17", "strength": 1.59, "similarity": 0.66, "since_ms": _T - 600_000_000,
+            "last_ms": _T - 3_600_000,
+            "nodes": [
+                {
+                    "level": "interest", "path": "/food/coffee", "name": "Coffee", "similarity": 0.66, "mass": 2.41,
+                    "first_ms": _T - 600_000_000, "last_ms": _T - 3_600_000,
+                }
+            ],
+        }
+    ],
+}  # fmt: skip
+AUDIENCE_REQUESTS: Final = {
+    "text": {"summary": "A text", "value": {"text": "slow coffee", "min_similarity": 0.3, "limit": 100}},
+    "item": {"summary": "An item", "value": {"item_id": "i12", "levels": ["interest"], "path": "/food"}},
+}
+SIMILAR: Final = {
+    "user_id": "u17", "users": [{"user_id": "u4", "similarity": 0.91, "shared_paths": ["/food", "/food/coffee"]}]
+}  # fmt: skip
+RECEIPT: Final = {
+    "user_id": "u17", "event_id": f"erase-{_T}-8f1b2c3d4e5f6071", "requested_ms": _T, "erased_at_ms": _T,
+    "nodes_before": 9, "nodes_left": 0, "verified": True,
+    "retained": [{"topic": "clicks", "retention_ms": 604_800_000}],
+}  # fmt: skip
+LIVE: Final = 'id: 0\nevent: update\ndata: {"user_id": "u17", "at_ms": 1785000000000, "whole": true, "nodes": []}\n\n'
+
+
 def example(value: dict[str, Any], description: str = "As asked for.") -> dict[str, Any]:
     """A response of the OpenAPI document with its example."""
     return {"description": description, "content": {"application/json": {"example": value}}}

@@ -1,34 +1,132 @@
-"""Serving: uvicorn in this process, or a supervisor over several."""
+"""Serving: uvicorn in this process, or several processes on one socket under a small supervisor."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
+from time import sleep
+from types import FrameType
 
+import structlog
 import uvicorn
 
 from streams.api.app import create_app
+from streams.api.telemetry import MULTIPROCESS
+from streams.commands.logs import set_up
 from streams.errors import ConfigurationError
 from streams.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 _STOP_WITHIN_S = 10
 _BACKLOG = 512
+_LOOK_EVERY_S = 0.2
+_AGAIN_AFTER_S = 1.0
+
+
+class _Server(uvicorn.Server):
+    """Ends live streams first, since they would not end by themselves, and ends with 0 when it is told to stop."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order; a second Ctrl-C stops at once. uvicorn's own would end by the signal again."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is under way, for ten seconds at most."""
+        self.config.app.state.backends.stopping.set()  # type: ignore[union-attr]  # create_app's application
+        await super().shutdown(sockets)
 
 
 def serve(settings: Settings, workers: int) -> int:
-    """Serve until SIGINT or SIGTERM; 0 once all that was under way has been answered."""
-    app = create_app(settings)
+    """Serve until SIGINT or SIGTERM; 0 once all that was under way has been answered, 1 where it could not start."""
+    create_app(settings)  # what does not fit is said here, once
+    with _listening(settings.api.host, settings.api.port) as listening:
+        if workers == 1:
+            return _run(settings, listening)
+        with tempfile.TemporaryDirectory(prefix="interests-api-") as folder:
+            os.environ[MULTIPROCESS] = folder
+            return _supervise(settings, listening, workers)
+
+
+def _run(settings: Settings, listening: socket.socket) -> int:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, date_header=True, proxy_headers=False,
+        create_app(settings), log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=_STOP_WITHIN_S, timeout_keep_alive=30, ws="none",
         h11_max_incomplete_event_size=65_536,
     )  # fmt: skip
-    listening = _listen(settings.api.host, settings.api.port)
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])
+    server = _Server(config)
+    host, port = listening.getsockname()[:2]
+    log.info("listening", address=f"http://{host}:{port}", pid=os.getpid())
+    server.run(sockets=[listening])
+    return 0 if server.started else 1
+
+
+def _work(settings: Settings, listening: socket.socket) -> None:
+    """A process of several."""
+    set_up(settings.log)
+    raise SystemExit(_run(settings, listening))
+
+
+def _supervise(settings: Settings, listening: socket.socket, workers: int) -> int:
+    """Keep so many processes serving; one that dies is replaced, and a signal stops all."""
+    spawn = multiprocessing.get_context("spawn")
+
+    def start() -> SpawnProcess:
+        process = spawn.Process(target=_work, args=(settings, listening), daemon=False)
+        process.start()
+        return process
+
+    with _stop_asked() as asked:
+        serving = [start() for _ in range(workers)]
+        while not asked:
+            sleep(_LOOK_EVERY_S)
+            for place, process in enumerate(serving):
+                if not process.is_alive() and not asked:
+                    log.error("worker_died", code=process.exitcode)
+                    _forget(process)
+                    sleep(_AGAIN_AFTER_S)
+                    serving[place] = start()
+        for process in serving:
+            process.terminate()
+        for process in serving:
+            process.join(_STOP_WITHIN_S + 5)
+            if process.is_alive():
+                process.kill()
+                process.join()
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _forget(process: SpawnProcess) -> None:
+    """Take a dead process out of the shared gauges."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415  # reads the environment set above
+
+    if process.pid is not None:
+        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
+
+
+@contextmanager
+def _stop_asked() -> Iterator[list[int]]:
+    """Signals asked so far."""
+    asked: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: asked.append(got)) for number in _SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _listening(host: str, port: int) -> socket.socket:
     """A listening socket. ConfigurationError where the address cannot be had."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

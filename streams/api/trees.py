@@ -74,7 +74,8 @@ class View:
             id=node.id, level=key.level, path=key.path, name=self.name_of(key.level, key.path), mass=mass,
             share=mass / level_mass if level_mass else 0.0, net=_within(node.net / node.mass) if node.mass else 0.0,
             count=node.count, first_ms=node.first_ms, last_ms=node.last_ms,
-            expires_at_ms=expires_at_ms(node, self.policy), prior=node.id in self.borrowed,
+            expires_at_ms=expires_at_ms(node, self.policy),
+            half_life_s=self.policy.half_life_s[key.level], prior=node.id in self.borrowed,
             evidence=self.evidence(node, evidence), vector=node.direction.tolist() if vectors else None,
         )  # fmt: skip
 
@@ -109,9 +110,10 @@ def tree(
     rows = chosen(alive, view.at_ms, view.policy, wanted)
     end = wanted.start + wanted.limit
     profile = next((node for node in nodes if node.key.level == "profile"), None)
+    lived = profile is not None and profile.count > 0  # a tombstone's times are the erasure's
     return Tree(
         user_id=user_id, at_ms=view.at_ms, prior=prior, events=profile.count if profile else 0,
-        first_ms=profile.first_ms if profile else 0, last_ms=profile.last_ms if profile else 0,
+        first_ms=profile.first_ms if profile and lived else 0, last_ms=profile.last_ms if profile and lived else 0,
         erased_at_ms=(profile.erased_at_ms or None) if profile else None,
         nodes=[
             view.node(node, masses[node.key.level], evidence=wanted.evidence, vectors=wanted.vectors)

@@ -12,6 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 
 from streams.broker.clients import kafka_errors
@@ -165,6 +166,21 @@ class Admin:
     async def delete_topics(self, names: Sequence[str]) -> None:
         """Delete topics with all their records; one that does not exist is passed over."""
         await self._call("deleting topics", self._connected().delete_topics, list(names))
+
+    async def retention_ms(self, names: Sequence[str]) -> dict[str, int | None]:
+        """How long each topic that exists keeps its records, in ms: None for ever, compacted, or not told."""
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": None, "cleanup.policy": None})
+                 for name in await self.topics(names)]  # fmt: skip
+        if not asked:
+            return {}
+        answers = await self._call("describing configurations", self._connected().describe_configs, asked)
+        found: dict[str, int | None] = {}
+        for code, _, _, name, *entries in (row for answer in answers for row in answer.resources):
+            told = {entry[0]: entry[1] for entry in entries[0]} if not code else {}
+            limit = str(told.get("retention.ms") or "")
+            deletes = "delete" in str(told.get("cleanup.policy") or "delete")
+            found[name] = int(limit) if deletes and limit.isdigit() else None
+        return found
 
     async def group(self, group_id: str) -> Group:
         """A group's state and members; a group the broker does not know is Dead and has none."""

@@ -64,23 +64,35 @@ def register(
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        @wraps(function)
-        def command(*args: Any, debug: bool = False, **named: Any) -> None:
-            try:
-                function(*args, **named)
-            except InterestsError as error:
-                if debug:
-                    traceback.print_exception(error)
-                raise typer.Exit(report(error)) from None
-
-        told = inspect.signature(function, eval_str=True)
-        option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
-        command.__signature__ = told.replace(parameters=[*told.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
-        command.__annotations__ = {**function.__annotations__, "debug": _Debug}
-        app.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(command)
+        app.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(_reporting(function))
         return function
 
     return add
+
+
+def register_group(
+    app: typer.Typer, group: typer.Typer, name: str, *, example: str, function: Callable[..., None]
+) -> None:
+    """Add a group whose own function runs where no sub-command is asked for; else as `register` does."""
+    group.callback(invoke_without_command=True, epilog=f"Example: {example}")(_reporting(function))
+    app.add_typer(group, name=name)
+
+
+def _reporting(function: Callable[..., None]) -> Callable[..., None]:
+    @wraps(function)
+    def command(*args: Any, debug: bool = False, **named: Any) -> None:
+        try:
+            function(*args, **named)
+        except InterestsError as error:
+            if debug:
+                traceback.print_exception(error)
+            raise typer.Exit(report(error)) from None
+
+    told = inspect.signature(function, eval_str=True)
+    option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
+    command.__signature__ = told.replace(parameters=[*told.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
+    command.__annotations__ = {**function.__annotations__, "debug": _Debug}
+    return command
 
 
 @contextmanager

@@ -61,9 +61,7 @@ class Reading:
     Every call raises StoreUnavailable where the server is away, answers late or holds no collections yet.
     """
 
-    def __init__(
-        self, config: QdrantConfig, called: Callable[[str, float], None] = lambda call, seconds: None
-    ) -> None:
+    def __init__(self, config: QdrantConfig, called: Callable[[str, float], None] = lambda call, seconds: None) -> None:
         self._config, self._called = config, called
         self._client: AsyncQdrantClient | None = None
         self._names: tuple[float, Collections] | None = None
@@ -125,15 +123,21 @@ class Reading:
                 return nodes
             offset = reply.next_page_offset
 
-    async def profile(self, user_id: str) -> Node | None:
-        """The root of a user's tree, or None where nothing is kept of them."""
+    async def nodes(self, point_ids: Sequence[str]) -> list[Node]:
+        """The nodes that exist among some points."""
+        if not point_ids:
+            return []
         names = await self.names()
         request = grpc.GetPoints(
-            collection_name=names.interests, ids=codec.uuids([node_id(profile_key(user_id))]),
-            with_payload=ALL_PAYLOAD, with_vectors=VECTORS,
-        )  # fmt: skip
+            collection_name=names.interests, ids=codec.uuids(point_ids), with_payload=ALL_PAYLOAD, with_vectors=VECTORS
+        )
         found = (await self.call(self.client.grpc_points.Get, request, "get")).result
-        return codec.node_of(found[0].payload, codec.row_of(found[0].vectors)) if found else None
+        return [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in found]
+
+    async def profile(self, user_id: str) -> Node | None:
+        """The root of a user's tree, or None where nothing is kept of them."""
+        found = await self.nodes([node_id(profile_key(user_id))])
+        return found[0] if found else None
 
     async def people(self, limit: int, following: str | None) -> Page:
         """A page of people, erased ones left out, in no order that means anything."""
@@ -150,9 +154,7 @@ class Reading:
     async def alike(self, vector: Vector, user_id: str, limit: int, at_ms: int) -> list[tuple[str, float]]:
         """The users whose whole person is nearest to a vector, but for one, with the cosine."""
         names = await self.names()
-        alive = grpc.Filter(
-            must=[any_of("level", ["profile"]), _alive(at_ms)], must_not=[any_of("user_id", [user_id])]
-        )
+        alive = grpc.Filter(must=[any_of("level", ["profile"]), _alive(at_ms)], must_not=[any_of("user_id", [user_id])])
         request = grpc.QueryPoints(
             collection_name=names.interests, query=nearest(vector), filter=alive, limit=limit,
             with_payload=fields("user_id"),
@@ -176,20 +178,33 @@ class Reading:
 
     async def groups(
         self, vector: Vector, levels: Sequence[Level], paths: Sequence[str] | None, at_ms: int, *,
-        users: int, nodes_each: int, floor: float,
-    ) -> list[list[Hit]]:  # fmt: skip
-        """The users with the nodes nearest to a vector, each with their nearest nodes, nearest first."""
+        users: int, floor: float,
+    ) -> list[Hit]:  # fmt: skip
+        """The users with the nodes nearest to a vector, each with their nearest one, nearest first."""
         names = await self.names()
-        must = [any_of("level", levels), _alive(at_ms)]
-        if paths is not None:
-            must.append(any_of("path", paths))
         request = grpc.QueryPointGroups(
-            collection_name=names.interests, query=nearest(vector), filter=grpc.Filter(must=must), group_by="user_id",
-            limit=users, group_size=nodes_each, score_threshold=floor,
-            with_payload=fields("user_id", "level", "path", "mass", "t0", "first", "last"),
+            collection_name=names.interests, query=nearest(vector), filter=_nodes(levels, paths, at_ms),
+            group_by="user_id", limit=users, group_size=1, score_threshold=floor, with_payload=_HIT,
         )  # fmt: skip
         reply = await self.call(self.client.grpc_points.QueryGroups, request, "groups")
-        return [[_hit(point) for point in group.hits] for group in reply.result.groups]
+        return [_hit(point) for group in reply.result.groups for point in group.hits]
+
+    async def nodes_near(
+        self, vector: Vector, levels: Sequence[Level], paths: Sequence[str] | None, at_ms: int, *,
+        users: Sequence[str], limit: int, floor: float,
+    ) -> list[Hit]:  # fmt: skip
+        """The nodes of some users nearest to a vector, nearest first."""
+        if not users:
+            return []
+        names = await self.names()
+        where = _nodes(levels, paths, at_ms)
+        where.must.append(any_of("user_id", users))
+        request = grpc.QueryPoints(
+            collection_name=names.interests, query=nearest(vector), filter=where, limit=limit, score_threshold=floor,
+            with_payload=_HIT,
+        )  # fmt: skip
+        reply = await self.call(self.client.grpc_points.Query, request, "query")
+        return [_hit(point) for point in reply.result]
 
     async def paths_below(self, collection: str, path: str) -> list[str]:
         """The paths in a collection that are `path` or lie below it, as they were known some seconds ago."""
@@ -211,6 +226,9 @@ def fields(*names: str) -> grpc.WithPayloadSelector:
     return grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=names))
 
 
+_HIT = fields("user_id", "level", "path", "mass", "t0", "first", "last")
+
+
 def any_of(key: str, values: Iterable[str]) -> grpc.Condition:
     """A keyword field that is one of `values`."""
     match = grpc.Match(keywords=grpc.RepeatedStrings(strings=values))
@@ -226,6 +244,13 @@ def _alive(at_ms: int) -> grpc.Condition:
     return grpc.Condition(field=grpc.FieldCondition(key="expires_at", range=grpc.Range(gt=at_ms)))
 
 
+def _nodes(levels: Sequence[Level], paths: Sequence[str] | None, at_ms: int) -> grpc.Filter:
+    must = [any_of("level", levels), _alive(at_ms)]
+    if paths is not None:
+        must.append(any_of("path", paths))
+    return grpc.Filter(must=must)
+
+
 async def _found(call: Awaitable[Any]) -> Any:
     """A collection that went away between asking for its name and using it is asked for again, not an error of ours."""
     try:
@@ -237,9 +262,7 @@ async def _found(call: Awaitable[Any]) -> Any:
 
 
 def _person(payload: Mapping[str, grpc.Value]) -> Person:
-    return Person(
-        payload["user_id"].string_value, payload["count"].integer_value, payload["last"].integer_value
-    )
+    return Person(payload["user_id"].string_value, payload["count"].integer_value, payload["last"].integer_value)
 
 
 def _hit(point: Any) -> Hit:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from streams.api.answers import told
+from streams.api.models import Ready
 from streams.api.params import Parts, guard
 from streams.errors import RetryableError
 
@@ -20,14 +21,6 @@ class Alive(BaseModel):
     """The process answers."""
 
     status: str = "ok"
-
-
-class Ready(BaseModel):
-    """Which servers answer. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does."""
-
-    ready: bool
-    qdrant: bool
-    triton: bool
 
 
 @router.get("/healthz", response_model=Alive, summary="Does the process live?")

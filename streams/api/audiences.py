@@ -1,0 +1,101 @@
+"""Who is like somebody, and who is interested in something: found by Qdrant, weighed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streams.api.backends import Backends
+from streams.api.listing import unknown_user
+from streams.api.models import (
+    Audience,
+    AudienceMember,
+    AudienceNode,
+    AudienceRequest,
+    SimilarUser,
+    SimilarUsers,
+)
+from streams.api.problems import not_found
+from streams.nodes import NodePolicy, Vector, decay
+from streams.store.reading import Hit
+
+_MORE_GROUPS = 4  # strength is similarity times mass, and Qdrant orders by similarity alone
+_MOST_GROUPS = 2000
+_NODES_EACH = 5
+
+
+async def similar(parts: Backends, user_id: str, k: int, at_ms: int) -> SimilarUsers:
+    """The people whose whole person is nearest. 404 where nothing is kept of the one asked for."""
+    profile = await parts.reading.profile(user_id)
+    if profile is None:
+        raise unknown_user()
+    if not profile.direction.any():  # erased, or all cancelled out: nobody is near nothing
+        return SimilarUsers(user_id=user_id)
+    near = await parts.reading.alike(profile.direction, user_id, k, at_ms)
+    held = await parts.reading.paths_of([user_id, *[other for other, _ in near]], at_ms)
+    mine = held[user_id]
+    return SimilarUsers(
+        user_id=user_id,
+        users=[
+            SimilarUser(user_id=other, similarity=similarity, shared_paths=sorted(mine & held[other]))
+            for other, similarity in near
+        ],
+    )
+
+
+async def search(parts: Backends, asked: AudienceRequest, at_ms: int) -> Audience:
+    """Who is interested in a text or an item, strongest first."""
+    vector = await _vector(parts, asked)
+    names = await parts.reading.names()
+    paths = None if asked.path is None else await parts.reading.paths_below(names.interests, asked.path)
+    if paths is not None and not paths:
+        return Audience(at_ms=at_ms)
+    hits = await parts.reading.groups(
+        vector, asked.levels, paths, at_ms, users=min(_MOST_GROUPS, _MORE_GROUPS * asked.limit),
+        floor=asked.min_similarity,
+    )  # fmt: skip
+    leading = sorted(hits, key=lambda hit: (-_strength(hit, at_ms, parts.policy), hit.user_id))
+    chosen = [hit.user_id for hit in leading if _mass(hit, at_ms, parts.policy) >= asked.min_mass][: asked.limit]
+    more = await parts.reading.nodes_near(
+        vector, asked.levels, paths, at_ms, users=chosen, limit=_NODES_EACH * len(chosen), floor=asked.min_similarity
+    )
+    by_user: dict[str, dict[tuple[str, str], Hit]] = {user_id: {} for user_id in chosen}
+    for hit in [*hits, *more]:
+        if hit.user_id in by_user:
+            by_user[hit.user_id][hit.level, hit.path] = hit
+    members = [_member(parts, user_id, by_user[user_id].values(), asked.min_mass, at_ms) for user_id in chosen]
+    return Audience(at_ms=at_ms, members=sorted(members, key=lambda one: (-one.strength, one.user_id)))
+
+
+async def _vector(parts: Backends, asked: AudienceRequest) -> Vector:
+    if asked.item_id is None:
+        vector: Vector = (await parts.encode([asked.text or ""]))[0]
+        return vector
+    card = (await parts.catalogue.cards([asked.item_id])).get(asked.item_id)
+    if card is None:
+        raise not_found("unknown-item", "Nobody has described this item, or it was deleted.")
+    return card.vector
+
+
+def _member(parts: Backends, user_id: str, hits: Iterable[Hit], min_mass: float, at_ms: int) -> AudienceMember:
+    heavy = [hit for hit in hits if _mass(hit, at_ms, parts.policy) >= min_mass]
+    ordered = sorted(heavy, key=lambda hit: (-_strength(hit, at_ms, parts.policy), hit.path))[:_NODES_EACH]
+    return AudienceMember(
+        user_id=user_id, strength=_strength(ordered[0], at_ms, parts.policy),
+        similarity=max(hit.similarity for hit in ordered), since_ms=min(hit.first_ms for hit in ordered),
+        last_ms=max(hit.last_ms for hit in ordered),
+        nodes=[
+            AudienceNode(
+                level=hit.level, path=hit.path, name=parts.names(hit.level, hit.path), similarity=hit.similarity,
+                mass=_mass(hit, at_ms, parts.policy), first_ms=hit.first_ms, last_ms=hit.last_ms,
+            )
+            for hit in ordered
+        ],
+    )  # fmt: skip
+
+
+def _mass(hit: Hit, at_ms: int, policy: NodePolicy) -> float:
+    return hit.mass * decay(max(0, at_ms - hit.t0_ms), policy.half_life_ms(hit.level))
+
+
+def _strength(hit: Hit, at_ms: int, policy: NodePolicy) -> float:
+    return hit.similarity * _mass(hit, at_ms, policy)

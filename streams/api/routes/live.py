@@ -1,0 +1,31 @@
+"""A person's tree as it changes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from streams.api.answers import problems
+from streams.api.examples import LIVE
+from streams.api.params import Parts, UserInPath, guard
+from streams.api.watching import LiveResponse
+
+router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))
+
+
+@router.get(
+    "/{user_id}/live", response_class=Response, summary="The tree as it changes",
+    responses={
+        **problems(),
+        200: {
+            "description": "Server-sent events named `update`; `data` is a LiveUpdate. The first holds the whole tree.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": LIVE}},
+        },
+    },
+)  # fmt: skip
+async def live(parts: Parts, user_id: UserInPath) -> Response:
+    """Server-sent events, from the worker's own announcements: the whole tree, then each change with its events.
+
+    A comment comes every 15 seconds. Connect again when it ends: the first event is the whole tree once more.
+    """
+    return LiveResponse(parts, user_id)

@@ -1,0 +1,144 @@
+"""A user's tree as it changes, for one who watches: each change as the hub hears of it, with names and evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import time
+from typing import Any, Final
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from streams.api.backends import Backends
+from streams.api.live import Watcher
+from streams.api.models import InterestNode, LiveUpdate
+from streams.api.trees import View, Wanted, chosen, item_ids, level_masses, living
+from streams.errors import StoreUnavailable
+from streams.nodes import Node
+
+HEARTBEAT_S: Final = 15.0
+RETRY_MS: Final = 2_000
+_EVIDENCE: Final = 5
+
+
+class Watching:
+    """One watcher's view of one tree. It reads the tree once, then only the nodes that a change has touched."""
+
+    def __init__(self, parts: Backends, user_id: str) -> None:
+        self._parts, self._user_id = parts, user_id
+        self._nodes: dict[str, Node] = {}
+
+    async def whole(self) -> LiveUpdate:
+        """The tree as it is now."""
+        parts, at_ms = self._parts, int(time() * 1000)
+        nodes = await parts.reading.tree(self._user_id)
+        self._nodes = {node.id: node for node in nodes}
+        alive = chosen(living(nodes, at_ms, parts.policy), at_ms, parts.policy, Wanted())
+        return LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._told(alive, at_ms))
+
+    async def change(self, update: LiveUpdate) -> LiveUpdate:
+        """An update with names, titles, shares and evidence."""
+        if update.erased:
+            self._nodes.clear()
+        touched = await self._parts.reading.nodes([node.id for node in update.nodes])
+        self._nodes.update({node.id: node for node in touched})
+        known = await self._parts.catalogue.cards(event.item_id for event in update.events if event.item_id)
+        events = [
+            event.model_copy(update={"title": known[event.item_id].title}) if event.item_id in known else event
+            for event in update.events
+        ]
+        at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])
+        nodes = await self._told(living(touched, at_ms, self._parts.policy), at_ms)
+        return update.model_copy(update={"nodes": nodes, "events": events})
+
+    async def _told(self, nodes: list[Node], at_ms: int) -> list[InterestNode]:
+        parts = self._parts
+        cards = await parts.catalogue.cards(item_ids(nodes, _EVIDENCE))
+        view = View(at_ms, parts.policy, parts.names, {item_id: card.title for item_id, card in cards.items()})
+        masses = level_masses(living(self._nodes.values(), at_ms, parts.policy), at_ms, parts.policy)
+        return [view.node(node, masses.get(node.key.level, 0.0), evidence=_EVIDENCE) for node in nodes]
+
+
+async def updates(parts: Backends, watcher: Watcher, watching: Watching) -> AsyncIterator[LiveUpdate | None]:
+    """What to send after the whole tree: changes as they come, None for a heartbeat, until the service stops."""
+    stopping = asyncio.ensure_future(parts.stopping.wait())
+    coming: asyncio.Future[LiveUpdate] = asyncio.ensure_future(anext(watcher))
+    try:
+        while True:
+            waited: set[asyncio.Future[Any]] = {coming, stopping}
+            await asyncio.wait(waited, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                return
+            if not coming.done():
+                yield None
+                continue
+            try:
+                update = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = asyncio.ensure_future(anext(watcher))
+            try:
+                yield await (watching.whole() if update.resync else watching.change(update))
+            except StoreUnavailable:
+                return  # the client connects again, and is told then what is the case
+    finally:
+        stopping.cancel()
+        coming.cancel()
+
+
+class LiveResponse(Response):
+    """Server-sent events: the whole tree, then every change; a comment every 15 seconds says that it lives."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, parts: Backends, user_id: str) -> None:
+        super().__init__()
+        self._parts, self._user_id = parts, user_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one watcher until they leave, fall behind for good, or the service stops."""
+        parts = self._parts
+        hub = await parts.following()
+        async with hub.subscribe(self._user_id) as watcher:
+            watching = Watching(parts, self._user_id)
+            first = await watching.whole()
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),
+                       (b"x-accel-buffering", b"no")]  # fmt: skip
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            parts.metrics.live.inc()
+            leaving = asyncio.ensure_future(_left(receive))
+            serving = asyncio.ensure_future(self._serve(send, first, watcher, watching))
+            try:
+                await asyncio.wait({leaving, serving}, return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    serving.result()
+            finally:
+                parts.metrics.live.dec()
+                leaving.cancel()
+                serving.cancel()
+                await asyncio.gather(leaving, serving, return_exceptions=True)
+
+    async def _serve(self, send: Send, first: LiveUpdate, watcher: Watcher, watching: Watching) -> None:
+        await send(_chunk(b"retry: %d\n\n" % RETRY_MS + _event(first, 0)))
+        number = 0
+        async for update in updates(self._parts, watcher, watching):
+            if update is None:
+                await send(_chunk(b": still here\n\n"))
+            else:
+                number += 1
+                await send(_chunk(_event(update, number)))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _event(update: LiveUpdate, number: int) -> bytes:
+    return b"id: %d\nevent: update\ndata: %s\n\n" % (number, update.model_dump_json().encode())
+
+
+def _chunk(body: bytes) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
