@@ -16,7 +16,7 @@ from streams.concepts import ConceptTree
 from streams.deadletters import DeadLetter
 from streams.describe import describe
 from streams.encoding import Encoder
-from streams.erase import erase
+from streams.erase import erase, without_erased
 from streams.events import Event, RecordLike
 from streams.faultpoints import reach
 from streams.fold import fold
@@ -96,7 +96,8 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     said = weigh(resolved.ready, resolved.items, encoded, parts.tree, parts.weights)
     applied = [event for event in resolved.ready if event.source not in said.poison]
     planned = plan(said.said, applied, profiles, parts.policy, log)
-    changed = fold(planned, said.vectors, await parts.store.read(planned.touched()), parts.policy, log)
+    nodes = without_erased((await parts.store.read(planned.touched())).values())
+    changed = fold(planned, said.vectors, {node.key: node for node in nodes}, parts.policy, log)
     aside = set_aside(
         records, resolved.waiting + astray, refused | resolved.poison | said.poison, parts.retries, now_ms
     )

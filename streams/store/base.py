@@ -69,7 +69,7 @@ class Store(Protocol):
         """Delete all nodes of the tombstones' users but the profile, then write the tombstones in its place."""
 
     async def tree(self, user_id: str) -> list[Node]:
-        """All nodes of one user, read past any cache."""
+        """All nodes of one user, read past any cache; without those put back after an erasure had ended them."""
 
     async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
         """The described items among `item_ids`."""
@@ -81,7 +81,7 @@ class Store(Protocol):
         """Delete items; unknown ids are nothing to do."""
 
     async def sweep(self, now_ms: int) -> None:
-        """Delete the nodes that have expired by `now_ms`."""
+        """Delete the nodes that have expired by `now_ms`, and those put back after an erasure had ended them."""
 
     async def control(self, group: str) -> Control | None:
         """The group's control point, or None for a group never seen."""

@@ -44,7 +44,8 @@ class Collections:
         integer = models.PayloadSchemaType.INTEGER
         for collection, field, schema in (
             (self.interests, "user_id", tenant), (self.interests, "level", keyword), (self.interests, "path", keyword),
-            (self.interests, "expires_at", integer), (self.items, "path", keyword), (self.items, "lang", keyword),
+            (self.interests, "expires_at", integer), (self.interests, "erased_at", integer),
+            (self.items, "path", keyword), (self.items, "lang", keyword),
             (self.items, "categories", keyword), (self.items, "ts", integer),
         ):  # fmt: skip
             await client.create_payload_index(collection, field, field_schema=schema, wait=True, timeout=deadline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from streams.erase import without_erased
 from streams.nodes import Node, NodeKey, NodePolicy, expires_at_ms
 from streams.store.base import Control, Fence, ItemPoint, StoredItem
 
@@ -41,7 +42,7 @@ class MemoryStore:
 
     async def tree(self, user_id: str) -> list[Node]:
         """All nodes of one user."""
-        return [node for key, (node, _) in self._nodes.items() if key.user_id == user_id]
+        return without_erased(node for key, (node, _) in self._nodes.items() if key.user_id == user_id)
 
     async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
         """The described items among `item_ids`."""
@@ -58,9 +59,10 @@ class MemoryStore:
             self._items.pop(item_id, None)
 
     async def sweep(self, now_ms: int) -> None:
-        """Forget the nodes that have expired."""
+        """Forget the nodes that have expired, and those that an erasure ended."""
+        alive = {node.key for node in without_erased(node for node, _ in self._nodes.values())}
         for key, (node, _) in list(self._nodes.items()):
-            if expires_at_ms(node, self._policy) < now_ms:
+            if key not in alive or expires_at_ms(node, self._policy) < now_ms:
                 del self._nodes[key]
 
     async def control(self, group: str) -> Control | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic
@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from grpc import RpcError, StatusCode
 from qdrant_client import AsyncQdrantClient, grpc
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
 from streams.credentials import TlsFiles, untrusted
+from streams.erase import without_erased
 from streams.errors import ConfigurationError, StoreUnavailable
 from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
@@ -33,6 +35,7 @@ _RETRYABLE = frozenset(
         StatusCode.CANCELLED,
     }
 )
+_TOMBSTONES = 100  # looked after in one call
 _WRONG_KEY = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 
 
@@ -110,7 +113,7 @@ class QdrantStore:
             reply = await self._call(self._client.grpc_points.Scroll, request, "scroll")
             nodes += [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in reply.result]
             if not reply.HasField("next_page_offset"):
-                return nodes
+                return without_erased(nodes)
             offset = reply.next_page_offset
 
     async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
@@ -132,10 +135,27 @@ class QdrantStore:
         await self._delete(self._names.items, grpc.PointsSelector(points=grpc.PointsIdsList(ids=ids)))
 
     async def sweep(self, now_ms: int) -> None:
-        """Delete the nodes whose `expires_at` has passed."""
-        expired = grpc.FieldCondition(key="expires_at", range=grpc.Range(lt=now_ms))
-        selector = grpc.PointsSelector(filter=grpc.Filter(must=[grpc.Condition(field=expired)]))
+        """Delete the nodes whose `expires_at` has passed, and those that an erasure ended and a late write put back."""
+        selector = grpc.PointsSelector(filter=grpc.Filter(must=[_range("expires_at", lt=now_ms)]))
         await self._delete(self._names.interests, selector)
+        async for tombstones in self._tombstones():
+            ended = [_put_back(user_id, erased_at_ms) for user_id, erased_at_ms in tombstones]
+            await self._delete(self._names.interests, grpc.PointsSelector(filter=grpc.Filter(should=ended)))
+
+    async def _tombstones(self) -> AsyncIterator[list[tuple[str, int]]]:
+        """Users whose trees were erased, and when, a page at a time."""
+        offset: grpc.PointId | None = None
+        while True:
+            request = grpc.ScrollPoints(
+                collection_name=self._names.interests, filter=grpc.Filter(must=[_range("erased_at", gt=0)]),
+                limit=_TOMBSTONES, offset=offset, with_payload=_payload_fields(["user_id", "erased_at"]),
+            )  # fmt: skip
+            reply = await self._call(self._client.grpc_points.Scroll, request, "scroll")
+            if reply.result:
+                yield [(p.payload["user_id"].string_value, p.payload["erased_at"].integer_value) for p in reply.result]
+            if not reply.HasField("next_page_offset"):
+                return
+            offset = reply.next_page_offset
 
     async def control(self, group: str) -> Control | None:
         """The group's control point."""
@@ -228,6 +248,9 @@ async def guarded(call: Awaitable[T], doing: str) -> T:
         if code in _RETRYABLE:
             raise StoreUnavailable(f"{doing}: Qdrant answered {code.name} {took}") from error
         raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: {error.details()}") from error
+    except ResourceExhaustedResponse as error:  # the client's own form of a 429 that says when to come back
+        message = f"{doing}: Qdrant is busy and asks to wait {error.retry_after_s} s"
+        raise StoreUnavailable(message, retry_after_s=float(error.retry_after_s)) from error
     except (TimeoutError, ConnectionError) as error:
         raise StoreUnavailable(f"{doing}: Qdrant did not answer") from error
 
@@ -254,6 +277,16 @@ def _by_user(nodes: Sequence[Node], limit: int) -> Iterator[list[Node]]:
 def _not_newer(fence: Fence) -> grpc.Filter:
     within = grpc.FieldCondition(key="fence", range=grpc.Range(lte=fence.number))
     return grpc.Filter(must=[grpc.Condition(field=within)])
+
+
+def _range(key: str, **bounds: float) -> grpc.Condition:
+    return grpc.Condition(field=grpc.FieldCondition(key=key, range=grpc.Range(**bounds)))
+
+
+def _put_back(user_id: str, erased_at_ms: int) -> grpc.Condition:
+    """A user's nodes, but the profile, with an event no younger than the erasure."""
+    theirs = [_match_any("user_id", [user_id]), _range("first", lte=erased_at_ms)]
+    return grpc.Condition(filter=grpc.Filter(must=theirs, must_not=[_match_any("level", ["profile"])]))
 
 
 def _match_any(key: str, values: Sequence[str]) -> grpc.Condition:
