@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from grpc import RpcError, StatusCode
 from qdrant_client import AsyncQdrantClient, grpc
 
+from streams.erase import without_erased
 from streams.errors import StoreUnavailable
 from streams.nodes import Level, Node, Vector, node_id, profile_key
 from streams.store import codec
@@ -120,7 +121,7 @@ class Reading:
             reply = await self.call(self.client.grpc_points.Scroll, request, "scroll")
             nodes += [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in reply.result]
             if not reply.HasField("next_page_offset"):
-                return nodes
+                return without_erased(nodes)
             offset = reply.next_page_offset
 
     async def nodes(self, point_ids: Sequence[str]) -> list[Node]:
