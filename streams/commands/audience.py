@@ -1,0 +1,135 @@
+"""`interests audience`: who is interested in a text or an item."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, asking
+from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
+from streams.commands.shell import EXIT_FAILED, complain, console, register
+from streams.commands.when import ago, stamp
+from streams.errors import ConfigurationError
+from streams.levels import LEVELS, Level
+
+if TYPE_CHECKING:
+    from streams.api.models import Audience, AudienceMember
+    from streams.client import InterestClient
+
+_EXAMPLE = "interests audience --text 'A hand grinder for the road' --limit 10"
+_NAMES = 3
+
+OfText = Annotated[str | None, typer.Option("--text", help="Who is interested in this text?")]
+OfItem = Annotated[str | None, typer.Option("--item", help="Who is interested in this item?")]
+Levels = Annotated[
+    list[str] | None, typer.Option("--level", help=f"Look on this level: {', '.join(LEVELS)}. Repeatable.")
+]
+Path_ = Annotated[str | None, typer.Option("--path", help="Only interests at or below this path, such as /sports.")]
+MinSimilarity = Annotated[
+    float | None, typer.Option("--min-similarity", min=-1, max=1, help="Cosine an interest must reach.")
+]
+MinMass = Annotated[float | None, typer.Option("--min-mass", min=0, help="Evidence an interest must have left.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many people, at most.")]
+Export = Annotated[
+    Path | None, typer.Option("--export", help="Write the people to this file as JSON lines; - is standard output.")
+]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the command."""
+    register(app, "audience", example=_EXAMPLE, panel=PANEL)(audience)
+
+
+def audience(
+    text: OfText = None, item: OfItem = None, level: Levels = None, path: Path_ = None,
+    min_similarity: MinSimilarity = None, min_mass: MinMass = None, limit: Limit = 20, export: Export = None,
+    as_json: AsJson = False, api: ApiUrl = None, key_file: KeyFile = None,
+) -> None:  # fmt: skip
+    """Who is interested in a text or an item: how strongly, since when, and in what.
+
+    Strength is the likeness of an interest to what was asked, times the evidence left of it. Exit code 1: nobody is, or
+    the API is away.
+    """
+    if (text is None) == (item is None):
+        raise ConfigurationError("expected one of --text TEXT and --item ID")
+    unknown = sorted(set(level or ()) - set(LEVELS))
+    if unknown:
+        raise ConfigurationError(f"got --level {', '.join(unknown)}, expected one of {', '.join(LEVELS)}")
+    asked: dict[str, Any] = {
+        "text": text, "item_id": item, "levels": cast(list[Level], level) or None, "path": path,
+        "min_similarity": min_similarity, "min_mass": min_mass, "limit": limit,
+    }  # fmt: skip
+    with asking(api, key_file) as client:
+        if export is not None:
+            found = _export(client, asked, export)
+        else:
+            told = client.audience(**asked)
+            found = len(told.members)
+            _show(told, text, item, as_json=as_json)
+    if not found:
+        complain("nobody: try --min-similarity, --min-mass or another --level")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _export(client: InterestClient, asked: dict[str, Any], path: Path) -> int:
+    """Write members as JSON lines, and say how many."""
+    count = 0
+    try:
+        with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8") as out:
+            for member in client.export_audience(**asked):
+                out.write(member.model_dump_json() + "\n")
+                count += 1
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+    typer.echo(f"{count} people", err=True)
+    return count
+
+
+def _show(told: Audience, text: str | None, item: str | None, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(told.model_dump_json(indent=2))
+    elif told.members:
+        out = console()
+        out.print(draw_audience(told, out, text, item))
+
+
+def draw_audience(told: Audience, console: Console, text: str | None, item: str | None) -> RenderableType:
+    """The members as lines for a console, strongest first."""
+    glyphs, width = glyphs_of(console), min(console.width, WIDEST) - 1
+    return Group(*_lines(told, glyphs, width, glyphs.quoted(text) if text is not None else item or ""))
+
+
+def _lines(told: Audience, glyphs: Glyphs, width: int, about: str) -> Iterator[Text]:
+    people = "1 person" if len(told.members) == 1 else f"{len(told.members):,} people"
+    yield Text(glyphs.cut_to(" ".join(about.split()), width), "bold")
+    yield Text(f"{people} {glyphs.dot} strongest first {glyphs.dot} as of {stamp(told.at_ms)}", "dim")
+    yield Text()
+    bar = max(8, min(30, (width - 38) // 2))
+    name = width - bar - 38
+    heading = f"{'':<{name + bar + 1}}{'strength':>9} {'likeness':>9}  {'since':<10}  seen"
+    yield Text(glyphs.cut_to(heading, width), "dim")
+    most = max(member.strength for member in told.members)
+    for member in told.members:
+        cells = round(bar * member.strength / most) if most > 0 else 0
+        line = Text(glyphs.fit(member.user_id, name), "bold")
+        line.append(" ")
+        line.append((glyphs.liked * cells or glyphs.trace).ljust(bar), "green not bold")
+        line.append(f"{glyphs.number(member.strength, 2):>9} {glyphs.number(member.similarity, 2):>9}", "not bold")
+        seen = ago(member.last_ms, told.at_ms).removesuffix(" ago")
+        line.append(f"  {stamp(member.since_ms)[:10]}  {seen}", "dim not bold")
+        yield line
+        yield Text(f"  {glyphs.cut_to(_what(member), width - 2)}", "dim")
+
+
+def _what(member: AudienceMember) -> str:
+    """The interests that met the question, each once."""
+    names = list(dict.fromkeys(node.name[:1].upper() + node.name[1:] for node in member.nodes))
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more

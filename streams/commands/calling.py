@@ -1,0 +1,115 @@
+"""What the commands share that ask the API: where it is, with which key, and what to do when it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from streams.commands.when import lasting
+from streams.errors import ConfigurationError, InterestsError
+from streams.settings import Client, load
+
+if TYPE_CHECKING:
+    from streams.client import ApiError, InterestClient
+
+PANEL = "Ask the API"
+
+ApiUrl = Annotated[str | None, typer.Option("--api", help="Address of the API.", show_default="client.url")]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key-file", help="A file with a key or a JWT.", show_default="client.key_file")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON as the API answered it, for programs.")]
+User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER", show_default=False)]
+Situation = Annotated[
+    list[str] | None,
+    typer.Option("--context", help="name=value of the situation they are in, such as daypart=evening. Repeatable."),
+]
+
+_START: Final = (
+    "`interests up` starts the whole stack, `interests api` the API alone; --api URL or client.url names another"
+)
+_NO_KEY: Final = (
+    "asks for a key: name a file that holds one with --key-file or client.key_file; "
+    "`interests api key NAME --scope read` makes one"
+)
+_ANOTHER_KEY: Final = "; `interests api key NAME --scope …` makes one that may"
+_ADVICE: Final = {
+    "unknown-item": "`interests produce --items FILE` describes items",
+    "unknown-user": "`interests produce --user … --type click --item …` sends an event",
+}
+
+
+@contextmanager
+def asking(api: str | None, key_file: Path | None, *, deadline_s: float | None = None) -> Iterator[InterestClient]:
+    """A client of the API by options over settings; what it raises says what to do next."""
+    from streams.client import ApiError, InterestClient  # noqa: PLC0415  # takes a third of a second to import
+
+    told = load().client
+    url, key = api or told.url, _key(told, key_file)
+    try:
+        with InterestClient(url, key=key, deadline_s=deadline_s or told.deadline_s) as client:
+            yield client
+    except ApiError as error:
+        raise explained(error, url, keyed=key is not None) from error
+
+
+def explained(error: ApiError, url: str, *, keyed: bool) -> InterestsError:
+    """The error of a call as a person at a terminal needs it: what is wrong, and what to do."""
+    from streams.client import (  # noqa: PLC0415  # as above
+        BadRequest,
+        DeadlineExceeded,
+        Forbidden,
+        RateLimited,
+        Unauthorized,
+        Unreachable,
+    )
+
+    detail = error.detail.rstrip(".") or error.title
+    if isinstance(error, Unreachable):
+        return InterestsError(f"no API answers at {url} ({detail.rpartition('] ')[2].lower()}): {_START}")
+    if isinstance(error, Unauthorized):
+        return ConfigurationError(f"the API at {url} {f'does not take this key: {detail}' if keyed else _NO_KEY}")
+    if isinstance(error, Forbidden | BadRequest):
+        advice = _ANOTHER_KEY if isinstance(error, Forbidden) else ""
+        return ConfigurationError(f"{detail}{advice}" if advice else str(error))
+    if isinstance(error, RateLimited):
+        return InterestsError(f"{detail}; in {lasting(error.retry_after_s + 0.99)}")
+    advice = "set client.deadline_s" if isinstance(error, DeadlineExceeded) else _ADVICE.get(error.kind, "")
+    return InterestsError(f"{detail}: {advice}") if advice else error
+
+
+def situation(pairs: list[str] | None) -> dict[str, str | float | bool]:
+    """The situation that name=value pairs tell. ConfigurationError where one is no pair."""
+    told: dict[str, str | float | bool] = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name or not value:
+            raise ConfigurationError(f"got --context {pair!r}, expected name=value such as daypart=evening")
+        told[name] = value
+    return told
+
+
+def place(context: dict[str, str | float | bool]) -> tuple[str | None, str | None]:
+    """Part of the day and device, which calls without a body take. ConfigurationError for other names."""
+    unknown = sorted(context.keys() - {"daypart", "device"})
+    if unknown:
+        raise ConfigurationError(f"got --context {', '.join(unknown)}, expected daypart or device here")
+    daypart, device = context.get("daypart"), context.get("device")
+    return str(daypart) if daypart else None, str(device) if device else None
+
+
+def _key(told: Client, key_file: Path | None) -> str | None:
+    path = key_file or (None if told.key else told.key_file)
+    if path is None:
+        return told.key.get_secret_value() if told.key else None
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the key file {path}: {error}") from error
+    if len(lines) != 1:
+        raise ConfigurationError(f"the key file {path} has {len(lines)} lines, expected the key alone")
+    return lines[0]

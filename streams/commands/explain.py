@@ -1,0 +1,40 @@
+"""`interests explain USER ITEM`: why an item has its score for a person."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
+from streams.commands.shell import console, register
+
+_EXAMPLE = "interests explain u17 i12 --evidence 3"
+
+Item = Annotated[str, typer.Argument(help="The item's id.", metavar="ITEM", show_default=False)]
+Evidence = Annotated[int, typer.Option("--evidence", min=0, max=8, help="Events shown under each interest.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the command."""
+    register(app, "explain", example=_EXAMPLE, panel=PANEL)(explain)
+
+
+def explain(
+    user: User, item: Item, evidence: Evidence = 1, context: Situation = None, as_json: AsJson = False,
+    api: ApiUrl = None, key_file: KeyFile = None,
+) -> None:  # fmt: skip
+    """Why an item has its score for a person: what pulled, what pushed, and the events behind it.
+
+    The numbers under "adds" sum up to the score. Exit code 1: the item is not known, or the API is away.
+    """
+    daypart, device = place(situation(context))
+    with asking(api, key_file) as client:
+        told = client.explain(user, item, daypart=daypart, device=device)
+    if as_json:
+        typer.echo(told.model_dump_json(indent=2))
+        return
+    from streams.commands.scores_draw import draw_explained  # noqa: PLC0415  # its types take a while to import
+
+    out = console()
+    out.print(draw_explained(told, out, evidence=evidence))

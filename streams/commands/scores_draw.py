@@ -1,0 +1,170 @@
+"""Drawing scored items on a terminal: a bar of the parts of each score, and the interests that made it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from streams.api.models import EvidenceEntry, Explanation, Pull, RankedItem, ScoreParts
+from streams.commands.drawing import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.when import ago, stamp
+
+_STYLES: Final = {"relevance": "green", "freshness": "cyan", "popularity": "magenta", "taken": "red"}
+_REASONS: Final = 3
+_BORROWED: Final = "too little is known of them: interests of people who began alike are lent to them"
+
+
+def draw_ranked(
+    user_id: str, at_ms: int, items: Sequence[RankedItem], console: Console, *, prior: bool, texts: Sequence[str] = ()
+) -> RenderableType:
+    """Items in order, each with its bar and, where they were asked for, its reasons; `texts` are those ranked."""
+    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, at_ms)
+    return Group(*drawing.list(user_id, items, texts, prior=prior))
+
+
+def draw_explained(told: Explanation, console: Console, *, evidence: int) -> RenderableType:
+    """Why an item has its score: the interests that pulled and pushed, up to `evidence` events each, and the sum."""
+    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, told.at_ms)
+    return Group(*drawing.explanation(told, evidence))
+
+
+def label(pull: Pull) -> str:
+    """What to call the interest behind a pull."""
+    name = pull.name[:1].upper() + pull.name[1:]
+    if pull.level == "aversion" and pull.path != "/":
+        name = f"Turned away from {name}"
+    if pull.level == "context" and pull.path != "/":
+        name = pull.path.strip("/").replace("/", ": ", 1).capitalize()
+    return f"{name} (lent)" if pull.prior else name
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    glyphs: Glyphs
+    width: int
+    at_ms: int
+
+    def list(self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool) -> Iterator[Text]:
+        yield Text(user_id, "bold", overflow="ellipsis", no_wrap=True)
+        count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
+        yield Text(f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}", "dim")
+        if prior:
+            yield Text(self.glyphs.cut_to(_BORROWED, self.width), "yellow")
+        yield Text()
+        most = max((_gained(item.parts) for item in items), default=0.0)
+        for number, item in enumerate(items, 1):
+            yield from self.item(number, item, most, texts)
+        yield Text()
+        yield self.legend()
+
+    def item(self, number: int, item: RankedItem, most: float, texts: Sequence[str]) -> Iterator[Text]:
+        bar = max(10, min(30, self.width // 3))
+        name = self.width - 4 - bar - 8
+        text = texts[item.text_index] if item.text_index is not None and item.text_index < len(texts) else None
+        title = self.glyphs.quoted(text) if text is not None else item.title or item.item_id or ""
+        line = Text.assemble((f"{number:>3} ", "dim"), (self.glyphs.fit(" ".join(title.split()), name), "bold"), " ")
+        line.append_text(self.bar(item.parts, most, bar))
+        line.append(f"{self.glyphs.number(item.score):>7}")
+        yield line
+        told = [item.path] if item.path not in {"", "/"} else []
+        told += [item.lang] if item.lang else []
+        told += [ago(item.ts_ms, self.at_ms)] if item.ts_ms is not None else []
+        told += [item.item_id] if item.item_id and item.title else []
+        if told:
+            yield Text("    " + self.glyphs.cut_to(f" {self.glyphs.dot} ".join(told), self.width - 4), "dim")
+        if item.because:
+            yield self.because(item.because)
+
+    def because(self, pulls: Sequence[Pull]) -> Text:
+        """The strongest pulls in one line; what does not fit is left out."""
+        line = Text("    ")
+        for pull in pulls[:_REASONS]:
+            part = f"{label(pull)} {self.glyphs.signed(pull.contribution)}"
+            if cell_len(line.plain) + cell_len(part) > self.width:
+                break
+            line.append("" if line.plain == "    " else "   ")
+            line.append(part, "green" if pull.contribution >= 0 else "red")
+        return line
+
+    def bar(self, parts: ScoreParts, most: float, cells: int) -> Text:
+        """What was gained, part by part; at its end what was taken off again."""
+        gained = _gained(parts)
+        length = round(cells * gained / most) if most > 0 else 0
+        taken = min(length, round(cells * _taken(parts) / most)) if most > 0 else 0
+        pieces = ((parts.relevance, "relevance"), (parts.freshness, "freshness"), (parts.popularity, "popularity"))
+        row: list[str] = []
+        sofar = 0.0
+        for value, name in pieces:
+            sofar += max(0.0, value)
+            row += [name] * (round(length * sofar / gained) - len(row) if gained else 0)
+        row[length - taken :] = ["taken"] * taken
+        bar = Text()
+        for name in row:
+            bar.append(self.glyph(name), _STYLES[name])
+        bar.append(" " * (cells - len(row)))
+        return bar
+
+    def glyph(self, part: str) -> str:
+        return {
+            "relevance": self.glyphs.liked, "freshness": self.glyphs.fresh,
+            "popularity": self.glyphs.popular, "taken": self.glyphs.disliked,
+        }[part]  # fmt: skip
+
+    def legend(self) -> Text:
+        names = {"relevance": "interest", "freshness": "fresh", "popularity": "popular", "taken": "taken off again"}
+        line = Text(style="dim")
+        for part, name in names.items():
+            line.append(self.glyph(part), _STYLES[part])
+            line.append(f" {name}  ")
+        return line
+
+    def explanation(self, told: Explanation, evidence: int) -> Iterator[Text]:
+        title = told.title or told.item_id
+        yield Text(self.glyphs.cut_to(title, self.width), "bold")
+        about = [f"for {told.user_id}", f"as of {stamp(self.at_ms)}"]
+        about[:0] = [told.path] if told.path not in {"", "/"} else []
+        yield Text(self.glyphs.cut_to(f" {self.glyphs.dot} ".join(about), self.width), "dim")
+        if told.prior:
+            yield Text(self.glyphs.cut_to(_BORROWED, self.width), "yellow")
+        yield Text()
+        yield Text(f"{'adds':>{self.width - 7}} {'share':>6}", "dim")
+        rows = [(label(pull), pull.contribution, pull.share, pull.evidence) for pull in told.pulls]
+        moved = sum(abs(value) for _, value, _, _ in rows) + abs(told.parts.freshness) + abs(told.parts.popularity)
+        for name, value in (("How new it is", told.parts.freshness), ("How popular it is", told.parts.popularity)):
+            rows.append((name, value, abs(value) / moved if moved else 0.0, []))
+        most = max((abs(value) for _, value, _, _ in rows), default=0.0)
+        for name, value, share, entries in rows:
+            yield self.pull(name, value, share, most)
+            yield from (self.entry(entry) for entry in entries[:evidence])
+        yield Text()
+        yield Text(f"{'score':<{self.width - 15}}{self.glyphs.signed(told.score, 3):>8}", "bold")
+
+    def pull(self, name: str, value: float, share: float, most: float) -> Text:
+        bar = max(8, min(30, self.width // 3))
+        cells = round(bar * abs(value) / most) if most else 0
+        glyph, style = (self.glyphs.liked, "green") if value >= 0 else (self.glyphs.disliked, "red")
+        line = Text(self.glyphs.fit(name, self.width - bar - 17) + " ")
+        line.append((glyph * cells if cells else self.glyphs.trace if value else "").ljust(bar), style)
+        line.append(f" {self.glyphs.signed(value, 3):>7}", style)
+        line.append(f" {percent(share):>6}", "dim")
+        return line
+
+    def entry(self, entry: EvidenceEntry) -> Text:
+        """An event behind an interest."""
+        told = f"{self.glyphs.signed(entry.weight)} = {percent(entry.share)} of it, {ago(entry.ts_ms, self.at_ms)}"
+        item = self.glyphs.quoted(entry.title) if entry.title else entry.item_id or entry.event_id
+        room = self.width - cell_len(told) - 6
+        return Text(f"  {self.glyphs.dot} {self.glyphs.fit(' '.join(item.split()), room)}  {told}", "dim")
+
+
+def _gained(parts: ScoreParts) -> float:
+    return sum(max(0.0, value) for value in (parts.relevance, parts.freshness, parts.popularity))
+
+
+def _taken(parts: ScoreParts) -> float:
+    return -sum(min(0.0, value) for value in (parts.relevance, parts.aversion, parts.freshness, parts.popularity))
