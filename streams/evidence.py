@@ -17,6 +17,7 @@ from streams.events import Source
 
 _FIELD, _ENTRY = "\x1f", "\x1e"
 _RING_ENTRY = 10  # bytes: six of the event id's hash, four of its source's
+_SEEN_ENTRY = 6  # bytes of the item id's hash
 
 
 class Evidence(NamedTuple):
@@ -121,6 +122,34 @@ def _holds(ring: bytes, entry: bytes) -> bool:
             return True
         at = ring.find(entry, at + 1)
     return False
+
+
+def seen_entry(item_id: str) -> bytes:
+    """The six bytes by which a profile knows an item that its person has seen."""
+    return xxhash.xxh3_64_digest(item_id.encode())[:_SEEN_ENTRY]
+
+
+def extend_seen(seen: bytes, entries: Iterable[bytes], length: int) -> bytes:
+    """The items seen with `entries` added, newest last, each once; the oldest fall out beyond `length` items."""
+    for entry in entries:
+        at = seen.find(entry)
+        while at % _SEEN_ENTRY and at >= 0:
+            at = seen.find(entry, at + 1)
+        seen = (seen[:at] + seen[at + _SEEN_ENTRY :] if at >= 0 else seen) + entry
+    return seen[-length * _SEEN_ENTRY :] if length else b""
+
+
+class Seen:
+    """The items a person has given evidence of: `item_id in seen`. Two items share an entry once in 2^48."""
+
+    def __init__(self, seen: bytes) -> None:
+        self._entries = frozenset(seen[at : at + _SEEN_ENTRY] for at in range(0, len(seen), _SEEN_ENTRY))
+
+    def __contains__(self, item_id: str) -> bool:
+        return seen_entry(item_id) in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def pack_ring(ring: bytes) -> str:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from streams import levels
 from streams.applied import Applied
-from streams.evidence import Evidence, Mark
+from streams.evidence import Evidence, Mark, Seen
 
 Level = levels.Level
 LEVELS = levels.LEVELS
@@ -57,8 +57,8 @@ class Node:
     """One interest node; a value: folding makes new ones.
 
     `direction` is float32 of shape (dim,), of unit length, or zero where evidence cancelled out; `norm` is |S|,
-    `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks` and `erased_at_ms` are
-    used on the profile only.
+    `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms` and `seen`
+    are used on the profile only.
     """
 
     key: NodeKey
@@ -75,6 +75,7 @@ class Node:
     ring: bytes = b""
     marks: tuple[Mark, ...] = ()
     erased_at_ms: int = 0
+    seen: bytes = b""
 
     @property
     def id(self) -> str:
@@ -88,6 +89,7 @@ class Node:
             600
             + self.direction.nbytes
             + len(self.ring)
+            + len(self.seen)
             + 200 * len(self.evidence)
             + 120 * len(self.marks)
             + 2 * len(self.key.user_id)
@@ -108,12 +110,18 @@ class NodePolicy:
     evidence_length: int = 8
     ring_length: int = 256
     marks_length: int = 64
+    seen_length: int = 512
     contexts: frozenset[str] = frozenset()
     tombstone_s: float = 400 * 86_400.0
 
     def half_life_ms(self, level: Level) -> float:
         """The half-life of a level, in ms."""
         return self.half_life_s[level] * 1000.0
+
+
+def seen_of(profile: Node) -> Seen:
+    """The items that a profile's person has given evidence of, for or against; those only shown are not among them."""
+    return Seen(profile.seen)
 
 
 def decay(elapsed_ms: float, half_life_ms: float) -> float:
@@ -146,4 +154,5 @@ def rebase(node: Node, t0_ms: int, policy: NodePolicy) -> Node:
     return Node(
         node.key, node.direction, node.norm * factor, node.mass * factor, node.net * factor, t0_ms,
         node.first_ms, node.last_ms, node.count, node.applied, node.evidence, node.ring, node.marks, node.erased_at_ms,
+        node.seen,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.events import Event, Source
-from streams.evidence import Mark, in_ring, ring_entry, source_hash
+from streams.evidence import Mark, in_ring, ring_entry, seen_entry, source_hash
 from streams.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.situations import situations
 from streams.weights import UNDOES
@@ -44,11 +44,12 @@ class Contribution(NamedTuple):
 
 @dataclass(slots=True)
 class Remembered:
-    """What a batch leaves on one profile: the records it applied, their ring entries, the marks that stand now."""
+    """What a batch leaves on one profile: records applied, their ring entries, items seen, the marks that stand now."""
 
     marks: tuple[Mark, ...] = ()
     sources: list[Source] = field(default_factory=list)
     ring: list[bytes] = field(default_factory=list)
+    seen: list[bytes] = field(default_factory=list)
     last_ms: int = 0
 
 
@@ -117,6 +118,8 @@ def plan(
         memory.ring.append(ring_entry(event.event_id, event.source, log))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
     for said in weighed:
+        if said.item_id and (said.event.type != "impression" or said.item_id in said.event.clicked):
+            made.remembered[said.event.user_id].seen.append(seen_entry(said.item_id))
         if said.event.type in UNDOES:
             made.contributions += _take_back(said, made.remembered[said.event.user_id], policy, log)
         elif said.event.type not in _MARKED or _stands(said, made.remembered[said.event.user_id], policy, log):

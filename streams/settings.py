@@ -131,7 +131,7 @@ class Nodes(_Section):
             half_life_s={**_HALF_LIVES, **self.half_life_s},
             expire_below=self.expire_below, faint_below=self.faint_below,
             evidence_length=self.evidence_length, ring_length=self.ring_length, marks_length=self.marks_length,
-            contexts=frozenset(self.contexts), tombstone_s=self.tombstone_s,
+            seen_length=self.seen_length, contexts=frozenset(self.contexts), tombstone_s=self.tombstone_s,
         )  # fmt: skip
 
 

@@ -88,6 +88,8 @@ def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]
     }
     if node.ring:
         payload["ring"] = pack_ring(node.ring)
+    if node.seen:
+        payload["seen"] = pack_ring(node.seen)
     if node.marks:
         payload["marks"] = pack_marks(node.marks)
     if node.erased_at_ms:
@@ -123,6 +125,7 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         ring=unpack_ring(payload["ring"].string_value) if "ring" in payload else b"",
         marks=unpack_marks(payload["marks"].string_value) if "marks" in payload else (),
         erased_at_ms=payload["erased_at"].integer_value if "erased_at" in payload else 0,
+        seen=unpack_ring(payload["seen"].string_value) if "seen" in payload else b"",
     )
 
 
