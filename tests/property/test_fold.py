@@ -62,8 +62,13 @@ def lived(batches: list[list[Event]], nodes: Nodes_ | None = None) -> Nodes_:
     return nodes
 
 
-def same(left: Nodes_, right: Nodes_) -> None:
-    """Equal at a common later time: vectors to 1e-4, masses to 1e-6 relative; nodes with no mass count as absent."""
+def same(left: Nodes_, right: Nodes_, log: list[tuple[str, str, int, str]]) -> None:
+    """Equal at a common later time: vectors to 1e-4, masses to 1e-6 relative; nodes with no mass count as absent.
+
+    Directions are stored as float32: each fold may lose 1e-7 of all that was there, what was taken back since too.
+    So faint evidence that a strong like has come and gone over is held to 2e-6 of the like.
+    """
+    gross = lived([events_of([e for e in log if not e[0].startswith("un")])])
     for key in left.keys() | right.keys():
         one, two = left.get(key), right.get(key)
         if one is None or two is None:
@@ -74,7 +79,8 @@ def same(left: Nodes_, right: Nodes_) -> None:
         assert mass_at(one, at, POLICY) == pytest.approx(mass_at(two, at, POLICY), rel=1e-6, abs=1e-9)
         half_life = POLICY.half_life_ms(key.level)
         sums = [n.norm * decay(at - n.t0_ms, half_life) * n.direction.astype(float) for n in (one, two)]
-        assert np.allclose(sums[0], sums[1], atol=1e-5 * scale + 1e-12), key
+        lost = 2e-6 * mass_at(gross[key], at, POLICY) if key in gross else 0.0
+        assert np.allclose(sums[0], sums[1], atol=1e-5 * scale + lost + 1e-12), key
         nets = [n.net * decay(at - n.t0_ms, half_life) for n in (one, two)]
         assert nets[0] == pytest.approx(nets[1], abs=1e-6 * scale + 1e-12)
         assert {e.event_id for e in one.evidence} == {e.event_id for e in two.evidence}
@@ -84,14 +90,14 @@ def same(left: Nodes_, right: Nodes_) -> None:
 def test_order_does_not_matter(log: list[tuple[str, str, int, str]], random: object) -> None:
     shuffled = list(log)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    same(lived([events_of(log)]), lived([events_of(shuffled)]))
+    same(lived([events_of(log)]), lived([events_of(shuffled)]), log)
 
 
 @given(logs, st.integers(1, 7))
 def test_a_batch_equals_its_events_one_by_one(log: list[tuple[str, str, int, str]], size: int) -> None:
     events = events_of(log)
-    same(lived([events]), lived([events[at : at + size] for at in range(0, len(events), size)]))
-    same(lived([events]), lived([[event] for event in events]))
+    same(lived([events]), lived([events[at : at + size] for at in range(0, len(events), size)]), log)
+    same(lived([events]), lived([[event] for event in events]), log)
 
 
 @given(logs, st.integers(1, 7))
@@ -106,9 +112,9 @@ def test_replaying_a_log_changes_nothing(log: list[tuple[str, str, int, str]], s
 @given(logs)
 def test_a_producers_duplicates_change_nothing_but_the_offset(log: list[tuple[str, str, int, str]]) -> None:
     once = lived([events_of(log)])
-    same(once, lived([events_of(log), events_of(log, first_offset=len(log))]))
+    same(once, lived([events_of(log), events_of(log, first_offset=len(log))]), log)
     assert lived([events_of(log + log)]).keys() == once.keys()
-    same(once, lived([events_of(log + log)]))
+    same(once, lived([events_of(log + log)]), log)
 
 
 @given(logs, st.sampled_from(["like", "bookmark"]), st.sampled_from(sorted(ITEMS)), st.booleans())
@@ -118,8 +124,8 @@ def test_taking_back_leaves_no_trace(
     log = [e for e in log if e[0] not in ("like", "unlike", "bookmark", "unbookmark")]
     both = [(kind, item, 1000, "a"), (f"un{kind}", item, 5000, "a")]
     without = lived([events_of(log)])
-    same(without, lived([events_of(log + (both[::-1] if backwards else both))]))
-    same(without, lived([[event] for event in events_of(both + log)]))
+    same(without, lived([events_of(log + (both[::-1] if backwards else both))]), log + both)
+    same(without, lived([[event] for event in events_of(both + log)]), log + both)
 
 
 @given(logs, st.data())
@@ -134,16 +140,16 @@ def test_a_tree_written_in_part_is_completed_by_the_next_delivery(
     kept = data.draw(st.sets(st.sampled_from([n.key for n in written]))) if written else set()
     partly = before | {node.key: node for node in written if node.key in kept}
     again = partly | {node.key: node for node in folded(events[cut:], partly, whole_trees=False)}
-    same(lived([events]), again)
+    same(lived([events]), again, log)
 
 
 @given(logs, st.integers(0, 400 * 86_400_000))
 def test_rebasing_changes_nothing(log: list[tuple[str, str, int, str]], later: int) -> None:
     nodes = lived([events_of(log)])
     moved = {key: rebase(node, node.t0_ms + later, POLICY) for key, node in nodes.items()}
-    same(nodes, moved)
+    same(nodes, moved, log)
     more = [("click", "i1", 500 * 86_400_000, "a")]
-    same(lived([events_of(more, 100)], nodes), lived([events_of(more, 100)], moved))
+    same(lived([events_of(more, 100)], nodes), lived([events_of(more, 100)], moved), log)
 
 
 @given(logs)
