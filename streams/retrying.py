@@ -16,6 +16,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LONGEST_WAIT_S = 10.0
+_LONGEST_ASKED_S = 60.0  # what a server may ask for: less than what the watchdog takes for stuck
 _SERVERS: tuple[tuple[type[RetryableError], str], ...] = (
     (EncoderUnavailable, "triton"),
     (StoreUnavailable, "qdrant"),
@@ -31,7 +32,8 @@ def server_of(error: BaseException | None) -> str:
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     least = error.retry_after_s if isinstance(error, RetryableError) else 0.0
-    return min(_LONGEST_WAIT_S, least + wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT_S)(state))
+    backoff_s = wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT_S)(state)
+    return max(min(least, _LONGEST_ASKED_S), min(_LONGEST_WAIT_S, least + backoff_s))
 
 
 def forever(waiting: Callable[[str], None], given_up: Callable[[], bool] = lambda: False) -> AsyncRetrying:
