@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo up test check bench lock format clean
+.PHONY: help setup tools demo up test check bench lock format clean
 
 help:
 	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
@@ -31,8 +31,17 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/interests up
 
-test: $(READY)
+test: $(READY) tools
 	$(BIN)/python -m pytest $(ARGS)
+
+# A browser and kcat for the tests that use them; where they cannot be had, those tests are skipped and say so.
+tools:
+	@for tool in chromium kcat; do \
+	    command -v $$tool >/dev/null && continue; \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        { apt-get -qq update && apt-get -qq install -y --no-install-recommends $$tool; } >/dev/null 2>&1 || echo "$$tool could not be installed: its tests are skipped"; \
+	    else echo "$$tool is not installed: its tests are skipped (apt-get install $$tool)"; fi; \
+	done
 
 check: $(READY)
 	$(BIN)/ruff check .
