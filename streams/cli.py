@@ -8,7 +8,25 @@ from typing import Annotated
 
 import typer
 
-from streams.commands import api, concepts, doctor, encoder, produce, replay, settings, show, topics, up, worker
+from streams.commands import (
+    api,
+    audience,
+    concepts,
+    doctor,
+    encoder,
+    erase,
+    explain,
+    produce,
+    rank,
+    recommend,
+    replay,
+    settings,
+    show,
+    topics,
+    up,
+    watch,
+    worker,
+)
 
 app = typer.Typer(
     name="interests",
@@ -17,7 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its pages of locals would show settings
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, worker, api, topics, produce, replay, show, doctor, settings, encoder, concepts):
+_SERVE = (up, worker, api, topics, produce, replay, show, doctor, settings, encoder, concepts)
+_ASK = (recommend, rank, explain, audience, watch, erase)
+for command in (*_SERVE, *_ASK):
     command.add(app)
 
 

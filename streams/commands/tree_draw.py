@@ -45,7 +45,12 @@ class Columns:
 
 def draw(tree: TreeView, console: Console, name_of: NameOf, *, fold: bool = True) -> RenderableType:
     """The tree as lines for `console`; with `fold` small branches are summed up."""
-    return Group(*_Drawing(tree, Columns.of(console.width), glyphs_of(console), name_of, fold).lines())
+    return Group(*draw_lines(tree, console, name_of, fold=fold))
+
+
+def draw_lines(tree: TreeView, console: Console, name_of: NameOf, *, fold: bool = True) -> list[Text]:
+    """The lines of the drawing."""
+    return list(_Drawing(tree, Columns.of(console.width), glyphs_of(console), name_of, fold).lines())
 
 
 @dataclass(frozen=True, slots=True)

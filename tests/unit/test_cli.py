@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,19 @@ def test_a_missing_extra_says_what_to_install() -> None:
         (["replay", "--events", "LOG", "--shift-to", "yesterday"], "expected now, milliseconds"),
         (["show", "u1", "--at", "noon"], "expected now, milliseconds"),
         (["show", "u1", "--level", "hobby"], "expected one of profile"),
+        (["recommend", "u1", "--context", "evening"], "expected name=value"),
+        (["recommend", "u1", "--context", "place=home"], "expected daypart or device"),
+        (["recommend", "u1", "--key-file", "/nowhere"], "cannot read the key file"),
+        (["recommend", "u1", "--key-file", "LOG"], "has 0 lines, expected the key alone"),
+        (["recommend", "u1", "--api", "localhost:8080"], "expected one such as http://"),
+        (["rank", "u1"], "expected something to put in order"),
+        (["rank", "", "--item", "i1"], "an id is empty"),
+        (["audience"], "expected one of --text TEXT and --item ID"),
+        (["audience", "--text", "tea", "--item", "i1"], "expected one of --text TEXT and --item ID"),
+        (["audience", "--text", "tea", "--level", "hobby"], "expected one of profile"),
+        (["audience", "--text", "tea", "--path", "/x" * 200], "path: String should have at most 200"),
+        (["erase", "u1"], "--yes goes ahead"),
+        (["erase", "u1", "--yes", "--event-id", "e1"], "it goes with --verify"),
         (["concepts", "build", "--out", "x.npz"], "expected one of --from-taxonomy"),
         (["concepts", "build", "--out", "/nowhere/x.npz", "--from-taxonomy"], "there is no directory"),
         (["encoder", "export", "/nowhere"], "config.json"),
@@ -121,6 +135,24 @@ def test_arguments_that_do_not_fit_end_with_2_before_anything_connects(
     assert result.exit_code == 2
     assert told in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["recommend", "rank", "explain", "audience", "watch", "erase"])
+def test_an_api_that_is_away_is_one_line_that_says_what_to_start(command: str) -> None:
+    arguments = {
+        "rank": ["u1", "--item", "i1"], "explain": ["u1", "i1"], "audience": ["--text", "tea"],
+        "erase": ["u1", "--yes"],
+    }  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    result = RUNNER.invoke(
+        app, [command, *arguments.get(command, ["u1"]), "--api", url],
+        env={"COLUMNS": "100", "NO_COLOR": "1", "INTERESTS_CLIENT__DEADLINE_S": "0.3"},
+    )  # fmt: skip
+    assert result.exit_code == 1
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith(f"error: no API answers at {url} (connection refused): `interests up`")
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
