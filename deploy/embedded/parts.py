@@ -151,6 +151,16 @@ def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part
     )  # fmt: skip
 
 
+def api(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part:
+    """The HTTP API and its page, ready once it can read trees. Started again for ever: it keeps nothing."""
+    argv = [sys.executable, "-m", "streams.cli", "api"]
+    ready = probes.answers(f"http://{HOST}:{ports.api}/readyz")
+    return Part(
+        "api", argv, ready, {**environment, "PYTHONUNBUFFERED": "1"}, ready_within_s=60.0, stop_within_s=15.0,
+        restarts=ALWAYS, on_orphaned=signal.SIGKILL,
+    )  # fmt: skip
+
+
 def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part | None:
     """Prometheus, where it is on PATH; None where it is not."""
     binary = shutil.which("prometheus")

@@ -28,6 +28,7 @@ class Ports:
     qdrant_grpc: int = 6334
     worker_metrics: int = 9108
     prometheus: int = 9090
+    api: int = 8080
 
     def items(self) -> Iterator[tuple[str, int]]:
         """(purpose, port) of each."""

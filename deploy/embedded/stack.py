@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -27,16 +27,16 @@ from streams.settings import Concepts, Settings, load
 
 #: The embedded broker makes the first member of a group wait for half its session time-out.
 SESSION_TIMEOUT_S = 6.0
-#: What is stopped together: the worker first, since it commits; then what it talked to.
+#: What is stopped together: the worker, which commits, and the API first; then what they talked to.
 _HOPELESS_S = 2.0
-_STOP_ORDER = (("worker",), ("prometheus", "triton", "broker", "qdrant"))
+_STOP_ORDER = (("api", "worker"), ("prometheus", "triton", "broker", "qdrant"))
 
 
 class Stack:
-    """Broker, Triton, Qdrant, Prometheus where there is one, and a worker, on 127.0.0.1, as child processes.
+    """Broker, Triton, Qdrant, Prometheus where there is one, a worker and the API, on 127.0.0.1, as child processes.
 
     Data and logs lie in `data_dir`, which one stack at a time may use. `observe` is told of every change of a part.
-    `environment` is added to what the worker sees, for settings of its own (`INTERESTS_...`); with `fresh` the data
+    `environment` is added to what worker and API see, for settings of its own (`INTERESTS_...`); with `fresh` the data
     of earlier runs is deleted first. Enter it in the main thread. Entering raises ConfigurationError (ports, another
     stack on the directory, a missing package) and PartFailed; leaving stops every part in order.
     """
@@ -97,6 +97,8 @@ class Stack:
             "Qdrant (gRPC)": f"{HOST}:{ports.qdrant_grpc}",
             "Qdrant (REST)": f"http://{HOST}:{ports.qdrant_http}",
             "Worker (metrics)": self.worker_metrics_url,
+            "API": self.api_url,
+            "Page": f"{self.api_url}/ui",
         }
         if "prometheus" in self._running:
             found["Prometheus"] = f"http://{HOST}:{ports.prometheus}"
@@ -106,6 +108,11 @@ class Stack:
     def worker_metrics_url(self) -> str:
         """Where the worker serves its metrics."""
         return f"http://{HOST}:{self.ports.worker_metrics}/metrics"
+
+    @property
+    def api_url(self) -> str:
+        """Where the HTTP API answers."""
+        return f"http://{HOST}:{self.ports.api}"
 
     def environment(self) -> dict[str, str]:
         """The environment variables under which any process of this project talks to this stack."""
@@ -166,19 +173,16 @@ class Stack:
         for part in servers:
             if part is not None:
                 self._add(part)
-        for name in ("concepts", "worker"):
+        for name in ("concepts", "worker", "api"):
             self._observe(Change(name, "waiting"))
         await self._front.start()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name in self._running.keys() - {"broker"}:
-                    group.create_task(self._running[name].start())
-                group.create_task(self._start_broker())
-        except* InterestsError as failures:
-            raise failures.exceptions[0] from None
+        others = self._running.keys() - {"broker"}
+        await _together(self._start_broker(), *(self._running[name].start() for name in others))
         await self._find_concepts()
-        self._add(parts.worker(self.ports, self._environment_of_parts(), self._probes))
-        await self._running["worker"].start()
+        environment = self._environment_of_parts()
+        self._add(parts.worker(self.ports, environment, self._probes))
+        self._add(parts.api(self.ports, environment, self._probes))
+        await _together(*(self._running[name].start() for name in ("worker", "api")))
         self._describe()
 
     def _add(self, part: parts.Part) -> None:
@@ -234,6 +238,16 @@ class Stack:
         (self.data_dir / "stack.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
 
 
+async def _together(*starts: Coroutine[Any, Any, None]) -> None:
+    """Await all; the first error of ours ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for start in starts:
+                group.create_task(start)
+    except* InterestsError as failures:
+        raise failures.exceptions[0] from None
+
+
 def lock(data_dir: Path) -> TextIO:
     """Make the directory this process's until it ends, however it ends. ConfigurationError where it is another's."""
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -273,6 +287,8 @@ def settings_for(ports: Ports) -> Settings:
         triton={"url": f"{HOST}:{ports.triton_grpc}"},
         qdrant={"host": HOST, "grpc_port": ports.qdrant_grpc, "http_port": ports.qdrant_http, "https": False},
         worker={"metrics_host": HOST, "metrics_port": ports.worker_metrics},
+        api={"host": HOST, "port": ports.api},
+        client={"url": f"http://{HOST}:{ports.api}"},
     )
 
 
@@ -289,5 +305,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "INTERESTS_QDRANT__HTTPS": "false",
         "INTERESTS_WORKER__METRICS_HOST": settings.worker.metrics_host,
         "INTERESTS_WORKER__METRICS_PORT": str(settings.worker.metrics_port),
+        "INTERESTS_API__HOST": settings.api.host,
+        "INTERESTS_API__PORT": str(settings.api.port),
+        "INTERESTS_CLIENT__URL": settings.client.url,
         **({"INTERESTS_CONCEPTS__FILE": str(concepts.file)} if concepts.file else {}),
     }

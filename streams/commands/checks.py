@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import httpx
 import numpy as np
 
 from encoders.contract import NORM_TOLERANCE
@@ -142,6 +143,24 @@ async def check_triton(settings: Settings) -> tuple[Findings, EncoderInfo | None
             else:
                 found.ok("encodes", f"a vector of length {length:.3f}")
     return found, info
+
+
+async def check_api(settings: Settings) -> Findings:
+    """The HTTP API, where the commands look for it; nothing else needs it."""
+    url = settings.client.url.rstrip("/")
+    found = Findings(f"API at {url}")
+    start = "interests api starts it; client.url (INTERESTS_CLIENT__URL) says where commands look for it"
+    try:
+        async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
+            answer = await client.get(f"{url}/readyz")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        found.warn("serves", f"no answer: {type(error).__name__}", start)
+        return found
+    if answer.status_code == httpx.codes.OK:
+        found.ok("serves", "it can read trees")
+    else:
+        found.fail("serves", f"status {answer.status_code}: it cannot read trees", "see Qdrant above, and its log")
+    return found
 
 
 async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings:

@@ -19,7 +19,7 @@ def add(app: typer.Typer) -> None:
 
 
 def doctor() -> None:
-    """Check settings, Kafka, Triton and Qdrant, and say what to do.
+    """Check settings, Kafka, Triton, Qdrant and the API, and say what to do.
 
     Every server is asked, also where another is away; each check gives up after five seconds. Exit code 1: something
     does not work.
@@ -50,5 +50,7 @@ async def examine(settings: Settings) -> list[Findings]:
         checks.check_concepts(here, settings, info)
         return here, triton, await checks.check_qdrant(settings, info)
 
-    kafka, (here, triton, qdrant) = await asyncio.gather(checks.check_kafka(settings), encoder_and_store())
-    return [here, kafka, triton, qdrant]
+    kafka, (here, triton, qdrant), api = await asyncio.gather(
+        checks.check_kafka(settings), encoder_and_store(), checks.check_api(settings)
+    )
+    return [here, kafka, triton, qdrant, api]

@@ -158,7 +158,7 @@ async def test_leftovers_of_a_killed_stack_are_cleared(tmp_path: Path) -> None:
 def test_a_taken_port_is_named_with_what_holds_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
-        ports = Ports(taken, *free_ports(7))
+        ports = Ports(taken, *free_ports(8))
         with pytest.raises(ConfigurationError) as caught:
             ports.check()
         told = str(caught.value)
@@ -170,7 +170,7 @@ def test_a_taken_port_is_named_with_what_holds_it() -> None:
 
 def test_free_ports_are_different_and_free() -> None:
     ports = Ports.choose("free")
-    assert len({port for _, port in ports.items()}) == 8
+    assert len({port for _, port in ports.items()}) == 9
     ports.check()
 
 

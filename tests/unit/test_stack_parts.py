@@ -25,6 +25,7 @@ def test_the_template_scrapes_the_default_ports() -> None:
     ports = Ports()
     assert targets(TEMPLATE.read_text()) == {
         "worker": [f"127.0.0.1:{ports.worker_metrics}"],
+        "api": [f"127.0.0.1:{ports.api}"],
         "triton": [f"127.0.0.1:{ports.triton_metrics}"],
         "qdrant": [f"127.0.0.1:{ports.qdrant_http}"],
         "prometheus": [f"127.0.0.1:{ports.prometheus}"],
@@ -56,6 +57,8 @@ def test_variables_carry_the_addresses_to_another_process(monkeypatch: pytest.Mo
     settings = settings_for(SHIFTED)
     assert settings.kafka.brokers == "127.0.0.1:19092"
     assert settings.qdrant.grpc_port == 16334
+    assert settings.api.port == 18080
+    assert settings.client.url == "http://127.0.0.1:18080"
     for name, value in environment_of(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
