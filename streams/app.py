@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import structlog
-from prometheus_client import start_http_server
 
 from streams.agents import register
 from streams.broker.admin import Admin, TopicSpec
@@ -27,6 +26,7 @@ from streams.encoder import EncoderObserver, TritonEncoder
 from streams.encoding import Encoder
 from streams.errors import ConfigurationError, StoreUnavailable
 from streams.events import Event
+from streams.health import Limits
 from streams.metrics import Metrics
 from streams.outputs import Announcer
 from streams.ownership import Owner, Ownership
@@ -34,6 +34,7 @@ from streams.pipeline import Parts
 from streams.privacy_settings import letters_of, pseudonyms_of
 from streams.retrying import answered
 from streams.settings import Kafka, Settings, Triton
+from streams.status import Probe, Status, serving
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantConfig, QdrantStore
@@ -52,6 +53,7 @@ class Connected(NamedTuple):
     store: CachedStore
     producer: Producer
     partitions: dict[str, int]
+    probes: dict[str, Probe]
 
 
 def kafka_config(kafka: Kafka) -> KafkaConfig:
@@ -111,22 +113,24 @@ def topic_specs(kafka: Kafka) -> list[TopicSpec]:
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     """Run one worker until it is told to stop (0) or must end (1)."""
-    metrics = Metrics()
-    server, _ = start_http_server(settings.worker.metrics_port, settings.worker.metrics_host, metrics.registry)
-    try:
-        async with _connected(settings, metrics) as connected:
-            return await _work(settings, metrics, connected, stop)
-    finally:
-        server.shutdown()
-        server.server_close()
+    metrics, limits = Metrics(), settings.worker
+    status = Status(Limits(limits.loop_stuck_after_s, limits.stuck_after_s, limits.unanswered_after_s))
+    with serving(status, metrics.registry, limits.metrics_host, limits.metrics_port, limits.stuck_after_s):
+        beating = asyncio.create_task(status.beating())
+        try:
+            async with _connected(settings, metrics, status) as connected:
+                return await _work(settings, metrics, connected, status, stop)
+        finally:
+            beating.cancel()
 
 
 @asynccontextmanager
-async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Connected]:
+async def _connected(settings: Settings, metrics: Metrics, status: Status) -> AsyncIterator[Connected]:
     """Wait for Triton, Qdrant and Kafka, prepare collections and tree, and let go of all on the way out."""
 
     def waiting(name: str) -> None:
         metrics.retries.labels(name).inc()
+        status.waiting_for = name
 
     pseudonyms = pseudonyms_of(settings)
     letters = letters_of(settings, pseudonyms)
@@ -156,7 +160,7 @@ async def _connected(settings: Settings, metrics: Metrics) -> AsyncIterator[Conn
             pseudonyms,
         )  # fmt: skip
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
-        yield Connected(parts, store, producer, partitions)
+        yield Connected(parts, store, producer, partitions, {"triton": encoder.ready, "qdrant": qdrant.answers})
 
 
 def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Event], bool]:
@@ -174,9 +178,11 @@ def _retries(settings: Settings) -> RetryPolicy:
     return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000))
 
 
-async def _work(settings: Settings, metrics: Metrics, connected: Connected, stop: asyncio.Event | None) -> int:
+async def _work(
+    settings: Settings, metrics: Metrics, connected: Connected, status: Status, stop: asyncio.Event | None
+) -> int:
     app, kafka = make_app(kafka_config(settings.kafka)), settings.kafka
-    parts, store, producer, partitions = connected
+    parts, store, producer, partitions, probes = connected
 
     def changed(owner: Owner) -> None:
         store.forget()
@@ -190,10 +196,17 @@ async def _work(settings: Settings, metrics: Metrics, connected: Connected, stop
     register(app, Worker(parts, ownership, metrics, app.note_progress, announcer), settings)
     metrics.watch_lag(standing.lag)
     metrics.since_commit.set_function(standing.seconds_since_commit)
+    status.stuck, status.lag, status.partitions = standing.stuck_s, standing.lag, standing.partitions
+    status.waiting_for = None
+    watching = asyncio.create_task(status.watch({**probes, "kafka": standing.answers}))
     sweeping = asyncio.create_task(sweep(store, settings.worker.sweep_every_s))
     try:
-        code = await run_worker(app, stop=stop, stall_s=settings.worker.stuck_after_s)
+        code = await run_worker(
+            app, stop=stop, stall_s=status.limits.stuck_s, stuck=lambda: "; ".join(status.complaints()) or None
+        )
     finally:
+        status.stopping = True
+        watching.cancel()
         sweeping.cancel()
     try:
         await ownership.note()

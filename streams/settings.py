@@ -178,8 +178,14 @@ class Worker(_Section):
     stuck_after_s: float = Field(
         120.0, gt=0, description="With records waiting and no commit for so long, the worker exits with 1."
     )
-    metrics_host: str = Field("127.0.0.1", description="Where Prometheus metrics are served.")
-    metrics_port: int = Field(9108, ge=0, le=65535, description="Port of the metrics; 0: any free one.")
+    loop_stuck_after_s: float = Field(
+        30.0, gt=0, description="With its event loop silent for so long a worker is not live (/healthz)."
+    )
+    unanswered_after_s: float = Field(
+        10.0, gt=0, description="With a server silent for so long a worker is not ready (/readyz); asked every 2 s."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Where /metrics, /healthz and /readyz are served.")
+    metrics_port: int = Field(9108, ge=0, le=65535, description="Their port; 0: any free one.")
 
 
 class Population(_Section):

@@ -7,6 +7,7 @@ from time import monotonic
 
 from aiokafka.errors import KafkaError, NoError, RebalanceInProgressError, for_code
 from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.broker.app import BrokerApp
 from streams.broker.fetched import GroupIdentity
@@ -21,6 +22,7 @@ class Standing:
 
     def __init__(self, app: BrokerApp) -> None:
         self._app = app
+        self._committed, self._moved_s = -1, monotonic()
 
     def _consumer(self) -> BatchConsumer | None:
         consumer = self._app._consumer
@@ -44,6 +46,38 @@ class Standing:
         if consumer is None or not consumer.ledger.outstanding():
             return 0.0
         return monotonic() - consumer.last_progress_s
+
+    def stuck_s(self) -> float:
+        """Since offsets were last committed, or progress was noted, while records wait; 0 where all is committed."""
+        consumer = self._consumer()
+        if consumer is None:
+            return 0.0
+        committed = sum(offset or 0 for offset in list(consumer._committed_offset.values()))
+        if committed != self._committed or not (consumer.ledger.outstanding() or any(self.lag().values())):
+            self._committed, self._moved_s = committed, monotonic()
+        return monotonic() - max(self._moved_s, consumer.last_progress_s)
+
+    def partitions(self) -> int | None:
+        """How many partitions are held; None while there is no assignment."""
+        consumer = self._consumer()
+        return None if consumer is None else len(consumer.assignment())
+
+    async def answers(self) -> bool:
+        """Whether a broker answers the consumer's own connection. Raises BrokerUnavailable."""
+        consumer = self._consumer()
+        if consumer is None:
+            return False
+        client = consumer._thread._ensure_consumer()._client
+        did = False
+        try:
+            await consumer._thread.call_thread(client.send, client.get_random_node(), MetadataRequest([]))
+            did = True
+        except KafkaError as error:
+            raise BrokerUnavailable("the broker does not answer") from error
+        finally:
+            if not did:  # nothing can be committed to a broker that is away: that is no standstill of ours
+                self._moved_s = monotonic()
+        return True
 
     async def confirm(self, identity: GroupIdentity) -> bool:
         """Ask the group's coordinator whether `identity` is a member of its current generation.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 from streams.broker.app import BrokerApp
 from streams.broker.watchdog import Watchdog
@@ -25,12 +26,13 @@ async def run_worker(
     drain_s: float = 20.0,
     stall_s: float = 300.0,
     signals: bool = True,
+    stuck: Callable[[], str | None] = lambda: None,
 ) -> int:
     """Run the app until SIGTERM, SIGINT or `stop`; returns the process's exit code.
 
     0: stopped on request, the take at work finished (within `drain_s`), everything acknowledged committed, the
     group left. 1: an agent raised, the consumer failed, or nothing moved for `stall_s` seconds (see `Watchdog`;
-    an agent that waits on purpose says so with `app.note_progress()`); nothing at or past the failure is
+    an agent that waits on purpose says so with `app.note_progress()`), or `stuck` says why; nothing past the failure is
     acknowledged. SIGTERM and SIGINT are ours while it runs unless `signals` is False; none of Faust's logging or
     standard-output redirection is installed. `on_ready` runs once partitions are assigned.
     """
@@ -38,7 +40,7 @@ async def run_worker(
     with _signals_set(stop) if signals else nullcontext():
         starting = asyncio.create_task(app.start())
         try:
-            failed = await _watch(app, stop, starting, on_ready, stall_s)
+            failed = await _watch(app, stop, starting, on_ready, _complaint(app, stall_s, stuck))
             if not failed and not await app.drain(drain_s):
                 log.warning("a take was still at work after %.0f s; it is given up and will be read again", drain_s)
         finally:
@@ -64,20 +66,20 @@ async def _watch(
     stop: asyncio.Event,
     starting: asyncio.Task[None],
     on_ready: Callable[[], Awaitable[None]] | None,
-    stall_s: float,
+    complaining: Coroutine[Any, Any, str],
 ) -> bool:
     """Wait for a request to stop (False) or for a failure (True)."""
-    complaint = asyncio.create_task(_complaint(app, stall_s))
+    complaint = asyncio.create_task(complaining)
     try:
         return await _watch_with(complaint, app, stop, starting, on_ready)
     finally:
         complaint.cancel()
 
 
-async def _complaint(app: BrokerApp, stall_s: float) -> str:
+async def _complaint(app: BrokerApp, stall_s: float, stuck: Callable[[], str | None]) -> str:
     watchdog = Watchdog(app, stall_s)
     while True:
-        complaint = await watchdog.complaint()
+        complaint = await watchdog.complaint() or stuck()
         if complaint is not None:
             return complaint
         await asyncio.sleep(CHECK_EVERY_S)

@@ -181,6 +181,12 @@ class QdrantStore:
             raise StoreUnavailable("Qdrant acknowledged the control point but does not return it")
         return stored
 
+    async def answers(self) -> bool:
+        """Whether the server answers a read of the control points. Raises as every call; counts as no progress."""
+        request = grpc.GetPoints(collection_name=CONTROL, ids=codec.uuids([_control_id("")]))
+        await guarded(self._client.grpc_points.Get(request, timeout=self._config.deadline_s), "answers")
+        return True
+
     async def close(self) -> None:
         """Close the channels."""
         await self._client.close()
