@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from aiokafka.errors import KafkaError
 from streams import faultpoints
 from streams.errors import BrokerUnavailable
 from streams.settings import Settings
-from tests.fixtures.brokers import Broker
+from tests.fixtures.brokers import Broker, Tansu, make_broker
+from tests.fixtures.interposer import Interposer
 from tests.fixtures.path import ROOT, Rig, WorkerProcess
+from tests.fixtures.proxy import KafkaProxy
 from tests.fixtures.qdrant import QdrantServer, free_ports
 from tests.fixtures.triton import TritonServer
 from tests.oracle import check
@@ -27,7 +30,7 @@ from tests.oracle.expect import World
 from tests.oracle.generate import Generator, Made, catalogue, texts
 from tests.oracle.ledger import Ledger, read_log
 from tests.oracle.watch import Watch
-from tests.oracle.world import world_of
+from tests.oracle.world import encode, world_of
 
 #: What a profile remembers in these runs: enough for all that one user does in them.
 NODES = {"evidence_length": 64, "ring_length": 4096, "marks_length": 1024}
@@ -88,6 +91,7 @@ class Arena:
     work: Path
     options: Options = field(default_factory=Options)
     items: list[dict[str, Any]] = field(default_factory=lambda: catalogue("oracle"))
+    proxy: KafkaProxy | None = None
     _described: bool = False
     _world: World | None = None
     _trials: int = 0
@@ -121,6 +125,33 @@ class Arena:
             worker.kill()
         self._described = True
 
+    @asynccontextmanager
+    async def with_own(self, part: str) -> AsyncIterator[Arena]:
+        """This arena with a broker behind a proxy, or a Qdrant, of one trial's own; "" is the arena itself."""
+        self._trials += 1
+        work = self.work / f"own-{self._trials}"
+        if part == "broker":
+            proxy = KafkaProxy()
+            await proxy.start()
+            broker = behind(make_broker(self.broker.kind, work), proxy.port)
+            proxy.to("127.0.0.1", broker.listening)
+            await asyncio.to_thread(broker.start)
+            try:
+                yield replace(self, broker=broker, proxy=proxy, work=work)
+            finally:
+                await proxy.stop()
+                await asyncio.to_thread(broker.kill)
+        elif part == "qdrant":
+            work.mkdir(parents=True)
+            qdrant = QdrantServer(work / "qdrant")
+            await asyncio.to_thread(qdrant.start)
+            try:
+                yield replace(self, qdrant=qdrant, work=work, _described=False)
+            finally:
+                await asyncio.to_thread(qdrant.kill)
+        else:
+            yield self
+
     def world(self, settings: Settings) -> World:
         """Vectors, sentiments and paths, asked of Triton once."""
         if self._world is None:
@@ -128,11 +159,25 @@ class Arena:
         return self._world
 
 
+def behind(broker: Broker, proxy_port: int) -> Broker:
+    """A broker, not started yet, that tells its clients to come by way of a proxy on `proxy_port`."""
+    if not isinstance(broker, Tansu):
+        properties = broker.work / "server.properties"
+        told = f"advertised.listeners=PLAINTEXT://127.0.0.1:{broker.port}"
+        text = properties.read_text()
+        assert told in text
+        properties.write_text(text.replace(told, told.replace(str(broker.port), str(proxy_port))))
+    broker.port = proxy_port
+    return broker
+
+
 class Trial:
     """One fault: a rig, events from a seed, the ledger, and the workers it is done to."""
 
     def __init__(self, arena: Arena, rig: Rig, name: str, *, users: int = 8) -> None:
         self.arena, self.rig, self.options = arena, rig, arena.options
+        self.settings = rig.settings  # what workers get: their way to a server may lead through an interposer
+        self._interposed: list[Interposer] = []
         self.run = Rig.unique_run().replace("_", "-")
         kinds = {"clicks": rig.clicks, "comments": rig.comments, "events": rig.events, "items": rig.items_topic}
         self._topics = kinds
@@ -144,6 +189,9 @@ class Trial:
         self.watch = Watch(rig.store(), self.users)
         self.over_s = time.monotonic()
         self.injected = ""
+        self.judged: check.Verdict | None = None  # set by a fault that asks the oracle itself
+        self._late: dict[str, str] = {}
+        self._said: list[str] = []
         self._supervised: set[asyncio.Task[None]] = set()
 
     # -- what scenarios use -------------------------------------------------------------------------------------
@@ -156,16 +204,59 @@ class Trial:
         """Produce records and write them into the ledger."""
         await self.ledger.produce(records, partition=partition)
 
+    async def say(self, count: int) -> None:
+        """Searches by words that nobody has encoded yet, so that Triton is needed."""
+        records = self.made.searches([f"what is the number {len(self._said) + n} of {self.run}" for n in range(count)])
+        self._said += [json.loads(made.value)["text"] for made in records]
+        await self.send(records)
+
+    async def describe_late(self, item_id: str) -> None:
+        """Describe an item that events have been waiting for; it reads as the first of the catalogue."""
+        first = self.arena.items[0]
+        self._late[item_id] = first["item_id"]
+        item = {**first, "item_id": item_id}
+        await self.send([Made("items", item_id.encode(), json.dumps(item).encode(), "item")])
+
     def worker(self, faults: str = "", **env: str) -> FaultyWorker:
         """A worker, started with fault points."""
-        settings = self.rig.settings
-        change = {"metrics_port": free_ports(1)[0]}
-        settings = settings.model_copy(update={"worker": settings.worker.model_copy(update=change)})
+        settings = self._changed("worker", metrics_port=free_ports(1)[0])
         log = self.arena.work / f"{self.run}-{len(self.rig.workers)}.log"
         made = FaultyWorker(settings, log, self.options.mutant, **env)
         made.start(faults)
         self.rig.workers.append(made)
         return made
+
+    def _changed(self, section: str, **change: Any) -> Settings:
+        changed = getattr(self.settings, section).model_copy(update=change)
+        return self.settings.model_copy(update={section: changed})
+
+    async def interpose(self, server: str) -> Interposer:
+        """A peer that may misbehave, before `triton` or `qdrant`, for workers that are started from here on."""
+        arena = self.arena
+        target = arena.triton.grpc_url if server == "triton" else f"{arena.qdrant.host}:{arena.qdrant.grpc_port}"
+        peer = Interposer(target)
+        await peer.start()
+        self._interposed.append(peer)
+        change = {"url": peer.url} if server == "triton" else {"grpc_port": peer.port}
+        self.settings = self._changed(server, **change)
+        return peer
+
+    async def waits_for(self, worker: FaultyWorker, server: str, times: int = 1) -> None:
+        """Until the worker has waited for a server that is away, so often."""
+        name = f'interests_retries_total{{server="{server}"}}'
+
+        async def waited() -> bool:
+            return (await worker.metrics()).get(name, 0) >= times
+
+        await self.until(waited, f"the worker waits for {server}")
+
+    async def joined(self, worker: FaultyWorker) -> None:
+        """Until the worker has had a batch."""
+
+        async def worked() -> bool:
+            return (await worker.metrics()).get("interests_batch_records_count", 0) >= 1
+
+        await self.until(worked, "the worker is at work")
 
     def over(self) -> None:
         """The fault has ended: recovery is counted from here."""
@@ -220,6 +311,8 @@ class Trial:
                 if worker.running:
                     await asyncio.to_thread(worker.wait, 15)
             worker.kill()
+        for peer in self._interposed:
+            await peer.stop()
 
     # -- the oracle ---------------------------------------------------------------------------------------------
 
@@ -228,8 +321,7 @@ class Trial:
         kafka, verdict = self.rig.settings.kafka, check.Verdict()
         sources = [*kafka.event_topics, kafka.unresolved_topic]
         log = await read_log(self.rig.broker.bootstrap, [*sources, *(f"{topic}.dead" for topic in sources)])
-        entries = check.sent(self.ledger.entries(), log, verdict)
-        entries = [entry for entry in entries if entry.topic != kafka.items_topic]
+        entries = check.sent([e for e in self.ledger.entries() if e.topic != kafka.items_topic], log, verdict)
         events = check.events_of(entries)
         verdict.events = len(events) + sum(entry.fate == "dead" for entry in entries)
         check.dead_letters(entries, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
@@ -239,11 +331,17 @@ class Trial:
         finally:
             await store.close()
         found = {node.key: node for tree in trees for node in tree}
-        world, nodes = self.arena.world(self.rig.settings), self.rig.settings.nodes
-        half_lives = {str(level): s for level, s in nodes.policy().half_life_s.items()}
+        world, nodes = self._world(), self.rig.settings.nodes
+        half_lives: Mapping[str, float] = {str(level): s for level, s in nodes.policy().half_life_s.items()}
         check.compare(events, found, world, half_lives, nodes.evidence_length, verdict)
         check.rolled_back(self.watch.rolled_back, entries, verdict)
         return verdict
+
+    def _world(self) -> World:
+        world = self.arena.world(self.rig.settings)
+        items = {**world.items, **{item_id: world.items[first] for item_id, first in self._late.items()}}
+        said = encode(self.arena.triton.grpc_url, self._said) if self._said else {}
+        return replace(world, items=items).knowing(said)
 
 
 @asynccontextmanager

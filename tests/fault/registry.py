@@ -23,6 +23,7 @@ class Scenario:
     sections: dict[str, dict[str, Any]]
     plain: bool = True
     brokers: tuple[str, ...] = ("tansu", "kafka")
+    own: str = ""
 
     @property
     def about(self) -> str:
@@ -55,14 +56,17 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    *, plain: bool = True, brokers: tuple[str, ...] = ("tansu", "kafka"), **sections: dict[str, Any]
+    *, plain: bool = True, brokers: tuple[str, ...] = ("tansu", "kafka"), own: str = "", **sections: dict[str, Any]
 ) -> Callable[[Body], Body]:
-    """Register a fault under its function's name, with dashes; `sections` are settings of its own."""
+    """Register a fault under its function's name, with dashes; `sections` are settings of its own.
+
+    `own` is `broker` or `qdrant` where the fault is done to that server, which the others must not notice.
+    """
 
     def register(body: Body) -> Body:
         name = body.__name__.replace("_", "-")
         group = body.__module__.rpartition(".")[2]
-        SCENARIOS[name] = Scenario(name, group, body, sections, plain, brokers)
+        SCENARIOS[name] = Scenario(name, group, body, sections, plain, brokers, own)
         return body
 
     return register
@@ -73,11 +77,12 @@ async def perform(one: Scenario, arena: Arena) -> Result:
     result, started = Result(one.name), time.monotonic()
     made: Trial | None = None
     try:
-        async with trial(arena, one.name, **one.sections) as made:
+        async with arena.with_own(one.own) as own, trial(own, one.name, **one.sections) as made:
             await one.body(made)
-            await made.quiet()
+            if made.judged is None:
+                await made.quiet()
             result.recovered_s = max(0.0, time.monotonic() - made.over_s)
-            result.verdict = await made.verdict()
+            result.verdict = made.judged or await made.verdict()
             if not result.verdict.fine:
                 result.problem = str(result.verdict)
     except Skipped as reason:

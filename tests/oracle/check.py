@@ -62,7 +62,8 @@ def sent(entries: Iterable[Entry], log: Mapping[str, Sequence[Any]], verdict: Ve
         record = at.get(entry.place)
         if record is None or record.value != entry.value:
             verdict.wrong.append(f"the broker lost an acknowledged record: {entry.place}")
-        there.append(entry)
+            continue
+        there.append(entry._replace(timestamp_ms=record.timestamp))  # what the worker reads
     return there
 
 

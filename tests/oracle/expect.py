@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,9 +69,13 @@ class World:
 
     items: Mapping[str, tuple[Doubles, str]]
     texts: Mapping[str, tuple[Doubles, float]]
-    path_of_text: Callable[[str], str]
+    path_of: Callable[[Doubles], str]
     weights: WeightTable
     faint_below: float
+
+    def knowing(self, texts: Mapping[str, tuple[Doubles, float]]) -> World:
+        """The same world with more texts."""
+        return replace(self, texts={**self.texts, **texts})
 
 
 def tree_of(events: Iterable[Mapping[str, Any]], world: World) -> dict[NodeName, Expected]:
@@ -119,7 +123,7 @@ def _says(event: Mapping[str, Any], world: World) -> Iterable[tuple[float, Doubl
     weight = base * _factor(event, own[1] if own else None, world.weights)
     if event.get("item_id") is None:
         assert own is not None, "without an item it must be a search, which has a text"
-        yield weight, own[0], world.path_of_text(str(text)), ""
+        yield weight, own[0], world.path_of(own[0]), ""
         return
     vector, path = world.items[event["item_id"]]
     if own is not None:

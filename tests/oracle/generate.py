@@ -96,6 +96,10 @@ class Generator:
         """Clicks on one item by several users."""
         return [_record(self._named("click", n, item_id=item_id)) for n in range(count)]
 
+    def searches(self, said: list[str]) -> list[Made]:
+        """Searches with these words, by one user after another."""
+        return [_record(self._named("search", n, text=text)) for n, text in enumerate(said)]
+
     def poison(self, count: int) -> list[Made]:
         """Records that can only be dead-lettered."""
         return [

@@ -45,7 +45,7 @@ def world_of(settings: Settings, url: str, items: Sequence[Mapping[str, Any]], t
             for i in items
         },
         known,
-        lambda text: tree.assign(known[text][0].astype(np.float32)[None, :])[0],
+        lambda vector: tree.assign(vector.astype(np.float32)[None, :])[0],
         settings.weights.table(),
         settings.nodes.faint_below,
     )

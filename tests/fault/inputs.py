@@ -1,0 +1,115 @@
+"""Input that is repeated, shuffled, misdated, too large, of another shape, or no input at all."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tests.fault.arena import Trial
+from tests.fault.registry import scenario
+from tests.oracle.generate import DAY_MS, Made
+
+_YEAR_MS = 365 * DAY_MS
+
+
+@scenario()
+async def thrice(trial: Trial) -> None:
+    """Every event three times under new offsets, in another order each time."""
+    trial.worker()
+    events = trial.made.events(200)
+    for turn in range(3):
+        random.Random(turn).shuffle(events)
+        await trial.send(events)
+    trial.injected = "each event three times"
+    trial.over()
+
+
+@scenario()
+async def shuffled(trial: Trial) -> None:
+    """A day's events in random order."""
+    trial.made.span_ms = DAY_MS
+    events = trial.made.events(300)
+    random.Random(trial.options.seed).shuffle(events)
+    trial.worker()
+    await trial.send(events)
+    trial.injected = "a day in random order"
+    trial.over()
+
+
+@scenario()
+async def years_off(trial: Trial) -> None:
+    """Times a year back and a year ahead, and some without a time."""
+    chance = random.Random(trial.options.seed)
+
+    def off(body: dict[str, Any]) -> dict[str, Any]:
+        if body["type"] in ("like", "unlike", "bookmark", "unbookmark"):
+            return body  # which of two is later must not change
+        shift = chance.choice([-_YEAR_MS, 0, _YEAR_MS, None])
+        return {k: v for k, v in body.items() if k != "ts"} if shift is None else {**body, "ts": body["ts"] + shift}
+
+    trial.worker()
+    # Not those sent twice: each gets the time of its own record, and the first one counts.
+    await trial.send(_each(list({made.value: made for made in trial.made.events(200)}.values()), off))
+    trial.injected = "a year back, a year ahead, no time"
+    trial.over()
+
+
+@scenario()
+async def schema_drift(trial: Trial) -> None:
+    """New fields, times in RFC 3339, nulls for what is absent; and fields that changed their type."""
+
+    def newer(body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            **body,
+            "schema": 3,
+            "trace": {"id": [1, {"a": None}]},
+            "dwell_ms": body.get("dwell_ms"),
+            "context": None,
+        }
+
+    def broken(body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "event_id": int(body["event_id"].rpartition("e")[2])}
+
+    trial.worker()
+    await trial.send(_each(trial.made.events(150), newer))
+    others = [made._replace(fate="dead") for made in _each(trial.made.every_user(3), broken)]
+    await trial.send([*others, *trial.made.poison(12)])
+    trial.injected = "unknown fields; ids as numbers; no JSON"
+    trial.over()
+
+
+@scenario()
+async def large_records(trial: Trial) -> None:
+    """Records of 10 MB among the others."""
+    trial.worker()
+    await trial.allow_large()
+    await trial.play(60)
+    big = [Made("clicks", user.encode(), b'{"x": "' + b"y" * (10 << 20) + b'"}', "dead") for user in trial.users[:3]]
+    for one in big:
+        await trial.send([one])
+    await trial.play(60)
+    trial.injected = "3 records of 10 MB"
+    trial.over()
+
+
+@scenario()
+async def unresolved(trial: Trial) -> None:
+    """Events whose item is described only later, with kills between their waits."""
+    worker = trial.worker()
+    late = f"late-{trial.run}"
+    await trial.send([*trial.made.events(40), *trial.made.clicks_on(late, 12)])
+    for point in ("before_upsert", "after_upsert", "before_ack"):
+        worker.kill()
+        worker.start(f"{point}:kill@2")
+        await trial.play(40)
+        await worker.ended()
+    worker.start()
+    await trial.describe_late(late)
+    trial.injected = "12 events wait for their item, 3 x SIGKILL"
+    trial.over()
+
+
+def _each(records: list[Made], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[Made]:
+    return [made._replace(value=json.dumps(change(json.loads(made.value))).encode()) for made in records]
