@@ -90,13 +90,13 @@ class QdrantStore:
         """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""
         for chunk in _by_user(nodes, self._config.points_per_write):
             points = [codec.node_point(node, self._policy, fence) for node in chunk]
-            await self._upsert(self._names.interests, points, _not_newer(fence))
+            await self._upsert(self._names.interests, points, not_newer(fence))
 
     async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
         """Delete the users' nodes but the profile, then write the tombstones in its place."""
         users = [node.key.user_id for node in tombstones]
         theirs = grpc.Filter(
-            must=[_match_any("user_id", users), *_not_newer(fence).must], must_not=[_match_any("level", ["profile"])]
+            must=[_match_any("user_id", users), *not_newer(fence).must], must_not=[_match_any("level", ["profile"])]
         )
         await self._delete(self._names.interests, grpc.PointsSelector(filter=theirs))
         await self.write(tombstones, fence)
@@ -280,7 +280,8 @@ def _by_user(nodes: Sequence[Node], limit: int) -> Iterator[list[Node]]:
         yield chunk
 
 
-def _not_newer(fence: Fence) -> grpc.Filter:
+def not_newer(fence: Fence) -> grpc.Filter:
+    """The condition of a fenced write: what is stored was written under no newer fence."""
     within = grpc.FieldCondition(key="fence", range=grpc.Range(lte=fence.number))
     return grpc.Filter(must=[grpc.Condition(field=within)])
 

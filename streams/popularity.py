@@ -1,0 +1,158 @@
+"""How popular an item is: the decayed mass of everybody's positive evidence, folded like a node. Pure.
+
+The path sends what its users said of an item on to the topic `items.popularity`, keyed by item and before it writes
+their nodes; whoever owns the item's partition folds it. An event comes with the place of its own record, so what
+comes again, after a worker died between the two, is known by it and changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+
+from streams.applied import Applied
+from streams.errors import PoisonError
+from streams.events import Source
+from streams.nodes import decay
+from streams.plan import Contribution
+
+#: Votes a record holds, about: it stays far under Kafka's limit of 1 MiB.
+VOTES_A_RECORD: Final = 1000
+_NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding error
+
+
+class Vote(NamedTuple):
+    """What one event says for an item: the place of its record, its time and its weight, negative to take one back."""
+
+    topic: str
+    partition: int
+    offset: int
+    ts_ms: int
+    weight: float
+
+    @property
+    def source(self) -> Source:
+        """Where the event's own record lies."""
+        return Source(self.topic, self.partition, self.offset)
+
+
+class Votes(msgspec.Struct, frozen=True, gc=False):
+    """A record of the topic: one item's votes of a take, from one group's reading of one incarnation of its log."""
+
+    item_id: str
+    group: str
+    log: int
+    votes: list[Vote]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPopularity:
+    """An item's mass at `t0_ms`, the events it was summed from, and how far each source partition is in it."""
+
+    item_id: str
+    mass: float = 0.0
+    t0_ms: int = 0
+    count: int = 0
+    applied: Applied = field(default_factory=Applied)
+
+
+class Counted(NamedTuple):
+    """The items that changed, and how many votes counted and how many came again or too late."""
+
+    changed: list[ItemPopularity]
+    counted: int
+    repeated: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Votes).decode
+
+
+def tally(contributions: Iterable[Contribution], group: str, log: int) -> list[Votes]:
+    """The votes of a take by item: what it folds into whole persons and is for the item, or takes that back."""
+    by_item: dict[str, list[Vote]] = {}
+    for c in contributions:
+        if c.key.level == "profile" and c.weight > 0 and c.item_id:
+            by_item.setdefault(c.item_id, []).append(Vote(*c.source, c.ts_ms, c.sign * c.weight))
+    return [
+        Votes(item_id, group, log, piece)
+        for item_id, votes in by_item.items()
+        for piece in (_pieces(votes) if len(votes) > VOTES_A_RECORD else [votes])
+    ]
+
+
+def _pieces(votes: Sequence[Vote]) -> Iterable[list[Vote]]:
+    """Cut votes, but never between two of one event: the second would be taken for a repetition."""
+    piece: list[Vote] = []
+    for vote in votes:
+        if len(piece) >= VOTES_A_RECORD and vote.source != piece[-1].source:
+            yield piece
+            piece = []
+        piece.append(vote)
+    yield piece
+
+
+def pack_votes(votes: Votes) -> bytes:
+    """A record's value."""
+    return _encode(votes)
+
+
+def unpack_votes(value: bytes | None) -> Votes:
+    """Read back what `pack_votes` wrote. PoisonError for anything else."""
+    try:
+        votes = _decode(value or b"")
+    except msgspec.ValidationError as error:
+        raise PoisonError("not a record of votes: a field is missing or wrong", reason="wrong_type") from error
+    except msgspec.DecodeError as error:
+        raise PoisonError("not a record of votes: not one JSON document", reason="bad_json") from error
+    if not all(math.isfinite(vote.weight) for vote in votes.votes):
+        raise PoisonError("a vote's weight is not finite", reason="out_of_range")
+    return votes
+
+
+def count(records: Iterable[Votes], stored: Mapping[str, ItemPopularity], half_life_s: float) -> Counted:
+    """Fold votes, in the order of their records, into the items they are for.
+
+    Exact over redelivery in any grouping, since a source partition's votes for an item arrive in the order of their
+    offsets, repetitions aside. Votes from an earlier incarnation of the log than an item has seen are passed over.
+    """
+    changed: dict[str, ItemPopularity] = {}
+    counted = repeated = 0
+    for record in records:
+        item = changed.get(record.item_id) or stored.get(record.item_id) or ItemPopularity(record.item_id)
+        fresh = [vote for vote in record.votes if not item.applied.covers(vote.source, record.log)]
+        if not fresh or record.log < item.applied.log:
+            repeated += len(record.votes)
+            continue
+        counted += len(fresh)
+        repeated += len(record.votes) - len(fresh)
+        changed[record.item_id] = _with_votes(item, fresh, record.log, half_life_s * 1000.0)
+    return Counted(list(changed.values()), counted, repeated)
+
+
+def _with_votes(item: ItemPopularity, votes: Sequence[Vote], log: int, half_life_ms: float) -> ItemPopularity:
+    t0_ms = max(item.t0_ms, *(vote.ts_ms for vote in votes))
+    mass = summed = item.mass * decay(t0_ms - item.t0_ms, half_life_ms)
+    number = item.count
+    for vote in votes:
+        left = vote.weight * decay(t0_ms - vote.ts_ms, half_life_ms)
+        mass, summed, number = mass + left, summed + abs(left), number + (1 if vote.weight > 0 else -1)
+    if mass <= _NOTHING_LEFT * summed:
+        mass = 0.0
+    return ItemPopularity(item.item_id, mass, t0_ms, number, item.applied.advance((vote.source for vote in votes), log))
+
+
+def popularity_at(mass: float, t0_ms: int, at_ms: int, half_life_s: float) -> float:
+    """A stored mass decayed to `at_ms`; before t0 the mass at t0 is given."""
+    return mass * decay(max(0, at_ms - t0_ms), half_life_s * 1000.0)
+
+
+def forgotten_at_ms(item: ItemPopularity, half_life_s: float, below: float) -> int:
+    """When the mass falls under `below`: t0 + h * log2(mass / below), in ms."""
+    if item.mass <= below:
+        return item.t0_ms
+    return item.t0_ms + int(half_life_s * 1000.0 * math.log2(item.mass / below))

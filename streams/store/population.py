@@ -1,0 +1,113 @@
+"""What all users together say, on Qdrant: items' popularity, and the nodes of cohorts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qdrant_client import grpc, models
+
+from streams.applied import pack_applied, unpack_applied
+from streams.nodes import NAMESPACE, Node, NodePolicy
+from streams.popularity import ItemPopularity, forgotten_at_ms
+from streams.store import codec
+from streams.store.base import Fence
+from streams.store.collections import POPULARITY, Collections, ensure
+from streams.store.qdrant import QdrantConfig, QdrantStore, guarded, not_newer
+
+_ONE = [1.0]
+
+
+def popularity_id(group: str, item_id: str) -> str:
+    """The point id of an item's popularity: uuid5 of `popularity`, group and item, joined by U+001F."""
+    return str(uuid.uuid5(NAMESPACE, f"popularity\x1f{group}\x1f{item_id}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cohorts(Collections):
+    """The collections of an encoder, with the cohorts' nodes where the users' are."""
+
+    @property
+    def interests(self) -> str:
+        return self.population
+
+
+class PopulationStore(QdrantStore):
+    """Cohorts' nodes, read and written as users' nodes are, and items' popularity.
+
+    Popularity belongs to a consumer group, since the places it is idempotent by are the group's. `policy` has the
+    half-lives of cohorts' nodes.
+    """
+
+    def __init__(
+        self, config: QdrantConfig, policy: NodePolicy, collections: Collections, group: str, half_life_s: float,
+        called: Callable[[str, float], None] = lambda call, seconds: None,
+    ) -> None:  # fmt: skip
+        names = _Cohorts(collections.encoder_id, collections.dim)
+        super().__init__(config, policy, names, called)
+        self._group, self._half_life_s = group, half_life_s
+
+    async def prepare(self) -> None:
+        """Make the collections where they are missing, and check their size."""
+        await guarded(self._prepare(), "prepare")
+
+    async def _prepare(self) -> None:
+        deadline = max(1, int(self._config.deadline_s))  # the client takes whole seconds
+        await ensure(self._client, self._names.population, self._names.dim, deadline, hnsw=False)
+        await ensure(self._client, POPULARITY, 1, deadline, hnsw=False)
+        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+        integer = models.PayloadSchemaType.INTEGER
+        for collection, field, schema in (
+            (self._names.population, "user_id", tenant), (self._names.population, "expires_at", integer),
+            (POPULARITY, "expires_at", integer),
+        ):  # fmt: skip
+            await self._client.create_payload_index(collection, field, field_schema=schema, wait=True, timeout=deadline)
+
+    async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
+        """The popularity of the items among `item_ids` that have any."""
+        ids = [popularity_id(self._group, item_id) for item_id in item_ids]
+        found = [popularity_of(point.payload) for point in await self._get(POPULARITY, ids)]
+        return {item.item_id: item for item in found}
+
+    async def put_popularity(self, items: Sequence[ItemPopularity], fence: Fence) -> None:
+        """Write items' popularity durably; what is stored under a newer fence stays as it is."""
+        for start in range(0, len(items), self._config.points_per_write):
+            chunk = items[start : start + self._config.points_per_write]
+            await self._upsert(POPULARITY, [self._point(item, fence) for item in chunk], not_newer(fence))
+
+    async def sweep(self, now_ms: int) -> None:
+        """Delete the nodes that have expired and the popularity that is forgotten."""
+        await super().sweep(now_ms)
+        expired = grpc.FieldCondition(key="expires_at", range=grpc.Range(lt=now_ms))
+        selector = grpc.PointsSelector(filter=grpc.Filter(must=[grpc.Condition(field=expired)]))
+        await self._delete(POPULARITY, selector)
+
+    def _point(self, item: ItemPopularity, fence: Fence) -> grpc.PointStruct:
+        payload = {
+            "item_id": item.item_id, "group": self._group, "mass": float(item.mass), "t0": item.t0_ms,
+            "count": item.count, "applied": pack_applied(item.applied), "fence": fence.number,
+            "expires_at": forgotten_at_ms(item, self._half_life_s, self._policy.expire_below),
+        }  # fmt: skip
+        return grpc.PointStruct(
+            id=grpc.PointId(uuid=popularity_id(self._group, item.item_id)),
+            vectors=grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=_ONE))),
+            payload={name: codec.value(plain) for name, plain in payload.items()},
+        )
+
+
+def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:
+    """An item's popularity from its point's payload."""
+    return ItemPopularity(
+        payload["item_id"].string_value, payload["mass"].double_value, payload["t0"].integer_value,
+        payload["count"].integer_value, unpack_applied(payload["applied"].string_value),
+    )  # fmt: skip
+
+
+def by_cohort(nodes: Iterable[Node]) -> dict[str, list[Node]]:
+    """Nodes by whose they are."""
+    found: dict[str, list[Node]] = {}
+    for node in nodes:
+        found.setdefault(node.key.user_id, []).append(node)
+    return found
