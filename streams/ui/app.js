@@ -62,13 +62,12 @@ function open(name) {
   document.title = `${name} · Interests, live`;
   setText(byId("who-name"), name);
   byId("empty").hidden = true;
-  byId("person").hidden = false;
+  aboutPerson(true);
   byId("send-words").textContent = "";
   send.askUser(false);
   clear(byId("tree-problem"));
   draw();
-  read(name);
-  watch(name);
+  read(name).then(() => name === user && watch(name)); // the stream repeats the tree, with less behind each interest
   recommendations.of(name);
 }
 
@@ -79,12 +78,16 @@ function leave() {
   stream = null;
 }
 
+function aboutPerson(shown) {
+  for (const id of ["person", "recommend-card", "events-card"]) byId(id).hidden = !shown;
+}
+
 /** Nobody to show: say what to do, and look now and then whether somebody has come. */
 function empty() {
   leave();
   user = null;
   tree = null;
-  byId("person").hidden = true;
+  aboutPerson(false);
   byId("empty").hidden = false;
   send.askUser(true);
   users.show(null);

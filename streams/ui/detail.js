@@ -1,8 +1,10 @@
 // Why an interest is there: its figures and the events behind it.
 
-import { bar, byId, el, keyed, setText } from "./dom.js";
-import { LEVELS, moment, number, percent, setTime, signed, span, time, verdict } from "./format.js";
+import { byId, el, keyed, setText } from "./dom.js";
+import { LEVELS, leaning, number, percent, setTime, signed, span, time, verdict } from "./format.js";
 import { Tree } from "./tree.js";
+
+const SHOWN = 3;
 
 export class Detail {
   #box = byId("detail");
@@ -20,7 +22,7 @@ export class Detail {
       this.#list.replaceChildren();
       return;
     }
-    const said = verdict(found.net);
+    const said = verdict(leaning(found));
     const halfLife = tree.halfLives.get(found.level);
     setText(byId("detail-name"), found.name);
     setText(
@@ -28,19 +30,19 @@ export class Detail {
       [LEVELS[found.level], found.path === "/" ? "" : found.path, found.prior ? "borrowed from people who began alike" : ""].filter(Boolean).join(" · "),
     );
     facts([
-      ["Weight now", `${number(found.now)} (${percent(found.part)} of its level)`],
-      ["For or against", `${said.mark} ${said.word} ${signed(found.net)}`],
+      ["Weight now", `${number(found.now)}, ${percent(found.part)}`],
+      ["For or against", `${said.mark} ${said.word} ${signed(leaning(found))}`],
       ["Events", String(found.count)],
       ["First", found.first_ms],
       ["Last", found.last_ms],
       ["Halves in", halfLife ? span(halfLife) : "not told"],
-      ["Forgotten", found.expires_at_ms ? `${moment(found.expires_at_ms)}, if nothing more comes` : "not told"],
+      ["Else forgotten", found.expires_at_ms],
     ]);
-    keyed(this.#list, found.evidence, (entry) => entry.event_id, entryLine, fillEntry);
+    keyed(this.#list, found.evidence.slice(0, SHOWN), (entry) => entry.event_id, entryLine, fillEntry);
     const covered = Tree.covered(found);
     setText(
       byId("detail-note"),
-      found.evidence.length ? `These are the strongest events kept: ${percent(covered)} of the weight.` : "No single events are kept with it.",
+      found.evidence.length ? `Events are shown with their part of the weight. The strongest events are kept by name, here ${percent(covered)} of the weight.` : "No single events are kept with it.",
     );
     this.#box.dataset.id = id;
   }
@@ -68,7 +70,7 @@ function entryLine() {
     {},
     el("span", { class: "sign" }),
     el("span", { class: "title" }),
-    el("span", { class: "faint" }, bar(0), el("span", { class: "share" }), " · ", time(0)),
+    el("span", { class: "faint" }, el("span", { class: "share" }), " · ", time(0)),
   );
 }
 
@@ -79,7 +81,6 @@ function fillEntry(row, entry) {
   setText(sign, `${said.mark} ${signed(entry.weight, 1)}`);
   setText(row.querySelector(".title"), entry.title ?? entry.item_id ?? "an event without an item");
   row.querySelector(".title").title = `event ${entry.event_id}${entry.item_id ? `, item ${entry.item_id}` : ""}`;
-  row.querySelector(".bar-fill").style.setProperty("--share", String(entry.share));
   setText(row.querySelector(".share"), percent(entry.share));
   setTime(row.querySelector("time"), entry.ts_ms);
 }

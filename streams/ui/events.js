@@ -31,7 +31,7 @@ function fill(row, event) {
   sign.className = `sign ${said.kind}`;
   setText(sign, `${said.mark} ${signed(event.weight, 1)}`);
   sign.title = `speaks ${said.word === "mixed" ? "neither for nor against" : said.word}, weight ${signed(event.weight)}`;
-  setText(row.querySelector(".type"), event.type ?? "event");
+  setText(row.querySelector(".type"), event.type ?? "");
   setText(row.querySelector(".title"), event.title ?? event.itemId ?? (event.type === "search" ? "(search words are not kept)" : "without an item"));
   row.title = `event ${event.id}${event.itemId ? `, item ${event.itemId}` : ""}`;
   setTime(row.querySelector("time"), event.ts);

@@ -45,7 +45,8 @@ export function moment(ms, now = Date.now()) {
   const then = new Date(ms);
   const today = new Date(now);
   if (then.toDateString() === today.toDateString()) return clock.format(then);
-  return Math.abs(now - ms) < 300 * DAY ? shortDate.format(then) : oldDate.format(then);
+  const near = then.getFullYear() === today.getFullYear() || Math.abs(now - ms) < 100 * DAY;
+  return near ? shortDate.format(then) : oldDate.format(then);
 }
 
 function tooltip(ms) {
@@ -83,6 +84,19 @@ export function verdict(value) {
   if (value < -0.05) return { mark: "▼", word: "against", kind: "against" };
   return { mark: "◆", word: "mixed", kind: "mixed" };
 }
+
+/** What an interest is called in a sentence about a score. */
+export function called({ level, path, name, prior }) {
+  const plain = {
+    profile: "everything they like",
+    session: "this session",
+    aversion: path === "/" ? "everything they push away" : `pushing away ${name}`,
+  };
+  return (plain[level] ?? name) + (prior ? " (borrowed)" : "");
+}
+
+/** Which way an interest speaks: what is pushed away speaks against, however much there is of it. */
+export const leaning = (node) => (node.level === "aversion" ? -node.net : node.net);
 
 export const LEVELS = {
   profile: "whole person",

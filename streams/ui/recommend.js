@@ -3,7 +3,7 @@
 import { getJson, query, userPath } from "./api.js";
 import { byId, el, keyed, setText } from "./dom.js";
 import { clear, fail } from "./failing.js";
-import { setTime, signed, time } from "./format.js";
+import { called, setTime, signed, time } from "./format.js";
 import { whyBox } from "./why.js";
 
 const AT_LEAST_MS = 1200;
@@ -54,7 +54,7 @@ export class Recommendations {
     const user = this.user;
     this.#lastMs = Date.now();
     try {
-      const wanted = { k: 8, diversity: this.#knob.value, exclude_seen: byId("exclude-seen").checked, explain: true };
+      const wanted = { k: 6, diversity: this.#knob.value, exclude_seen: byId("exclude-seen").checked, explain: true };
       const told = await getJson(userPath(user, "recommendations") + query(wanted), { signal: asked.signal });
       if (user !== this.user) return;
       clear(this.#slot);
@@ -67,7 +67,7 @@ export class Recommendations {
   #show(told) {
     this.items = told.items;
     byId("recommend-none").hidden = told.items.length > 0;
-    const most = Math.max(...told.items.flatMap((item) => item.because.map((pull) => Math.abs(pull.contribution))), 1e-9);
+    const most = Math.max(...told.items.map((item) => item.because.reduce((sum, pull) => sum + Math.abs(pull.contribution), 0)), 1e-9);
     const ids = new Map(told.items.map((item) => [item.item_id ?? "", item]));
     keyed(this.#list, [...ids.values()], (item) => item.item_id ?? "", (item) => this.#line(item), (row, item) => fillLine(row, item, most));
   }
@@ -81,8 +81,8 @@ export class Recommendations {
       {},
       el("div", { class: "rec-head" }, el("span", { class: "title" }), el("span", { class: "score", title: "score" })),
       el("p", { class: "faint rec-meta" }, el("span", { class: "path" }), el("span", { class: "age" }, " · ", time(0))),
+      el("div", { class: "pulls", "aria-hidden": "true" }),
       el("p", { class: "because" }),
-      el("ul", { class: "pulls", "aria-hidden": "true" }),
       el("div", { class: "actions" }, act("click", "Click"), act("like", "Like"), act("hide", "Hide"), whyBox(() => this.user, item.item_id, title)),
     );
   }
@@ -98,21 +98,20 @@ function fillLine(row, item, most) {
   setText(row.querySelector(".because"), reason(item));
   keyed(
     row.querySelector(".pulls"),
-    item.because.slice(0, 3),
+    item.because.filter((pull) => Math.abs(pull.contribution) > 0.005).slice(0, 6),
     (pull) => pull.node_id,
-    () => el("li", {}, el("span", { class: "pull-bar" }), el("span", { class: "pull-name" })),
-    (line, pull) => {
-      const fill = line.firstElementChild;
-      fill.className = `pull-bar ${pull.contribution < 0 ? "against" : "for"}`;
-      fill.style.setProperty("--share", String(Math.abs(pull.contribution) / most));
-      setText(line.lastElementChild, `${pull.name} ${signed(pull.contribution)}`);
+    () => el("span", {}),
+    (part, pull) => {
+      part.className = `pull-bar ${pull.contribution < 0 ? "against" : "for"}`;
+      part.style.setProperty("--share", String(Math.abs(pull.contribution) / most));
+      part.title = `${called(pull)} ${signed(pull.contribution)}`;
     },
   );
 }
 
 /** The reason for an item in a sentence: the interests that pulled and pushed, then what came besides. */
 export function reason(item) {
-  const told = (pull) => `${pull.name}${pull.prior ? " (borrowed)" : ""} ${signed(pull.contribution)}`;
+  const told = (pull) => `${called(pull)} ${signed(pull.contribution)}`;
   const pulled = item.because.filter((pull) => pull.contribution > 0.005).slice(0, 3).map(told);
   const pushed = item.because.filter((pull) => pull.contribution < -0.005).slice(0, 2).map(told);
   const sentences = [];

@@ -2,7 +2,7 @@
 
 import { colour, draw, plain, signColour, still } from "./charts.js";
 import { byId, setText } from "./dom.js";
-import { LEVELS, number, percent, signed, verdict } from "./format.js";
+import { number, percent, signed, verdict } from "./format.js";
 
 const MOST_TOPICS = 24;
 const LEAST_SHARE = 0.004;
@@ -30,6 +30,7 @@ export function sectors(tree, now) {
 export class Sunburst {
   #box = byId("tree-chart");
   #bound = false;
+  #told = "";
   #form = "sunburst";
 
   constructor(onPick) {
@@ -46,6 +47,9 @@ export class Sunburst {
   async show(tree, now = Date.now()) {
     this.last = tree;
     const found = sectors(tree, now);
+    const told = JSON.stringify([this.#form, colour("--surface"), tree.user, found.map(({ node, value }) => [node.id, node.name, value.toFixed(3), node.net.toFixed(2), node.count])]);
+    if (told === this.#told) return; // decay alone moves nothing that could be seen
+    this.#told = told;
     const few = found.length === 0;
     byId("tree-picture").hidden = few;
     if (few) return;
@@ -74,7 +78,7 @@ export class Sunburst {
     return {
       type: this.#form,
       ids: found.map((one) => one.node.id),
-      labels: found.map((one) => plain(one.node.name)),
+      labels: found.map((one) => plain(one.node.name)).map(this.#form === "sunburst" ? folded : String),
       parents: found.map((one) => one.parent),
       values: found.map((one) => one.value),
       text: found.map((one) => (one.node.net < -0.05 ? "▼ against" : one.node.net <= 0.05 ? "◆ mixed" : "")),
@@ -89,8 +93,8 @@ export class Sunburst {
       marker: {
         colors: found.map((one) => signColour(one.node.net, one.parent ? 0.28 : 0)),
         pattern: {
-          shape: found.map((one) => (one.node.net < -0.05 ? "/" : "")), solidity: 0.18, fillmode: "overlay",
-          fgcolor: colour("--surface"), size: 9,
+          shape: found.map((one) => (one.node.net < -0.05 ? "/" : "")), solidity: 0.15, fillmode: "replace", size: 9,
+          fgcolor: colour("--surface"), fgopacity: 0.6, bgcolor: found.map((one) => signColour(one.node.net, one.parent ? 0.28 : 0)),
         },
         line: { color: colour("--surface"), width: 2 },
       },
@@ -101,7 +105,7 @@ export class Sunburst {
 
   #layout() {
     const motion = still() ? {} : { transition: { duration: 250, easing: "cubic-out" } };
-    return { ...motion, uniformtext: this.#form === "treemap" ? { minsize: 11, mode: "hide" } : { minsize: 10, mode: "hide" }, margin: { l: 2, r: 2, t: 2, b: 2 } };
+    return { ...motion, uniformtext: this.#form === "treemap" ? { minsize: 11, mode: "hide" } : { minsize: 9, mode: "hide" }, margin: { l: 2, r: 2, t: 2, b: 2 } };
   }
 
   #listen(box) {
@@ -116,4 +120,11 @@ export class Sunburst {
   }
 }
 
-export const describe = (node) => `${LEVELS[node.level]} ${node.name}`;
+/** A long name on two lines, parted at the space nearest its middle. */
+function folded(name) {
+  if (name.length < 12) return name;
+  const spaces = [...name.matchAll(/ /g)].map((found) => found.index).filter((at) => name[at + 1] !== "&");
+  if (!spaces.length) return name;
+  const middle = spaces.reduce((best, at) => (Math.abs(at - name.length / 2) < Math.abs(best - name.length / 2) ? at : best));
+  return `${name.slice(0, middle)}<br>${name.slice(middle + 1)}`;
+}

@@ -8,6 +8,7 @@ export class Tree {
     this.user = user;
     this.nodes = new Map(); // id -> node, with `at`: the moment its mass holds for
     this.samples = new Map(); // id -> [{ t, mass }], as the server told them
+    this.opened = new Map(); // id -> node as it was first seen, for its past
     this.events = new Map(); // event id -> { ts, type, itemId, title, weight, fresh }
     this.halfLives = new Map(); // level -> ms
     this.prior = false;
@@ -30,6 +31,7 @@ export class Tree {
     if (update.erased) {
       this.nodes.clear();
       this.samples.clear();
+      this.opened.clear();
       this.events.clear();
       this.erasedAt = update.at_ms;
       this.prior = false;
@@ -55,7 +57,10 @@ export class Tree {
     if (before && before.at > at) return; // an older answer that came late
     if (node.half_life_s) this.halfLives.set(node.level, node.half_life_s * 1000);
     const evidence = node.evidence?.length ? node.evidence : (before?.evidence ?? []);
-    this.nodes.set(node.id, { ...node, name: node.name || before?.name || node.path, evidence, at });
+    const put = { ...node, name: node.name || before?.name || node.path, evidence, at };
+    this.nodes.set(node.id, put);
+    const opened = this.opened.get(node.id);
+    if (!opened || (opened.count === node.count && opened.evidence.length < evidence.length)) this.opened.set(node.id, put);
     for (const entry of evidence) this.#happened(entry, false);
     const samples = this.samples.get(node.id) ?? [];
     samples.push({ t: at, mass: node.mass });
@@ -122,28 +127,29 @@ export class Tree {
   }
 
   /**
-   * A node's mass over time, in three parts: `least` before the first sample, from the events kept as evidence (a
-   * lower bound, since only the strongest are kept); `told` between samples; `ahead` if nothing more happens.
+   * A node's mass over time, in three parts. `guess`: up to its last event before the page was opened, the strongest
+   * events exactly and what else it weighs spread evenly between its first and last event. `told`: since then, where
+   * decay and the server's words leave nothing open. `ahead`: if nothing more happens.
    */
   curve(node, from, until, now, steps = 90) {
     const halfLife = this.halfLives.get(node.level);
     const samples = this.samples.get(node.id) ?? [];
+    const times = (a, b) => grid(a, b, (until - from) / steps);
+    const opened = this.opened.get(node.id);
     const first = samples[0]?.t ?? now;
-    const step = (until - from) / steps;
-    const times = (a, b) => grid(a, b, step);
-    const evidence = node.evidence ?? [];
-    const least = halfLife && from < first
-      ? withJumps(times(Math.max(from, node.first_ms), first), evidence.map((entry) => entry.ts_ms)).map((t) => ({
-          t, mass: evidence.reduce((sum, one) => sum + (one.ts_ms <= t ? Math.abs(one.weight) * decay(t - one.ts_ms, halfLife) : 0), 0),
-        }))
-      : [];
+    const guess = [];
     const told = [];
+    if (halfLife && opened?.first_ms && from < first) {
+      const last = Math.min(opened.last_ms, first);
+      guess.push(...guessed(opened, halfLife, from, last, times));
+      for (const t of times(Math.max(from, last), first)) told.push({ t, mass: opened.mass * 2 ** ((opened.at - t) / halfLife) });
+    }
     samples.forEach((sample, index) => {
       const end = samples[index + 1]?.t ?? now;
       for (const t of times(sample.t, Math.max(sample.t, end - 1))) told.push({ t, mass: sample.mass * decay(t - sample.t, halfLife) });
     });
     const ahead = halfLife ? times(now, until).map((t) => ({ t, mass: this.mass(node, t) })) : [];
-    return { least, told: told.filter((point) => point.t >= from), ahead };
+    return { guess, told: told.filter((point) => point.t >= from), ahead };
   }
 
   /** How much of a node's mass its evidence makes up. */
@@ -155,6 +161,19 @@ export class Tree {
 /** 2^(−elapsed/half-life); 1 before the moment the mass holds for, and where the half-life is not known. */
 export function decay(elapsed, halfLife) {
   return halfLife && elapsed > 0 ? 2 ** (-elapsed / halfLife) : 1;
+}
+
+function guessed(node, halfLife, from, last, times) {
+  const events = node.evidence.filter((entry) => entry.ts_ms <= last);
+  const weigh = (t) => events.reduce((sum, one) => sum + (one.ts_ms <= t ? Math.abs(one.weight) * decay(t - one.ts_ms, halfLife) : 0), 0);
+  // The rest came at an even rate: of that rate the share 1 - 2^(-age/h) is left after a while.
+  const rest = Math.max(0, node.mass * 2 ** ((node.at - last) / halfLife) - weigh(last));
+  const grown = (t) => 1 - 2 ** (-(t - node.first_ms) / halfLife);
+  const whole = grown(last);
+  const start = Math.max(from, node.first_ms);
+  const points = withJumps(times(start, last), events.map((entry) => entry.ts_ms));
+  const before = from < node.first_ms ? times(from, Math.min(node.first_ms - 1, last)).map((t) => ({ t, mass: 0 })) : [];
+  return [...before, ...points.map((t) => ({ t, mass: weigh(t) + (whole > 0 ? (rest * grown(t)) / whole : rest) }))];
 }
 
 function grid(from, until, step) {

@@ -1,7 +1,7 @@
 // The tree as a table for keyboard and screen reader: a treegrid with one row in the tab order and arrow keys.
 
 import { bar, byId, el, keyed, setText } from "./dom.js";
-import { number, percent, setTime, signed, time, verdict } from "./format.js";
+import { leaning, number, percent, setTime, signed, time, verdict } from "./format.js";
 
 const FEW = 8;
 
@@ -78,7 +78,7 @@ export class TreeGrid {
   }
 
   #fill(row, { node, depth, of, at, open }) {
-    const said = verdict(node.net);
+    const said = verdict(leaning(node));
     row.setAttribute("aria-level", depth);
     row.setAttribute("aria-setsize", of);
     row.setAttribute("aria-posinset", at);
@@ -87,7 +87,7 @@ export class TreeGrid {
     else row.setAttribute("aria-expanded", String(open));
     const [name, weight, sign, events, last] = row.cells;
     setText(name.querySelector(".name"), node.name);
-    setText(name.querySelector(".path"), node.path === "/" ? "" : node.path);
+    name.title = node.path;
     name.querySelector(".twist").classList.toggle("leaf", open === null);
     setText(weight.querySelector(".figure"), number(node.now));
     setText(weight.querySelector(".share"), percent(node.part));
@@ -95,7 +95,7 @@ export class TreeGrid {
     fill.className = `bar-fill ${said.kind}`;
     fill.style.setProperty("--share", String(node.part));
     sign.className = `sign ${said.kind}`;
-    setText(sign, `${said.mark} ${said.word} ${signed(node.net)}`);
+    setText(sign, `${said.mark} ${said.word} ${signed(leaning(node))}`);
     setText(events, String(node.count));
     setTime(last.firstElementChild, node.last_ms);
   }
@@ -161,7 +161,6 @@ function line() {
       { role: "rowheader", scope: "row" },
       el("span", { class: "twist", "aria-hidden": "true" }),
       el("span", { class: "name" }),
-      el("span", { class: "path" }),
     ),
     el("td", { role: "gridcell", class: "weight" }, el("span", { class: "figure" }), bar(0), el("span", { class: "share" })),
     el("td", { role: "gridcell" }),

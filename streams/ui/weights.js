@@ -12,6 +12,7 @@ const AHEAD = 0.25;
 
 export class Weights {
   #box = byId("weights-chart");
+  #near = false;
   #window = "1d";
   #level = "topic";
 
@@ -24,6 +25,15 @@ export class Weights {
         this.redraw();
       });
     }
+    // Drawing takes a while on a phone, and this chart lies below the first screen.
+    new IntersectionObserver(
+      (entries) => {
+        const near = entries.at(-1).isIntersecting;
+        if (near && !this.#near && this.last) requestAnimationFrame(() => this.redraw());
+        this.#near = near;
+      },
+      { rootMargin: "400px" },
+    ).observe(this.#box);
   }
 
   redraw() {
@@ -42,23 +52,25 @@ export class Weights {
     this.#say(nodes, tree, from, until, now);
     setText(
       byId("weights-caption"),
-      "Thick: as the server told it since this page was opened, decaying in between. Thin, before that: worked out from the " +
-        "strongest events kept with each interest, so the true weight was at least this. Faint, after now: what is left if nothing more happens.",
+      "Thick: known, since the last event before this page was opened; between events a weight only decays. Thin, before that: an " +
+        "estimate, the strongest events exactly and the others, of which only the sum is kept, spread evenly between the first and the last. " +
+        "Faint, after now: what is left if nothing more happens.",
     );
-    await draw(this.#box, nodes.flatMap((node, index) => traces(node, curves[index], index)), layout(from, until, now));
+    if (this.#near) await draw(this.#box, nodes.flatMap((node, index) => traces(node, curves[index], index)), layout(from, until, now));
   }
 
   /** The same in words and as a table. */
   #say(nodes, tree, from, until, now) {
     this.#box.setAttribute("aria-label", `Line chart of the weights of ${nodes.length} interests over time; the table below holds figures.`);
     const rows = nodes.map((node) => {
-      const least = tree.curve(node, from, until, now).least[0];
+      const curve = tree.curve(node, from, until, now);
+      const edge = curve.guess[0] ?? curve.told[0];
       const first = tree.samples.get(node.id)?.[0];
       return el(
         "tr",
         {},
         el("th", { scope: "row" }, node.name),
-        el("td", {}, least ? `at least ${number(least.mass)}` : "not known"),
+        el("td", {}, edge ? `${curve.guess.length ? "about " : ""}${number(edge.mass)}` : "not known"),
         el("td", {}, first ? number(first.mass) : "not known"),
         el("td", {}, number(node.now)),
         el("td", {}, tree.halfLives.has(node.level) ? number(tree.mass(node, until)) : "not known"),
@@ -81,7 +93,7 @@ function traces(node, curve, index) {
   const told = curve.told.length ? curve.told : curve.ahead.slice(0, 1);
   const last = told.at(-1);
   return [
-    { ...common, ...points(curve.least), line: { color: tint, width: 1.4, dash: DASHES[index] } },
+    { ...common, ...points(curve.guess), line: { color: tint, width: 1.3, dash: DASHES[index] } },
     { ...common, ...points(told), line: { color: tint, width: 3, dash: DASHES[index] } },
     { ...common, ...points(curve.ahead), opacity: 0.45, line: { color: tint, width: 1.4, dash: "dot" } },
     {
@@ -99,7 +111,7 @@ function layout(from, until, now) {
     hovermode: "closest",
     dragmode: false,
     xaxis: { ...axis, type: "date", range: [new Date(from), new Date(until)], nticks: 6 },
-    yaxis: { ...axis, rangemode: "tozero", nticks: 5, title: { text: "weight", font: { color: colour("--muted") }, standoff: 6 } },
+    yaxis: { ...axis, rangemode: "tozero", nticks: 5 },
     legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 12.5 } },
     shapes: [{ type: "line", x0: new Date(now), x1: new Date(now), y0: 0, y1: 1, yref: "paper", line: { color: colour("--muted"), width: 1, dash: "dot" } }],
     annotations: [{ x: new Date(now), y: 1, yref: "paper", text: "now", showarrow: false, xanchor: "left", yanchor: "top", xshift: 3, font: { color: colour("--muted"), size: 12 } }],

@@ -3,7 +3,7 @@
 import { getJson, userPath } from "./api.js";
 import { el } from "./dom.js";
 import { clear, fail } from "./failing.js";
-import { signed } from "./format.js";
+import { called, signed } from "./format.js";
 
 /** A disclosure that asks the server when it is opened, anew each time. */
 export function whyBox(user, itemId, title) {
@@ -31,7 +31,7 @@ function explained(told) {
       el(
         "tr",
         {},
-        el("th", { scope: "row" }, pull.name, pull.prior ? " (borrowed)" : "", el("span", { class: "faint events-behind" }, behind(pull.evidence))),
+        el("th", { scope: "row" }, called(pull), el("span", { class: "faint events-behind" }, behind(pull.evidence))),
         el("td", { class: "number" }, signed(pull.contribution, 3)),
       ),
     );
