@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,8 +88,8 @@ async def perform(one: Scenario, arena: Arena) -> Result:
                 result.problem = str(result.verdict)
     except Skipped as reason:
         result.skipped = str(reason)
-    except (AssertionError, TimeoutError) as error:
-        result.problem = f"{type(error).__name__}: {error}"
+    except Exception as error:
+        result.problem = "".join(traceback.format_exception(error))[-6000:]
     result.injected = made.injected if made else ""
     result.took_s = time.monotonic() - started
     return result
