@@ -176,7 +176,9 @@ class Worker(_Section):
     items_ttl_s: float = Field(300.0, gt=0, description="How long another worker's change to an item may go unseen.")
     sweep_every_s: float = Field(3600.0, ge=0, description="Seconds between deletions of expired nodes; 0: never.")
     stuck_after_s: float = Field(
-        120.0, gt=0, description="With records waiting and no commit for so long, the worker exits with 1."
+        120.0,
+        gt=0,
+        description="With records waiting and no commit for so long a worker exits with 1; half of it: it is not live.",
     )
     loop_stuck_after_s: float = Field(
         30.0, gt=0, description="With its event loop silent for so long a worker is not live (/healthz)."
@@ -247,7 +249,7 @@ class Api(_Section):
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call; none unless set.")
     rate: str = Field("6000/minute", description="Requests a key, or an address without keys; empty: no limit.")
     cards_cache_mib: int = Field(64, ge=1, description="Memory of the cache of items' cards and vectors.")
-    cards_ttl_s: float = Field(60.0, gt=0, description="How long a change to an item's title or vector may go unseen.")
+    cards_ttl_s: float = Field(300.0, gt=0, description="How long a change to an item's title or vector may go unseen.")
     candidates: int = Field(200, ge=10, le=2000, description="Items that recommendations are chosen from, about.")
     erase_wait_s: float = Field(
         4.0, gt=0, description="How long an erasure waits for its effect before it answers 202."

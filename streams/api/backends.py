@@ -20,6 +20,8 @@ from streams.app import kafka_config, qdrant_config, triton_encoder
 from streams.encoder import TritonEncoder
 from streams.errors import EncoderUnavailable
 from streams.nodes import NodePolicy, Vector
+from streams.privacy import Pseudonyms
+from streams.privacy_settings import pseudonyms_of
 from streams.rank import RankPolicy
 from streams.settings import Settings
 from streams.store.catalogue import CardCache, Catalogue
@@ -53,6 +55,7 @@ class Backends:
     popularity: Popularity
     retention: Retention
     hub: Hub
+    pseudonyms: Pseudonyms | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _following: asyncio.Task[None] | None = None
 
@@ -74,6 +77,10 @@ class Backends:
         await self.sending.close()
         await self.encoder.close()
         await self.reading.close()
+
+    def stored_as(self, user_id: str) -> str:
+        """The id a user's nodes are kept under: their own, or their pseudonym."""
+        return self.pseudonyms.of(user_id) if self.pseudonyms else user_id
 
     async def encode(self, texts: list[str]) -> Vector:
         """Vectors of texts, shape (n, dim), made by the encoder that made the stored ones."""
@@ -114,4 +121,5 @@ def backends(settings: Settings) -> Backends:
         Limits(api.rate), reading, Catalogue(reading, cache), encoder,
         Sending(kafka, api.deadline_s), NoPriors(), nothing_popular,
         Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
+        pseudonyms_of(settings),
     )  # fmt: skip

@@ -25,14 +25,14 @@ _LOOK_EVERY_S = 0.1
 
 async def erase(parts: Backends, user_id: str, at_ms: int) -> Receipt:
     """Ask for the erasure and wait for its effect; `verified` False: it was accepted and is still to come."""
-    before = await parts.reading.tree(user_id)
+    before = await parts.reading.tree(parts.stored_as(user_id))
     event_id = f"erase-{at_ms}-{secrets.token_hex(8)}"
     event = {"event_id": event_id, "user_id": user_id, "type": "erase", "ts": at_ms}
     until = monotonic() + parts.settings.api.erase_wait_s
-    await take_events(parts.sending, parts.settings.kafka, [msgspec.json.encode(event)], at_ms)
+    await take_events(parts, [msgspec.json.encode(event)], at_ms)
     while True:
-        nodes = await parts.reading.tree(user_id)
-        receipt = _receipt(user_id, event_id, at_ms, nodes)
+        nodes = await parts.reading.tree(parts.stored_as(user_id))
+        receipt = _receipt(parts.stored_as(user_id), event_id, at_ms, nodes)
         if receipt.verified or monotonic() + _LOOK_EVERY_S > until:
             break
         await asyncio.sleep(_LOOK_EVERY_S)

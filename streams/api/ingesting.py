@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from streams.api.backends import Backends
 from streams.api.models import MAX_BATCH, Accepted, Placed, Rejected
 from streams.api.problems import ApiProblem
 from streams.api.sending import Sending
 from streams.broker.producer import Outgoing
-from streams.commands.records import Draft, Drafts, Line, draft_events, draft_items, topic_of_type
-from streams.settings import Kafka
+from streams.commands.records import Draft, Drafts, Line, Refused, draft_events, draft_items, topic_of_type
+from streams.privacy import is_pseudonym
 
+_NOT_A_PSEUDONYM = "user_id: expected a user's own id, got a pseudonym"
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -31,18 +33,30 @@ def bodies(body: bytes) -> list[bytes]:
     return rows
 
 
-async def take_events(sending: Sending, kafka: Kafka, rows: Sequence[bytes], now_ms: int) -> Accepted:
+async def take_events(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
     """Send events to the topics of their types. All are sent, or, where one does not fit, none."""
 
     def topic(event_type: str | None) -> str:
-        return topic_of_type(event_type, kafka.event_topics)
+        return topic_of_type(event_type, parts.settings.kafka.event_topics)
 
-    return await _send(sending, _checked(rows, lambda lines: draft_events(lines, topic, now_ms, check=True)))
+    def draft(lines: list[Line]) -> Drafts:
+        drafts = draft_events(lines, topic, now_ms, check=True)
+        if parts.pseudonyms is None:
+            return drafts
+        # The worker refuses these: a user keyed by name here and by pseudonym there would lie in two partitions.
+        astray = [one for one in drafts.ready if is_pseudonym((one.key or b"").decode())]
+        refused = [
+            Refused(one.offset, "bad_id", "user_id: expected a user's own id, got a pseudonym") for one in astray
+        ]
+        return Drafts([one for one in drafts.ready if one not in astray], [*drafts.refused, *refused])
+
+    return await _send(parts.sending, _checked(rows, draft))
 
 
-async def take_items(sending: Sending, kafka: Kafka, rows: Sequence[bytes], now_ms: int) -> Accepted:
+async def take_items(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
     """Send items to their topic, all or none."""
-    return await _send(sending, _checked(rows, lambda lines: draft_items(lines, kafka.items_topic, now_ms, check=True)))
+    topic = parts.settings.kafka.items_topic
+    return await _send(parts.sending, _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True)))
 
 
 def named(body: bytes, item_id: str) -> bytes:

@@ -30,12 +30,17 @@ def now_ms() -> int:
     return int(time() * 1000)
 
 
+async def _backends(request: Request) -> Backends:
+    return backends_of(request)
+
+
 def backends_of(request: Request) -> Backends:
     """What the application stands on."""
     return cast(Backends, request.app.state.backends)
 
 
-Parts = Annotated[Backends, Depends(backends_of)]
+# Dependencies are coroutines, all of them: FastAPI sends plain functions to a thread, which takes half a millisecond.
+Parts = Annotated[Backends, Depends(_backends)]
 
 
 def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
@@ -66,7 +71,7 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
     return check
 
 
-def _shown(*, bearer: object = Security(_BEARER), key: object = Security(_HEADER)) -> None:
+async def _shown(*, bearer: object = Security(_BEARER), key: object = Security(_HEADER)) -> None:
     """Names the two ways to prove who asks in the OpenAPI document; `require` reads the headers itself."""
 
 
@@ -99,6 +104,15 @@ UserInPath = Annotated[
 ItemInPath = Annotated[
     str, *_ID, Path(min_length=1, max_length=MAX_ID, description="The item's id, percent-encoded.", examples=["i9"])
 ]
+
+
+async def _stored(parts: Parts, user_id: UserInPath) -> str:
+    return parts.stored_as(user_id)
+
+
+User = Annotated[str, Depends(_stored)]
+"""The user of a path, by the id that their nodes are kept under."""
+
 AtMs = Annotated[
     int | None, Query(ge=0, le=MAX_TS_MS, description="The moment to answer for, in ms since 1970; by default now.")
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,12 @@ from streams.api.problems import not_found
 from streams.api.scoring import PULLS_SHOWN, Telling, targets_of, with_texts
 from streams.api.trees import View, item_ids
 from streams.diversity import mmr
-from streams.evidence import Evidence
-from streams.nodes import Node
+from streams.evidence import seen_entry
+from streams.nodes import seen_of
 from streams.rank import Interest, RankPolicy, score
 from streams.store.catalogue import Card, ItemFilter
 
+SEEN_BYTES = len(seen_entry(""))
 _QUERIES = 8
 _EVIDENCE_EXPLAINED = 8
 _MOST_EACH = 600
@@ -44,9 +45,9 @@ async def recommend(parts: Backends, asked: Asked) -> Recommendations:
     """The items for a person, best first: candidates near their interests, scored, seen ones left out, made diverse."""
     who = await _person(parts, asked.user_id, asked.at_ms, asked.context, prior=asked.prior)
     interests = who.interests(asked.context, parts.policy)
-    seen = seen_items(who.stored) if asked.exclude_seen else frozenset()
-    cards = await _candidates(parts, interests, asked, len(seen))
-    cards = [card for card in cards if card.item_id not in seen]
+    seen = SeenItems(who) if asked.exclude_seen else None
+    cards = await _candidates(parts, interests, asked, seen.count if seen else 0)
+    cards = [card for card in cards if seen is None or card.item_id not in seen]
     targets = targets_of(cards, await parts.popularity([card.item_id for card in cards], asked.at_ms))
     scored = score(interests, targets, parts.ranking, at_ms=asked.at_ms)
     best = np.argsort(-scored.total, kind="stable")[: max(4 * asked.k, 100)]
@@ -114,9 +115,17 @@ async def explain(
     )  # fmt: skip
 
 
-def seen_items(nodes: Iterable[Node]) -> frozenset[str]:
-    """The items a person has had to do with, as far as their nodes remember."""
-    return frozenset(entry.item_id for node in nodes for entry in node.evidence if _of_an_item(entry))
+class SeenItems:
+    """The items a person has had to do with: those their profile remembers, and those their evidence speaks of."""
+
+    def __init__(self, who: Person) -> None:
+        profile = who.profile
+        self._ring = seen_of(profile) if profile else None
+        self._told = {entry.item_id for node in who.stored for entry in node.evidence if entry.item_id}
+        self.count = len(self._told) + (len(profile.seen) // SEEN_BYTES if profile else 0)
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._told or (self._ring is not None and item_id in self._ring)
 
 
 def leading(interests: Sequence[Interest], policy: RankPolicy, count: int) -> list[Interest]:
@@ -146,7 +155,3 @@ async def _person(parts: Backends, user_id: str, at_ms: int, context: Context, *
 
 async def _no_vectors() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.zeros((0, 0), np.float32)
-
-
-def _of_an_item(entry: Evidence) -> bool:
-    return bool(entry.item_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -62,6 +63,9 @@ def _run(settings: Settings, listening: socket.socket) -> int:
         h11_max_incomplete_event_size=65_536,
     )  # fmt: skip
     server = _Server(config)
+    # What is there by now stays: a collection of garbage that walks through all modules would stop requests for long.
+    gc.collect()
+    gc.freeze()
     host, port = listening.getsockname()[:2]
     log.info("listening", address=f"http://{host}:{port}", pid=os.getpid())
     server.run(sockets=[listening])
@@ -129,9 +133,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def _listening(host: str, port: int) -> socket.socket:
     """A listening socket. ConfigurationError where the address cannot be had."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # asyncio turns Nagle's algorithm off only where the socket names its protocol: else an answer waits 40 ms.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
     except OSError as error:
+        raise ConfigurationError(f"api.host {host}: {error.strerror}; set an address of this machine") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
         raise ConfigurationError(
             f"cannot listen on {host}:{port} ({error.strerror}): set api.host and api.port to what is free"
         ) from error
+    return listening

@@ -11,7 +11,7 @@ from streams.api import audiences
 from streams.api.answers import problems, told
 from streams.api.examples import AUDIENCE, AUDIENCE_REQUESTS, SIMILAR, example
 from streams.api.models import Audience, AudienceRequest, SimilarUsers
-from streams.api.params import Parts, UserInPath, guard, now_ms
+from streams.api.params import Parts, User, guard, now_ms
 from streams.api.problems import ApiProblem
 
 router = APIRouter(prefix="/v1", dependencies=guard("read"))
@@ -32,7 +32,7 @@ _BOTH: dict[int | str, dict[str, Any]] = {
     responses={**problems(404), 200: example(SIMILAR)}, summary="The nearest people",
 )  # fmt: skip
 async def similar(
-    parts: Parts, user_id: UserInPath, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
+    parts: Parts, user_id: User, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
 ) -> Response:
     """The people whose whole person is nearest, and the paths both hold."""
     return told(await audiences.similar(parts, user_id, k, now_ms()))

@@ -11,7 +11,7 @@ from streams.api import erasing
 from streams.api.answers import problems, told
 from streams.api.examples import RECEIPT, example
 from streams.api.models import Receipt
-from streams.api.params import Parts, UserInPath, guard, now_ms
+from streams.api.params import Parts, User, UserInPath, guard, now_ms
 
 router = APIRouter(prefix="/v1/users", tags=["erasure"], dependencies=guard("admin"))
 
@@ -39,7 +39,7 @@ async def erase(parts: Parts, user_id: UserInPath) -> Response:
 )  # fmt: skip
 async def verify(
     parts: Parts,
-    user_id: UserInPath,
+    user_id: User,
     event_id: Annotated[
         str | None, Query(max_length=128, description="The receipt's `event_id`; without it the last erasure.")
     ] = None,

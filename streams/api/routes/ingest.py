@@ -46,7 +46,7 @@ async def events(parts: Parts, request: Request) -> Response:
     202 once the broker has acknowledged. After a 503 or 504 send again: with an `event_id` an event counts once.
     """
     rows = bodies(await json_body(request))
-    return told(await take_events(parts.sending, parts.settings.kafka, rows, now_ms()), 202)
+    return told(await take_events(parts, rows, now_ms()), 202)
 
 
 @router.put(
@@ -57,7 +57,7 @@ async def events(parts: Parts, request: Request) -> Response:
 async def put_item(parts: Parts, request: Request, item_id: ItemInPath) -> Response:
     """Describe an item, or describe it anew; `"deleted": true` takes it out. It counts once a worker has read it."""
     body = named(await json_body(request), item_id)
-    return told(await take_items(parts.sending, parts.settings.kafka, [body], now_ms()), 202)
+    return told(await take_items(parts, [body], now_ms()), 202)
 
 
 @router.post(
@@ -68,7 +68,7 @@ async def put_item(parts: Parts, request: Request, item_id: ItemInPath) -> Respo
 async def post_items(parts: Parts, request: Request) -> Response:
     """Describe one item or a list of them: all are taken, or none."""
     rows = bodies(await json_body(request))
-    return told(await take_items(parts.sending, parts.settings.kafka, rows, now_ms()), 202)
+    return told(await take_items(parts, rows, now_ms()), 202)
 
 
 @router.get(

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from streams.api.answers import problems
 from streams.api.examples import LIVE
-from streams.api.params import Parts, UserInPath, guard
+from streams.api.params import Parts, User, guard
 from streams.api.watching import LiveResponse
 
 router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read
         },
     },
 )  # fmt: skip
-async def live(parts: Parts, user_id: UserInPath) -> Response:
+async def live(parts: Parts, user_id: User) -> Response:
     """Server-sent events, from the worker's own announcements: the whole tree, then each change with its events.
 
     A comment comes every 15 seconds. Connect again when it ends: the first event is the whole tree once more.

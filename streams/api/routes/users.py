@@ -19,7 +19,7 @@ from streams.api.params import (
     ItemInPath,
     Parts,
     Prior,
-    UserInPath,
+    User,
     bad_cursor,
     context_of,
     guard,
@@ -53,7 +53,7 @@ async def users(
 )  # fmt: skip
 async def tree(
     parts: Parts,
-    user_id: UserInPath,
+    user_id: User,
     level: Annotated[list[Level] | None, Query(max_length=6, description="Only this level; repeatable.")] = None,
     path: ConceptPath = None,
     evidence: Annotated[int, Query(ge=0, le=8, description="Strongest events shown a node.")] = 3,
@@ -86,7 +86,7 @@ async def tree(
 )  # fmt: skip
 async def recommendations(
     parts: Parts,
-    user_id: UserInPath,
+    user_id: User,
     k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items.")] = 10,
     diversity: Annotated[float, Query(ge=0, le=1, description="0: plain order of scores; 1: as unlike as can be.")] = (
         0.2
@@ -125,7 +125,7 @@ async def recommendations(
 )  # fmt: skip
 async def rank(
     parts: Parts,
-    user_id: UserInPath,
+    user_id: User,
     asked: Annotated[RankRequest, Body(openapi_examples=RANK_REQUESTS)],
     prior: Prior = True,
 ) -> Response:
@@ -140,7 +140,7 @@ async def rank(
 )  # fmt: skip
 async def explain(
     parts: Parts,
-    user_id: UserInPath,
+    user_id: User,
     item_id: ItemInPath,
     prior: Prior = True,
     daypart: Daypart = None,
