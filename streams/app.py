@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -114,7 +115,8 @@ def topic_specs(kafka: Kafka) -> list[TopicSpec]:
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     """Run one worker until it is told to stop (0) or must end (1)."""
     metrics, limits = Metrics(), settings.worker
-    status = Status(Limits(limits.loop_stuck_after_s, limits.stuck_after_s, limits.unanswered_after_s))
+    # Not live before it ends itself: whoever probes may act first.
+    status = Status(Limits(limits.loop_stuck_after_s, limits.stuck_after_s / 2, limits.unanswered_after_s))
     with serving(status, metrics.registry, limits.metrics_host, limits.metrics_port, limits.stuck_after_s):
         beating = asyncio.create_task(status.beating())
         try:
@@ -199,11 +201,10 @@ async def _work(
     status.stuck, status.lag, status.partitions = standing.stuck_s, standing.lag, standing.partitions
     status.waiting_for = None
     watching = asyncio.create_task(status.watch({**probes, "kafka": standing.answers}))
+    stuck_s = settings.worker.stuck_after_s
     sweeping = asyncio.create_task(sweep(store, settings.worker.sweep_every_s))
     try:
-        code = await run_worker(
-            app, stop=stop, stall_s=status.limits.stuck_s, stuck=lambda: "; ".join(status.complaints()) or None
-        )
+        code = await run_worker(app, stop=stop, stall_s=stuck_s, stuck=partial(status.complaint, stuck_s))
     finally:
         status.stopping = True
         watching.cancel()

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from socketserver import ThreadingMixIn
 from time import monotonic
 from typing import Any
@@ -61,9 +61,9 @@ class Status:
             self.stopping,
         )  # fmt: skip
 
-    def complaints(self) -> list[str]:
-        """Why the worker is not alive; empty: it is."""
-        return not_live(self.facts(), self.limits)
+    def complaint(self, stuck_s: float) -> str | None:
+        """Why the worker must end: a standstill of more than `stuck_s`; None while there is none."""
+        return "; ".join(not_live(self.facts(), replace(self.limits, stuck_s=stuck_s))) or None
 
     def beat(self) -> None:
         """The event loop runs."""
