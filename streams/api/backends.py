@@ -25,6 +25,7 @@ from streams.privacy_settings import pseudonyms_of
 from streams.rank import RankPolicy
 from streams.settings import Settings
 from streams.store.catalogue import CardCache, Catalogue
+from streams.store.crowd import Crowd
 from streams.store.reading import Reading
 
 log = structlog.get_logger(__name__)
@@ -97,11 +98,6 @@ class Backends:
         return encoded.vectors
 
 
-async def nothing_popular(item_ids: Iterable[str], at_ms: int) -> Mapping[str, float]:
-    """No popularity is kept."""
-    return {}
-
-
 def backends(settings: Settings) -> Backends:
     """Put the parts together; nothing connects before it is asked."""
     api, metrics = settings.api, ApiMetrics()
@@ -115,11 +111,12 @@ def backends(settings: Settings) -> Backends:
         triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
     )
     kafka = kafka_config(settings.kafka)
+    crowd = Crowd(reading, settings.kafka.group, settings.population.popularity_half_life_s)
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
         settings, settings.nodes.policy(), RankPolicy(), Names(settings.concepts.file), metrics, Access(api),
         Limits(api.rate), reading, Catalogue(reading, cache), encoder,
-        Sending(kafka, api.deadline_s), NoPriors(), nothing_popular,
+        Sending(kafka, api.deadline_s), NoPriors(), crowd.popularity,
         Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
         pseudonyms_of(settings),
     )  # fmt: skip

@@ -97,11 +97,14 @@ class Reading:
         self._names = (monotonic() + _NAMES_FOR_S, names)
         return names
 
-    async def call(self, method: Callable[..., Awaitable[Any]], request: Any, doing: str) -> Any:
-        """Make one call of the points service."""
+    async def call(
+        self, method: Callable[..., Awaitable[Any]], request: Any, doing: str, *, may_be_absent: bool = False
+    ) -> Any:
+        """Make one call of the points service; None where the collection is not there and need not be."""
         started = monotonic()
+        call = method(request, timeout=self._config.deadline_s)
         try:
-            reply = await guarded(_found(method(request, timeout=self._config.deadline_s)), doing)
+            reply = await guarded(_or_none(call) if may_be_absent else _found(call), doing)
         except StoreUnavailable:
             self._names = None  # whatever made it fail may have moved the collections too
             raise
@@ -259,6 +262,15 @@ async def _found(call: Awaitable[Any]) -> Any:
     except RpcError as error:
         if error.code() == StatusCode.NOT_FOUND:
             raise StoreUnavailable(_ABSENT) from error
+        raise
+
+
+async def _or_none(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except RpcError as error:
+        if error.code() == StatusCode.NOT_FOUND:
+            return None
         raise
 
 

@@ -1,0 +1,118 @@
+"""What the API reads of everybody together: items' popularity and cohorts' nodes, each kept for some seconds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Generic, NamedTuple, TypeVar
+
+from qdrant_client import grpc
+
+from streams.nodes import Node, decay
+from streams.store import codec
+from streams.store.collections import POPULARITY
+from streams.store.population import popularity_id
+from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, fields
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_POPULAR_FOR_S = 10.0
+_COHORTS_FOR_S = 30.0
+_MOST_POPULAR = 100_000
+_MOST_COHORTS = 1_000
+_NODES = 2_000
+_IDS_PER_CALL = 1_000
+
+
+class _Mass(NamedTuple):
+    mass: float
+    t0_ms: int
+
+
+class Recent(Generic[K, V]):
+    """Values by key, none older than `ttl_s`, the least recently written falling out beyond `length`."""
+
+    def __init__(self, length: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._length, self._ttl_s, self._clock = length, ttl_s, clock
+        self._rows: OrderedDict[K, tuple[float, V]] = OrderedDict()
+
+    def known(self, keys: Iterable[K]) -> tuple[dict[K, V], list[K]]:
+        """The values that are fresh, and the keys of those that are not."""
+        now = self._clock()
+        found: dict[K, V] = {}
+        missing: list[K] = []
+        for key in keys:
+            row = self._rows.get(key)
+            if row is not None and now < row[0]:
+                found[key] = row[1]
+            else:
+                missing.append(key)
+        return found, missing
+
+    def put(self, key: K, value: V) -> None:
+        """Keep a value."""
+        self._rows[key] = (self._clock() + self._ttl_s, value)
+        self._rows.move_to_end(key)
+        while len(self._rows) > self._length:
+            self._rows.popitem(last=False)
+
+
+class Crowd:
+    """Popularity as one group of workers counts it, and cohorts. Nothing is popular where none was ever counted."""
+
+    def __init__(self, reading: Reading, group: str, half_life_s: float) -> None:
+        self._reading, self._group, self._half_life_ms = reading, group, half_life_s * 1000.0
+        self._masses: Recent[str, _Mass] = Recent(_MOST_POPULAR, _POPULAR_FOR_S)
+        self._cohorts: Recent[str, list[Node]] = Recent(_MOST_COHORTS, _COHORTS_FOR_S)
+
+    async def popularity(self, item_ids: Iterable[str], at_ms: int) -> dict[str, float]:
+        """Decayed masses of positive evidence of the items among `item_ids` that have any, at a moment."""
+        found, missing = self._masses.known(item_ids)
+        for start in range(0, len(missing), _IDS_PER_CALL):
+            chunk = missing[start : start + _IDS_PER_CALL]
+            told = await self._read(chunk)
+            for item_id in chunk:
+                found[item_id] = told.get(item_id, _Mass(0.0, 0))
+                self._masses.put(item_id, found[item_id])
+        return {
+            item_id: one.mass * decay(max(0, at_ms - one.t0_ms), self._half_life_ms)
+            for item_id, one in found.items()
+            if one.mass > 0
+        }
+
+    async def cohorts(self, names: Sequence[str]) -> dict[str, list[Node]]:
+        """The nodes of cohorts by name; those that have none are left out."""
+        found, missing = self._cohorts.known(names)
+        if missing:
+            told: dict[str, list[Node]] = {name: [] for name in missing}
+            collection = (await self._reading.names()).population
+            request = grpc.ScrollPoints(
+                collection_name=collection, filter=grpc.Filter(must=[any_of("user_id", missing)]), limit=_NODES,
+                with_payload=ALL_PAYLOAD, with_vectors=VECTORS,
+            )  # fmt: skip
+            reply = await self._reading.call(
+                self._reading.client.grpc_points.Scroll, request, "cohorts", may_be_absent=True
+            )
+            for point in reply.result if reply is not None else ():
+                node = codec.node_of(point.payload, codec.row_of(point.vectors))
+                told[node.key.user_id].append(node)
+            for name, nodes in told.items():
+                self._cohorts.put(name, nodes)
+            found |= told
+        return {name: nodes for name, nodes in found.items() if nodes}
+
+    async def _read(self, item_ids: Sequence[str]) -> dict[str, _Mass]:
+        ids = codec.uuids([popularity_id(self._group, item_id) for item_id in item_ids])
+        request = grpc.GetPoints(collection_name=POPULARITY, ids=ids, with_payload=fields("item_id", "mass", "t0"))
+        reply = await self._reading.call(
+            self._reading.client.grpc_points.Get, request, "popularity", may_be_absent=True
+        )
+        points = reply.result if reply is not None else ()
+        return {
+            point.payload["item_id"].string_value: _Mass(
+                point.payload["mass"].double_value, point.payload["t0"].integer_value
+            )
+            for point in points
+        }
