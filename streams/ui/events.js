@@ -3,7 +3,7 @@
 import { byId, el, keyed, setText } from "./dom.js";
 import { setTime, signed, time, verdict } from "./format.js";
 
-const SHOWN = 12;
+const SHOWN = 7;
 
 export class Events {
   #list = byId("events");

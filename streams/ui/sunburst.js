@@ -78,7 +78,7 @@ export class Sunburst {
     return {
       type: this.#form,
       ids: found.map((one) => one.node.id),
-      labels: found.map((one) => plain(one.node.name)).map(this.#form === "sunburst" ? folded : String),
+      labels: found.map((one) => plain(one.node.name)).map(folded),
       parents: found.map((one) => one.parent),
       values: found.map((one) => one.value),
       text: found.map((one) => (one.node.net < -0.05 ? "▼ against" : one.node.net <= 0.05 ? "◆ mixed" : "")),
@@ -105,7 +105,7 @@ export class Sunburst {
 
   #layout() {
     const motion = still() ? {} : { transition: { duration: 250, easing: "cubic-out" } };
-    return { ...motion, uniformtext: this.#form === "treemap" ? { minsize: 11, mode: "hide" } : { minsize: 9, mode: "hide" }, margin: { l: 2, r: 2, t: 2, b: 2 } };
+    return { ...motion, uniformtext: { minsize: 9, mode: "hide" }, margin: { l: 2, r: 2, t: 2, b: 2 } };
   }
 
   #listen(box) {

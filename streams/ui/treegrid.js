@@ -95,7 +95,9 @@ export class TreeGrid {
     fill.className = `bar-fill ${said.kind}`;
     fill.style.setProperty("--share", String(node.part));
     sign.className = `sign ${said.kind}`;
-    setText(sign, `${said.mark} ${said.word} ${signed(leaning(node))}`);
+    setText(sign.children[0], said.mark);
+    setText(sign.children[1], said.word);
+    setText(sign.children[2], signed(leaning(node)));
     setText(events, String(node.count));
     setTime(last.firstElementChild, node.last_ms);
   }
@@ -163,7 +165,7 @@ function line() {
       el("span", { class: "name" }),
     ),
     el("td", { role: "gridcell", class: "weight" }, el("span", { class: "figure" }), bar(0), el("span", { class: "share" })),
-    el("td", { role: "gridcell" }),
+    el("td", { role: "gridcell" }, el("span", {}), " ", el("span", { class: "word" }), " ", el("span", {})),
     el("td", { role: "gridcell", class: "number wide" }),
     el("td", { role: "gridcell", class: "wide" }, time(0)),
   );

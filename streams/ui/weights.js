@@ -56,7 +56,7 @@ export class Weights {
         "estimate, the strongest events exactly and the others, of which only the sum is kept, spread evenly between the first and the last. " +
         "Faint, after now: what is left if nothing more happens.",
     );
-    if (this.#near) await draw(this.#box, nodes.flatMap((node, index) => traces(node, curves[index], index)), layout(from, until, now));
+    if (this.#near) await draw(this.#box, nodes.flatMap((node, index) => traces(node, curves[index], index)), layout(from, until, now, this.#box.clientWidth));
   }
 
   /** The same in words and as a table. */
@@ -103,16 +103,16 @@ function traces(node, curve, index) {
   ];
 }
 
-function layout(from, until, now) {
+function layout(from, until, now, width) {
   const rule = colour("--line");
   const axis = { gridcolor: rule, linecolor: rule, zeroline: false, fixedrange: true, tickfont: { color: colour("--muted") } };
   return {
-    margin: { l: 44, r: 12, t: 8, b: 28 },
+    margin: { l: 44, r: 12, t: 8, b: 36 },
     hovermode: "closest",
     dragmode: false,
-    xaxis: { ...axis, type: "date", range: [new Date(from), new Date(until)], nticks: 6 },
+    xaxis: { ...axis, type: "date", range: [new Date(from), new Date(until)], nticks: width < 500 ? 3 : 6, tickangle: 0 },
     yaxis: { ...axis, rangemode: "tozero", nticks: 5 },
-    legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 12.5 } },
+    legend: { orientation: "h", x: 0, y: -0.19, yanchor: "top", font: { size: 12.5 } },
     shapes: [{ type: "line", x0: new Date(now), x1: new Date(now), y0: 0, y1: 1, yref: "paper", line: { color: colour("--muted"), width: 1, dash: "dot" } }],
     annotations: [{ x: new Date(now), y: 1, yref: "paper", text: "now", showarrow: false, xanchor: "left", yanchor: "top", xshift: 3, font: { color: colour("--muted"), size: 12 } }],
   };

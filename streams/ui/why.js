@@ -5,6 +5,8 @@ import { el } from "./dom.js";
 import { clear, fail } from "./failing.js";
 import { called, signed } from "./format.js";
 
+const SHOWN = 6;
+
 /** A disclosure that asks the server when it is opened, anew each time. */
 export function whyBox(user, itemId, title) {
   const slot = el("div", { role: "alert", class: "problem", hidden: true });
@@ -25,32 +27,37 @@ export function whyBox(user, itemId, title) {
 }
 
 function explained(told) {
-  const rows = told.pulls
-    .filter((pull) => Math.abs(pull.contribution) >= 0.0005)
-    .map((pull) =>
-      el(
-        "tr",
-        {},
-        el("th", { scope: "row" }, called(pull), el("span", { class: "faint events-behind" }, behind(pull.evidence))),
-        el("td", { class: "number" }, signed(pull.contribution, 3)),
-      ),
-    );
-  const part = (name, value) => el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "number" }, signed(value, 3)));
-  const rest = told.score - told.parts.freshness - told.parts.popularity - told.pulls.filter((pull) => Math.abs(pull.contribution) >= 0.0005).reduce((sum, pull) => sum + pull.contribution, 0);
+  const strongest = [...told.pulls].sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
+  const shown = strongest.slice(0, SHOWN).filter((pull) => pull.contribution !== 0);
+  const others = strongest.slice(shown.length);
+  const row = (name, value, about = "") =>
+    el("tr", {}, el("th", { scope: "row" }, name, about && el("span", { class: "faint events-behind" }, about)), el("td", { class: "number" }, signed(value, 3)));
+  const rest = others.reduce((sum, pull) => sum + pull.contribution, 0);
   return [
     el(
       "table",
       { class: "why-table" },
       el("caption", {}, "What adds up to the score"),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Interest and the events behind it"), el("th", { scope: "col", class: "number" }, "Adds"))),
-      el("tbody", {}, ...rows, Math.abs(rest) >= 0.0005 ? part("All smaller ones", rest) : null, part("Freshness", told.parts.freshness), part("Popularity", told.parts.popularity)),
-      el("tfoot", {}, part("Score", told.score)),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Interest, and events behind it"), el("th", { scope: "col", class: "number" }, "Adds"))),
+      el(
+        "tbody",
+        {},
+        ...shown.map((pull) => row(called(pull), pull.contribution, behind(pull.evidence))),
+        others.length ? row(`${others.length} weaker interests`, rest) : null,
+        row("Freshness", told.parts.freshness),
+        row("Popularity", told.parts.popularity),
+      ),
+      el("tfoot", {}, row("Score", told.score)),
     ),
   ];
 }
 
+/** Items that events were about, each with what its events weighed. */
 function behind(evidence) {
-  if (!evidence.length) return "";
-  const told = evidence.slice(0, 3).map((entry) => `${entry.title ?? entry.item_id ?? "an event without an item"} (${signed(entry.weight, 1)})`);
-  return told.join("; ");
+  const items = new Map();
+  for (const entry of evidence) {
+    const name = entry.title ?? entry.item_id ?? "events without an item";
+    items.set(name, [...(items.get(name) ?? []), signed(entry.weight, 1)]);
+  }
+  return [...items].slice(0, 3).map(([name, weights]) => `${name} (${weights.join(", ")})`).join("; ");
 }
