@@ -14,6 +14,8 @@ _EXAMPLE = "interests explain u17 i12 --evidence 3"
 Item = Annotated[str, typer.Argument(help="The item's id.", metavar="ITEM", show_default=False)]
 Evidence = Annotated[int, typer.Option("--evidence", min=0, max=8, help="Events shown under each interest.")]
 
+All = Annotated[bool, typer.Option("--all", help="Also what hardly moved the score.")]
+
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
@@ -21,8 +23,8 @@ def add(app: typer.Typer) -> None:
 
 
 def explain(
-    user: User, item: Item, evidence: Evidence = 1, context: Situation = None, as_json: AsJson = False,
-    api: ApiUrl = None, key_file: KeyFile = None,
+    user: User, item: Item, evidence: Evidence = 1, everything: All = False, context: Situation = None,
+    as_json: AsJson = False, api: ApiUrl = None, key_file: KeyFile = None,
 ) -> None:  # fmt: skip
     """Why an item has its score for a person: what pulled, what pushed, and the events behind it.
 
@@ -37,4 +39,4 @@ def explain(
     from streams.commands.scores_draw import draw_explained  # noqa: PLC0415  # its types take a while to import
 
     out = console()
-    out.print(draw_explained(told, out, evidence=evidence))
+    out.print(draw_explained(told, out, evidence=evidence, fold=not everything))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -16,7 +16,10 @@ from streams.commands.when import ago, stamp
 
 _STYLES: Final = {"relevance": "green", "freshness": "cyan", "popularity": "magenta", "taken": "red"}
 _REASONS: Final = 3
-_BORROWED: Final = "too little is known of them: interests of people who began alike are lent to them"
+_SLIGHT: Final = 0.005
+"""Share of a score below which what moved it is summed up with the rest."""
+_BORROWED: Final = "little is known of them: interests of people who began alike are lent to them"
+_NOTHING: Final = "nothing is known of them: this is what is new and popular"
 
 
 def draw_ranked(
@@ -27,17 +30,20 @@ def draw_ranked(
     return Group(*drawing.list(user_id, items, texts, prior=prior))
 
 
-def draw_explained(told: Explanation, console: Console, *, evidence: int) -> RenderableType:
-    """Why an item has its score: the interests that pulled and pushed, up to `evidence` events each, and the sum."""
+def draw_explained(told: Explanation, console: Console, *, evidence: int, fold: bool = True) -> RenderableType:
+    """Why an item has its score: the interests that pulled and pushed, up to `evidence` events each, and the sum.
+
+    With `fold` those that hardly moved it are summed up.
+    """
     drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, told.at_ms)
-    return Group(*drawing.explanation(told, evidence))
+    return Group(*drawing.explanation(told, evidence, fold=fold))
 
 
 def label(pull: Pull) -> str:
     """What to call the interest behind a pull."""
     name = pull.name[:1].upper() + pull.name[1:]
-    if pull.level == "aversion" and pull.path != "/":
-        name = f"Turned away from {name}"
+    if pull.level == "aversion":
+        name = "All they turn away from" if pull.path == "/" else f"Turned away from {name}"
     if pull.level == "context" and pull.path != "/":
         name = pull.path.strip("/").replace("/", ": ", 1).capitalize()
     return f"{name} (lent)" if pull.prior else name
@@ -53,8 +59,9 @@ class _Scores:
         yield Text(user_id, "bold", overflow="ellipsis", no_wrap=True)
         count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
         yield Text(f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}", "dim")
-        if prior:
-            yield Text(self.glyphs.cut_to(_BORROWED, self.width), "yellow")
+        moved = any(item.parts.relevance or item.parts.aversion for item in items)
+        if prior or not moved:
+            yield Text(self.glyphs.cut_to(_BORROWED if prior else _NOTHING, self.width), "yellow")
         yield Text()
         most = max((_gained(item.parts) for item in items), default=0.0)
         for number, item in enumerate(items, 1):
@@ -63,7 +70,7 @@ class _Scores:
         yield self.legend()
 
     def item(self, number: int, item: RankedItem, most: float, texts: Sequence[str]) -> Iterator[Text]:
-        bar = max(10, min(30, self.width // 3))
+        bar = max(10, min(30, self.width // 4))
         name = self.width - 4 - bar - 8
         text = texts[item.text_index] if item.text_index is not None and item.text_index < len(texts) else None
         title = self.glyphs.quoted(text) if text is not None else item.title or item.item_id or ""
@@ -123,7 +130,7 @@ class _Scores:
             line.append(f" {name}  ")
         return line
 
-    def explanation(self, told: Explanation, evidence: int) -> Iterator[Text]:
+    def explanation(self, told: Explanation, evidence: int, *, fold: bool) -> Iterator[Text]:
         title = told.title or told.item_id
         yield Text(self.glyphs.cut_to(title, self.width), "bold")
         about = [f"for {told.user_id}", f"as of {stamp(self.at_ms)}"]
@@ -133,19 +140,20 @@ class _Scores:
             yield Text(self.glyphs.cut_to(_BORROWED, self.width), "yellow")
         yield Text()
         yield Text(f"{'adds':>{self.width - 7}} {'share':>6}", "dim")
-        rows = [(label(pull), pull.contribution, pull.share, pull.evidence) for pull in told.pulls]
-        moved = sum(abs(value) for _, value, _, _ in rows) + abs(told.parts.freshness) + abs(told.parts.popularity)
-        for name, value in (("How new it is", told.parts.freshness), ("How popular it is", told.parts.popularity)):
-            rows.append((name, value, abs(value) / moved if moved else 0.0, []))
-        most = max((abs(value) for _, value, _, _ in rows), default=0.0)
-        for name, value, share, entries in rows:
-            yield self.pull(name, value, share, most)
-            yield from (self.entry(entry) for entry in entries[:evidence])
+        moves = sorted(_moves(told), key=lambda move: -abs(move.value))
+        most = max((abs(move.value) for move in moves), default=0.0)
+        shown = [move for move in moves if not fold or move.share >= _SLIGHT]
+        for move in shown:
+            yield self.pull(move.name, move.value, move.share, most)
+            yield from (self.entry(entry, away=move.away) for entry in move.evidence[:evidence])
+        if rest := moves[len(shown) :]:
+            name = f"and {len(rest)} more (--all shows them)"
+            yield self.pull(name, sum(move.value for move in rest), sum(move.share for move in rest), most)
         yield Text()
         yield Text(f"{'score':<{self.width - 15}}{self.glyphs.signed(told.score, 3):>8}", "bold")
 
     def pull(self, name: str, value: float, share: float, most: float) -> Text:
-        bar = max(8, min(30, self.width // 3))
+        bar = max(8, min(30, self.width // 4))
         cells = round(bar * abs(value) / most) if most else 0
         glyph, style = (self.glyphs.liked, "green") if value >= 0 else (self.glyphs.disliked, "red")
         line = Text(self.glyphs.fit(name, self.width - bar - 17) + " ")
@@ -154,12 +162,31 @@ class _Scores:
         line.append(f" {percent(share):>6}", "dim")
         return line
 
-    def entry(self, entry: EvidenceEntry) -> Text:
-        """An event behind an interest."""
-        told = f"{self.glyphs.signed(entry.weight)} = {percent(entry.share)} of it, {ago(entry.ts_ms, self.at_ms)}"
+    def entry(self, entry: EvidenceEntry, *, away: bool) -> Text:
+        """An event behind an interest; what turned somebody `away` counts against the item."""
+        weight = -abs(entry.weight) if away else entry.weight
+        told = f"{self.glyphs.signed(weight)} = {percent(entry.share)} of it, {ago(entry.ts_ms, self.at_ms)}"
         item = self.glyphs.quoted(entry.title) if entry.title else entry.item_id or entry.event_id
         room = self.width - cell_len(told) - 6
         return Text(f"  {self.glyphs.dot} {self.glyphs.fit(' '.join(item.split()), room)}  {told}", "dim")
+
+
+class _Move(NamedTuple):
+    """Something that moved a score."""
+
+    name: str
+    value: float
+    share: float
+    evidence: Sequence[EvidenceEntry] = ()
+    away: bool = False
+
+
+def _moves(told: Explanation) -> Iterator[_Move]:
+    own = {"How new it is": told.parts.freshness, "How popular it is": told.parts.popularity}
+    moved = sum(abs(pull.contribution) for pull in told.pulls) + sum(map(abs, own.values()))
+    for pull in told.pulls:
+        yield _Move(label(pull), pull.contribution, pull.share, pull.evidence, pull.level == "aversion")
+    yield from (_Move(name, value, abs(value) / moved) for name, value in own.items() if value)
 
 
 def _gained(parts: ScoreParts) -> float:

@@ -10,7 +10,6 @@ from rich.console import Console, Group
 
 from streams.commands.calling import PANEL, ApiUrl, KeyFile, User, asking
 from streams.commands.shell import EXIT_FAILED, complain, console, register
-from streams.settings import load
 
 if TYPE_CHECKING:
     from streams.client import InterestClient, TryLater
@@ -68,8 +67,7 @@ def _tell(error: TryLater, wait_s: float) -> None:
 def _watch(client: InterestClient, user: str, out: Console, most: int | None, evidence: int, *, fold: bool) -> None:
     from streams.commands.watching import Watched  # noqa: PLC0415  # its types take a while to import
 
-    policy = load().nodes.policy()
-    watched = Watched(user, policy.half_life_s, policy.expire_below, evidence)
+    watched = Watched(user, evidence)
     if out.is_terminal:
         _live(client, watched, out, most, fold=fold)
     else:
@@ -103,14 +101,13 @@ def _live(client: InterestClient, watched: Watched, out: Console, most: int | No
 
 def _lines(client: InterestClient, watched: Watched, out: Console, most: int | None, *, fold: bool) -> None:
     """The tree once, then a line an event."""
-    from streams.commands.tree_draw import draw_lines  # noqa: PLC0415  # as above
-    from streams.commands.watching import event_line  # noqa: PLC0415  # as above
+    from streams.commands.watching import draw_tree, event_line  # noqa: PLC0415  # as above
 
     for update in client.live(watched.user_id, on_wait=_tell):
         watched.apply(update)
         now_ms = int(time() * 1000)
         if watched.updates == 1:
-            for line in draw_lines(watched.view(now_ms), out, watched.name_of, fold=fold):
+            for line in draw_tree(watched, now_ms, out, fold=fold):
                 out.print(line)
             out.print()
         for event in sorted(update.events, key=lambda event: event.ts_ms):

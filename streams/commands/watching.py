@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +15,6 @@ from streams.commands.branches import Branch, Reason, TreeView, grow
 from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
 from streams.commands.tree_draw import draw_lines
 from streams.commands.when import ago
-from streams.levels import Level
 
 _EVENTS_KEPT: Final = 200
 
@@ -25,12 +23,10 @@ _EVENTS_KEPT: Final = 200
 class Watched:
     """A tree that moves: its nodes as last told, the last events (newest first), and how many updates there were.
 
-    `half_life_s` and `expire_below` are those of the settings here: between updates masses are aged with them.
+    Between updates masses are aged with the half-life that each node tells.
     """
 
     user_id: str
-    half_life_s: Mapping[Level, float]
-    expire_below: float
     evidence: int = 1
     updates: int = 0
     events: deque[LiveEvent] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
@@ -61,10 +57,12 @@ class Watched:
 
     def _leaf(self, node: InterestNode, at_ms: int, now_ms: int) -> Branch:
         # An update's clock is the server's: one that runs ahead must not make masses grow.
-        mass = node.mass * 0.5 ** (max(0, now_ms - at_ms) / 1000 / self.half_life_s[node.level])
+        mass = node.mass
+        if node.half_life_s is not None:
+            mass *= 0.5 ** (max(0, now_ms - at_ms) / 1000 / node.half_life_s)
         return Branch(
             node.level, node.path, node.name, mass, 0.0, node.net, node.first_ms, node.last_ms, node.count,
-            mass < self.expire_below, tuple(_reason(entry) for entry in node.evidence[: self.evidence]),
+            node.expires_at_ms <= now_ms, tuple(_reason(entry) for entry in node.evidence[: self.evidence]),
         )  # fmt: skip
 
 
@@ -72,13 +70,19 @@ def _reason(entry: EvidenceEntry) -> Reason:
     return Reason(entry.event_id, entry.item_id or "", entry.title or "", "", entry.ts_ms, entry.weight, entry.share)
 
 
-def draw_watched(watched: Watched, now_ms: int, console: Console, status: str, *, fold: bool) -> list[Text]:
-    """The tree and the last events in as many lines as the console has; `status` is the last."""
-    glyphs = glyphs_of(console)
+def draw_tree(watched: Watched, now_ms: int, console: Console, *, fold: bool) -> list[Text]:
+    """The tree as lines."""
     tree = watched.view(now_ms)
     lines = draw_lines(tree, console, watched.name_of, fold=fold)
     if tree.is_empty:
         lines += [Text(), Text("nothing yet: what they do will show here", "dim")]
+    return lines
+
+
+def draw_watched(watched: Watched, now_ms: int, console: Console, status: str, *, fold: bool) -> list[Text]:
+    """The tree and the last events in as many lines as the console has; `status` is the last."""
+    glyphs = glyphs_of(console)
+    lines = draw_tree(watched, now_ms, console, fold=fold)
     room = max(8, console.height - 1)
     events = list(watched.events)[: max(2, min(8, room // 4))]
     tail = [Text(), Text("Last events", "bold cyan"), *(event_line(event, now_ms, console) for event in events)]
