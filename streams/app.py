@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,14 @@ from streams.broker.standing import Standing
 from streams.broker.worker import run_worker
 from streams.concepts import ConceptTree, build_tree, texts_of
 from streams.credentials import TlsFiles, secret
+from streams.derive import Deriving
 from streams.encoder import EncoderObserver, TritonEncoder
 from streams.encoding import Encoder
 from streams.errors import ConfigurationError, StoreUnavailable
 from streams.events import Event
 from streams.health import Limits
 from streams.metrics import Metrics
-from streams.outputs import Announcer
+from streams.outputs import Announcer, Teller
 from streams.ownership import Owner, Ownership
 from streams.pipeline import Parts
 from streams.privacy_settings import letters_of, pseudonyms_of
@@ -38,6 +39,7 @@ from streams.settings import Kafka, Settings, Triton
 from streams.status import Probe, Status, serving
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
+from streams.store.population import PopulationStore
 from streams.store.qdrant import QdrantConfig, QdrantStore
 from streams.treefile import load_taxonomy
 from streams.treefile import load_tree as read_tree
@@ -52,6 +54,8 @@ class Connected(NamedTuple):
 
     parts: Parts
     store: CachedStore
+    crowd: PopulationStore
+    deriving: Deriving
     producer: Producer
     partitions: dict[str, int]
     probes: dict[str, Probe]
@@ -107,6 +111,9 @@ def topic_specs(kafka: Kafka) -> list[TopicSpec]:
     specs = [TopicSpec(name, kafka.partitions, kafka.replication) for name in plain]
     specs.append(TopicSpec(kafka.items_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
     specs += [TopicSpec(f"{spec.name}.dead", 1, kafka.replication) for spec in list(specs)]
+    derived = filter(None, (kafka.popularity_topic, kafka.population_topic))
+    for name in derived:
+        specs += [TopicSpec(name, kafka.partitions, kafka.replication), TopicSpec(f"{name}.dead", 1, kafka.replication)]
     if kafka.updated_topic:
         specs.append(TopicSpec(kafka.updated_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
     return specs
@@ -115,8 +122,8 @@ def topic_specs(kafka: Kafka) -> list[TopicSpec]:
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     """Run one worker until it is told to stop (0) or must end (1)."""
     metrics, limits = Metrics(), settings.worker
-    # Not live before it ends itself: whoever probes may act first.
-    status = Status(Limits(limits.loop_stuck_after_s, limits.stuck_after_s / 2, limits.unanswered_after_s))
+    # Not live before it ends itself: whoever probes may act first. A request of texts may take half of the time.
+    status = Status(Limits(limits.loop_stuck_after_s, 0.75 * limits.stuck_after_s, limits.unanswered_after_s))
     with serving(status, metrics.registry, limits.metrics_host, limits.metrics_port, limits.stuck_after_s):
         beating = asyncio.create_task(status.beating())
         try:
@@ -149,6 +156,9 @@ async def _connected(settings: Settings, metrics: Metrics, status: Status) -> As
         )  # fmt: skip
         stack.push_async_callback(store.close)
         await answered(waiting, qdrant.prepare)
+        crowd = _crowd(settings, names, metrics)
+        stack.push_async_callback(crowd.close)
+        await answered(waiting, crowd.prepare)
         tree = await answered(waiting, load_tree, settings.concepts.file, encoder, info.encoder_id)
         config = kafka_config(settings.kafka)
         partitions = await answered(waiting, partition_counts, config, settings.kafka)
@@ -156,13 +166,19 @@ async def _connected(settings: Settings, metrics: Metrics, status: Status) -> As
         await answered(waiting, producer.start)
         stack.push_async_callback(producer.stop)
         metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
+        outbox = KafkaOutbox(producer, settings.kafka.unresolved_topic, letters)
         parts = Parts(
-            encoder, store, KafkaOutbox(producer, settings.kafka.unresolved_topic, letters), tree, policy,
-            settings.weights.table(), _retries(settings), _home(partitions, settings.kafka.unresolved_topic),
-            pseudonyms,
+            encoder, store, outbox, tree, policy, settings.weights.table(), _retries(settings),
+            _home(partitions, settings.kafka.unresolved_topic), pseudonyms, _teller(settings, producer),
+        )  # fmt: skip
+        deriving = Deriving(
+            crowd, store, outbox, settings.kafka.group, info.dim, settings.population.popularity_half_life_s,
+            settings.population.policy(),
         )  # fmt: skip
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
-        yield Connected(parts, store, producer, partitions, {"triton": encoder.ready, "qdrant": qdrant.answers})
+        yield Connected(
+            parts, store, crowd, deriving, producer, partitions, {"triton": encoder.ready, "qdrant": qdrant.answers}
+        )
 
 
 def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Event], bool]:
@@ -175,6 +191,22 @@ def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Eve
     return home
 
 
+def _crowd(settings: Settings, names: Collections, metrics: Metrics) -> PopulationStore:
+    population = settings.population
+    return PopulationStore(
+        qdrant_config(settings), population.policy(), names, settings.kafka.group, population.popularity_half_life_s,
+        metrics.store_called,
+    )  # fmt: skip
+
+
+def _teller(settings: Settings, producer: Producer) -> Teller:
+    kafka, population = settings.kafka, settings.population
+    return Teller(
+        producer, kafka.popularity_topic, kafka.population_topic, kafka.group, population.priors(),
+        settings.nodes.faint_below,
+    )  # fmt: skip
+
+
 def _retries(settings: Settings) -> RetryPolicy:
     waits = settings.unresolved
     return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000))
@@ -184,7 +216,7 @@ async def _work(
     settings: Settings, metrics: Metrics, connected: Connected, status: Status, stop: asyncio.Event | None
 ) -> int:
     app, kafka = make_app(kafka_config(settings.kafka)), settings.kafka
-    parts, store, producer, partitions, probes = connected
+    parts, store, crowd, deriving, producer, partitions, probes = connected
 
     def changed(owner: Owner) -> None:
         store.forget()
@@ -195,14 +227,14 @@ async def _work(
     metrics.progress = app.note_progress
     ownership = Ownership(store, kafka.group, partitions, standing.confirm, changed)
     announcer = Announcer(producer, kafka.updated_topic, kafka.group, parts.policy)
-    register(app, Worker(parts, ownership, metrics, app.note_progress, announcer), settings)
+    register(app, Worker(parts, ownership, metrics, app.note_progress, announcer), settings, deriving)
     metrics.watch_lag(standing.lag)
     metrics.since_commit.set_function(standing.seconds_since_commit)
     status.stuck, status.lag, status.partitions = standing.stuck_s, standing.lag, standing.partitions
     status.waiting_for = None
     watching = asyncio.create_task(status.watch({**probes, "kafka": standing.answers}))
     stuck_s = settings.worker.stuck_after_s
-    sweeping = asyncio.create_task(sweep(store, settings.worker.sweep_every_s))
+    sweeping = asyncio.create_task(sweep([store, crowd], settings.worker.sweep_every_s))
     try:
         code = await run_worker(app, stop=stop, stall_s=stuck_s, stuck=partial(status.complaint, stuck_s))
     finally:
@@ -217,12 +249,13 @@ async def _work(
     return code
 
 
-async def sweep(store: CachedStore, every_s: float) -> None:
-    """Delete expired nodes now and then; a server that is away is asked again next time."""
+async def sweep(stores: Sequence[CachedStore | PopulationStore], every_s: float) -> None:
+    """Delete what has expired now and then; a server that is away is asked again next time."""
     while every_s > 0:
         await asyncio.sleep(every_s)
         started = monotonic()
-        await answered(lambda _: None, store.sweep, now_ms())
+        for store in stores:
+            await answered(lambda _: None, store.sweep, now_ms())
         log.info("swept", seconds=round(monotonic() - started, 3))
 
 

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from streams.errors import ConfigurationError
 from streams.nodes import Level, NodePolicy
+from streams.population import PriorPolicy
 from streams.weights import DEFAULT_BASE, WeightTable
 
 _DAY_S = 86_400.0
@@ -178,7 +179,7 @@ class Worker(_Section):
     stuck_after_s: float = Field(
         120.0,
         gt=0,
-        description="With records waiting and no commit for so long a worker exits with 1; half of it: it is not live.",
+        description="With records waiting and no commit for so long a worker exits with 1; not live from 3/4 of it on.",
     )
     loop_stuck_after_s: float = Field(
         30.0, gt=0, description="With its event loop silent for so long a worker is not live (/healthz)."
@@ -210,6 +211,18 @@ class Population(_Section):
         5.0, gt=0, description="Events of one's own that halve the prior: its share is k / (k + events)."
     )
     prior_nodes: int = Field(16, ge=1, le=100, description="Nodes of a level that a prior has, at most.")
+
+    def policy(self) -> NodePolicy:
+        """The constants by which cohorts' nodes are folded; they keep no evidence and no ids."""
+        half_lives = dict.fromkeys(_HALF_LIVES, self.half_life_s)
+        return NodePolicy(half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0)
+
+    def priors(self) -> PriorPolicy:
+        """The constants of what a newcomer borrows."""
+        return PriorPolicy(
+            self.newcomer_events, frozenset(self.contexts), self.least_events, self.prior_mass, self.prior_events,
+            self.prior_nodes,
+        )  # fmt: skip
 
 
 class Concepts(_Section):

@@ -50,16 +50,17 @@ class Status:
         self._answered: dict[str, float | None] = {}
         self._beats = self._seen = 0
         self._silent_s = 0.0
+        self._excused_s = 0.0
 
     def facts(self) -> Facts:
         """The worker now."""
         now_s = monotonic()
         answered = {name: None if at is None else now_s - at for name, at in list(self._answered.items())}
+        if any(seconds is not None and seconds > self.limits.answered_s for seconds in answered.values()):
+            self._excused_s = now_s  # a server is away: that is what stands still
         lag = sum(self.lag().values())
-        return Facts(
-            self._silent_s, self.stuck() if lag else 0.0, self.partitions(), lag, answered, self.waiting_for,
-            self.stopping,
-        )  # fmt: skip
+        stuck_s = min(self.stuck(), now_s - self._excused_s) if lag else 0.0
+        return Facts(self._silent_s, stuck_s, self.partitions(), lag, answered, self.waiting_for, self.stopping)
 
     def complaint(self, stuck_s: float) -> str | None:
         """Why the worker must end: a standstill of more than `stuck_s`; None while there is none."""

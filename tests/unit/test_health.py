@@ -52,6 +52,17 @@ def test_a_standstill_counts_only_while_records_wait() -> None:
     assert status.complaint(600) is None
 
 
+def test_a_server_that_is_away_excuses_a_standstill() -> None:
+    status = Status(LIMITS)
+    status.stuck, status.lag = lambda: 500.0, lambda: {("clicks", 0): 3}
+    status._answered["qdrant"] = time.monotonic() - 11
+    assert status.complaint(120) is None
+    status._answered["qdrant"] = time.monotonic()
+    assert status.complaint(120) is None  # the time begins anew once it is back
+    status._excused_s -= 121
+    assert status.complaint(120) == "3 records wait and nothing was committed for 121 s"
+
+
 async def test_servers_are_asked_and_their_silence_grows() -> None:
     status = Status(LIMITS)
     away = False

@@ -1,0 +1,73 @@
+"""A worker's own word on its state, against what is really the case."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from streams.faultpoints import VARIABLE
+from tests.fixtures.brokers import Broker
+from tests.fixtures.path import ITEMS, Rig, WorkerProcess
+from tests.fixtures.qdrant import QdrantServer
+
+pytestmark = pytest.mark.integration
+
+
+async def told(worker: WorkerProcess, path: str) -> tuple[int, dict[str, Any]]:
+    async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
+        try:
+            answer = await client.get(worker.metrics_url.replace("/metrics", path))
+        except httpx.TransportError:
+            return 0, {}
+    return answer.status_code, answer.json()
+
+
+async def until(worker: WorkerProcess, path: str, status: int, timeout_s: float = 60.0) -> dict[str, Any]:
+    end = time.monotonic() + timeout_s
+    while (found := await told(worker, path))[0] != status:
+        assert time.monotonic() < end, (path, found, worker.log())
+        await asyncio.sleep(0.1)
+    return found[1]
+
+
+async def test_ready_is_what_it_says_and_an_outage_is_no_death(
+    tansu: Broker, own_qdrant: Callable[..., QdrantServer], make_rig: Callable[..., Rig]
+) -> None:
+    qdrant = own_qdrant()
+    path = make_rig(tansu, qdrant, worker={"unanswered_after_s": 3.0, "stuck_after_s": 40.0})
+    await path.prepare()
+    worker = path.worker()
+    await until(worker, "/healthz", 200)
+    ready = await until(worker, "/readyz", 200)
+    assert ready["ready"]
+    assert ready["partitions"] == 4 * 5
+    assert ready["answered_s"].keys() == {"kafka", "qdrant", "triton"}
+    qdrant.kill()
+    await path.items(ITEMS)
+    away = await until(worker, "/readyz", 503)
+    assert [reason.split(" ")[0] for reason in away["reasons"]] == ["qdrant"]
+    await asyncio.sleep(2)
+    assert (await told(worker, "/healthz"))[0] == 200
+    assert worker.running
+    qdrant.start()
+    await until(worker, "/readyz", 200)
+    await path.items_known(len(ITEMS))
+    assert worker.stop() == 0
+
+
+async def test_a_worker_whose_batch_hangs_is_not_live_and_ends_with_1(
+    tansu: Broker, qdrant: QdrantServer, make_rig: Callable[..., Rig]
+) -> None:
+    path = make_rig(tansu, qdrant, worker={"stuck_after_s": 6.0})
+    await path.prepare()
+    worker = path.worker(**{VARIABLE: "after_read:wait=600"})
+    await until(worker, "/readyz", 200)
+    await path.produce(path.clicks, [{"event_id": "e", "user_id": "u", "type": "click", "item_id": "football"}])
+    dead = await until(worker, "/healthz", 503, 30)
+    assert dead["reasons"][0].startswith("1 records wait and nothing was committed for")
+    assert worker.wait() == 1
