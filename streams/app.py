@@ -41,6 +41,7 @@ from streams.store.cached import CachedStore
 from streams.store.collections import Collections
 from streams.store.population import PopulationStore
 from streams.store.qdrant import QdrantConfig, QdrantStore
+from streams.tracing_export import exporting
 from streams.treefile import load_taxonomy
 from streams.treefile import load_tree as read_tree
 from streams.unresolved import RetryPolicy
@@ -124,7 +125,10 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     metrics, limits = Metrics(), settings.worker
     # Not live before it ends itself: whoever probes may act first. A request of texts may take half of the time.
     status = Status(Limits(limits.loop_stuck_after_s, 0.75 * limits.stuck_after_s, limits.unanswered_after_s))
-    with serving(status, metrics.registry, limits.metrics_host, limits.metrics_port, limits.stuck_after_s):
+    with (
+        exporting(settings),
+        serving(status, metrics.registry, limits.metrics_host, limits.metrics_port, limits.stuck_after_s),
+    ):
         beating = asyncio.create_task(status.beating())
         try:
             async with _connected(settings, metrics, status) as connected:

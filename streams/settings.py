@@ -291,6 +291,16 @@ class Log(_Section):
     form: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON object a line.")
 
 
+class Tracing(_Section):
+    """Traces of batches and events; off unless an endpoint is set."""
+
+    endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="OTLP/HTTP collector, such as http://127.0.0.1:4318/v1/traces."
+    )
+    sample: float = Field(1.0, ge=0, le=1, description="Share of batches traced; events follow their producers.")
+    service: str = Field("interest-streams", min_length=1, description="Name of this service in traces.")
+
+
 class Settings(BaseSettings):
     """All settings of the service."""
 
@@ -311,6 +321,7 @@ class Settings(BaseSettings):
     client: Client = Client()
     log: Log = Log()
     privacy: Privacy = Privacy()
+    tracing: Tracing = Tracing()
 
     @classmethod
     def settings_customise_sources(

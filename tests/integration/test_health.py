@@ -45,7 +45,7 @@ async def test_ready_is_what_it_says_and_an_outage_is_no_death(
     await until(worker, "/healthz", 200)
     ready = await until(worker, "/readyz", 200)
     assert ready["ready"]
-    assert ready["partitions"] == 4 * 5
+    assert ready["partitions"] >= 4 * 5
     assert ready["answered_s"].keys() == {"kafka", "qdrant", "triton"}
     qdrant.kill()
     await path.items(ITEMS)
