@@ -7,14 +7,17 @@ from typing import Any
 
 from streams.broker.app import BrokerApp
 from streams.broker.batches import takes
+from streams.derive import Deriving, count_votes, learn_beginnings
 from streams.settings import Settings
 from streams.worker import Worker
 
+#: Popularity and priors may be a moment late, and one write of an item then holds many events.
+_DERIVED_LINGER_S = 0.5
 _WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind what is due later
 
 
-def register(app: BrokerApp, worker: Worker, settings: Settings) -> None:
-    """Add the agents of events, of events that wait for their item, and of items to `app`.
+def register(app: BrokerApp, worker: Worker, settings: Settings, deriving: Deriving) -> None:
+    """Add the agents of events, of events that wait for their item, of items, of popularity and of priors to `app`.
 
     One agent reads all topics of events, and reads one take after another: acknowledging in order is what keeps
     a failure from being committed past.
@@ -36,3 +39,18 @@ def register(app: BrokerApp, worker: Worker, settings: Settings) -> None:
     async def items(stream: Any) -> None:
         async for take in gather(stream, max_records=limits.batch_records):
             await worker.describe(take)
+
+    late = partial(takes, app, max_bytes=limits.batch_bytes, within_s=_DERIVED_LINGER_S)
+    if kafka.popularity_topic:
+
+        @app.agent(app.topic(kafka.popularity_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
+        async def popularity(stream: Any) -> None:
+            async for take in late(stream, max_records=limits.batch_records):
+                await worker.derive(take, lambda records, fence: count_votes(records, deriving, fence))
+
+    if kafka.population_topic:
+
+        @app.agent(app.topic(kafka.population_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
+        async def population(stream: Any) -> None:
+            async for take in late(stream, max_records=limits.batch_records):
+                await worker.derive(take, lambda records, fence: learn_beginnings(records, deriving, fence))

@@ -89,6 +89,31 @@ def unpack_marks(packed: str) -> tuple[Mark, ...]:
     return tuple(Mark(r[0], r[1], r[2] == "1", int(r[3]), float(r[4]), r[5], r[6], r[7]) for r in rows)
 
 
+class Began(NamedTuple):
+    """What somebody began with: the topic ("" unknown) of their earliest positive event so far, and its time."""
+
+    ts_ms: int = 0
+    topic: str = ""
+
+    def or_earlier(self, other: Began) -> Began:
+        """The earlier of the two that is known."""
+        return min((one for one in (self, other) if one.topic), default=self)
+
+
+NOT_BEGUN = Began()
+
+
+def pack_began(began: Began) -> str:
+    """`time;topic`."""
+    return f"{began.ts_ms};{began.topic}"
+
+
+def unpack_began(packed: str) -> Began:
+    """Read back what `pack_began` wrote."""
+    ts, _, topic = packed.partition(";")
+    return Began(int(ts), topic)
+
+
 def source_hash(source: Source, log: int) -> bytes:
     """Four bytes that stand for one record of one incarnation of the log."""
     return xxhash.xxh32_digest(f"{log};{source.topic}/{source.partition}={source.offset}".encode())

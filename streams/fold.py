@@ -124,7 +124,7 @@ def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePo
         kept = strongest(kept, policy.evidence_length, half_life_ms)
     applied = node.applied.advance((c.source for c in group.contributions), log)
     return Node(node.key, direction, norm, mass, net, group.t0_ms, first_ms, last_ms, count, applied, kept,
-                node.ring, node.marks, node.erased_at_ms, node.seen)  # fmt: skip
+                node.ring, node.marks, node.erased_at_ms, node.seen, node.began)  # fmt: skip
 
 
 def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int) -> Node:
@@ -138,4 +138,5 @@ def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int
     t0_ms = node.t0_ms or memory.last_ms
     return Node(node.key, node.direction, node.norm, node.mass, node.net, t0_ms,
                 node.first_ms or memory.last_ms, max(node.last_ms, memory.last_ms), node.count, applied,
-                node.evidence, ring, memory.marks, node.erased_at_ms, seen)  # fmt: skip
+                node.evidence, ring, memory.marks, node.erased_at_ms, seen,
+                before.began.or_earlier(memory.began))  # fmt: skip

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.deadletters import DeadLetter
 from streams.events import RecordLike
 from streams.pipeline import Report
 
@@ -44,6 +45,12 @@ class Metrics:
         )
         self.updates = Counter(
             "interests_updates", "Changes of users' trees announced, one a user and take.", registry=registry
+        )
+        self.derived = Counter(
+            "interests_derived_events",
+            "Events folded into items' popularity and cohorts' nodes.",
+            ("kind", "outcome"),
+            registry=registry,
         )
         self.unknown_fields = Counter(
             "interests_unknown_fields", "Fields outside the contract, ignored.", registry=registry
@@ -121,13 +128,17 @@ class Metrics:
         for outcome, events in report.events.items():
             for event in events:
                 self.events.labels(event.source.topic, event.type, outcome).inc()
-        for dead in report.dead:
-            self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
+        self.buried(report.dead)
         for node in report.nodes:
             self.nodes_written.labels(node.key.level).inc()
         self.items.inc(report.items)
         self.unknown_fields.inc(report.unknown_fields)
         self.clamped.inc(report.clamped)
+
+    def buried(self, letters: Sequence[DeadLetter]) -> None:
+        """Count dead letters."""
+        for dead in letters:
+            self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
 
     def aged(self, records: Sequence[RecordLike], now_ms: int) -> None:
         """Observe how old each record is now that its effect is durable."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from streams import levels
 from streams.applied import Applied
-from streams.evidence import Evidence, Mark, Seen
+from streams.evidence import NOT_BEGUN, Began, Evidence, Mark, Seen
 
 Level = levels.Level
 LEVELS = levels.LEVELS
@@ -57,8 +57,8 @@ class Node:
     """One interest node; a value: folding makes new ones.
 
     `direction` is float32 of shape (dim,), of unit length, or zero where evidence cancelled out; `norm` is |S|,
-    `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms` and `seen`
-    are used on the profile only.
+    `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms`, `seen`
+    and `began` are used on the profile only.
     """
 
     key: NodeKey
@@ -76,6 +76,7 @@ class Node:
     marks: tuple[Mark, ...] = ()
     erased_at_ms: int = 0
     seen: bytes = b""
+    began: Began = NOT_BEGUN
 
     @property
     def id(self) -> str:
@@ -154,5 +155,5 @@ def rebase(node: Node, t0_ms: int, policy: NodePolicy) -> Node:
     return Node(
         node.key, node.direction, node.norm * factor, node.mass * factor, node.net * factor, t0_ms,
         node.first_ms, node.last_ms, node.count, node.applied, node.evidence, node.ring, node.marks, node.erased_at_ms,
-        node.seen,
+        node.seen, node.began,
     )  # fmt: skip

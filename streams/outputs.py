@@ -1,10 +1,17 @@
-"""What a worker sends on beside dead letters: changes of trees, for those who watch them."""
+"""What a worker sends on beside dead letters: changes of trees, votes by item, newcomers' first events by cohort."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from streams.broker.producer import Outgoing, Producer
-from streams.nodes import NodePolicy
+from streams.nodes import Node, NodePolicy
 from streams.pipeline import Report
+from streams.plan import Plan, Weighed
+from streams.popularity import pack_votes, tally
+from streams.population import PriorPolicy, beginnings, pack_beginnings
 from streams.updates import encoded, updates_of
 
 #: Header that names the sender's group: while a second group fills another encoder's collections, its changes are
@@ -32,3 +39,30 @@ class Announcer:
         if records:
             await self._producer.send_many(self._topic, records)
         return len(records)
+
+
+@dataclass(slots=True)
+class Teller:
+    """Sends what a take's users say of items, and what its newcomers begin with; an empty topic's part is left out."""
+
+    producer: Producer
+    popularity_topic: str
+    population_topic: str
+    group: str
+    priors: PriorPolicy
+    faint_below: float
+
+    async def __call__(self, plan: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
+        """Send, and return once the broker has acknowledged all. Raises BrokerUnavailable.
+
+        Call it before the nodes are written: a take that is tried again is told again, which the readers of both
+        topics recognise; after the nodes are written nobody would know that it is still to be told.
+        """
+        sends: dict[str, list[Outgoing]] = {}
+        if self.popularity_topic:
+            votes = tally(plan.contributions, self.group, log)
+            sends[self.popularity_topic] = [Outgoing(one.item_id.encode(), pack_votes(one)) for one in votes]
+        if self.population_topic:
+            firsts = beginnings(weighed, plan, profiles, self.priors, self.faint_below, self.group, log)
+            sends[self.population_topic] = [Outgoing(one.cohort.encode(), pack_beginnings(one)) for one in firsts]
+        await asyncio.gather(*(self.producer.send_many(topic, out) for topic, out in sends.items() if out))

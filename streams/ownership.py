@@ -35,6 +35,9 @@ class Ownership:
     A conditional upsert does not say what it refused, so after writing a batch the control point is read: as long
     as the epoch is ours, nothing this generation wrote was refused. `confirm` asks the broker whether our
     generation is the group's, so that a worker that missed a rebalance never takes itself for a new incarnation.
+
+    Topics that are not in `partitions` are written under the fence but say nothing of the log: those the service
+    fills itself, whose records name the places of the events they came from.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Ownership:
 
     async def enter(self, take: Take) -> Owner | None:
         """The fence and log for a take; None where the take's assignment is no longer ours."""
-        highwater = {f"{batch.topic}/{batch.partition}": batch.highwater for batch in take.batches}
+        highwater = {f"{b.topic}/{b.partition}": b.highwater for b in take.batches if b.topic in self._partitions}
         if take.identity is not self._identity or not self._slots.issuperset(highwater):
             if take.identity is not self._identity:
                 self._slots = set()
@@ -87,6 +90,8 @@ class Ownership:
     async def verify(self, take: Take) -> None:
         """After a write: Fenced if another epoch has begun; else note how far the log has been folded, now and then."""
         for batch in take.batches:
+            if batch.topic not in self._partitions:
+                continue
             slot = f"{batch.topic}/{batch.partition}"
             self._highest[slot] = max(self._highest.get(slot, -1), batch.last_offset)
         stored = await self._store.control(self._group)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.events import Event, Source
-from streams.evidence import Mark, in_ring, ring_entry, seen_entry, source_hash
+from streams.evidence import NOT_BEGUN, Began, Mark, in_ring, ring_entry, seen_entry, source_hash
 from streams.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.situations import situations
 from streams.weights import UNDOES
@@ -50,6 +50,7 @@ class Remembered:
     sources: list[Source] = field(default_factory=list)
     ring: list[bytes] = field(default_factory=list)
     seen: list[bytes] = field(default_factory=list)
+    began: Began = NOT_BEGUN
     last_ms: int = 0
 
 
@@ -114,17 +115,26 @@ def plan(
         if memory is None:
             profile = profiles.get(event.user_id)
             memory = made.remembered[event.user_id] = Remembered(profile.marks if profile else ())
+            memory.began = profile.began if profile else NOT_BEGUN
         memory.sources.append(event.source)
         memory.ring.append(ring_entry(event.event_id, event.source, log))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
     for said in weighed:
-        if said.item_id and (said.event.type != "impression" or said.item_id in said.event.clicked):
-            made.remembered[said.event.user_id].seen.append(seen_entry(said.item_id))
+        _note(said, made.remembered[said.event.user_id], policy)
         if said.event.type in UNDOES:
             made.contributions += _take_back(said, made.remembered[said.event.user_id], policy, log)
         elif said.event.type not in _MARKED or _stands(said, made.remembered[said.event.user_id], policy, log):
             made.contributions += _spread(said, policy, said.event.ts_ms, said.weight, 1, said.event.event_id)
     return made
+
+
+def _note(said: Weighed, memory: Remembered, policy: NodePolicy) -> None:
+    """Remember the item as seen, and what its person began with."""
+    if said.item_id and (said.event.type != "impression" or said.item_id in said.event.clicked):
+        memory.seen.append(seen_entry(said.item_id))
+    if said.path and said.weight >= policy.faint_below:
+        first = said.path.strip("/").partition("/")[0]
+        memory.began = memory.began.or_earlier(Began(said.event.ts_ms, f"/{first}"))
 
 
 def _spread(

@@ -62,6 +62,7 @@ def service_topics(settings: Settings) -> list[str]:
     """The names of the service's topics, those of dead letters last."""
     kafka = settings.kafka
     live = [*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic]
+    live += filter(None, (kafka.popularity_topic, kafka.population_topic))
     return [*live, *filter(None, [kafka.updated_topic]), *(f"{name}.dead" for name in live)]
 
 

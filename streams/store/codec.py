@@ -10,7 +10,17 @@ import numpy as np
 from qdrant_client import grpc
 
 from streams.applied import pack_applied, unpack_applied
-from streams.evidence import pack_evidence, pack_marks, pack_ring, unpack_evidence, unpack_marks, unpack_ring
+from streams.evidence import (
+    NOT_BEGUN,
+    pack_began,
+    pack_evidence,
+    pack_marks,
+    pack_ring,
+    unpack_began,
+    unpack_evidence,
+    unpack_marks,
+    unpack_ring,
+)  # fmt: skip
 from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, Vector, expires_at_ms
 from streams.store.base import Fence, ItemPoint, StoredItem
 
@@ -90,6 +100,8 @@ def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]
         payload["ring"] = pack_ring(node.ring)
     if node.seen:
         payload["seen"] = pack_ring(node.seen)
+    if node.began.topic:
+        payload["began"] = pack_began(node.began)
     if node.marks:
         payload["marks"] = pack_marks(node.marks)
     if node.erased_at_ms:
@@ -126,6 +138,7 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         marks=unpack_marks(payload["marks"].string_value) if "marks" in payload else (),
         erased_at_ms=payload["erased_at"].integer_value if "erased_at" in payload else 0,
         seen=unpack_ring(payload["seen"].string_value) if "seen" in payload else b"",
+        began=unpack_began(payload["began"].string_value) if "began" in payload else NOT_BEGUN,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from streams.applied import Applied
 from streams.errors import ConfigurationError, StoreUnavailable
-from streams.evidence import Evidence, Mark
+from streams.evidence import Began, Evidence, Mark
 from streams.items import Item
 from streams.nodes import Node, NodeKey, profile_key
 from streams.retrying import forever
@@ -69,6 +69,7 @@ async def test_what_is_written_is_read_back(store: Store) -> None:
             "ana",
             ring=b"0123456789" * 2,
             seen=b"\x00\xffabcd" * 3,
+            began=Began(NOW, "/s;port"),
             marks=(Mark("i", "like", False, NOW, 0.1 + 0.2, "e", "00ff", "aa"),),
         ),
         node("ana", "topic", "/sports", 1),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 
 from streams.api.models import LiveUpdate
+from streams.app import qdrant_config
 from streams.broker.partitions import partition_of
 from streams.nodes import mass_at
+from streams.popularity import ItemPopularity, popularity_at
+from streams.store.collections import Collections
+from streams.store.population import PopulationStore
 from tests.fixtures.path import Rig
 
 pytestmark = pytest.mark.integration
@@ -72,3 +77,54 @@ async def test_an_erasure_is_announced(path: Rig) -> None:
     assert second.erased
     assert [node.level for node in second.nodes] == ["profile"]
     assert second.nodes[0].mass == 0
+
+
+async def popularity(path: Rig, items: list[str]) -> dict[str, ItemPopularity]:
+    store = crowd_of(path)
+    try:
+        return await store.popularity(items)
+    finally:
+        await store.close()
+
+
+def crowd_of(path: Rig) -> PopulationStore:
+    settings = path.settings
+    return PopulationStore(
+        qdrant_config(settings), settings.population.policy(), Collections(path._encoder_id(), 384),
+        settings.kafka.group, settings.population.popularity_half_life_s,
+    )  # fmt: skip
+
+
+async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> None:
+    one, two = path.user(), path.user()
+    items = [f"song-{one}", f"game-{one}"]
+    await path.items([{"item_id": item, "title": f"Something new: {item}"} for item in items])
+    now = int(time.time() * 1000)
+    day = 86_400_000
+    await path.produce(
+        path.clicks,
+        [
+            event(1, one, "click", items[0], ts=now),
+            event(2, two, "click", items[0], ts=now - 7 * day),
+            event(3, two, "hide", items[1]),
+        ],
+    )
+    await path.produce(path.events, [event(4, one, "like", items[1]), event(5, one, "unlike", items[1])])
+    await path.until(lambda o: o.get("applied", 0) == 5)
+    found = await eventually(path, items, lambda found: found.keys() == set(items) and found[items[0]].count == 2)
+    assert found[items[0]].mass == pytest.approx(1.5, rel=1e-6)
+    assert found[items[0]].t0_ms == now
+    assert popularity_at(found[items[0]].mass, now, now + 7 * day, 7 * 86_400.0) == pytest.approx(0.75)
+    assert (found[items[1]].mass, found[items[1]].count) == (0.0, 0)
+
+
+async def eventually(
+    path: Rig, items: list[str], met: Callable[[dict[str, ItemPopularity]], bool]
+) -> dict[str, ItemPopularity]:
+    found: dict[str, ItemPopularity] = {}
+    for _ in range(100):
+        found = await popularity(path, items)
+        if met(found):
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"never met: {found}\n{path.workers[0].log()}")

@@ -1,0 +1,140 @@
+"""The second leg: what the path sent on by item and by cohort, folded into popularity and priors.
+
+Both topics are read by the same group as the events, each by an agent of its own, and both folds know an event by the
+place of its own record. Where these records lie in their own topics decides nothing, so those may be made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from streams.deadletters import DeadLetter
+from streams.errors import PoisonError
+from streams.events import RecordLike
+from streams.fold import fold
+from streams.nodes import Node, NodeKey, NodePolicy, profile_key
+from streams.plan import Plan
+from streams.popularity import ItemPopularity, Votes, count, unpack_votes
+from streams.population import Beginnings, lessons, unpack_beginnings
+from streams.store.base import Fence, StoredItem
+
+T = TypeVar("T", Votes, Beginnings)
+
+
+class Crowd(Protocol):
+    """Where popularity and cohorts' nodes live; `streams.store.population.PopulationStore`."""
+
+    async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
+        """The popularity of the items that have any."""
+
+    async def put_popularity(self, items: Sequence[ItemPopularity], fence: Fence) -> None:
+        """Write durably; what is stored under a newer fence stays."""
+
+    async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
+        """The cohorts' nodes that exist among `keys`."""
+
+    async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
+        """Write durably; what is stored under a newer fence stays."""
+
+
+class Items(Protocol):
+    """Where items' vectors are."""
+
+    async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
+        """The described items among `item_ids`."""
+
+
+class Bury(Protocol):
+    """Where records go that nobody can read."""
+
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        """Send dead letters."""
+
+
+@dataclass(slots=True)
+class Deriving:
+    """What the second leg is made of; records of other groups than `group` are passed over."""
+
+    crowd: Crowd
+    items: Items
+    outbox: Bury
+    group: str
+    dim: int
+    popularity_half_life_s: float
+    policy: NodePolicy
+
+
+class Derived(NamedTuple):
+    """What became of a take: which fold, events that counted, events that had counted before, dead letters."""
+
+    kind: str
+    counted: int
+    repeated: int
+    dead: list[DeadLetter]
+
+
+async def count_votes(records: Sequence[RecordLike], parts: Deriving, fence: Fence) -> Derived:
+    """Fold a take of `items.popularity`. Raises RetryableError: call again, nothing counts twice."""
+    votes, dead = _readable(records, unpack_votes, parts.group)
+    await parts.outbox.bury(dead)
+    stored = await parts.crowd.popularity(dict.fromkeys(record.item_id for record in votes))
+    made = count(votes, stored, parts.popularity_half_life_s)
+    await parts.crowd.put_popularity(made.changed, fence)
+    return Derived("popularity", made.counted, made.repeated, dead)
+
+
+async def learn_beginnings(records: Sequence[RecordLike], parts: Deriving, fence: Fence) -> Derived:
+    """Fold a take of `population` into its cohorts' nodes. Raises RetryableError: call again."""
+    made, dead = _readable(records, unpack_beginnings, parts.group)
+    await parts.outbox.bury(dead)
+    items = await parts.items.items(dict.fromkeys(first.item_id for record in made for first in record.firsts))
+    rows = {item_id: row for row, item_id in enumerate(items)}
+    vectors = np.stack([item.vector for item in items.values()]) if items else np.zeros((0, parts.dim), np.float32)
+    counted = repeated = 0
+    for log in sorted({record.log for record in made}):
+        plan = lessons([record for record in made if record.log == log], rows)
+        stored = await parts.crowd.read(plan.touched())
+        fresh = _of_this_log(plan, stored, log)
+        changed = fold(fresh, vectors, stored, parts.policy, log)
+        said, had = _counts(fresh, changed, stored), sum(len(memory.sources) for memory in plan.remembered.values())
+        counted, repeated = counted + said, repeated + had - said
+        await parts.crowd.write(changed, fence)
+    return Derived("population", counted, repeated, dead)
+
+
+def _readable(
+    records: Sequence[RecordLike], unpack: Callable[[bytes | None], T], group: str
+) -> tuple[list[T], list[DeadLetter]]:
+    good: list[T] = []
+    dead: list[DeadLetter] = []
+    for record in records:
+        try:
+            read = unpack(record.value)
+        except PoisonError as error:
+            dead.append(DeadLetter.of(record, error))
+        else:
+            if read.group == group:
+                good.append(read)
+    return good, dead
+
+
+def _of_this_log(plan: Plan, stored: dict[NodeKey, Node], log: int) -> Plan:
+    """The plan without cohorts that have seen a later incarnation of the log: this came too late."""
+    late = {
+        cohort for cohort in plan.remembered
+        if (profile := stored.get(profile_key(cohort))) is not None and profile.applied.log > log
+    }  # fmt: skip
+    if not late:
+        return plan
+    kept = {cohort: memory for cohort, memory in plan.remembered.items() if cohort not in late}
+    return Plan([c for c in plan.contributions if c.key.user_id not in late], kept)
+
+
+def _counts(plan: Plan, changed: Iterable[Node], stored: dict[NodeKey, Node]) -> int:
+    """How many events the cohorts' profiles have more than before."""
+    after = (node for node in changed if node.key.level == "profile" and node.key.user_id in plan.remembered)
+    return sum(node.count - (stored[node.key].count if node.key in stored else 0) for node in after)
