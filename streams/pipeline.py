@@ -7,7 +7,7 @@ that comes again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from streams.faultpoints import reach
 from streams.fold import fold
 from streams.nodes import Node, NodePolicy, profile_key
 from streams.parse import parse_events, parse_items
-from streams.plan import Weighed, gate, plan
+from streams.plan import Plan, Weighed, gate, plan
 from streams.privacy import Pseudonyms, pseudonymous
 from streams.resolve import resolve
 from streams.store.base import Fence, Store
@@ -39,6 +39,14 @@ class Outbox(Protocol):
 
     async def defer(self, waiting: Sequence[Waiting]) -> None:
         """Send records to the topic of unresolved events, with the headers that say when they are due."""
+
+
+Tell = Callable[[Plan, Sequence[Weighed], Mapping[str, Node], int], Awaitable[None]]
+"""Sends on what a batch says of its items and newcomers: the plan, what was weighed, the profiles before, the log."""
+
+
+async def tell_nobody(planned: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
+    """Send nothing on: neither popularity nor priors are kept."""
 
 
 @dataclass(slots=True)
@@ -59,6 +67,7 @@ class Parts:
     retries: RetryPolicy
     home: Callable[[Event], bool]
     pseudonyms: Pseudonyms | None = None
+    tell: Tell = tell_nobody
 
 
 @dataclass(slots=True)
@@ -103,6 +112,7 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     )
     await parts.outbox.bury(parsed.dead + aside.dead)
     await parts.outbox.defer(aside.waiting)
+    await parts.tell(planned, said.said, profiles, log)
     await reach("before_upsert")
     await parts.store.write(changed, fence)
     await reach("after_upsert")

@@ -12,6 +12,7 @@ from streams.aside import Waiting
 from streams.broker.batches import Take
 from streams.broker.producer import Outgoing, Producer
 from streams.deadletters import DeadLetter, topic_of
+from streams.derive import Derived
 from streams.errors import RetryableError
 from streams.events import RecordLike
 from streams.faultpoints import reach
@@ -21,6 +22,7 @@ from streams.ownership import Ownership
 from streams.pipeline import Parts, Report, apply, apply_items
 from streams.privacy import Letters
 from streams.retrying import forever
+from streams.store.base import Fence
 from streams.unresolved import due_ms
 
 log = structlog.get_logger(__name__)
@@ -52,6 +54,9 @@ class KafkaOutbox:
         records = [Outgoing(w.record.key, w.record.value, tuple(w.headers), w.record.timestamp) for w in waiting]
         if records:
             await self._producer.send_many(self._unresolved_topic, records)
+
+
+Derive = Callable[[Sequence[RecordLike], Fence], Awaitable[Derived]]
 
 
 class Worker:
@@ -98,6 +103,26 @@ class Worker:
         if await self._until_done(take, work):
             await take.ack()
 
+    async def derive(self, take: Take, fold: Derive) -> None:
+        """Fold a take of what the path sent on, fenced as nodes are but beside their folding, and acknowledge it."""
+
+        async def work() -> bool:
+            async with self._folding:
+                owner = await self._ownership.enter(take)
+            if owner is None:
+                return False
+            made = await fold(take.records, owner.fence)
+            async with self._folding:
+                await self._ownership.verify(take)
+            for outcome, events in (("counted", made.counted), ("repeated", made.repeated)):
+                self._metrics.derived.labels(made.kind, outcome).inc(events)
+            self._metrics.buried(made.dead)
+            self._say(made.dead)
+            return True
+
+        if await self._until_done(take, work):
+            await take.ack()
+
     async def _fold(self, take: Take, records: Sequence[RecordLike]) -> bool:
         async with self._folding:
             owner = await self._ownership.enter(take)
@@ -133,8 +158,11 @@ class Worker:
     def _count(self, records: Sequence[RecordLike], report: Report) -> None:
         self._metrics.batch_records.observe(len(records))
         self._metrics.count(report)
+        self._say(report.dead)
+
+    def _say(self, letters: Sequence[DeadLetter]) -> None:
         self._progress()
-        for dead in report.dead:
+        for dead in letters:
             log.warning(
                 "dead_letter", topic=dead.record.topic, partition=dead.record.partition, offset=dead.record.offset,
                 stage=dead.stage, reason=dead.reason, message=dead.message,
