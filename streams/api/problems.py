@@ -117,6 +117,8 @@ def _of_validation(error: RequestValidationError) -> ApiProblem:
     found = error.errors()
     if any(one["type"] == "json_invalid" for one in found):
         return ApiProblem(400, "bad-json", "The body is no JSON.")
+    if any(one["loc"] == ("body",) and isinstance(one.get("input"), bytes) for one in found):
+        return ApiProblem(415, "no-json", "Expected a body of application/json.")  # else it would have been read
     errors = [FieldProblem(field=".".join(map(str, one["loc"])), message=_message(one)) for one in found[:50]]
     return ApiProblem(422, "invalid", "Some fields do not fit; `errors` names them.", errors=errors)
 

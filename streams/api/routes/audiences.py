@@ -39,7 +39,8 @@ async def similar(
 
 
 @router.post(
-    "/audiences/search", response_model=Audience, tags=["audiences"], responses={**problems(400, 404, 413), **_BOTH},
+    "/audiences/search", response_model=Audience, tags=["audiences"], 
+    responses={**problems(400, 404, 413, 415), **_BOTH},
     summary="Who is interested in this?",
 )  # fmt: skip
 async def search(

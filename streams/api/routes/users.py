@@ -120,7 +120,7 @@ async def recommendations(
 
 
 @router.post(
-    "/{user_id}/rank", response_model=Ranking, responses={**problems(400, 413), 200: example(RANKING)},
+    "/{user_id}/rank", response_model=Ranking, responses={**problems(400, 413, 415), 200: example(RANKING)},
     summary="Put items or texts in order",
 )  # fmt: skip
 async def rank(
