@@ -1,12 +1,13 @@
 """Scores: what each target is worth to a person, and which of their interests made it so. Pure numpy.
 
-For a target v of a user with nodes n (direction d, mass m), the attention over the nodes and the score are
+For a target v and the person's nodes n (direction d, decayed mass m), with M the heaviest node's mass,
 
-    a_n   = w(level of n) * m_n * exp(beta * cos(v, d_n)),  divided by its sum over the nodes
-    score = sum of a_n * cos(v, d_n)  -  aversion  +  freshness  +  popularity
+    a_n   = M / (M + evidence) * w(level of n) * m_n * exp(beta * cos(v, d_n)) / the same summed over the nodes
+    score = sum of a_n * max(0, cos(v, d_n))  -  the same over aversion nodes  +  freshness  +  popularity
 
-so a score is a sum over nodes and two parts of the item's own. The attention is a softmax whose prior is the
-evidence: target attention as in Zhou et al., Deep Interest Network (2018), without trained weights.
+so a score is a sum over nodes and two parts of the item's own. Attention is a softmax whose prior is the evidence:
+target attention as in Zhou et al., Deep Interest Network (2018), without trained weights. What little evidence says
+is held back, so that for somebody hardly known the item's own parts decide.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.nodes import LEVELS, Level, Node, NodePolicy, Vector, decay, expires_at_ms
+from streams.nodes import Level, Node, NodePolicy, Vector, decay, expires_at_ms
 
 Floats = NDArray[np.float64]
 
 _DAY_S = 86_400.0
 
 DEFAULT_LEVELS: Mapping[Level, float] = {
-    "profile": 1.0, "topic": 1.0, "interest": 1.0, "session": 1.0, "context": 1.0, "aversion": 1.0,
+    "profile": 0.1, "topic": 1.0, "interest": 1.0, "session": 1.0, "context": 1.0, "aversion": 1.0,
 }  # fmt: skip
 
 
@@ -59,26 +60,28 @@ class Targets:
 class RankPolicy:
     """The constants of the score; the defaults are what docs/evaluation.md measured.
 
-    `levels` weighs a level's nodes in the attention (0 leaves it out). Freshness is `freshness` at an item's birth,
-    0 one half-life later and where its time is unknown, and nears -`freshness`. Popularity is `popularity` times
-    ln(1 + mass).
+    `levels` weighs a level's nodes in the attention (0 leaves it out). `evidence` is the mass at which a person's
+    tree is believed by half. Freshness is `freshness` at an item's birth, 0 one half-life later and where its time is
+    unknown, and nears -`freshness`. Popularity is `popularity` times ln(1 + mass).
     """
 
     beta: float = 10.0
     levels: Mapping[Level, float] = field(default_factory=lambda: dict(DEFAULT_LEVELS))
-    aversion: float = 1.0
-    freshness: float = 0.1
-    freshness_half_life_s: float = 7 * _DAY_S
-    popularity: float = 0.02
+    evidence: float = 0.5
+    aversion: float = 0.5
+    freshness: float = 0.3
+    freshness_half_life_s: float = 3 * _DAY_S
+    popularity: float = 0.1
 
 
 @dataclass(slots=True)
 class Scored:
     """Scores of n targets over m interests, with their parts; all float64.
 
-    total = relevance + aversion + freshness + popularity, and relevance + aversion = by_node.sum(1). `aversion` is
-    never positive. `by_node` (n, m) holds every interest's signed contribution; `attention` (n, m) has rows that
-    sum to 1, or to 0 where there is no interest to attend to.
+    total = relevance + aversion + freshness + popularity, and relevance + aversion = by_node.sum(1). `relevance` is
+    never negative, `aversion` never positive. `by_node` (n, m) holds every interest's signed contribution,
+    `attention` (n, m) what it was weighed by: over interests a row sums to M / (M + evidence), over aversions to
+    their share of the mass on top of that.
     """
 
     total: Floats
@@ -114,9 +117,9 @@ def score(interests: Sequence[Interest], targets: Targets, policy: RankPolicy, *
     if n and m:
         directions = np.stack([interest.direction for interest in interests])
         cosines = (targets.vectors @ directions.T).astype(np.float64)
-        attention = _attention(cosines, interests, policy)
-        by_node = attention * cosines
-        by_node[:, pushes] = -policy.aversion * attention[:, pushes] * np.maximum(cosines[:, pushes], 0.0)
+        attention = _attention(cosines, interests, pushes, policy)
+        by_node = attention * np.maximum(cosines, 0.0)
+        by_node[:, pushes] *= -policy.aversion
     aversion = by_node[:, pushes].sum(axis=1)
     relevance = by_node[:, ~pushes].sum(axis=1)
     fresh = freshness(targets.ts_ms, at_ms, policy)
@@ -129,13 +132,21 @@ def freshness(ts_ms: Floats, at_ms: int, policy: RankPolicy) -> Floats:
     """freshness * (2 * 2^(-age/h) - 1) for items of shape (n,); 0 where the time is nan."""
     ages_s = np.maximum(at_ms - ts_ms, 0.0) / 1000.0
     found: Floats = policy.freshness * (2.0 * np.exp2(-ages_s / policy.freshness_half_life_s) - 1.0)
-    return np.where(np.isnan(ts_ms), 0.0, found)
+    found[np.isnan(ts_ms)] = 0.0
+    return found
 
 
-def _attention(cosines: Floats, interests: Sequence[Interest], policy: RankPolicy) -> Floats:
-    """Rows (n, m) that sum to 1: weight * mass * exp(beta * cos), normalised; 0 where no interest weighs anything."""
-    weights = {level: policy.levels.get(level, 0.0) for level in LEVELS}
-    prior = np.array([weights[interest.level] * interest.mass for interest in interests])
-    raised = prior * np.exp(policy.beta * (cosines - 1.0))
-    sums = raised.sum(axis=1, keepdims=True)
-    return np.divide(raised, sums, out=np.zeros_like(raised), where=sums > 0)
+def _attention(cosines: Floats, interests: Sequence[Interest], pushes: NDArray[np.bool_], policy: RankPolicy) -> Floats:
+    """Attention (n, m), interests and aversions each by themselves; 0 where nothing weighs anything."""
+    masses = np.array([interest.mass for interest in interests])
+    weights = np.array([policy.levels.get(interest.level, 0.0) for interest in interests])
+    raised: Floats = (weights * masses) * np.exp(policy.beta * (cosines - 1.0))
+    heaviest = float(masses[~pushes].max(initial=0.0))
+    against = float(masses[pushes].max(initial=0.0))
+    # A negative event weighs on interests and aversions alike, so the share of aversions is at most about a half.
+    believed = heaviest / (heaviest + policy.evidence) if heaviest > 0 else 0.0
+    share = against / (against + heaviest + policy.evidence) if against > 0 else 0.0
+    for group, sums_to in ((~pushes, believed), (pushes, share)):
+        sums = raised[:, group].sum(axis=1, keepdims=True)
+        raised[:, group] *= np.divide(sums_to, sums, out=np.zeros_like(sums), where=sums > 0)
+    return raised

@@ -1,0 +1,182 @@
+"""Prequential evaluation: before each event of a log the user's items are ranked, then the event is folded.
+
+Nothing of an event, or after it, is known when its item is ranked, but that the item exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.aside import Waiting
+from streams.concepts import ConceptTree
+from streams.deadletters import DeadLetter
+from streams.encoding import Encoder
+from streams.evaluate.world import Catalogue, Floats, Undated, World
+from streams.events import Event, RecordLike
+from streams.nodes import Node, NodeKey, NodePolicy
+from streams.parse import parse_events
+from streams.pipeline import Parts, apply
+from streams.rank import Interest, Targets, interests_of
+from streams.store.base import Fence
+from streams.store.memory import MemoryStore
+from streams.unresolved import RetryPolicy
+from streams.weigh import texts_of
+from streams.weights import WeightTable, signed_weight
+
+Kind = Literal["next", "impression"]
+
+
+@dataclass(slots=True)
+class Case:
+    """One ranking: n targets, those that were taken (`relevant`, bool (n,)), and all that was known of the user.
+
+    `history` float32 (h, dim) and `ages_s` (h,) are the user's earlier items, oldest first. `own` tells that the
+    event made its item, which is then new by itself; `weight` is what the event turned out to say, signed.
+    """
+
+    kind: Kind
+    index: int
+    event: Event
+    own: bool
+    weight: float
+    targets: Targets
+    relevant: NDArray[np.bool_]
+    interests: list[Interest]
+    history: NDArray[np.float32]
+    ages_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What is asked: `negatives` sampled with `seed` beside each next new item; which kinds of cases."""
+
+    negatives: int = 49
+    seed: int = 7
+    kinds: frozenset[Kind] = frozenset({"next", "impression"})
+    popularity_half_life_s: float = 7 * 86_400.0
+    undated: Undated = "known"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a log's records."""
+
+    events: int = 0
+    dead: int = 0
+    deferred: int = 0
+
+
+@dataclass(slots=True)
+class _Aside:
+    """An outbox that counts."""
+
+    counts: Counts
+
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        self.counts.dead += len(dead)
+
+    async def defer(self, waiting: Sequence[Waiting]) -> None:
+        self.counts.deferred += len(waiting)
+
+
+@dataclass
+class Replay:
+    """A log, replayed event by event through `streams.pipeline.apply` on the in-memory store.
+
+    Records of a user are folded when the user is next ranked: a batch is exactly its events one by one.
+    """
+
+    catalogue: Catalogue
+    encoder: Encoder
+    store: MemoryStore
+    tree: ConceptTree
+    nodes: NodePolicy
+    weights: WeightTable
+    protocol: Protocol
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self._world = World(self.catalogue, self.protocol.popularity_half_life_s, self.protocol.undated)
+        self._trees: dict[str, dict[NodeKey, Node]] = {}
+        self._pending: dict[str, list[RecordLike]] = {}
+        self._parts = Parts(
+            self.encoder, self.store, _Aside(self.counts), self.tree, self.nodes, self.weights,
+            RetryPolicy(1, 1, 1), lambda _: True,
+        )  # fmt: skip
+
+    async def cases(self, records: Sequence[RecordLike], *, now_ms: int) -> AsyncIterator[Case]:
+        """Give every case of a log; `records` in time order, offsets rising. `now_ms` bounds the times believed."""
+        for index, record in enumerate(records):
+            parsed = parse_events([record], now_ms=now_ms)
+            self.counts.events += 1
+            self.counts.dead += len(parsed.dead)
+            for event in parsed.events:
+                said = await self._say(event)
+                case = await self._case(index, event, said, now_ms)
+                if case is not None:
+                    yield case
+                self._world.happen(event, said)
+                self._pending.setdefault(event.user_id, []).append(record)
+
+    async def _case(self, index: int, event: Event, said: Sequence[tuple[str, float]], now_ms: int) -> Case | None:
+        if not self._world.person(event.user_id).events:
+            return None
+        if event.type == "impression":
+            rows, relevant = self._shown(event)
+            kind: Kind = "impression"
+        else:
+            rows, relevant = self._sampled(event, index)
+            kind = "next"
+        if kind not in self.protocol.kinds or not len(rows):
+            return None
+        await self._fold(event.user_id, now_ms)
+        person, catalogue = self._world.person(event.user_id), self.catalogue
+        targets = catalogue.targets(rows, self._world.popularity.at(rows, event.ts_ms))
+        tree = self._trees.get(event.user_id, {}).values()
+        return Case(
+            kind, index, event, event.type == "post", sum(weight for _, weight in said), targets, relevant,
+            interests_of(tree, event.ts_ms, self.nodes), catalogue.vectors[person.rows],
+            (event.ts_ms - np.array(person.times_ms, np.float64)) / 1000.0,
+        )  # fmt: skip
+
+    def _sampled(self, event: Event, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The event's item, where it is new to the user, among items they could have met instead."""
+        row = self.catalogue.rows.get(event.item_id or "")
+        if row is None or row in self._world.person(event.user_id).rows:
+            return np.zeros(0, np.int64), np.zeros(0, bool)
+        others = self._world.unseen(event.user_id, event.ts_ms)
+        others = others[others != row]
+        chance = np.random.default_rng([self.protocol.seed, index])
+        others = chance.choice(others, min(self.protocol.negatives, len(others)), replace=False)
+        rows = np.concatenate([[row], others]).astype(np.int64)
+        return rows, np.arange(len(rows)) == 0
+
+    def _shown(self, event: Event) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """What an impression showed, as far as it is described; nothing where all or none of it was taken."""
+        shown = [item_id for item_id in dict.fromkeys(event.items) if item_id in self.catalogue.rows]
+        rows = np.array([self.catalogue.rows[item_id] for item_id in shown], np.int64)
+        relevant = np.array([item_id in event.clicked for item_id in shown], bool)
+        return (rows, relevant) if 0 < relevant.sum() < len(rows) else (rows[:0], relevant[:0])
+
+    async def _say(self, event: Event) -> list[tuple[str, float]]:
+        """The items an event speaks of, with its signed weight on each."""
+        if event.type == "impression":
+            return [(item_id, self.weights.base["impression"] * self.weights.impression_clicked)
+                    for item_id in event.clicked]  # fmt: skip
+        if event.item_id is None:
+            return []
+        sentiment = None
+        if texts := texts_of([event]):
+            sentiment = float((await self.encoder.encode(texts)).sentiment[0])
+        return [(event.item_id, signed_weight(event, sentiment, self.weights))]
+
+    async def _fold(self, user_id: str, now_ms: int) -> None:
+        records = self._pending.pop(user_id, [])
+        if records:
+            report = await apply(records, self._parts, Fence(0, 1), 0, now_ms=now_ms)
+            self._trees.setdefault(user_id, {}).update({node.key: node for node in report.nodes})
