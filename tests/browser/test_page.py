@@ -1,0 +1,181 @@
+"""The page on the real stack: it shows nobody, then somebody, and moves as events arrive."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+from qdrant_client import QdrantClient
+from qdrant_client.models import Filter, FilterSelector
+
+from tests.fixtures.api import ApiServer
+from tests.fixtures.path import Rig
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("broker", ["tansu"], indirect=True),
+]
+
+
+async def mark(page: Page) -> None:
+    """Leave a mark that a reload would wipe out."""
+    await page.evaluate("window.neverReloaded = true")
+
+
+async def live(page: Page) -> None:
+    """Wait until the page follows the stream."""
+    await expect(page.locator("#live-words")).to_have_text("Live")
+
+
+def row(page: Page, name: str) -> Any:
+    """The tree's row of an interest."""
+    return page.locator("#tree-table tr[data-node]").filter(has=page.locator(".name", has_text=re.compile(f"^{name}$")))
+
+
+async def test_nobody_and_then_the_first_event_from_the_page_itself(rig: Rig, visit: Callable[..., Any]) -> None:
+    store = QdrantClient(url=rig.qdrant.url)
+    store.delete("interests", FilterSelector(filter=Filter()), wait=True)  # whoever other tests have left
+    store.close()
+    page = await visit()
+    await expect(page.get_by_role("heading", name="Nobody here yet")).to_be_visible()
+    await expect(page.locator("#person")).to_be_hidden()
+    await mark(page)
+    user = rig.user()
+    await page.get_by_label("Person", exact=True).last.fill(user)
+    await page.get_by_label("Search words").fill("the striker scored twice")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("heading", name=user)).to_be_visible()
+    await expect(page.locator("#send-words")).to_have_text(re.compile(r"In the tree after \d+ ms"))
+    await expect(page.locator("#events li").first).to_contain_text("search")
+    await expect(page.locator("#tree-table tr[data-node]").first).to_be_visible()
+    await expect(page.locator("#empty")).to_be_hidden()
+    assert await page.evaluate("window.neverReloaded")
+
+
+async def test_an_event_from_kafka_moves_tree_list_and_picture(rig: Rig, visit: Callable[..., Any]) -> None:
+    user = rig.user()
+    click = {"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "football"}
+    await rig.produce(rig.clicks, [click])
+    page = await visit(user)
+    await live(page)
+    sports = row(page, "Sports")
+    await expect(sports).to_contain_text("▲ for +1.00")
+    await expect(sports.locator("td").nth(2)).to_have_text("1")
+    await mark(page)
+    hide = {"event_id": f"{user}-2", "user_id": user, "type": "hide", "item_id": "football"}
+    await rig.produce(rig.events, [hide])
+    newest = page.locator("#events li").first
+    await expect(newest).to_contain_text("hide")
+    await expect(newest).to_contain_text("The striker scored twice in the cup final")
+    await expect(newest).to_contain_text("▼ −2.0")
+    await expect(sports).to_contain_text("▼ against −0.33")  # (1 - 2) / (1 + 2)
+    await expect(sports.locator("td").nth(2)).to_have_text("2")
+    await expect(page.locator("#tree-table")).to_contain_text("Pushed away")
+    await expect(page.locator("#announcer")).to_contain_text("hide on The striker scored twice")
+    await expect(page.locator("#tree-chart .slice").first).to_contain_text("Sports")
+    assert await page.evaluate("window.neverReloaded")
+
+
+async def test_recommendations_say_why_and_a_like_moves_them(rig: Rig, visit: Callable[..., Any]) -> None:
+    user = rig.user()
+    await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "football"}])
+    page = await visit(user)
+    await live(page)
+    first = page.locator("#recommended > li").filter(has_text="A quartet records an evening of slow jazz")
+    await expect(first.locator(".because")).to_contain_text(re.compile(r"(Because of|Held back by).*[+−]\d\.\d\d"))
+    await first.get_by_text("Why?").click()
+    table = first.locator(".why-table")
+    await expect(table.locator("tfoot td")).to_have_text(re.compile(r"[+−]?\d\.\d{3}"))
+    parts = [_number(text) for text in await table.locator("tbody td").all_inner_texts()]
+    total = _number(await table.locator("tfoot td").inner_text())
+    assert abs(sum(parts) - total) < 0.0006 * (len(parts) + 1), (parts, total)  # each is rounded to three digits
+    await first.get_by_role("button", name="Like").click()
+    await expect(page.locator("#events li").first).to_contain_text("like")
+    await expect(first).to_have_count(0)  # seen now
+    knob = page.get_by_label("Diversity")
+    await knob.focus()
+    await knob.press("End")
+    await expect(page.locator("#diversity-value")).to_have_text("1.00")
+
+
+async def test_an_audience_is_found_and_leads_to_its_people(rig: Rig, visit: Callable[..., Any]) -> None:
+    user = rig.user()
+    await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "jazz"}])
+    page = await visit(user)
+    await expect(page.locator("#tree-table tr[data-node]").first).to_be_visible()
+    await page.get_by_label("A topic in your own words").fill("saxophone and drums")
+    await page.get_by_role("button", name="Search").click()
+    found = page.locator("#audience-rows").get_by_role("button", name=user)
+    await expect(found).to_be_visible()
+    async with page.expect_download() as saving:
+        await page.get_by_role("button", name="Download as JSON lines").click()
+    saved = await (await saving.value).path()
+    assert f'"user_id":"{user}"' in saved.read_text("utf-8")
+
+
+async def test_markup_in_ids_and_titles_stays_text(rig: Rig, visit: Callable[..., Any]) -> None:
+    user = f"<img src=x onerror=alert(1)>&\"'/ü {rig.user()}"
+    title = "<b>bold</b><script>alert(2)</script> $x$"
+    item = {"item_id": "<i>id</i>", "title": title, "categories": ["<u>odd</u>"]}
+    await rig.produce(rig.items_topic, [item], key="item_id")
+    await rig.produce(rig.clicks, [{"user_id": user, "type": "click", "item_id": item["item_id"]}])
+    page = await visit(user)
+    await expect(page.locator("#who-name")).to_have_text(user)
+    await expect(page.locator("#events li").first).to_contain_text(title)
+    await page.locator("#user").click()
+    await expect(page.get_by_role("option").filter(has_text=user)).to_be_visible()
+    await expect(page.locator("#tree-chart .slice").first).to_be_visible()
+    assert await page.locator("main img, main script, main b, main u, main i").count() == 0
+
+
+async def test_a_server_that_goes_away_is_told_and_waited_for(
+    rig: Rig, make_api: Callable[..., ApiServer], visit: Callable[..., Any]
+) -> None:
+    user = rig.user()
+    await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "jazz"}])
+    server = make_api(rig.settings, keys_file=None)
+    page = await visit(user, server.url)
+    visit.watched[-1][0].allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET"]  # type: ignore[attr-defined]  # set by the fixture
+    await live(page)
+    server.kill()
+    await expect(page.locator("#live-words")).to_contain_text("Not live")
+    await page.get_by_label("Diversity").press("End")
+    problem = page.locator("#recommend-problem")
+    await expect(problem).to_contain_text("The server does not answer.")
+    server.start()
+    await live(page)
+    await problem.get_by_role("button", name="Try again").click()
+    await expect(problem).to_be_hidden()
+    await rig.produce(rig.clicks, [{"event_id": f"{user}-2", "user_id": user, "type": "click", "item_id": "football"}])
+    await expect(row(page, "Sports")).to_be_visible()
+
+
+async def test_an_access_key_is_asked_for_once_and_kept_in_the_tab(
+    rig: Rig, make_api: Callable[..., ApiServer], visit: Callable[..., Any]
+) -> None:
+    user = rig.user()
+    await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "jazz"}])
+    server = make_api(rig.settings)
+    page = await visit(user, server.url)
+    visit.watched[-1][0].allowed += ["401", "403"]  # type: ignore[attr-defined]  # set by the fixture
+    key = page.get_by_label("Key or token")
+    await key.fill("wrong")
+    await page.get_by_role("button", name="Use it").click()
+    await expect(page.locator("#key-refused")).to_be_visible()
+    await key.fill(server.keys["read"])
+    await key.press("Enter")
+    await live(page)
+    await expect(page.locator("#tree-table tr[data-node]").first).to_be_visible()
+    await page.get_by_label("Search words").fill("jazz")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#send-problem")).to_contain_text("not allowed to do that")
+    kept = await page.evaluate("[Object.values(sessionStorage), Object.values(localStorage), document.cookie]")
+    assert kept == [[server.keys["read"]], [], ""]
+
+
+def _number(text: str) -> float:
+    return float(text.strip().replace("−", "-"))
