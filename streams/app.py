@@ -21,6 +21,7 @@ from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
 from streams.broker.standing import Standing
 from streams.broker.worker import run_worker
+from streams.clock import now_ms
 from streams.concepts import ConceptTree, build_tree, texts_of
 from streams.credentials import TlsFiles, secret
 from streams.derive import Deriving
@@ -45,7 +46,7 @@ from streams.tracing_export import exporting
 from streams.treefile import load_taxonomy
 from streams.treefile import load_tree as read_tree
 from streams.unresolved import RetryPolicy
-from streams.worker import KafkaOutbox, Worker, now_ms
+from streams.worker import KafkaOutbox, Worker
 
 log = structlog.get_logger(__name__)
 

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from time import time
 
 import structlog
 
+from streams import deadletters, unresolved
 from streams.aside import Waiting
 from streams.broker.batches import Take
 from streams.broker.producer import Outgoing, Producer
+from streams.clock import now_ms
 from streams.deadletters import DeadLetter, topic_of
 from streams.derive import Derived
-from streams.errors import RetryableError
+from streams.errors import PoisonError, RetryableError
 from streams.events import RecordLike
 from streams.faultpoints import reach
 from streams.metrics import Metrics
 from streams.outputs import Announcer
 from streams.ownership import Ownership
 from streams.pipeline import Parts, Report, apply, apply_items
-from streams.privacy import Letters
+from streams.privacy import BODY, Letters
 from streams.retrying import forever
 from streams.store.base import Fence
 from streams.unresolved import due_ms
 
 log = structlog.get_logger(__name__)
 
-
-def now_ms() -> int:
-    """The wall clock, in ms since the epoch."""
-    return int(time() * 1000)
+_ROOM_BYTES = 262_144  # as much as the parser reads of a value: every broker takes that
 
 
 class KafkaOutbox:
@@ -47,16 +45,36 @@ class KafkaOutbox:
             out = Outgoing(sent.key, sent.value, sent.headers, record.timestamp)
             by_topic.setdefault(topic_of(record.topic), []).append(out)
         for topic, records in by_topic.items():
-            await self._producer.send_many(topic, records)
+            await self._send(topic, records)
 
     async def defer(self, waiting: Sequence[Waiting]) -> None:
         """Send records to the unresolved topic, where their key brings them to the worker that has their user."""
         records = [Outgoing(w.record.key, w.record.value, tuple(w.headers), w.record.timestamp) for w in waiting]
         if records:
-            await self._producer.send_many(self._unresolved_topic, records)
+            await self._send(self._unresolved_topic, records)
+
+    async def _send(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Send records; one that the broker's limit or ours has no room for goes without what makes it large."""
+        try:
+            await self._producer.send_many(topic, records)
+        except PoisonError:
+            for record in records:
+                try:
+                    await self._producer.send_many(topic, [record])
+                except PoisonError:
+                    await self._producer.send_many(topic, [_smaller(record)])
 
 
 Derive = Callable[[Sequence[RecordLike], Fence], Awaitable[Derived]]
+
+
+def _smaller(record: Outgoing) -> Outgoing:
+    """The same record with our own headers only, and without a key or body that has no room."""
+    ours = tuple(header for header in record.headers if header[0].startswith((deadletters.PREFIX, unresolved.PREFIX)))
+    key = record.key if len(record.key or b"") <= _ROOM_BYTES else None
+    if len(record.value or b"") <= _ROOM_BYTES:
+        return Outgoing(key, record.value, ours, record.timestamp_ms)
+    return Outgoing(key, None, (*ours, (BODY, b"left out: too large")), record.timestamp_ms)
 
 
 class Worker:
