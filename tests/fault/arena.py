@@ -14,9 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from streams import faultpoints
+from streams.broker.admin import Admin
 from streams.errors import BrokerUnavailable
 from streams.settings import Settings
 from tests.fixtures.brokers import Broker, Tansu, make_broker
@@ -52,11 +55,11 @@ class Options:
 class FaultyWorker(WorkerProcess):
     """A worker process that can be armed with fault points, or be a mutant."""
 
-    def __init__(self, settings: Settings, log: Path, mutant: str = "", **env: str) -> None:
+    def __init__(self, settings: Settings, log: Path, mutant: str = "", module: str = "", **env: str) -> None:
         super().__init__(settings, log, **env)
-        self._command = [sys.executable, "-m", "tests.fault.mutant_worker", mutant]
-        if not mutant:
-            self._command = [sys.executable, "-m", "streams.cli", "worker"]
+        self._command = [sys.executable, "-m", module or "streams.cli", "worker"]
+        if mutant:
+            self._command = [sys.executable, "-m", "tests.fault.mutant_worker", mutant]
 
     def start(self, faults: str = "") -> None:
         """Start it with these fault points armed, or with none."""
@@ -217,11 +220,27 @@ class Trial:
         item = {**first, "item_id": item_id}
         await self.send([Made("items", item_id.encode(), json.dumps(item).encode(), "item")])
 
-    def worker(self, faults: str = "", **env: str) -> FaultyWorker:
+    async def allow_large(self) -> None:
+        """Let the topic of clicks take records of 12 MiB, where the broker has a limit of its own."""
+        if self.rig.broker.kind == "kafka":
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.rig.broker.bootstrap)
+            await admin.start()
+            try:
+                change = ConfigResource(ConfigResourceType.TOPIC, self.rig.clicks, {"max.message.bytes": str(12 << 20)})
+                await admin.alter_configs([change])
+            finally:
+                await admin.close()
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic."""
+        async with Admin(self.rig.config) as admin:
+            await admin.delete_topics([name])
+
+    def worker(self, faults: str = "", module: str = "", **env: str) -> FaultyWorker:
         """A worker, started with fault points."""
         settings = self._changed("worker", metrics_port=free_ports(1)[0])
         log = self.arena.work / f"{self.run}-{len(self.rig.workers)}.log"
-        made = FaultyWorker(settings, log, self.options.mutant, **env)
+        made = FaultyWorker(settings, log, self.options.mutant, module, **env)
         made.start(faults)
         self.rig.workers.append(made)
         return made
@@ -324,7 +343,7 @@ class Trial:
         entries = check.sent([e for e in self.ledger.entries() if e.topic != kafka.items_topic], log, verdict)
         events = check.events_of(entries)
         verdict.events = len(events) + sum(entry.fate == "dead" for entry in entries)
-        check.dead_letters(entries, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
+        check.dead_letters(entries, log, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
         store = self.rig.store()
         try:
             trees = [await store.tree(user) for user in self.users]
@@ -345,12 +364,12 @@ class Trial:
 
 
 @asynccontextmanager
-async def trial(arena: Arena, name: str, **sections: dict[str, Any]) -> AsyncIterator[Trial]:
+async def trial(arena: Arena, name: str, users: int = 8, **sections: dict[str, Any]) -> AsyncIterator[Trial]:
     """A trial on an arena, its topics made; its workers are ended afterwards."""
     await arena.describe()
     rig = arena.rig(**sections)
     await rig.prepare()
-    made = Trial(arena, rig, name)
+    made = Trial(arena, rig, name, users=users)
     try:
         async with made.watch:
             yield made

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Callable
 from typing import Any
 
+from hypothesis import given
+from hypothesis import seed as hypothesis_seed
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from streams.parse import parse_events
 from tests.fault.arena import Trial
 from tests.fault.registry import scenario
+from tests.fixtures.records import NOW_MS, record
 from tests.oracle.generate import DAY_MS, Made
 
 _YEAR_MS = 365 * DAY_MS
@@ -113,3 +121,80 @@ async def unresolved(trial: Trial) -> None:
 
 def _each(records: list[Made], change: Callable[[dict[str, Any]], dict[str, Any]]) -> list[Made]:
     return [made._replace(value=json.dumps(change(json.loads(made.value))).encode()) for made in records]
+
+
+@scenario()
+async def dead_topic_away(trial: Trial) -> None:
+    """The topic of the dead letters is gone for a while: poison waits, nothing is passed over."""
+    worker = trial.worker()
+    trial.supervise(worker)
+    await trial.play(40)
+    await trial.joined(worker)
+    await trial.delete_topic(f"{trial.rig.clicks}.dead")
+    await trial.send(trial.made.poison(8))
+    await trial.play(60)
+    await asyncio.sleep(8.0)
+    await trial.rig.prepare()
+    trial.injected = "gone for 8 s, 8 poisoned records"
+    trial.over()
+
+
+@scenario()
+async def clock_jumps(trial: Trial) -> None:
+    """The worker's clock jumps hours ahead and back while it works."""
+    trial.worker(module="tests.fault.jumping_worker")
+    for _ in range(6):
+        await trial.play(40)
+        await asyncio.sleep(1.0)
+    trial.injected = "an hour ahead, two hours back, again and again"
+    trial.over()
+
+
+@scenario(unresolved={"base_s": 0.3, "cap_s": 1.0, "deadline_s": 3.0})
+async def fuzz(trial: Trial) -> None:
+    """Arbitrary and nearly right bytes, found by Hypothesis: each is applied or dead-lettered, and the worker lives."""
+    worker = trial.worker()
+    values = fuzzed(trial.options.seed, trial.made.events(60))
+    await trial.play(40)
+    records = [Made("clicks", f"{trial.run}-fuzz{n % 5}".encode(), value, "either") for n, value in enumerate(values)]
+    await trial.send(records)
+    await trial.play(40)
+    trial.over()
+    trial.injected = f"{len(values)} records of raw bytes"
+    await trial.quiet()
+    assert worker.running, worker.log()
+
+
+def fuzzed(seed: int, events: list[Made], count: int = 400) -> list[bytes]:
+    """Bytes that Hypothesis makes: noise, any JSON, and events with a part replaced; none breaks the parser."""
+    found: list[bytes] = []
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+    shapes = st.recursive(
+        leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner), max_leaves=8
+    )
+    near = st.sampled_from([made.value for made in events])
+
+    @hypothesis_seed(seed)
+    @hypothesis_settings(max_examples=count, database=None, deadline=None)
+    @given(
+        st.one_of(
+            st.binary(max_size=300),
+            shapes.map(lambda shape: json.dumps(shape).encode()),
+            st.tuples(near, st.sampled_from(_FIELDS), shapes).map(
+                lambda t: json.dumps({**json.loads(t[0]), t[1]: t[2]}).encode()
+            ),
+            st.tuples(near, st.integers(0, 400), st.binary(max_size=4)).map(
+                lambda t: t[0][: t[1]] + t[2] + t[0][t[1] + 1 :]
+            ),
+        )
+    )
+    def collect(value: bytes) -> None:
+        parsed = parse_events([record(value=value, key=b"u")], now_ms=NOW_MS)
+        assert len(parsed.events) + len(parsed.dead) == 1
+        found.append(value)
+
+    collect()
+    return found
+
+
+_FIELDS = ["event_id", "user_id", "type", "ts", "item_id", "text", "rating", "dwell_ms", "items", "item", "context"]

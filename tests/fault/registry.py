@@ -25,6 +25,7 @@ class Scenario:
     plain: bool = True
     brokers: tuple[str, ...] = ("tansu", "kafka")
     own: str = ""
+    users: int = 8
 
     @property
     def about(self) -> str:
@@ -57,7 +58,12 @@ SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    *, plain: bool = True, brokers: tuple[str, ...] = ("tansu", "kafka"), own: str = "", **sections: dict[str, Any]
+    *,
+    plain: bool = True,
+    brokers: tuple[str, ...] = ("tansu", "kafka"),
+    own: str = "",
+    users: int = 8,
+    **sections: dict[str, Any],
 ) -> Callable[[Body], Body]:
     """Register a fault under its function's name, with dashes; `sections` are settings of its own.
 
@@ -67,7 +73,7 @@ def scenario(
     def register(body: Body) -> Body:
         name = body.__name__.replace("_", "-")
         group = body.__module__.rpartition(".")[2]
-        SCENARIOS[name] = Scenario(name, group, body, sections, plain, brokers, own)
+        SCENARIOS[name] = Scenario(name, group, body, sections, plain, brokers, own, users)
         return body
 
     return register
@@ -78,7 +84,7 @@ async def perform(one: Scenario, arena: Arena) -> Result:
     result, started = Result(one.name), time.monotonic()
     made: Trial | None = None
     try:
-        async with arena.with_own(one.own) as own, trial(own, one.name, **one.sections) as made:
+        async with arena.with_own(one.own) as own, trial(own, one.name, one.users, **one.sections) as made:
             await one.body(made)
             if made.judged is None:
                 await made.quiet()
