@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from streams.api.access import Access
+from streams.api.lending import Lending
 from streams.api.limits import Limits
 from streams.api.live import Hub
 from streams.api.names import Names
-from streams.api.priors import NoPriors, Priors
+from streams.api.priors import Priors
 from streams.api.retention import Retention
 from streams.api.sending import Sending
 from streams.api.telemetry import ApiMetrics
@@ -112,11 +113,12 @@ def backends(settings: Settings) -> Backends:
     )
     kafka = kafka_config(settings.kafka)
     crowd = Crowd(reading, settings.kafka.group, settings.population.popularity_half_life_s)
+    lending = Lending(crowd, settings.population.priors(), settings.nodes.policy(), settings.population.policy())
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
         settings, settings.nodes.policy(), RankPolicy(), Names(settings.concepts.file), metrics, Access(api),
         Limits(api.rate), reading, Catalogue(reading, cache), encoder,
-        Sending(kafka, api.deadline_s), NoPriors(), crowd.popularity,
+        Sending(kafka, api.deadline_s), lending, crowd.popularity,
         Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
         pseudonyms_of(settings),
     )  # fmt: skip

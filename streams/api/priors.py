@@ -1,4 +1,4 @@
-"""Where a newcomer's borrowed interests come from; nobody lends any until a population is kept."""
+"""Where a newcomer's borrowed interests come from."""
 
 from __future__ import annotations
 
@@ -14,11 +14,3 @@ class Priors(Protocol):
 
     async def nodes(self, user_id: str, own: Sequence[Node], context: Context, at_ms: int) -> list[Node]:
         """Nodes in the user's name, lighter the more evidence of their own there is; none for those well known."""
-
-
-class NoPriors:
-    """Lends nothing."""
-
-    async def nodes(self, user_id: str, own: Sequence[Node], context: Context, at_ms: int) -> list[Node]:
-        """Nothing."""
-        return []

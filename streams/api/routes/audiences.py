@@ -39,7 +39,7 @@ async def similar(
 
 
 @router.post(
-    "/audiences/search", response_model=Audience, tags=["audiences"], 
+    "/audiences/search", response_model=Audience, tags=["audiences"],
     responses={**problems(400, 404, 413, 415), **_BOTH},
     summary="Who is interested in this?",
 )  # fmt: skip
