@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup tools demo up test check bench lock format clean
+.PHONY: help setup tools demo up test check audit bench lock format clean
 
 help:
 	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
 	@echo "make up      run the whole stack on this machine until Ctrl-C"
 	@echo "make test    all tests: real broker, Triton and Qdrant engine"
 	@echo "make check   lint, format, types, documents"
+	@echo "make audit   ask for known vulnerabilities of what requirements.lock installs (needs the network)"
 	@echo "make bench   measure and write docs/bench.json"
 	@echo "make lock    resolve requirements.lock again"
 
@@ -47,6 +48,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Needs a vulnerability service on the network, so it is no part of check. 0: none known; 1: some; 3: not known.
+audit: $(READY)
+	@$(BIN)/python -m deploy.audit
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench --out docs/bench.json

@@ -14,6 +14,7 @@ from streams.settings import Log
 
 #: Keys whose values say who did or wrote something: never logged, whatever a caller hands over.
 PERSONAL: Final = frozenset({"user_id", "user", "users", "text", "texts", "key", "value", "body", "payload"})
+_OURS: Final = ("streams", "deploy", "encoders")
 #: Libraries that log every reconnect at INFO.
 _CHATTY: Final = ("aiokafka", "faust", "mode", "httpx", "httpcore", "grpc", "asyncio", "uvicorn.access")
 
@@ -38,9 +39,12 @@ def set_up(log: Log, stream: TextIO | None = None) -> None:
     level = logging.getLevelName(log.level.upper())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    # At DEBUG aiokafka logs whole records: that level is for our own modules only, whatever is asked for.
+    root.setLevel(max(level, logging.INFO))
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level)
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+        logging.getLogger(name).setLevel(max(level, logging.WARNING if level > logging.DEBUG else logging.INFO))
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

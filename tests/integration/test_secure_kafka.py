@@ -18,15 +18,15 @@ RECORD = [Outgoing(b"me", b"{}")]
 
 async def test_scram_over_tls(secure_kafka: SecureKafka) -> None:
     async with Admin(secure_kafka.scram("interests-admin")) as admin:
-        await admin.create_topics([TopicSpec("clicks", 1), TopicSpec("secret", 1)])
+        await admin.create_topics([TopicSpec("clicks", 4), TopicSpec("secret", 1)])
         assert {"clicks", "secret"} <= (await admin.topics()).keys()
     async with Producer(secure_kafka.scram("interests-producer")) as producer:
-        assert await producer.send_many("clicks", RECORD) == [0]
+        assert await producer.send_many("clicks", RECORD)
 
 
 async def test_mutual_tls(secure_kafka: SecureKafka) -> None:
     async with Admin(secure_kafka.config()) as admin:
-        await admin.create_topics([TopicSpec("events.unresolved", 1)])
+        await admin.create_topics([TopicSpec("events.unresolved", 4)])
     async with Producer(secure_kafka.mutual()) as producer:
         await producer.send_many("events.unresolved", RECORD)
 
@@ -58,7 +58,7 @@ async def test_without_a_certificate_of_ours_the_other_port_is_closed(secure_kaf
 
 async def test_access_lists_let_nobody_do_more_than_documented(secure_kafka: SecureKafka) -> None:
     async with Admin(secure_kafka.config()) as admin:
-        await admin.create_topics([TopicSpec("clicks", 1), TopicSpec("secret", 1), TopicSpec("interests.updated", 1)])
+        await admin.create_topics([TopicSpec("clicks", 4), TopicSpec("secret", 1), TopicSpec("interests.updated", 4)])
     for user, topic in {
         "interests-producer": "interests.updated", "interests-api": "interests.updated", "interests-worker": "clicks",
     }.items():  # fmt: skip

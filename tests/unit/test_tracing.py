@@ -1,0 +1,117 @@
+"""Traces: nothing while off, and nothing personal while on."""
+
+from __future__ import annotations
+
+import timeit
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from streams import tracing
+from streams.errors import ConfigurationError
+from streams.parse import parse_events
+from streams.pipeline import Report
+from streams.settings import Settings, Tracing, load
+from streams.tracing_export import exporting
+from tests.fixtures.records import NOW_MS, click, record
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def header(sampled: bool = True) -> tuple[str, bytes]:
+    return ("traceparent", f"00-{TRACE}-{PARENT}-{'01' if sampled else '00'}".encode())
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing.use(provider)
+    yield exporter
+    tracing.use(None)
+    provider.shutdown()
+
+
+def report_of(records: list[Any]) -> Report:
+    return Report({"applied": parse_events(records, now_ms=NOW_MS).events})
+
+
+def test_off_costs_nothing_worth_speaking_of() -> None:
+    records = [record(click(), headers=[header()])] * 1000
+
+    def of_a_batch() -> None:
+        with tracing.batch(records) as followed:
+            for name in ("parse", "resolve", "encode", "fold", "write", "ack"):
+                with tracing.stage(name):
+                    pass
+            tracing.follow(followed, records, Report())
+
+    seconds = min(timeit.repeat(of_a_batch, number=100, repeat=5)) / 100
+    assert seconds < 0.001  # a batch of a thousand records takes fifty milliseconds and more
+
+
+def test_an_event_goes_on_in_its_producers_trace(spans: InMemorySpanExporter) -> None:
+    records = [record(click(), offset=1, headers=[header(), ("who", b"somebody")]), record(click(), offset=2)]
+    with tracing.batch(records) as followed:
+        with tracing.stage("parse"):
+            pass
+        tracing.follow(followed, records, report_of(records))
+    parse, event, batch = sorted(spans.get_finished_spans(), key=lambda span: span.name == "batch")
+    assert (parse.name, event.name, batch.name) == ("parse", "event", "batch")
+    assert event.parent is not None
+    assert (f"{event.context.trace_id:032x}", f"{event.parent.span_id:016x}") == (TRACE, PARENT)
+    assert event.attributes is not None
+    assert event.attributes["messaging.kafka.offset"] == 1
+    assert event.attributes["interests.outcome"] == "applied"
+    assert [f"{link.context.trace_id:032x}" for link in batch.links] == [TRACE]
+    assert event.links[0].context.span_id == batch.context.span_id
+    assert parse.parent is not None
+    assert parse.parent.span_id == batch.context.span_id
+    assert "somebody" not in "".join(span.to_json() for span in spans.get_finished_spans())
+
+
+@pytest.mark.parametrize("value", [b"", b"00-zz", b"\xff\xfe", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
+def test_a_header_that_is_none_is_passed_over(spans: InMemorySpanExporter, value: bytes) -> None:
+    records = [record(click(), headers=[("traceparent", value)])]
+    with tracing.batch(records) as followed:
+        tracing.follow(followed, records, report_of(records))
+    assert [span.name for span in spans.get_finished_spans()] == ["batch"]
+
+
+def test_what_its_producer_does_not_sample_is_not_followed(spans: InMemorySpanExporter) -> None:
+    records = [record(click(), headers=[header(sampled=False)])]
+    with tracing.batch(records) as followed:
+        tracing.follow(followed, records, report_of(records))
+    assert [span.name for span in spans.get_finished_spans()] == ["batch"]
+
+
+def test_an_error_leaves_its_kind_and_not_its_words(spans: InMemorySpanExporter) -> None:
+    with pytest.raises(ValueError, match="somebody"), tracing.batch([record(click())]), tracing.stage("fold"):
+        raise ValueError("somebody wrote something")
+    for span in spans.get_finished_spans():
+        assert (span.status.is_ok, span.status.description) == (False, "ValueError")
+        assert "somebody" not in span.to_json()
+
+
+def test_log_lines_of_a_batch_name_it() -> None:
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        log = structlog.get_logger("streams.test")
+        with tracing.batch([record(click(), offset=17), record(click(), offset=18)]):
+            log.info("inside")
+        log.info("outside")
+    assert [line.get("batch") for line in lines] == ["clicks-3-17+2", None]
+
+
+def test_settings_turn_it_on_and_off() -> None:
+    with exporting(Settings()):
+        assert tracing._tracer is None
+    with exporting(Settings(tracing=Tracing(endpoint="http://127.0.0.1:9/v1/traces"))):
+        assert tracing._tracer is not None
+    assert tracing._tracer is None
+    with pytest.raises(ConfigurationError, match=r"tracing\.endpoint"):
+        load(tracing={"endpoint": "127.0.0.1:4318"})
