@@ -12,9 +12,11 @@ from streams.commands import (
     api,
     audience,
     concepts,
+    dead_letters,
     doctor,
     encoder,
     erase,
+    evaluate,
     explain,
     produce,
     rank,
@@ -35,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its pages of locals would show settings
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_SERVE = (up, worker, api, topics, produce, replay, show, doctor, settings, encoder, concepts)
+_SERVE = (up, worker, api, topics, produce, replay, dead_letters, show, doctor, settings, encoder, concepts, evaluate)
 _ASK = (recommend, rank, explain, audience, watch, erase)
 for command in (*_SERVE, *_ASK):
     command.add(app)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from streams.credentials import read, secret
 from streams.errors import ConfigurationError
@@ -35,6 +43,22 @@ def letters_of(settings: Settings, pseudonyms: Pseudonyms | None) -> Letters:
         )
     recipient = public_key(privacy.dead_letter_key_file) if privacy.dead_letter_key_file else None
     return Letters(privacy.dead_letter_bodies, recipient, pseudonyms, frozenset({settings.kafka.items_topic}))
+
+
+class Pair(NamedTuple):
+    """A private key and its public one, in PEM."""
+
+    private: bytes
+    public: bytes
+
+
+def new_pair() -> Pair:
+    """A new pair of X25519 keys."""
+    private = X25519PrivateKey.generate()
+    return Pair(
+        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    )
 
 
 def public_key(file: Path) -> X25519PublicKey:

@@ -1,0 +1,116 @@
+"""`interests dead-letters`: a pair of keys to seal them with, and what sealed ones hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.commands.shell import console, register, run
+from streams.errors import ConfigurationError
+from streams.settings import Settings, load
+
+if TYPE_CHECKING:
+    from streams.broker.fetched import Record
+    from streams.privacy import Original
+
+letters = typer.Typer(help="Dead letters: keys to seal them with, and what sealed ones hold.", no_args_is_help=True)
+
+Private = Annotated[Path, typer.Argument(help="The private key's file, made readable by its owner only.")]
+Public = Annotated[Path, typer.Argument(help="The public key's file, for privacy.dead_letter_key_file.")]
+Topic = Annotated[str, typer.Argument(help="A topic of dead letters, such as clicks.dead.", metavar="TOPIC")]
+Key = Annotated[Path | None, typer.Option("--key", help="The private key's file; for sealed letters.")]
+Again = Annotated[bool, typer.Option("--again", help="Produce the records to the topics they came from once more.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the group."""
+    app.add_typer(letters, name="dead-letters")
+    register(letters, "keys", example="interests dead-letters keys private.pem public.pem")(keys)
+    register(letters, "open", example="interests dead-letters open clicks.dead --key private.pem")(open_)
+
+
+def keys(private: Private, public: Public) -> None:
+    """Make a pair of keys to seal dead letters with (X25519, PEM).
+
+    Workers get the public one. Keep the private one away from them: whoever has it reads what people wrote.
+    """
+    from streams.privacy_settings import new_pair  # noqa: PLC0415  # the cryptography takes a moment to import
+
+    for file in (private, public):
+        if file.exists():
+            raise ConfigurationError(f"{file} exists: name another file, or move it away")
+    made = new_pair()
+    descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file_of_key:
+        file_of_key.write(made.private)
+    public.write_bytes(made.public)
+    console().print(f"made {private} and {public}: set privacy.dead_letter_bodies to seal and dead_letter_key_file")
+
+
+def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
+    """Print the records of a topic of dead letters as JSON lines, sealed ones opened.
+
+    They hold what people wrote: mind where the output goes. Keys and values are text, or base64 where they are none.
+    """
+    if not topic.endswith(".dead"):
+        raise ConfigurationError(f"got {topic}, expected a topic of dead letters, which ends with .dead")
+    run(_open(load(), topic, key, again))
+
+
+async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
+    from streams.app import kafka_config  # noqa: PLC0415  # the clients take a second to import
+    from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
+    from streams.broker.whole import whole  # noqa: PLC0415  # as above
+    from streams.commands.connecting import producer_of  # noqa: PLC0415  # as above
+    from streams.privacy_settings import private_key  # noqa: PLC0415  # as above
+
+    private = private_key(key) if key else None
+    back: dict[str, list[Outgoing]] = {}
+    async for records in whole(kafka_config(settings.kafka), topic):
+        for record in records:
+            found = original(record, private)
+            told = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+            typer.echo(json.dumps(_line(told, found), ensure_ascii=False))
+            if found is not None and found.value is not None:
+                origin = told["dead-letter-topic"]
+                out = Outgoing(found.key, found.value, tuple(found.headers), record.timestamp)
+                back.setdefault(origin, []).append(out)
+    if again:
+        async with producer_of(settings) as producer:
+            for origin, outgoing in back.items():
+                await producer.send_many(origin, outgoing)
+
+
+def original(record: Record, private: Any) -> Original | None:
+    """The record that a dead letter carries; None where it was dropped, or is sealed and there is no key."""
+    from streams.deadletters import PREFIX  # noqa: PLC0415  # beside the imports below
+    from streams.privacy import BODY, SEALED, Original, open_sealed  # noqa: PLC0415  # as above
+
+    body = dict(record.headers).get(BODY)
+    if body == SEALED:
+        return open_sealed(record.value or b"", record.headers, private) if private else None
+    if body is not None:
+        return None
+    kept = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    return Original(record.key, record.value, kept)
+
+
+def _line(told: dict[str, str], found: Original | None) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        name.removeprefix("dead-letter-"): text for name, text in told.items() if name.startswith("dead-letter-")
+    }
+    if found is not None:
+        line |= {"key": _text(found.key), "value": _text(found.value)}
+    return line
+
+
+def _text(raw: bytes | None) -> str | dict[str, str] | None:
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(raw or b"").decode()}
