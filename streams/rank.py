@@ -67,7 +67,7 @@ class RankPolicy:
 
     beta: float = 10.0
     levels: Mapping[Level, float] = field(default_factory=lambda: dict(DEFAULT_LEVELS))
-    evidence: float = 0.5
+    evidence: float = 1.0
     aversion: float = 0.5
     freshness: float = 0.3
     freshness_half_life_s: float = 3 * _DAY_S

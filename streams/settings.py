@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from streams.errors import ConfigurationError
 from streams.nodes import Level, NodePolicy
 from streams.population import PriorPolicy
+from streams.rank import DEFAULT_LEVELS, RankPolicy
 from streams.weights import DEFAULT_BASE, WeightTable
 
 _DAY_S = 86_400.0
@@ -191,10 +192,28 @@ class Worker(_Section):
     metrics_port: int = Field(9108, ge=0, le=65535, description="Their port; 0: any free one.")
 
 
+class Ranking(_Section):
+    """The score of an item for a person; docs/evaluation.md says what each part is worth."""
+
+    beta: float = Field(10.0, ge=0, le=100, description="Sharpness of attention; 0: by evidence alone.")
+    levels: dict[Level, float] = Field({}, description="Weight of a level in the attention, over the defaults.")
+    evidence: float = Field(1.0, ge=0, description="Mass at which a tree is believed by half; 0: at once.")
+    aversion: float = Field(0.5, ge=0, description="How strongly aversion pushes away.")
+    freshness: float = Field(0.3, ge=0, description="What a new item gains and a very old one loses.")
+    freshness_half_life_s: float = Field(3 * _DAY_S, gt=0, description="Age at which freshness adds nothing.")
+    popularity: float = Field(0.1, ge=0, description="Weight of ln(1 + an item's popularity).")
+
+    def policy(self) -> RankPolicy:
+        """The constants of the score; levels that are not set keep their default weight."""
+        if any(weight < 0 for weight in self.levels.values()):
+            raise ConfigurationError("ranking.levels: expected weights of 0 or more")
+        return RankPolicy(**{**self.model_dump(), "levels": {**DEFAULT_LEVELS, **self.levels}})
+
+
 class Population(_Section):
     """What all users together say: the popularity of items, and the priors of newcomers."""
 
-    popularity_half_life_s: float = Field(7 * _DAY_S, gt=0, description="Half-life of an item's popularity.")
+    popularity_half_life_s: float = Field(180 * _DAY_S, gt=0, description="Half-life of an item's popularity.")
     newcomer_events: int = Field(
         5, ge=1, le=100, description="So many events of each user, their first ones, make the priors."
     )
@@ -315,6 +334,7 @@ class Settings(BaseSettings):
     weights: Weights = Weights()
     unresolved: Unresolved = Unresolved()
     worker: Worker = Worker()
+    ranking: Ranking = Ranking()
     population: Population = Population()
     concepts: Concepts = Concepts()
     api: Api = Api()

@@ -74,8 +74,12 @@ class Contest:
                     kept.setdefault(measure, []).append(value)
 
     def cases(self) -> dict[str, int]:
-        """How many cases each group has, in the order of `GROUPS`; groups without any are left out."""
-        return {group: self._cases[group] for group in GROUPS if group in self._cases}
+        """How many cases each group has, in the order of `GROUPS`; groups without any are left out,
+        and `next, not own` where it is every next item."""
+        found = {group: self._cases[group] for group in GROUPS if group in self._cases}
+        if found.get("next, not own") == found.get("next"):
+            found.pop("next, not own", None)
+        return found
 
     def results(self) -> dict[str, dict[str, dict[str, Mean]]]:
         """Means by group, scorer and measure."""

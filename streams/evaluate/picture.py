@@ -12,7 +12,7 @@ _BAR_PX = 26
 
 def write_picture(result: dict[str, Any], file: Path) -> None:
     """Draw a result of `interests eval` into one HTML file: a row of charts for each group, a chart a measure."""
-    from plotly import graph_objects, subplots  # noqa: PLC0415  # takes a second to import
+    from plotly import graph_objects, subplots  # type: ignore[import-untyped]  # it has no types # noqa: PLC0415  # takes a second to import
 
     groups = [group for group in result["groups"] if "half" not in group]
     rows = [(group, list(next(iter(result["groups"][group]["scorers"].values())))) for group in groups]

@@ -45,11 +45,16 @@ def service(policy: RankPolicy) -> Scorer:
     return lambda case: score(case.interests, case.targets, policy, at_ms=case.event.ts_ms).total
 
 
-def ablations(policy: RankPolicy, parts: Sequence[str]) -> dict[str, Scorer]:
-    """The service's score without each of `parts` in turn. ConfigurationError for an unknown part."""
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown:
+def known_parts(parts: Sequence[str]) -> tuple[str, ...]:
+    """The names of `parts`, trimmed. ConfigurationError for an unknown part."""
+    trimmed = tuple(part.strip() for part in parts)
+    if unknown := [part for part in trimmed if part not in PARTS]:
         raise ConfigurationError(f"got --without {', '.join(unknown)}, expected some of {', '.join(PARTS)}")
+    return trimmed
+
+
+def ablations(policy: RankPolicy, parts: Sequence[str]) -> dict[str, Scorer]:
+    """The service's score without each of `parts` in turn."""
     return {f"without {part}": service(PARTS[part](policy)) for part in parts}
 
 

@@ -1,0 +1,137 @@
+"""`interests eval`: replay a log through the real fold and see how well the trees foretell what comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from streams.commands.evaluation_log import Log, read
+from streams.commands.progress import meter
+from streams.commands.shell import console, extra, register, run
+from streams.commands.when import lasting
+from streams.errors import ConfigurationError
+from streams.settings import Settings, load
+
+if TYPE_CHECKING:
+    from streams.evaluate.contest import Contest
+    from streams.evaluate.prequential import Kind
+    from streams.evaluate.running import Plan
+
+_EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
+_CASES: Final[dict[str, frozenset[Kind]]] = {
+    "all": frozenset({"next", "impression"}), "next": frozenset({"next"}), "impressions": frozenset({"impression"}),
+}  # fmt: skip
+
+Events = Annotated[
+    list[Path], typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of events. Repeatable.")
+]
+Items = Annotated[
+    list[Path], typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
+]
+Protocol = Annotated[str, typer.Option("--protocol", help="prequential: rank before each event, then fold it.")]
+Name = Annotated[str | None, typer.Option("--name", help="What to call the results; else the events' folder.")]
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of the results, NAME.json and NAME.html.")]
+Cases = Annotated[str, typer.Option("--cases", help="all, next (new items) or impressions.")]
+Without = Annotated[str, typer.Option("--without", help="Parts to leave out in turn, by commas; all: every one.")]
+Users = Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many users (with impressions).")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many events.")]
+Negatives = Annotated[int, typer.Option("--negatives", min=1, help="Items sampled beside each next new item.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and log give the same samples.")]
+Undated = Annotated[
+    str, typer.Option("--undated", help="Items without a time are known from the start, or once met: known or met.")
+]
+Model = Annotated[str, typer.Option("--encoder", help="A packaged model or a Hugging Face model directory.")]
+Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
+Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts are kept.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the command."""
+    register(app, "eval", example=_EXAMPLE)(evaluate)
+
+
+def evaluate(
+    items: Items, events: Events, protocol: Protocol = "prequential", name: Name = None,
+    out: Out = Path(".interests/eval"), cases: Cases = "all", without: Without = "", users: Users = None,
+    limit: Limit = None, negatives: Negatives = 49, seed: Seed = 7, undated: Undated = "known",
+    model: Model = "multilingual-e5-small", triton: Triton = None, cache: Cache = Path(".cache/interests"),
+) -> None:  # fmt: skip
+    """Replay a log, rank before each event, and compare with baselines on the same candidates.
+
+    Needs no server: texts are encoded in this process and kept, so that the next run is quick; events are folded by
+    the worker's own code, and ranked with the score of the API. The next new item is ranked among sampled items that
+    were known then (recall@10, MRR, nDCG@10), an impression among what it showed (AUC, nDCG@10). Settings apply, such
+    as INTERESTS_RANKING__BETA=5 or INTERESTS_WEIGHTS__COMMENT_ENGAGEMENT=0.9.
+    """
+    if protocol != "prequential":
+        raise ConfigurationError(f"got --protocol {protocol!r}, expected prequential")
+    if cases not in _CASES:
+        raise ConfigurationError(f"got --cases {cases!r}, expected {', '.join(_CASES)}")
+    if undated not in {"known", "met"}:
+        raise ConfigurationError(f"got --undated {undated!r}, expected known or met")
+    with extra("encoder"):
+        from streams.evaluate.running import Plan  # noqa: PLC0415  # the model's libraries take seconds
+    plan = Plan(
+        name or events[0].resolve().parent.name, _CASES[cases], parts_of(without), negatives, seed,
+        "met" if undated == "met" else "known", model, triton, cache,
+    )  # fmt: skip
+    log = read(items, events, users, limit, only_met=cases == "impressions")
+    _evaluate(load(), plan, log, out, console())
+
+
+def parts_of(without: str) -> tuple[str, ...]:
+    """The parts that `--without` names; ConfigurationError for an unknown one."""
+    from streams.evaluate.scorers import PARTS, known_parts  # noqa: PLC0415  # numpy takes its time
+
+    return tuple(PARTS) if without == "all" else known_parts([part for part in without.split(",") if part.strip()])
+
+
+def _evaluate(settings: Settings, plan: Plan, log: Log, out: Path, shown: Console) -> None:
+    from streams.evaluate import picture, running  # noqa: PLC0415  # the model's libraries take seconds
+
+    ran = run(
+        running.run(
+            settings, plan, log.items, log.events, now_ms=log.last_ms, meter=lambda name, n: meter(shown, name, n)
+        )
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    told, drawn = out / f"{plan.name}.json", out / f"{plan.name}.html"
+    told.write_text(ran.json_text(), encoding="utf-8")
+    picture.write_picture(ran.result, drawn)
+    for table in tables(ran.contest):
+        shown.print(table)
+    counts = ran.counts
+    shown.print(
+        f"{counts.events:,} events, {counts.dead:,} refused, {counts.deferred:,} about items that nobody described; "
+        f"{ran.result['encoder']}; {lasting(ran.result['seconds'])}", style="dim",
+    )  # fmt: skip
+    shown.print(f"{told} and {drawn}", soft_wrap=True)
+
+
+def tables(contest: Contest) -> list[Table]:
+    """A table for each group of cases but the halves: a line a scorer, best of a column in bold."""
+    from streams.evaluate.contest import GROUPS  # noqa: PLC0415  # numpy takes its time
+
+    made = []
+    for group, scorers in contest.results().items():
+        if "half" in group:
+            continue
+        names = list(next(iter(scorers.values())))
+        best = {m: max(by[m].mean for by in scorers.values()) for m in names}
+        table = Table(title=f"{group}: {GROUPS[group]}, {contest.cases()[group]:,} cases", title_justify="left")
+        best |= {m: min(by[m].mean for by in scorers.values()) for m in names} if "disliked" in group else {}
+        table.add_column("ranked by")
+        for measure in names:
+            table.add_column(measure, justify="right")
+        for name, by_measure in scorers.items():
+            cells = [
+                f"[bold]{v.mean:.3f}[/] ±{v.error:.3f}" if v.mean == best[m] else f"{v.mean:.3f} ±{v.error:.3f}"
+                for m, v in by_measure.items()
+            ]
+            table.add_row(name, *cells)
+        made.append(table)
+    return made

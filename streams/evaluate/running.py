@@ -1,0 +1,161 @@
+"""One evaluation from records to figures: load the encoder, describe the items, replay, compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
+
+from encoders.encoder import load_encoder
+from streams.app import load_tree
+from streams.concepts import ConceptTree
+from streams.describe import describe
+from streams.encoder import TritonEncoder
+from streams.evaluate import prequential
+from streams.evaluate.contest import Contest
+from streams.evaluate.prequential import Counts, Kind, Replay
+from streams.evaluate.scorers import SERVICE, ablations, baselines, service
+from streams.evaluate.texts import KeptEncoder, LocalEncoder
+from streams.evaluate.world import Catalogue, Undated
+from streams.events import RecordLike
+from streams.parse import parse_events, parse_items
+from streams.settings import Settings
+from streams.store.base import ItemPoint
+from streams.store.memory import MemoryStore
+from streams.weigh import texts_of
+
+_CHUNK = 512
+
+
+class Step(Protocol):
+    """Told how far a step is."""
+
+    def add(self, count: int) -> None:
+        """`count` more are done."""
+
+
+Meter = Callable[[str, int], AbstractContextManager[Step]]
+"""Opens a step by its name and how many it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to evaluate. `model` is loaded here, unless `triton` names a server; `cache` is a folder."""
+
+    name: str
+    kinds: frozenset[Kind] = frozenset({"next", "impression"})
+    without: tuple[str, ...] = ()
+    negatives: int = 49
+    seed: int = 7
+    undated: Undated = "known"
+    model: str = "multilingual-e5-small"
+    triton: str | None = None
+    cache: Path = Path(".cache/interests")
+
+
+class Named(NamedTuple):
+    """An encoder with the id that names its vectors."""
+
+    encoder: KeptEncoder
+    encoder_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of it: `result` is plain JSON, without any id or text of the log."""
+
+    contest: Contest
+    counts: Counts
+    result: dict[str, Any]
+
+    def json_text(self) -> str:
+        """The result as text."""
+        return json.dumps(self.result, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+
+
+async def run(
+    settings: Settings, plan: Plan, items: Sequence[RecordLike], events: Sequence[RecordLike], *, now_ms: int,
+    meter: Meter,
+) -> Ran:  # fmt: skip
+    """Replay `events` in their order; times up to `now_ms` are believed. Raises ConfigurationError and PoisonError."""
+    began = monotonic()
+    policy, nodes, weights = settings.ranking.policy(), settings.nodes.policy(), settings.weights.table()
+    contest = Contest(
+        {SERVICE: service(policy), **ablations(policy, plan.without), **baselines(policy, plan.seed)}
+    )  # fmt: skip
+    async with encoder_of(settings, plan) as (encoder, encoder_id):
+        tree = await load_tree(settings.concepts.file, encoder, encoder_id)
+        points = await _described(items, encoder, tree, now_ms, meter)
+        await _warm(events, encoder, now_ms, meter)
+        store = MemoryStore(nodes)
+        await store.put_items(points)
+        protocol = prequential.Protocol(
+            plan.negatives, plan.seed, plan.kinds, settings.population.popularity_half_life_s, plan.undated
+        )
+        replay = Replay(Catalogue(points, encoder.dim), encoder, store, tree, nodes, weights, protocol)
+        with meter("rank", len(events)) as step:
+            done = 0
+            async for case in replay.cases(events, now_ms=now_ms):
+                contest.add(case)
+                step.add(case.index - done)
+                done = case.index
+            step.add(len(events) - done)
+    result = {
+        "name": plan.name, "encoder": encoder_id, "tree": tree.version,
+        "protocol": {"negatives": plan.negatives, "seed": plan.seed, "undated": plan.undated,
+                     "popularity_half_life_s": protocol.popularity_half_life_s},
+        "policy": asdict(policy) | {"levels": dict(policy.levels)},
+        "log": {"items": len(points), **asdict(replay.counts)},
+        "seconds": round(monotonic() - began, 1),
+        "groups": contest.as_json(),
+    }  # fmt: skip
+    return Ran(contest, replay.counts, result)
+
+
+@asynccontextmanager
+async def encoder_of(settings: Settings, plan: Plan) -> AsyncIterator[Named]:
+    """The encoder of a plan, with what it encoded before kept in `plan.cache`."""
+    folder = plan.cache / "evaluate"
+    if plan.triton is None:
+        model = load_encoder(plan.model, cache=plan.cache / "models")
+        with KeptEncoder(LocalEncoder(model), folder / f"{model.encoder_id}.sqlite") as kept:
+            yield Named(kept, model.encoder_id)
+        return
+    client = TritonEncoder(
+        plan.triton, model_name=settings.triton.model, deadline_s=settings.triton.deadline_s,
+        max_batch=settings.triton.max_batch,
+    )  # fmt: skip
+    try:
+        info = await client.info()
+        with KeptEncoder(client, folder / f"{info.encoder_id}.sqlite") as kept:
+            yield Named(kept, info.encoder_id)
+    finally:
+        await client.close()
+
+
+async def _described(
+    records: Sequence[RecordLike], encoder: KeptEncoder, tree: ConceptTree, now_ms: int, meter: Meter
+) -> list[ItemPoint]:
+    """The catalogue: every item that can be read, with its vector and path."""
+    found = list({item.item_id: item for item, _ in parse_items(records, now_ms=now_ms).upserts}.values())
+    points: list[ItemPoint] = []
+    with meter("items", len(found)) as step:
+        for start in range(0, len(found), _CHUNK):
+            chunk = found[start : start + _CHUNK]
+            points += (await describe(chunk, encoder, tree))[0]
+            step.add(len(chunk))
+    return points
+
+
+async def _warm(records: Sequence[RecordLike], encoder: KeptEncoder, now_ms: int, meter: Meter) -> None:
+    """Encode what the events will ask for, many texts at a time."""
+    texts = list(dict.fromkeys(texts_of(parse_events(records, now_ms=now_ms).events)))
+    with meter("texts", len(texts)) as step:
+        for start in range(0, len(texts), _CHUNK):
+            chunk = texts[start : start + _CHUNK]
+            await encoder.encode(chunk)
+            step.add(len(chunk))
