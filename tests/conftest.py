@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fixtures.triton",
     "tests.fixtures.path",
     "tests.fixtures.api",
+    "tests.fixtures.clients",
     "tests.fixtures.certificates",
     "tests.fixtures.secure_kafka",
 ]

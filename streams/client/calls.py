@@ -6,8 +6,8 @@ The docstrings are those of the methods of both clients.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
@@ -55,10 +55,10 @@ class Call(Generic[T]):
     path: str
     read: Callable[[bytes], T]
     params: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     accept: str = JSON
     repeatable: bool = True
-    answers: frozenset[int] = frozenset(range(200, 300))
+    answers: Collection[int] = range(200, 300)
 
 
 def segment(value: str) -> str:
@@ -259,4 +259,4 @@ def live(user_id: str) -> Call[None]:
 
 def health() -> Call[Ready]:
     """Whether the API can answer, and which of the servers behind it do; also where it is not ready."""
-    return Call("GET", "/readyz", _reader(Ready), answers=frozenset({200, 503}))
+    return Call("GET", "/readyz", _reader(Ready), answers=(200, 503))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "interests audience --text 'A hand grinder for the road' --limit 10"
 _NAMES = 3
+_FIXED = 39  # cells of all columns but name and bar
 
 OfText = Annotated[str | None, typer.Option("--text", help="Who is interested in this text?")]
 OfItem = Annotated[str | None, typer.Option("--item", help="Who is interested in this item?")]
@@ -74,7 +76,7 @@ def audience(
             found = len(told.members)
             _show(told, text, item, as_json=as_json)
     if not found:
-        complain("nobody: try --min-similarity, --min-mass or another --level")
+        complain("nobody is: try a lower --min-similarity or --min-mass, or another --level")
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -109,10 +111,13 @@ def draw_audience(told: Audience, console: Console, text: str | None, item: str 
 def _lines(told: Audience, glyphs: Glyphs, width: int, about: str) -> Iterator[Text]:
     people = "1 person" if len(told.members) == 1 else f"{len(told.members):,} people"
     yield Text(glyphs.cut_to(" ".join(about.split()), width), "bold")
-    yield Text(f"{people} {glyphs.dot} strongest first {glyphs.dot} as of {stamp(told.at_ms)}", "dim")
+    yield Text(
+        glyphs.cut_to(f"{people} {glyphs.dot} strongest first {glyphs.dot} as of {stamp(told.at_ms)}", width), "dim"
+    )
     yield Text()
-    bar = max(8, min(30, (width - 38) // 2))
-    name = width - bar - 38
+    longest = max(cell_len(member.user_id) for member in told.members)
+    name = max(8, min(longest, width - _FIXED - 8))
+    bar = max(1, min(30, width - _FIXED - name))
     heading = f"{'':<{name + bar + 1}}{'strength':>9} {'likeness':>9}  {'since':<10}  seen"
     yield Text(glyphs.cut_to(heading, width), "dim")
     most = max(member.strength for member in told.members)
@@ -124,6 +129,7 @@ def _lines(told: Audience, glyphs: Glyphs, width: int, about: str) -> Iterator[T
         line.append(f"{glyphs.number(member.strength, 2):>9} {glyphs.number(member.similarity, 2):>9}", "not bold")
         seen = ago(member.last_ms, told.at_ms).removesuffix(" ago")
         line.append(f"  {stamp(member.since_ms)[:10]}  {seen}", "dim not bold")
+        line.truncate(width)
         yield line
         yield Text(f"  {glyphs.cut_to(_what(member), width - 2)}", "dim")
 

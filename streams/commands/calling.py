@@ -39,6 +39,7 @@ _NO_KEY: Final = (
 _ANOTHER_KEY: Final = "; `interests api key NAME --scope …` makes one that may"
 _ADVICE: Final = {
     "unknown-item": "`interests produce --items FILE` describes items",
+    "no-erasure": "`interests erase USER` asks for one",
     "unknown-user": "`interests produce --user … --type click --item …` sends an event",
 }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, User, asking
+from streams.commands.drawing import WIDEST
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import lasting, stamp
 from streams.errors import ConfigurationError
@@ -56,7 +58,7 @@ def erase(
         typer.echo(receipt.model_dump_json(indent=2))
     else:
         out = console()
-        for line in lines(receipt):
+        for line in lines(receipt, min(out.width, WIDEST) - 1):
             out.print(line)
     if not receipt.verified:
         complain(_left(receipt))
@@ -74,11 +76,12 @@ def _erased(client: InterestClient, user: str, deadline_s: float) -> Receipt:
     return receipt
 
 
-def lines(receipt: Receipt) -> Iterator[Text]:
+def lines(receipt: Receipt, width: int) -> Iterator[Text]:
     """The receipt, a fact a line."""
     yield Text(receipt.user_id, "bold", overflow="ellipsis", no_wrap=True)
     for name, told, style in _facts(receipt):
-        yield Text.assemble((f"  {name:<9} ", "dim"), (told, style))
+        for number, part in enumerate(wrap(told, max(20, width - 12), break_on_hyphens=False)):
+            yield Text.assemble(("  " + (name if not number else "").ljust(10), "dim"), (part, style))
 
 
 def _facts(receipt: Receipt) -> Iterator[tuple[str, str, str]]:
@@ -90,9 +93,12 @@ def _facts(receipt: Receipt) -> Iterator[tuple[str, str, str]]:
     yield "nodes", f"{before}{receipt.nodes_left} left", ""
     holds = "a read finds nothing but the mark of the erasure"
     yield "holds", *(("yes: " + holds, "green") if receipt.verified else ("no", "red"))
-    for number, topic in enumerate(receipt.retained):
-        until = "as long as it is kept" if topic.retention_ms is None else f"up to {lasting(topic.retention_ms / 1000)}"
-        yield "" if number else "still in", f"{topic.topic}, {until}", ""
+    by_retention: dict[int | None, list[str]] = {}
+    for topic in receipt.retained:
+        by_retention.setdefault(topic.retention_ms, []).append(topic.topic)
+    for number, (retention_ms, topics) in enumerate(by_retention.items()):
+        until = "no end is told" if retention_ms is None else f"{lasting(retention_ms / 1000)} at most"
+        yield "" if number else "still in", f"{', '.join(topics)} ({until})", ""
 
 
 def _left(receipt: Receipt) -> str:

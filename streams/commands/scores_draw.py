@@ -58,7 +58,8 @@ class _Scores:
     def list(self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool) -> Iterator[Text]:
         yield Text(user_id, "bold", overflow="ellipsis", no_wrap=True)
         count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
-        yield Text(f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}", "dim")
+        told = f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}"
+        yield Text(self.glyphs.cut_to(told, self.width), "dim")
         moved = any(item.parts.relevance or item.parts.aversion for item in items)
         if prior or not moved:
             yield Text(self.glyphs.cut_to(_BORROWED if prior else _NOTHING, self.width), "yellow")
@@ -91,10 +92,13 @@ class _Scores:
         """The strongest pulls in one line; what does not fit is left out."""
         line = Text("    ")
         for pull in pulls[:_REASONS]:
-            part = f"{label(pull)} {self.glyphs.signed(pull.contribution)}"
+            value = self.glyphs.signed(pull.contribution)
+            name = self.glyphs.cut_to(label(pull), self.width - 5 - len(value))
+            part = f"{name} {value}"
+            if pull is not pulls[0]:
+                part = f"   {part}"
             if cell_len(line.plain) + cell_len(part) > self.width:
                 break
-            line.append("" if line.plain == "    " else "   ")
             line.append(part, "green" if pull.contribution >= 0 else "red")
         return line
 
@@ -126,8 +130,11 @@ class _Scores:
         names = {"relevance": "interest", "freshness": "fresh", "popularity": "popular", "taken": "taken off again"}
         line = Text(style="dim")
         for part, name in names.items():
+            if cell_len(line.plain) + cell_len(name) + 4 > self.width:
+                break
             line.append(self.glyph(part), _STYLES[part])
             line.append(f" {name}  ")
+        line.rstrip()
         return line
 
     def explanation(self, told: Explanation, evidence: int, *, fold: bool) -> Iterator[Text]:

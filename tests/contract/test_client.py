@@ -3,97 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import json
+import itertools
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streams.api.models import LiveUpdate
 from streams.client import (
-    AsyncInterestClient,
+    ApiError,
     BadRequest,
-    DeadlineExceeded,
     Forbidden,
     InterestClient,
     NotFound,
     RateLimited,
     Retries,
+    TryLater,
     Unauthorized,
     Unavailable,
-    UnexpectedAnswer,
     Unreachable,
 )
 from tests.fixtures.api import ApiServer
+from tests.fixtures.clients import Either
 from tests.fixtures.path import Rig
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("broker", ["tansu"], indirect=True)]
 NO_RETRIES = Retries(attempts=1)
-
-
-class Either:
-    """One of the two clients, called alike: what is awaited in the one is made in a thread with the other."""
-
-    def __init__(self, kind: type[InterestClient | AsyncInterestClient]) -> None:
-        self.kind = kind
-        self._open: list[Any] = []
-
-    def __call__(self, url: str, **more: Any) -> Either.Caller:
-        made = self.kind(url, **more)
-        self._open.append(made)
-        return Either.Caller(made)
-
-    async def close(self) -> None:
-        for client in self._open:
-            done = client.close()
-            if inspect.isawaitable(done):
-                await done
-
-    class Caller:
-        def __init__(self, client: Any) -> None:
-            self.client = client
-
-        def within(self, deadline_s: float) -> Either.Caller:
-            return Either.Caller(self.client.within(deadline_s))
-
-        def __getattr__(self, name: str) -> Callable[..., Any]:
-            method = getattr(self.client, name)
-            if inspect.iscoroutinefunction(method):
-                return method  # type: ignore[no-any-return]  # a method of the client
-            return lambda *args, **named: asyncio.to_thread(method, *args, **named)
-
-        async def each(self, name: str, *args: Any, first: int | None = None, **named: Any) -> list[Any]:
-            """The rows of an iterator, or its first ones."""
-            rows: list[Any] = []
-            made = getattr(self.client, name)(*args, **named)
-            if hasattr(made, "__aiter__"):
-                async with aclosing(made):
-                    async for row in made:
-                        rows.append(row)
-                        if len(rows) == first:
-                            break
-                return rows
-
-            def read() -> None:
-                for row in made:
-                    rows.append(row)
-                    if len(rows) == first:
-                        break
-                made.close()
-
-            await asyncio.to_thread(read)
-            return rows
-
-
-@pytest.fixture(params=[InterestClient, AsyncInterestClient], ids=["sync", "async"])
-async def client(request: pytest.FixtureRequest) -> AsyncIterator[Either]:
-    made = Either(request.param)
-    yield made
-    await made.close()
 
 
 @pytest.fixture
@@ -155,3 +94,212 @@ async def test_people_are_listed_one_by_one(mine: Either.Caller, path: Rig) -> N
     listed = [card.user_id for card in await mine.each("iter_users", page=2)]
     assert set(users) <= set(listed)
     assert len(set(listed)) == len(listed)
+
+
+async def test_recommendations_ranks_and_explanations_agree(mine: Either.Caller, path: Rig) -> None:
+    user = path.user()
+    await fan(mine, user, "football")
+    told = await mine.recommendations(user, k=2, explain=True, exclude_seen=False, diversity=0.0)
+    assert told.items[0].item_id == "football"
+    assert len(told.items) == 2
+    for item in told.items:
+        parts = item.parts
+        whole = parts.relevance + parts.aversion + parts.freshness + parts.popularity
+        assert item.score == pytest.approx(whole, abs=1e-6)
+        assert item.because
+    assert "football" not in {item.item_id for item in (await mine.recommendations(user)).items}
+    ranked = await mine.rank(
+        user, items=["jazz", "football", "nope"], texts=["A goal in the last minute"], context={"daypart": "evening"}
+    )
+    assert ranked.unknown == ["nope"]
+    assert [item.item_id for item in ranked.items if item.item_id] == ["football", "jazz"]
+    assert [item.text_index for item in ranked.items if item.item_id is None] == [0]
+    why = await mine.explain(user, "football")
+    pulled = sum(pull.contribution for pull in why.pulls)
+    assert why.score == pytest.approx(pulled + why.parts.freshness + why.parts.popularity, abs=1e-6)
+    assert {entry.item_id for pull in why.pulls for entry in pull.evidence} == {"football"}
+    assert (await mine.item("football")).title == "The striker scored twice in the cup final"
+
+
+async def test_audiences_and_similar_people(mine: Either.Caller, path: Rig) -> None:
+    one, other = path.user(), path.user()
+    await asyncio.gather(fan(mine, one, "茶"), fan(mine, other, "茶"))
+    found = await mine.audience(item_id="茶", min_similarity=0.5, levels=["interest", "topic"], limit=1000)
+    members = {member.user_id: member for member in found.members}
+    assert {one, other} <= set(members)
+    assert all(member.similarity >= 0.5 for member in found.members)
+    rows = await mine.each("export_audience", item_id="茶", min_similarity=0.5, limit=1000)
+    assert {row.user_id for row in rows} == set(members)
+    assert one not in {m.user_id for m in (await mine.audience(text="tea", path="/sports")).members}
+    near = await mine.similar(one, k=100)
+    assert other in {user.user_id for user in near.users}
+
+
+async def test_items_and_events_go_in_and_bad_ones_are_named(mine: Either.Caller, path: Rig) -> None:
+    item_id = f"{path.user()}/an item"
+    done = await mine.put_item(item_id, {"title": "A hand grinder for the road"})
+    assert done.accepted == 1
+    assert done.placed[0].topic == path.items_topic
+    more = await mine.put_items(
+        [{"item_id": item_id, "title": "A hand grinder"}, {"item_id": "jazz2", "title": "Jazz"}]
+    )
+    assert more.accepted == 2
+    one = await mine.send_event({"user_id": path.user(), "type": "search", "text": "tea"})
+    assert one.accepted == 1
+    with pytest.raises(BadRequest) as caught:
+        await mine.send_events([{"user_id": "u", "type": "search", "text": "tea"}, {"user_id": "u", "type": "klick"}])
+    assert [row.index for row in caught.value.rejected] == [1]
+    assert (caught.value.status, caught.value.kind) == (422, "rejected")
+
+
+async def test_a_live_tree_begins_whole_and_moves(mine: Either.Caller, path: Rig) -> None:
+    user = path.user()
+
+    def moved(updates: list[LiveUpdate]) -> bool:
+        return bool(updates[-1].events)
+
+    watching = asyncio.create_task(mine.each("live", user, enough=moved))
+    item_ids = itertools.cycle(["jazz", "football", "茶"])
+    async with asyncio.timeout(40):
+        while not watching.done():  # what happens while the hub connects is in the whole tree it sends then
+            await mine.send_event({"user_id": user, "type": "like", "item_id": next(item_ids)})
+            await asyncio.wait({watching}, timeout=2)
+    seen = await watching
+    assert seen[0].whole
+    assert seen[0].nodes == []
+    assert not seen[-1].whole
+    assert {event.type for event in seen[-1].events} == {"like"}
+    assert {node.level for node in seen[-1].nodes} >= {"profile", "interest"}
+
+
+async def test_an_erasure_is_seen_to_have_taken_effect(mine: Either.Caller, path: Rig) -> None:
+    user = path.user()
+    await fan(mine, user, "jazz")
+    receipt = await mine.delete_user(user)
+    assert receipt.nodes_before > 0
+
+    async def verified() -> Any:
+        told = await mine.erasure(user, receipt.event_id)
+        return told if told.verified else None
+
+    told = await until(verified)
+    assert (told.nodes_left, told.requested_ms) == (0, receipt.requested_ms)
+    assert (await mine.interests(user, prior=False)).nodes == []
+
+
+async def test_health_says_what_answers(mine: Either.Caller, running_path: Rig) -> None:
+    ready = await mine.health()
+    assert (ready.ready, ready.qdrant, ready.triton) == (True, True, True)
+
+
+# -- errors, provoked --------------------------------------------------------------------------------------------------
+
+
+async def test_refusals(client: Either, api: ApiServer) -> None:
+    with pytest.raises(Unauthorized):
+        await client(api.url).users()
+    with pytest.raises(Unauthorized) as unknown:
+        await client(api.url, key="isk_unknown").users()
+    assert unknown.value.status == 401
+    assert unknown.value.request_id
+    with pytest.raises(Unauthorized):
+        await client(api.url, token=lambda: "a.b.c").users()
+    reader = client(api.url, key=api.keys["read"])
+    with pytest.raises(Forbidden, match="admin"):
+        await reader.delete_user("u")
+    with pytest.raises(Forbidden, match="ingest"):
+        await reader.send_event({"user_id": "u", "type": "search", "text": "tea"})
+    with pytest.raises(Forbidden):
+        await client(api.url, key=api.keys["ingest"]).each("live", "u")
+    with pytest.raises(NotFound) as item:
+        await reader.explain("u", "nope")
+    assert item.value.kind == "unknown-item"
+    with pytest.raises(NotFound) as user:
+        await reader.interests("nobody at all", prior=False)
+    assert user.value.kind == "unknown-user"
+    with pytest.raises(BadRequest) as huge:
+        await reader.recommendations("u", k=10**9)
+    assert [one.field for one in huge.value.errors] == ["query.k"]
+    with pytest.raises(BadRequest):
+        await reader.interests("x" * 10_000)
+    with pytest.raises(BadRequest):
+        await reader.users(cursor="nonsense")
+    with pytest.raises(NotFound):
+        await client(f"{api.url}/elsewhere", key=api.keys["read"]).users()
+
+
+async def test_another_server_is_not_mistaken_for_the_api(client: Either, running_path: Rig) -> None:
+    with pytest.raises(ApiError, match="does the address name the API"):
+        await client(f"http://{running_path.qdrant.host}:{running_path.qdrant.http_port}").users()
+
+
+@pytest.fixture(scope="module")
+def lame(running_path: Rig, make_api: Callable[..., ApiServer]) -> Iterator[ApiServer]:
+    """An API whose Qdrant is away, and that lets a key ask six times a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    nowhere = running_path.settings.qdrant.model_copy(update={"grpc_port": port, "http_port": port})
+    server = make_api(running_path.settings.model_copy(update={"qdrant": nowhere}), rate="6/minute")
+    yield server
+    server.kill()
+
+
+async def test_what_is_away_and_what_is_too_much(client: Either, lame: ApiServer) -> None:
+    flood = "flood" if client.kind is InterestClient else "flood2"
+    mine = client(lame.url, key=lame.keys[flood], retries=NO_RETRIES)
+    with pytest.raises(Unavailable) as away:
+        await mine.interests("u")
+    assert away.value.status == 503
+    assert away.value.retry_after_s >= 1
+    ready = await mine.health()
+    assert (ready.ready, ready.qdrant, ready.triton) == (False, False, True)
+
+    async def flood_it() -> None:
+        for _ in range(7):
+            with suppress(Unavailable):
+                await mine.users()
+
+    with pytest.raises(RateLimited) as limited:
+        await flood_it()
+    assert 0 < limited.value.retry_after_s <= 60
+    patient = client(lame.url, key=lame.keys[flood], deadline_s=2.0)
+    began = time.monotonic()
+    with pytest.raises(RateLimited):  # a minute is beyond the deadline: the wait is not begun
+        await patient.users()
+    assert time.monotonic() - began < 2.0
+
+
+async def test_a_call_is_tried_again_until_the_api_is_there(client: Either, running_path: Rig, tmp_path: Path) -> None:
+    server = ApiServer(running_path.settings, tmp_path)
+    mine = client(server.url, key=server.keys["all"], deadline_s=60.0, retries=Retries(attempts=1000, cap_s=0.5))
+    hasty = client(server.url, key=server.keys["all"], retries=NO_RETRIES)
+    with pytest.raises(Unreachable):
+        await hasty.users()
+    asking = asyncio.create_task(mine.users(limit=1))
+    before: list[int] = []
+    broken: list[TryLater] = []
+
+    def connected_again(updates: list[LiveUpdate]) -> bool:
+        if not broken:
+            before.append(len(updates))
+        return bool(broken and updates[-1].whole)
+
+    def note(error: TryLater, _: float) -> None:
+        if before:
+            broken.append(error)
+
+    live = asyncio.create_task(
+        mine.each("live", running_path.user(), patience_s=60.0, on_wait=note, enough=connected_again)
+    )
+    try:
+        await asyncio.to_thread(server.start)
+        assert (await asking).users
+        await until(lambda: asyncio.sleep(0, bool(before)))
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        async with asyncio.timeout(30):
+            updates = await live
+        assert len(updates) > before[-1]  # connected again, it begins with the whole tree once more
+        assert isinstance(broken[0], Unreachable)
+    finally:
+        server.kill()
