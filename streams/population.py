@@ -7,6 +7,7 @@ nodes as a user's events are into theirs. Only items' vectors are in them, no te
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -117,11 +118,14 @@ def pack_beginnings(made: Beginnings) -> bytes:
 def unpack_beginnings(value: bytes | None) -> Beginnings:
     """Read back what `pack_beginnings` wrote. PoisonError for anything else."""
     try:
-        return _decode(value or b"")
+        made = _decode(value or b"")
     except msgspec.ValidationError as error:
         raise PoisonError("not a record of first events: a field is missing or wrong", reason="wrong_type") from error
     except msgspec.DecodeError as error:
         raise PoisonError("not a record of first events: not one JSON document", reason="bad_json") from error
+    if not all(math.isfinite(first.weight) for first in made.firsts):
+        raise PoisonError("a first event's weight is not finite", reason="out_of_range")
+    return made
 
 
 def lessons(records: Sequence[Beginnings], rows: Mapping[str, int]) -> Plan:

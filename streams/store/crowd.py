@@ -12,7 +12,7 @@ from qdrant_client import grpc
 from streams.nodes import Node, decay
 from streams.store import codec
 from streams.store.collections import POPULARITY
-from streams.store.population import popularity_id
+from streams.store.population import popularity_id, scoped, unscoped
 from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, fields
 
 K = TypeVar("K")
@@ -88,15 +88,16 @@ class Crowd:
         if missing:
             told: dict[str, list[Node]] = {name: [] for name in missing}
             collection = (await self._reading.names()).population
+            theirs = grpc.Filter(must=[any_of("user_id", [scoped(self._group, name) for name in missing])])
             request = grpc.ScrollPoints(
-                collection_name=collection, filter=grpc.Filter(must=[any_of("user_id", missing)]), limit=_NODES,
+                collection_name=collection, filter=theirs, limit=_NODES,
                 with_payload=ALL_PAYLOAD, with_vectors=VECTORS,
             )  # fmt: skip
             reply = await self._reading.call(
                 self._reading.client.grpc_points.Scroll, request, "cohorts", may_be_absent=True
             )
             for point in reply.result if reply is not None else ():
-                node = codec.node_of(point.payload, codec.row_of(point.vectors))
+                node = unscoped(codec.node_of(point.payload, codec.row_of(point.vectors)))
                 told[node.key.user_id].append(node)
             for name, nodes in told.items():
                 self._cohorts.put(name, nodes)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qdrant_client import grpc, models
 
 from streams.applied import pack_applied, unpack_applied
-from streams.nodes import NAMESPACE, Node, NodePolicy
+from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy
 from streams.popularity import ItemPopularity, forgotten_at_ms
 from streams.store import codec
 from streams.store.base import Fence
@@ -37,8 +37,8 @@ class _Cohorts(Collections):
 class PopulationStore(QdrantStore):
     """Cohorts' nodes, read and written as users' nodes are, and items' popularity.
 
-    Popularity belongs to a consumer group, since the places it is idempotent by are the group's. `policy` has the
-    half-lives of cohorts' nodes.
+    Both belong to a consumer group, since fence and log are the group's. `policy` has the half-lives of cohorts'
+    nodes; `half_life_s` is that of popularity.
     """
 
     def __init__(
@@ -64,6 +64,20 @@ class PopulationStore(QdrantStore):
             (POPULARITY, "expires_at", integer),
         ):  # fmt: skip
             await self._client.create_payload_index(collection, field, field_schema=schema, wait=True, timeout=deadline)
+
+    async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
+        """The cohorts' nodes that exist among `keys`."""
+        found = await super().read([key._replace(user_id=scoped(self._group, key.user_id)) for key in keys])
+        return {node.key: node for node in map(unscoped, found.values())}
+
+    async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
+        """Upsert cohorts' nodes durably; those stored under a newer fence stay as they are."""
+        mine = [replace(n, key=n.key._replace(user_id=scoped(self._group, n.key.user_id))) for n in nodes]
+        await super().write(mine, fence)
+
+    async def tree(self, user_id: str) -> list[Node]:
+        """All nodes of one cohort."""
+        return [unscoped(node) for node in await super().tree(scoped(self._group, user_id))]
 
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items among `item_ids` that have any."""
@@ -105,9 +119,11 @@ def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:
     )  # fmt: skip
 
 
-def by_cohort(nodes: Iterable[Node]) -> dict[str, list[Node]]:
-    """Nodes by whose they are."""
-    found: dict[str, list[Node]] = {}
-    for node in nodes:
-        found.setdefault(node.key.user_id, []).append(node)
-    return found
+def scoped(group: str, cohort: str) -> str:
+    """The `user_id` under which a group keeps a cohort's nodes: every group learns for itself, as it folds."""
+    return f"{group}\x1f{cohort}"
+
+
+def unscoped(node: Node) -> Node:
+    """A cohort's node under the cohort's own name."""
+    return replace(node, key=node.key._replace(user_id=node.key.user_id.rpartition("\x1f")[2]))

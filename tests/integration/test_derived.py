@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,11 @@ from streams.app import qdrant_config
 from streams.broker.partitions import partition_of
 from streams.nodes import mass_at
 from streams.popularity import ItemPopularity, popularity_at
+from streams.population import prior_nodes
 from streams.store.collections import Collections
 from streams.store.population import PopulationStore
-from tests.fixtures.path import Rig
+from tests.fixtures.brokers import Broker
+from tests.fixtures.path import ITEMS, Rig
 
 pytestmark = pytest.mark.integration
 
@@ -99,13 +102,13 @@ async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> N
     one, two = path.user(), path.user()
     items = [f"song-{one}", f"game-{one}"]
     await path.items([{"item_id": item, "title": f"Something new: {item}"} for item in items])
-    now = int(time.time() * 1000)
-    day = 86_400_000
+    now, half_life_s = int(time.time() * 1000), path.settings.population.popularity_half_life_s
+    then = now - int(half_life_s * 1000)
     await path.produce(
         path.clicks,
         [
             event(1, one, "click", items[0], ts=now),
-            event(2, two, "click", items[0], ts=now - 7 * day),
+            event(2, two, "click", items[0], ts=then),
             event(3, two, "hide", items[1]),
         ],
     )
@@ -114,7 +117,7 @@ async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> N
     found = await eventually(path, items, lambda found: found.keys() == set(items) and found[items[0]].count == 2)
     assert found[items[0]].mass == pytest.approx(1.5, rel=1e-6)
     assert found[items[0]].t0_ms == now
-    assert popularity_at(found[items[0]].mass, now, now + 7 * day, 7 * 86_400.0) == pytest.approx(0.75)
+    assert popularity_at(found[items[0]].mass, then, now, half_life_s) == pytest.approx(0.75)
     assert (found[items[1]].mass, found[items[1]].count) == (0.0, 0)
 
 
@@ -128,3 +131,46 @@ async def eventually(
             return found
         await asyncio.sleep(0.1)
     raise AssertionError(f"never met: {found}\n{path.workers[0].log()}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_deaths_before_and_after_the_write_count_every_event_once_and_announce_it(
+    tansu: Broker, make_rig: Callable[..., Rig]
+) -> None:
+    path = make_rig(tansu, population={"least_events": 4}, kafka={"session_timeout_s": 2.0, "heartbeat_s": 0.5})
+    await path.prepare()
+    worker = path.worker(INTERESTS_FAULTPOINTS="before_upsert:kill")
+    await path.items(ITEMS)
+    await path.items_known(len(ITEMS))
+    users = [path.user() for _ in range(4)]
+    clicks = [event(n, user, "click", item) for user in users for n, item in enumerate(("football", "jazz"))]
+    await path.produce(path.clicks, clicks)
+    for faults in ("before_upsert:kill", "after_upsert:kill", ""):
+        assert worker.wait() == -signal.SIGKILL
+        worker._env["INTERESTS_FAULTPOINTS"] = faults
+        worker.start()
+    await path.produce(path.clicks, [event(9, users[0], "click", "football")])
+    await path.settled()
+    found = await eventually(
+        path, ["football", "jazz"], lambda found: "football" in found and found["football"].count >= 5
+    )
+    assert {name: item.count for name, item in found.items()} == {"football": 5, "jazz": 4}
+    assert found["football"].mass == pytest.approx(5, rel=1e-4)
+    assert (await worker.metrics())['interests_derived_events_total{kind="popularity",outcome="repeated"}'] > 0
+
+    for user in users:
+        heard = [LiveUpdate.model_validate_json(record.value) for record in await updates(path, user, 1)]
+        assert heard[0].resync
+
+    store = crowd_of(path)
+    cohorts = {name: await store.tree(name) for name in ("*", "first=/sports", "device=mobile")}
+    await store.close()
+    everybody = {node.key.level: node for node in cohorts["*"] if node.key.path in ("/", "/sports")}
+    assert everybody["profile"].count == 9
+    assert everybody["topic"].count == 5
+    assert not cohorts["device=mobile"]
+    population = path.settings.population
+    lent = prior_nodes("newcomer", cohorts, [], population.priors(), population.policy(), int(time.time() * 1000))
+    assert {("topic", "/sports"), ("interest", "/sports/football")} <= {(n.key.level, n.key.path) for n in lent}
+    assert sum(n.mass for n in lent if n.key.level == "profile") == pytest.approx(population.prior_mass)
