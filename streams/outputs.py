@@ -38,7 +38,7 @@ class Announcer:
         records = [Outgoing(key, value, self._headers) for key, value in encoded(updates)]
         if records:
             await self._producer.send_many(self._topic, records)
-        return len(records)
+        return len(updates)
 
 
 @dataclass(slots=True)

@@ -82,10 +82,12 @@ def updates_of(
         update = of(event.user_id)
         update.erased |= event.type == "erase"
     for event in outcomes.get("redelivered", ()):
-        of(event.user_id).resync = True
+        update = of(event.user_id)
+        update.resync, update.erased = True, update.erased or event.type == "erase"
     for event in outcomes.get("erased", ()):
         if event.type == "erase":
-            of(event.user_id).resync = True
+            update = of(event.user_id)
+            update.resync = update.erased = True
     for node in nodes:
         of(node.key.user_id).nodes.append(_changed(node, policy, at_ms))
     for said in weighed:
@@ -96,9 +98,17 @@ def updates_of(
     return updates
 
 
-def encoded(updates: Mapping[str, Update]) -> list[tuple[bytes, bytes]]:
-    """Key and value of each update's record."""
-    return [(user_id.encode(), _encode(update)) for user_id, update in updates.items()]
+def encoded(updates: Mapping[str, Update]) -> list[tuple[bytes, bytes | None]]:
+    """Key and value of each update's record; an erasure's is followed by one without a value.
+
+    That one is Kafka's own tombstone: compaction then forgets the user, whose id is the key.
+    """
+    records: list[tuple[bytes, bytes | None]] = []
+    for user_id, update in updates.items():
+        records.append((user_id.encode(), _encode(update)))
+        if update.erased:
+            records.append((user_id.encode(), None))
+    return records
 
 
 def _changed(node: Node, policy: NodePolicy, at_ms: int) -> ChangedNode:

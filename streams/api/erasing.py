@@ -25,13 +25,13 @@ _LOOK_EVERY_S = 0.1
 
 async def erase(parts: Backends, user_id: str, at_ms: int) -> Receipt:
     """Ask for the erasure and wait for its effect; `verified` False: it was accepted and is still to come."""
-    before = await parts.reading.tree(parts.stored_as(user_id))
+    before = await parts.reading.stored(parts.stored_as(user_id))
     event_id = f"erase-{at_ms}-{secrets.token_hex(8)}"
     event = {"event_id": event_id, "user_id": user_id, "type": "erase", "ts": at_ms}
     until = monotonic() + parts.settings.api.erase_wait_s
     await take_events(parts, [msgspec.json.encode(event)], at_ms)
     while True:
-        nodes = await parts.reading.tree(parts.stored_as(user_id))
+        nodes = await parts.reading.stored(parts.stored_as(user_id))
         receipt = _receipt(parts.stored_as(user_id), event_id, at_ms, nodes)
         if receipt.verified or monotonic() + _LOOK_EVERY_S > until:
             break
@@ -42,7 +42,7 @@ async def erase(parts: Backends, user_id: str, at_ms: int) -> Receipt:
 
 async def verify(parts: Backends, user_id: str, event_id: str | None) -> Receipt:
     """Look again: what is left of a user after an erasure, by its receipt's event id or the last one there was."""
-    nodes = await parts.reading.tree(user_id)
+    nodes = await parts.reading.stored(user_id)
     erased_at_ms = _erased_at(nodes)
     if event_id is None:
         if not erased_at_ms:

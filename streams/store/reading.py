@@ -112,7 +112,11 @@ class Reading:
         return reply
 
     async def tree(self, user_id: str) -> list[Node]:
-        """All nodes of a user, vectors too."""
+        """All nodes of a user, vectors too; without those put back after an erasure had ended them."""
+        return without_erased(await self.stored(user_id))
+
+    async def stored(self, user_id: str) -> list[Node]:
+        """Every point there is of a user: what an erasure's receipt must answer for."""
         names = await self.names()
         nodes: list[Node] = []
         offset: grpc.PointId | None = None
@@ -124,7 +128,7 @@ class Reading:
             reply = await self.call(self.client.grpc_points.Scroll, request, "scroll")
             nodes += [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in reply.result]
             if not reply.HasField("next_page_offset"):
-                return without_erased(nodes)
+                return nodes
             offset = reply.next_page_offset
 
     async def nodes(self, point_ids: Sequence[str]) -> list[Node]:

@@ -37,7 +37,7 @@ def node(key: NodeKey, **fields: object) -> Node:
 
 
 def read(updates: dict) -> dict[str, LiveUpdate]:  # type: ignore[type-arg]
-    return {key.decode(): LiveUpdate.model_validate_json(value) for key, value in encoded(updates)}
+    return {key.decode(): LiveUpdate.model_validate_json(value) for key, value in encoded(updates) if value}
 
 
 def test_changed_nodes_and_their_events_reach_the_reader() -> None:
@@ -59,7 +59,7 @@ def test_no_text_of_an_event_is_in_a_record() -> None:
     events = [event(n, kind=kind) for n, kind in enumerate(["comment", "search", "impression"])]
     said = [weighed(one) for one in events]
     assert SECRET.encode() not in b"".join(
-        v for _, v in encoded(updates_of([], {"applied": events}, said, POLICY, NOW))
+        v for _, v in encoded(updates_of([], {"applied": events}, said, POLICY, NOW)) if v
     )
 
 
@@ -67,6 +67,16 @@ def test_an_erasure_is_announced_even_where_no_node_is_left() -> None:
     found = read(updates_of([], {"applied": [event(1, kind="erase", item=None)]}, [], POLICY, NOW))
     assert found["ana"].erased
     assert not found["ana"].nodes
+
+
+@pytest.mark.parametrize("outcome", ["applied", "redelivered", "erased"])
+def test_after_an_erasure_compaction_forgets_the_user(outcome: str) -> None:
+    gone, other = event(1, kind="erase", item=None), event(2, "bo")
+    records = encoded(
+        updates_of([], {outcome: [gone], "applied": [gone, other][outcome != "applied" :]}, [], POLICY, NOW)
+    )
+    assert [key for key, value in records if value is None] == [b"ana"]
+    assert [value for key, value in records if key == b"ana"][-1] is None
 
 
 @pytest.mark.parametrize("outcome", ["redelivered", "erased"])
