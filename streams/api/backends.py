@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from streams.api.access import Access
-from streams.api.lending import Lending
+from streams.api.lending import Lending, Terms
 from streams.api.limits import Limits
 from streams.api.live import Hub
 from streams.api.names import Names
-from streams.api.priors import Priors
 from streams.api.retention import Retention
 from streams.api.sending import Sending
 from streams.api.telemetry import ApiMetrics
@@ -53,7 +52,7 @@ class Backends:
     catalogue: Catalogue
     encoder: TritonEncoder
     sending: Sending
-    priors: Priors
+    lending: Lending
     popularity: Popularity
     retention: Retention
     hub: Hub
@@ -113,7 +112,7 @@ def backends(settings: Settings) -> Backends:
     )
     kafka = kafka_config(settings.kafka)
     crowd = Crowd(reading, settings.kafka.group, settings.population.popularity_half_life_s)
-    lending = Lending(crowd, settings.population.priors(), settings.nodes.policy(), settings.population.policy())
+    lending = Lending(crowd, Terms(settings.population.priors(), settings.nodes.policy(), settings.population.policy()))
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
         settings, settings.nodes.policy(), RankPolicy(), Names(settings.concepts.file), metrics, Access(api),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from streams.api.lending import Lending
 from streams.api.models import Context
-from streams.api.priors import Priors
 from streams.api.trees import living
 from streams.nodes import Node, NodePolicy
 from streams.rank import Interest, interests_of
@@ -48,12 +48,12 @@ class Person:
 
 
 async def person(
-    reading: Reading, priors: Priors | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context
+    reading: Reading, lending: Lending | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context
 ) -> Person:
-    """Read a person by one scroll; without `priors` nothing is borrowed."""
+    """Read a person by one scroll; without `lending` nothing is borrowed."""
     stored = await reading.tree(user_id)
     alive = living(stored, at_ms, policy)
-    lent: Sequence[Node] = await priors.nodes(user_id, stored, context, at_ms) if priors else ()
+    lent: Sequence[Node] = await lending.nodes(user_id, stored, context, at_ms) if lending else ()
     return Person(user_id, at_ms, stored, [*alive, *living(lent, at_ms, policy)], ids_of(lent))
 
 

@@ -150,7 +150,7 @@ async def _candidates(parts: Backends, interests: Sequence[Interest], asked: Ask
 
 
 async def _person(parts: Backends, user_id: str, at_ms: int, context: Context, *, prior: bool) -> Person:
-    return await person(parts.reading, parts.priors if prior else None, parts.policy, user_id, at_ms, context)
+    return await person(parts.reading, parts.lending if prior else None, parts.policy, user_id, at_ms, context)
 
 
 async def _no_vectors() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

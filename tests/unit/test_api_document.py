@@ -1,0 +1,81 @@
+"""docs/openapi.json is what the code says, its examples fit its schemas, and every route says what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from streams.api import examples, models
+from streams.api.app import create_app
+from streams.api.openapi import FILE, text
+from streams.commands.settings_doc import defaults
+
+DOCUMENT = create_app(defaults()).openapi()
+ROUTES = [
+    (path, method, told)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, told in methods.items()
+]  # fmt: skip
+NAMES = [f"{method} {path}" for path, method, _ in ROUTES]
+
+
+def resolved(schema: dict[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+
+
+def test_the_file_is_what_the_code_says() -> None:
+    assert FILE.read_text(encoding="utf-8") == text(), "run python -m streams.api.openapi"
+
+
+@pytest.mark.parametrize(("path", "method", "told"), ROUTES, ids=NAMES)
+def test_a_route_says_what_it_does_and_what_can_go_wrong(path: str, method: str, told: dict[str, Any]) -> None:
+    assert told["summary"]
+    assert told["description"]
+    if path.startswith("/v1/"):
+        assert {"401", "403", "422", "429", "500", "503", "504"} <= set(told["responses"])
+        assert {name for way in told["security"] for name in way} == {"bearer", "key"}
+        for status, answer in told["responses"].items():
+            if int(status) >= 400:
+                assert list(answer["content"]) == ["application/problem+json"]
+
+
+@pytest.mark.parametrize(("path", "method", "told"), ROUTES, ids=NAMES)
+def test_its_examples_fit_its_schemas(path: str, method: str, told: dict[str, Any]) -> None:
+    for answer in told["responses"].values():
+        content = answer.get("content", {}).get("application/json", {})
+        if "example" in content:
+            resolved(content["schema"]).validate(content["example"])
+    body = told.get("requestBody", {}).get("content", {}).get("application/json", {})
+    for one in body.get("examples", {}).values():
+        resolved(body["schema"]).validate(one["value"])
+    if method in {"post", "put"}:
+        assert body["examples"]
+
+
+def test_examples_are_what_the_models_write() -> None:
+    for model, example in (
+        (models.Tree, examples.TREE), (models.Users, examples.USERS), (models.Explanation, examples.EXPLANATION),
+        (models.Recommendations, examples.RECOMMENDATIONS), (models.Ranking, examples.RANKING),
+        (models.ItemCard, examples.ITEM), (models.Audience, examples.AUDIENCE), (models.Receipt, examples.RECEIPT),
+        (models.SimilarUsers, examples.SIMILAR), (models.Accepted, examples.ACCEPTED),
+    ):  # fmt: skip
+        read = model.model_validate(example).model_dump(mode="json")
+        assert _without_defaults(read, example) == example, model.__name__
+
+
+def test_the_examples_score_adds_up() -> None:
+    told = models.Explanation.model_validate(examples.EXPLANATION)
+    parts = told.parts
+    assert parts.relevance + parts.aversion + parts.freshness + parts.popularity == pytest.approx(told.score)
+    assert sum(pull.contribution for pull in told.pulls) == pytest.approx(parts.relevance + parts.aversion)
+
+
+def _without_defaults(read: Any, example: Any) -> Any:
+    """What was read without fields that the example leaves out."""
+    if isinstance(example, dict):
+        return {name: _without_defaults(read[name], value) for name, value in example.items()}
+    if isinstance(example, list):
+        return [_without_defaults(*pair) for pair in zip(read, example, strict=True)]
+    return read

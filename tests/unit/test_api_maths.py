@@ -1,0 +1,193 @@
+"""What the API works out by itself: shares, cursors, candidates, what was seen, what is lent, caches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.api.lending import BORROWED, Terms
+from streams.api.people import Person
+from streams.api.recommending import SeenItems, leading
+from streams.api.scoring import Telling, targets_of, with_texts
+from streams.api.trees import View, Wanted, below, chosen, level_masses, living, tree
+from streams.evidence import Began, Evidence, extend_seen, seen_entry
+from streams.nodes import Level, Node, NodeKey, Vector, profile_key
+from streams.population import PriorPolicy
+from streams.rank import RankPolicy, interests_of, score
+from streams.settings import Nodes, Population
+from streams.store.catalogue import Card, CardCache
+from streams.store.crowd import Recent
+
+POLICY = Nodes().policy()
+NOW = 1_785_000_000_000
+DAY_MS = 86_400_000
+UNIT = np.eye(4, dtype=np.float32)
+TERMS = Terms(PriorPolicy(), POLICY, Population().policy())
+
+
+def node(level: Level, path: str, mass: float, **more: Any) -> Node:
+    told = {"direction": UNIT[0], "norm": mass, "net": mass, "t0_ms": NOW, "count": 1, **more}
+    return Node(NodeKey("u", level, path), mass=mass, **told)
+
+
+masses = st.lists(st.floats(0.02, 1e6), min_size=1, max_size=12)
+
+
+@given(masses, st.integers(0, 90 * DAY_MS), st.floats(-1, 1))
+def test_shares_of_a_level_add_up_at_every_moment(weights: list[float], later_ms: int, net: float) -> None:
+    nodes = [node("topic", f"/t{n}", mass, net=net * mass) for n, mass in enumerate(weights)]
+    at = NOW + later_ms
+    alive = living(nodes, at, POLICY)
+    view = View(at, POLICY, lambda level, path: path, {})
+    told = tree("u", nodes, alive, view, Wanted(), prior=False, cursor=str)
+    assert len(told.nodes) == len(alive)
+    if alive:
+        assert sum(one.share for one in told.nodes) == pytest.approx(1.0)
+        assert [one.mass for one in told.nodes] == sorted((one.mass for one in told.nodes), reverse=True)
+        assert all(-1 <= one.net <= 1 for one in told.nodes)
+
+
+@given(masses, st.integers(0, 20 * DAY_MS))
+def test_an_entrys_share_does_not_depend_on_the_moment(weights: list[float], age_ms: int) -> None:
+    entries = tuple(Evidence(f"e{n}", "", NOW - age_ms, mass) for n, mass in enumerate(weights))
+    left = sum(weights) * 2 ** (-age_ms / (21 * DAY_MS))
+    one = node("topic", "/t", max(left, 1e-9), evidence=entries)
+    shares = [entry.share for entry in View(NOW, POLICY, lambda *_: "", {}).evidence(one, 64)]
+    later = [entry.share for entry in View(NOW + DAY_MS, POLICY, lambda *_: "", {}).evidence(one, 64)]
+    assert shares == later
+    assert sum(shares) == pytest.approx(1.0)
+
+
+def test_paging_walks_every_node_once_in_order() -> None:
+    nodes = [node(level, f"/p{n}", 1.0 + n) for level in ("topic", "interest") for n in range(5)]
+    view = View(NOW, POLICY, lambda *_: "", {})
+    whole = [one.id for one in tree("u", nodes, nodes, view, Wanted(), prior=False, cursor=str).nodes]
+    pages, start = [], 0
+    while True:
+        page = tree("u", nodes, nodes, view, Wanted(limit=3, start=start), prior=False, cursor=str)
+        pages += [one.id for one in page.nodes]
+        if page.next_cursor is None:
+            break
+        start = int(page.next_cursor)
+    assert pages == whole
+    latest = chosen(
+        [node("topic", "/a", 9.0, last_ms=1), node("topic", "/b", 1.0, last_ms=2)], NOW, POLICY, Wanted(order="latest")
+    )
+    assert [one.key.path for one in latest] == ["/b", "/a"]
+    assert level_masses(nodes, NOW, POLICY)["topic"] == pytest.approx(15.0)
+
+
+def test_below_a_path_is_itself_and_what_lies_under_it_not_what_begins_alike() -> None:
+    assert below("/food", "/food")
+    assert below("/food/tea", "/food")
+    assert below("/food/tea", "/")
+    assert not below("/foods", "/food")
+    assert not below("/food", "/food/tea")
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.1, 50)), min_size=1, max_size=6), st.booleans())
+def test_pulls_told_are_the_parts_of_the_score(rows: list[tuple[float, float]], averse: bool) -> None:
+    nodes = [
+        node("interest", f"/x/{n}", mass, direction=_near(cosine)) for n, (cosine, mass) in enumerate(rows)
+    ] + ([node("aversion", "/", 3.0, direction=_near(0.5))] if averse else [])  # fmt: skip
+    interests = interests_of(nodes, NOW, POLICY)
+    targets = targets_of([Card("i", UNIT[0], "/x", ts_ms=NOW - DAY_MS)], {"i": 4.0})
+    scored = score(interests, targets, RankPolicy(), at_ms=NOW)
+    telling = Telling(interests, scored, lambda level, path: path, frozenset())
+    item, pulls = telling.item(0, Card("i", UNIT[0], "/x"), pulls=3), telling.pulls(0, len(interests))
+    assert sum(pull.contribution for pull in pulls) == pytest.approx(item.parts.relevance + item.parts.aversion)
+    assert sum(item.parts.model_dump().values()) == pytest.approx(item.score)
+    sizes = [abs(pull.contribution) for pull in pulls]
+    assert sizes == sorted(sizes, reverse=True)
+    assert item.because == pulls[:3]
+
+
+def test_texts_stand_behind_items_and_are_neither_fresh_nor_popular() -> None:
+    empty = with_texts(targets_of([], {}), UNIT[:2])
+    assert empty.vectors.shape == (2, 4)
+    both = with_texts(targets_of([Card("i", UNIT[3], "", ts_ms=NOW)], {"i": 2.0}), UNIT[:2])
+    assert (both.ids, both.popularity.tolist()) == (("i", "", ""), [2.0, 0.0, 0.0])
+    assert np.isnan(both.ts_ms).tolist() == [False, True, True]
+    scored = score([], both, RankPolicy(), at_ms=NOW)
+    assert scored.total[1:].tolist() == [0.0, 0.0]
+
+
+def test_candidates_are_looked_for_with_what_weighs_most_and_never_with_aversions() -> None:
+    nodes = [node("interest", f"/a/{n}", float(n + 1)) for n in range(12)]
+    nodes += [node("aversion", "/", 500.0), node("interest", "/zero", 400.0, direction=np.zeros(4, np.float32))]
+    found = leading(interests_of(nodes, NOW, POLICY), RankPolicy(), 8)
+    assert [one.path for one in found] == [f"/a/{n}" for n in range(11, 3, -1)]
+    silent = RankPolicy(levels={"interest": 0.0})
+    assert leading(interests_of(nodes, NOW, POLICY), silent, 8) == []
+
+
+def test_what_was_seen_is_what_the_profile_and_the_evidence_remember() -> None:
+    seen = extend_seen(b"", [seen_entry(f"old-{n}") for n in range(3)], 512)
+    stored = [
+        Node(profile_key("u"), UNIT[0], mass=1.0, seen=seen),
+        node("topic", "/t", 1.0, evidence=(Evidence("e", "new", NOW, 1.0), Evidence("e2", "", NOW, 1.0))),
+    ]
+    told = SeenItems(Person("u", NOW, stored, stored, frozenset()))
+    assert all(item in told for item in ("old-0", "old-2", "new"))
+    assert "other" not in told
+    assert "" not in told
+    assert told.count == 4
+
+
+def test_what_is_lent_fades_is_marked_and_ends() -> None:
+    everybody = [
+        Node(profile_key("*"), UNIT[0], norm=30, mass=30, net=30, t0_ms=NOW, count=30),
+        Node(NodeKey("*", "interest", "/a/b"), UNIT[0], norm=9, mass=9, net=9, t0_ms=NOW, count=9),
+    ]
+    before = float("inf")
+    for events in (0, 1, 5, 10):
+        own = [Node(profile_key("u"), UNIT[1], mass=float(events), t0_ms=NOW, count=events)] if events else []
+        assert TERMS.names(own, {"device": "mobile"}, NOW)[0] == "*"
+        lent = TERMS.lent("u", own, {"*": everybody}, NOW)
+        whole = next(one for one in lent if one.key.level == "profile")
+        assert whole.mass < before
+        before = whole.mass
+        assert all(one.key.user_id.startswith(BORROWED) for one in lent)
+        assert not {one.id for one in lent} & {one.id for one in own}
+    assert TERMS.names([Node(profile_key("u"), UNIT[1], mass=40.0, t0_ms=NOW, count=40)], {}, NOW) == []
+    assert TERMS.lent("u", [], {}, NOW) == []
+
+
+def test_cohorts_are_those_of_the_situation_and_of_how_somebody_began() -> None:
+    own = [Node(profile_key("u"), UNIT[1], mass=1.0, t0_ms=NOW, count=1, began=Began(NOW, "/sports"))]
+    names = TERMS.names(own, {"daypart": "evening", "device": "Mobile", "place": "home"}, NOW)
+    assert names == ["*", "daypart=evening", "device=mobile", "first=/sports"]
+
+
+def test_a_card_is_kept_for_its_time_and_within_its_room() -> None:
+    now = [0.0]
+    cards = CardCache(4_000, 10.0, lambda: now[0])
+    for n in range(20):
+        cards.put(str(n), Card(f"i{n}", UNIT[0], "/"))
+    assert cards.nbytes <= 4_000
+    assert cards.get("0") is None
+    assert cards.get("19") is not None
+    cards.put("19", Card("i19", UNIT[0], "/", title="changed"))
+    assert (cards.get("19") or Card("", UNIT[0], "")).title == "changed"
+    now[0] = 10.0
+    assert cards.get("19") is None
+    cards.clear()
+    assert cards.nbytes == 0
+
+
+def test_recent_values_age_and_are_bounded() -> None:
+    now = [0.0]
+    rows: Recent[str, int] = Recent(2, 5.0, lambda: now[0])
+    for name in "abc":
+        rows.put(name, ord(name))
+    assert rows.known("abc") == ({"b": 98, "c": 99}, ["a"])
+    now[0] = 5.0
+    assert rows.known("b") == ({}, ["b"])
+
+
+def _near(cosine: float) -> Vector:
+    return np.array([cosine, np.sqrt(1 - cosine**2), 0, 0], np.float32)
