@@ -43,11 +43,13 @@ async def examine(settings: Settings) -> list[Findings]:
     import asyncio  # noqa: PLC0415  # beside the imports below
 
     from streams.commands import checks  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.check_security import check_security  # noqa: PLC0415  # as above
 
     async def encoder_and_store() -> tuple[Findings, Findings, Findings]:
         here = checks.check_here(settings)
         triton, info = await checks.check_triton(settings)
         checks.check_concepts(here, settings, info)
+        check_security(here, settings)
         return here, triton, await checks.check_qdrant(settings, info)
 
     kafka, (here, triton, qdrant), api = await asyncio.gather(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view
 from streams.commands.when import ago, rfc3339, stamp
 from streams.nodes import Level, Node
+from streams.privacy_settings import pseudonyms_of
 from streams.settings import Settings
 from streams.store.look import Card
 from streams.store.qdrant import QdrantStore
@@ -44,6 +45,9 @@ class Asked:
 
 async def answer(settings: Settings, asked: Asked, out: Console) -> bool:
     """Show the tree; False, with one line on standard error, where there is none to show."""
+    names_of = pseudonyms_of(settings)
+    if names_of is not None:
+        asked = replace(asked, user_id=names_of.of(asked.user_id))
     nodes, cards = await fetch(settings, asked)
     if not nodes:
         complain("no interests are kept of this user: no event of theirs was folded, or they were erased and forgotten")
