@@ -139,7 +139,7 @@ function watch(name) {
   });
 }
 
-/** An update from the stream: drawn at once; what it leaves out (events kept with each interest) is read afterwards. */
+/** An update from the stream. Of a newcomer it tells what is their own; how much is still borrowed is asked for. */
 function happened(update) {
   const before = new Map(tree.level("topic", update.at_ms).map((node) => [node.id, node]));
   const fresh = tree.apply(update);
@@ -149,10 +149,11 @@ function happened(update) {
   setText(byId("live-last"), `last change ${moment(update.at_ms)}`);
   if (update.erased) announce("This person was erased: all interests are gone.");
   else if (fresh.length) announce(spoken(fresh, before, update));
+  recommendations.refresh();
+  if (!tree.prior) return;
   const name = user;
   clearTimeout(reread);
   reread = setTimeout(() => read(name), REREAD_MS);
-  recommendations.refresh();
 }
 
 function spoken(fresh, before, update) {

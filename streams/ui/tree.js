@@ -36,20 +36,19 @@ export class Tree {
       this.erasedAt = update.at_ms;
       this.prior = false;
     }
-    if (update.whole) this.#keepOnly(update.nodes);
+    // Before the nodes, whose evidence names the same events.
+    const fresh = update.events.filter((event) => this.#happened(event, true));
+    if (update.whole) this.#keepOnly(update.nodes, this.prior);
     for (const node of update.nodes) this.#put(node, update.at_ms);
     const profile = update.nodes.find((node) => node.level === "profile");
     if (profile) this.total = { events: profile.count, first: profile.first_ms, last: profile.last_ms };
-    if (profile && update.nodes.every((node) => !node.prior)) {
-      this.prior = false;
-      for (const node of [...this.nodes.values()]) if (node.prior && !update.whole) this.nodes.delete(node.id);
-    }
-    return update.events.filter((event) => this.#happened(event, true));
+    return fresh;
   }
 
-  #keepOnly(nodes) {
+  /** The stream tells a person's own nodes only: borrowed ones stay until the tree is read again. */
+  #keepOnly(nodes, borrowed = false) {
     const kept = new Set(nodes.map((node) => node.id));
-    for (const id of [...this.nodes.keys()]) if (!kept.has(id)) this.nodes.delete(id);
+    for (const node of [...this.nodes.values()]) if (!kept.has(node.id) && !(borrowed && node.prior)) this.nodes.delete(node.id);
   }
 
   #put(node, at) {

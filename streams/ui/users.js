@@ -15,6 +15,7 @@ export class Users {
   #cards = [];
   #cursor = null;
   #active = -1;
+  #wanted = false; // open, or to be opened once there is something to show
   #asking = null;
 
   constructor(onUser) {
@@ -71,9 +72,10 @@ export class Users {
   }
 
   async #open(typed = "") {
-    const anew = this.#list.hidden;
+    const anew = !this.#wanted;
+    this.#wanted = true;
     this.#show(typed);
-    if (anew && (await this.first()) && !this.#list.hidden) this.#show(this.#typed());
+    if (anew && (await this.first()) && this.#wanted) this.#show(this.#typed());
   }
 
   #typed() {
@@ -97,6 +99,7 @@ export class Users {
   }
 
   #close() {
+    this.#wanted = false;
     this.#list.hidden = true;
     this.#input.setAttribute("aria-expanded", "false");
     this.#activate(-1);

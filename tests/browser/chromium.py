@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Page, Response, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Response, async_playwright
 
 #: A real page may ask this machine only; the other switches keep Chromium itself from asking anybody.
 ARGS = [
@@ -36,7 +36,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @dataclass
 class Watched:
-    """What a page did: hosts it asked, what it complained of, statuses that are errors. `allowed` are expected words."""
+    """Hosts a page asked, what it complained of, statuses that are errors. `allowed` words are expected."""
 
     page: Page
     hosts: set[str] = field(default_factory=set)
@@ -48,13 +48,15 @@ class Watched:
         """Begin to watch."""
         made = cls(page)
         page.on("request", lambda request: made.hosts.add(urlsplit(request.url).netloc))
-        page.on(
-            "console", lambda said: said.type in {"error", "warning", "trace"} and made.complaints.append(said.text)
-        )
+        page.on("console", made._said)
         page.on("pageerror", lambda error: made.complaints.append(f"error in the page: {error}"))
         page.on("dialog", made._dialog)
         page.on("response", made._answered)
         return made
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning", "trace"}:
+            self.complaints.append(message.text)
 
     def _answered(self, response: Response) -> None:
         if response.status >= 400:
