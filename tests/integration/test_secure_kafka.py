@@ -9,6 +9,7 @@ import pytest
 
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.producer import Outgoing, Producer
+from streams.broker.tail import Tail
 from streams.errors import BrokerUnavailable, ConfigurationError
 from tests.fixtures.secure_kafka import SecureKafka
 
@@ -22,6 +23,29 @@ async def test_scram_over_tls(secure_kafka: SecureKafka) -> None:
         assert {"clicks", "secret"} <= (await admin.topics()).keys()
     async with Producer(secure_kafka.scram("interests-producer")) as producer:
         assert await producer.send_many("clicks", RECORD)
+
+
+async def test_what_the_api_does_it_may_do(secure_kafka: SecureKafka) -> None:
+    mine = secure_kafka.scram("interests-api")
+    async with Admin(secure_kafka.config()) as admin:
+        names = ("clicks", "events.unresolved", "interests.updated", "secret")
+        await admin.create_topics([TopicSpec(name, 1 if name == "secret" else 4) for name in names])
+    async with Producer(mine) as producer:
+        await producer.send_many("clicks", RECORD)
+    async with Admin(mine) as admin:
+        told = await admin.retention_ms(["clicks", "events.unresolved", "secret"])
+    assert told.keys() == {"clicks", "events.unresolved"}
+    assert all(told.values())
+    tail = Tail(mine, "interests.updated")
+    batches = tail.batches()
+    async with asyncio.timeout(20):
+        assert await anext(batches) is None
+        async with Producer(secure_kafka.config()) as producer:
+            await producer.send_many("interests.updated", RECORD)
+        records = await anext(batches)
+    assert records is not None
+    assert [record.key for record in records] == [b"me"]
+    await batches.aclose()
 
 
 async def test_mutual_tls(secure_kafka: SecureKafka) -> None:
