@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ from streams.client import (
     Unreachable,
 )
 from tests.fixtures.api import ApiServer
-from tests.fixtures.clients import Either
+from tests.fixtures.clients import Either, Relay
 from tests.fixtures.path import Rig
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("broker", ["tansu"], indirect=True)]
@@ -269,37 +268,47 @@ async def test_what_is_away_and_what_is_too_much(client: Either, lame: ApiServer
     assert time.monotonic() - began < 2.0
 
 
-async def test_a_call_is_tried_again_until_the_api_is_there(client: Either, running_path: Rig, tmp_path: Path) -> None:
-    server = ApiServer(running_path.settings, tmp_path)
-    mine = client(server.url, key=server.keys["all"], deadline_s=60.0, retries=Retries(attempts=1000, cap_s=0.5))
-    hasty = client(server.url, key=server.keys["all"], retries=NO_RETRIES)
+async def test_a_call_is_tried_again_until_the_api_is_there(client: Either, api: ApiServer) -> None:
+    relay = Relay(api.port)
     with pytest.raises(Unreachable):
-        await hasty.users()
+        await client(relay.url, key=api.keys["all"], retries=NO_RETRIES).users()
+    mine = client(relay.url, key=api.keys["all"], deadline_s=30.0, retries=Retries(attempts=100, cap_s=0.2))
     asking = asyncio.create_task(mine.users(limit=1))
-    before: list[int] = []
+    done, _ = await asyncio.wait({asking}, timeout=0.5)
+    assert not done
+    await relay.give()
+    try:
+        assert len((await asking).users) <= 1
+    finally:
+        await relay.take()
+
+
+async def test_a_broken_stream_is_connected_again_and_begins_whole(client: Either, api: ApiServer, path: Rig) -> None:
+    relay = Relay(api.port)
+    await relay.give()
+    mine = client(relay.url, key=api.keys["all"], deadline_s=30.0)
+    began = asyncio.Event()
+    loop = asyncio.get_running_loop()
     broken: list[TryLater] = []
 
     def connected_again(updates: list[LiveUpdate]) -> bool:
-        if not broken:
-            before.append(len(updates))
+        loop.call_soon_threadsafe(began.set)
         return bool(broken and updates[-1].whole)
 
-    def note(error: TryLater, _: float) -> None:
-        if before:
-            broken.append(error)
+    def note(error: TryLater, wait_s: float) -> None:
+        assert wait_s > 0
+        broken.append(error)
 
     live = asyncio.create_task(
-        mine.each("live", running_path.user(), patience_s=60.0, on_wait=note, enough=connected_again)
-    )
+        mine.each("live", path.user(), patience_s=60.0, on_wait=note, enough=connected_again)
+    )  # fmt: skip
     try:
-        await asyncio.to_thread(server.start)
-        assert (await asking).users
-        await until(lambda: asyncio.sleep(0, bool(before)))
-        await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.start)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
+            await began.wait()
+            await relay.take()
+            await relay.give()
             updates = await live
-        assert len(updates) > before[-1]  # connected again, it begins with the whole tree once more
-        assert isinstance(broken[0], Unreachable)
     finally:
-        server.kill()
+        await relay.take()
+    assert isinstance(broken[0], Unreachable)
+    assert [update.whole for update in (updates[0], updates[-1])] == [True, True]
