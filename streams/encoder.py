@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from streams.credentials import TlsFiles, untrusted
 from streams.encoding import Encoded
 from streams.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
 from streams.replies import checked
+from streams.suspects import Suspects
 from streams.text import normalise_text
 from streams.textcache import TextCache, text_key
 
@@ -32,6 +33,7 @@ CANARY = "A plain sentence that every encoder can read."
 _IN_FLIGHT = 4
 _REQUEST_CHARS = 16_384  # of the longest text times the texts: what a slow CPU encodes well within a deadline
 _REFUSED = "StatusCode.INVALID_ARGUMENT"
+_CRASHES = frozenset({"UNAVAILABLE", "INTERNAL", "UNKNOWN"})  # what an encoder that goes down leaves behind
 _QUEUE_FULL = "maximum queue size"  # Triton's words when its bounded queue rejects; it comes as UNAVAILABLE
 _CHANNEL = [
     ("grpc.max_send_message_length", 64 << 20),
@@ -41,6 +43,8 @@ _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own goes up to two minutes
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
+
+_Ask = Callable[[list[str], "EncoderInfo"], Awaitable[tuple[Floats, dict[int, PoisonError]]]]
 
 
 class EncoderObserver(Protocol):
@@ -105,6 +109,7 @@ class TritonEncoder:
         self._channel: Any = None
         self._info: EncoderInfo | None = None
         self._cache: TextCache | None = None
+        self._suspects = Suspects()
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
         self._trial = asyncio.Lock()
 
@@ -179,25 +184,47 @@ class TritonEncoder:
         rows, missing = cache.get(keys)
         refused: dict[bytes, PoisonError] = {}
         missing.sort(key=lambda place: len(known[keys[place]]))  # like lengths together: the server pads less
+        doubtful = [place for place in missing if keys[place] in self._suspects]
+        missing = [place for place in missing if keys[place] not in self._suspects]
         lengths = [len(known[keys[place]]) for place in missing]
-        chunks = [missing[start:end] for start, end in _chunks(lengths, min(info.max_batch, self._max_batch))]
+        most = min(info.max_batch, self._max_batch)
+        chunks = [missing[start:end] for start, end in _chunks(lengths, most)]
 
-        async def fill(chunk: list[int]) -> None:
+        async def fill(chunk: list[int], ask: _Ask) -> None:
             async with self._in_flight:
-                found, bad = await self._isolate([known[keys[place]] for place in chunk], info)
+                found, bad = await ask([known[keys[place]] for place in chunk], info)
             rows[chunk] = found
             refused.update({keys[chunk[at]]: error for at, error in bad.items()})
             # Kept as they come: a batch that fails half way does not begin at nothing again.
             fine = [at for at in range(len(chunk)) if at not in bad]
             cache.put([keys[chunk[at]] for at in fine], found[fine])
+            self._suspects.clear([keys[chunk[at]] for at in fine])
 
         try:
             async with asyncio.TaskGroup() as group:
                 for chunk in chunks:
-                    group.create_task(fill(chunk))
+                    group.create_task(fill(chunk, self._isolate))
         except* (EncoderUnavailable, ConfigurationError) as errors:
             raise errors.exceptions[0] from None
+        for chunk in self._suspects.groups(doubtful, keys, most):
+            await fill(chunk, self._try)
         return rows, refused
+
+    async def _try(self, texts: list[str], info: EncoderInfo) -> tuple[Floats, dict[int, PoisonError]]:
+        """Rows for texts that the encoder may have crashed over: asked once, after a canary that passes.
+
+        One that crashes it alone, twice, is poison.
+        """
+        keys = [text_key(text) for text in texts]
+        if not self._suspects.convicted(keys[0]):
+            await self._canary(info, monotonic() + self._deadline_s)
+            try:
+                return await self._isolate(texts, info, once=True)
+            except _Busy as error:
+                if error.code not in _CRASHES or not self._suspects.crashed(keys):
+                    raise
+        poison = PoisonError("the encoder crashes over this text", reason="crashes", stage="encode")
+        return np.zeros((1, info.dim + 1), np.float32), {0: poison}
 
     async def _probe(self, info: EncoderInfo) -> None:
         """While the breaker is open, ask for one plain sentence before anything else: it alone is the trial.
@@ -208,11 +235,16 @@ class TritonEncoder:
             if self._breaker.is_open:
                 await self._canary(info, monotonic() + self._deadline_s)
 
-    async def _isolate(self, texts: list[str], info: EncoderInfo) -> tuple[Floats, dict[int, PoisonError]]:
-        """Rows for at most a batch of texts. A text that fails alone, twice, around a canary that passes is poison."""
+    async def _isolate(
+        self, texts: list[str], info: EncoderInfo, *, once: bool = False
+    ) -> tuple[Floats, dict[int, PoisonError]]:
+        """Rows for at most a batch of texts. A text that fails alone, twice, around a canary that passes is poison.
+
+        `once` makes no second attempt where the server fails.
+        """
         end = monotonic() + self._deadline_s
         try:
-            return await self._ask(texts, info, end), {}
+            return await self._ask(texts, info, end, once=once), {}
         except (_Refused, WrongModelOutput):
             await self._canary(info, end)
         if len(texts) == 1:
@@ -238,9 +270,15 @@ class TritonEncoder:
                 raise ConfigurationError(message) from error
             raise WrongModelOutput(f"Triton refuses a plain sentence: {error}") from error
 
-    async def _ask(self, texts: list[str], info: EncoderInfo, end: float) -> Floats:
+    async def _ask(self, texts: list[str], info: EncoderInfo, end: float, *, once: bool = False) -> Floats:
         start = monotonic()
-        block = await self._retrying(lambda left: self._infer(texts, info, left), end)
+        try:
+            block = await self._retrying(lambda left: self._infer(texts, info, left), end, once=once)
+        except EncoderUnavailable as error:
+            crash = isinstance(error, _Busy) and error.code in _CRASHES
+            if texts != [CANARY] and (crash or self._breaker.is_open):
+                self._suspects.doubt([text_key(text) for text in texts])
+            raise
         if self._observer:
             self._observer.encoder_called(monotonic() - start, len(texts))
         return np.asarray(block, np.float32)
@@ -257,12 +295,12 @@ class TritonEncoder:
     async def _read_config(self, left_s: float) -> Any:
         return (await self._client().get_model_config(self._model, client_timeout=left_s)).config
 
-    async def _retrying(self, call: Any, end: float) -> Any:
+    async def _retrying(self, call: Any, end: float, *, once: bool = False) -> Any:
         """`await call(seconds left)`, again after what may pass, until `end`."""
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(_Busy),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            stop=lambda state: monotonic() + state.upcoming_sleep >= end,
+            stop=lambda state: once or monotonic() + state.upcoming_sleep >= end,
             before_sleep=self._told,
             reraise=True,
         )

@@ -27,7 +27,7 @@ from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import ROOT, TritonServer
 
 #: Which faults show a mutant for what it is.
-SHOWS = {"no-fence": ["zombie"], "early-ack": ["kill-before-upsert"], "no-applied": ["kill-at-points"]}
+SHOWS = {"no-fence": ["zombie"], "early-ack": ["kill-before-upsert"], "no-applied": ["kill-after-upsert"]}
 
 
 def main() -> int:

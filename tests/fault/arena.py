@@ -95,14 +95,12 @@ class Arena:
     options: Options = field(default_factory=Options)
     items: list[dict[str, Any]] = field(default_factory=lambda: catalogue("oracle"))
     proxy: KafkaProxy | None = None
-    _described: bool = False
+    described: bool = False
     _world: World | None = None
-    _trials: int = 0
 
     def rig(self, **sections: dict[str, Any]) -> Rig:
         """A rig with topics and a group of its own."""
-        self._trials += 1
-        work = self.work / f"trial-{self._trials}"
+        work = self.work / Broker.unique("trial")
         work.mkdir(parents=True)
         waits = {"base_s": 0.3, "cap_s": 1.0, "deadline_s": 900.0}
         defaults: dict[str, dict[str, Any]] = {
@@ -114,7 +112,7 @@ class Arena:
 
     async def describe(self) -> None:
         """Have a worker describe the items, once: they lie in a collection that all trials share."""
-        if self._described:
+        if self.described:
             return
         rig = self.rig()
         await rig.prepare()
@@ -126,13 +124,12 @@ class Arena:
             await rig.items_known(len(self.items), 120)
         finally:
             worker.kill()
-        self._described = True
+        self.described = True
 
     @asynccontextmanager
     async def with_own(self, part: str) -> AsyncIterator[Arena]:
         """This arena with a broker behind a proxy, or a Qdrant, of one trial's own; "" is the arena itself."""
-        self._trials += 1
-        work = self.work / f"own-{self._trials}"
+        work = self.work / Broker.unique("own")
         if part == "broker":
             proxy = KafkaProxy()
             await proxy.start()
@@ -149,7 +146,7 @@ class Arena:
             qdrant = QdrantServer(work / "qdrant")
             await asyncio.to_thread(qdrant.start)
             try:
-                yield replace(self, qdrant=qdrant, work=work, _described=False)
+                yield replace(self, qdrant=qdrant, work=work, described=False)
             finally:
                 await asyncio.to_thread(qdrant.kill)
         else:
@@ -207,11 +204,11 @@ class Trial:
         """Produce records and write them into the ledger."""
         await self.ledger.produce(records, partition=partition)
 
-    async def say(self, count: int) -> None:
-        """Searches by words that nobody has encoded yet, so that Triton is needed."""
+    async def say(self, count: int, *besides: Made) -> None:
+        """Searches by words that nobody has encoded yet, so that Triton is needed; `besides` goes in the middle."""
         records = self.made.searches([f"what is the number {len(self._said) + n} of {self.run}" for n in range(count)])
         self._said += [json.loads(made.value)["text"] for made in records]
-        await self.send(records)
+        await self.send([*records[: count // 2], *besides, *records[count // 2 :]])
 
     async def describe_late(self, item_id: str) -> None:
         """Describe an item that events have been waiting for; it reads as the first of the catalogue."""

@@ -123,9 +123,28 @@ def _each(records: list[Made], change: Callable[[dict[str, Any]], dict[str, Any]
     return [made._replace(value=json.dumps(change(json.loads(made.value))).encode()) for made in records]
 
 
-@scenario()
+@scenario(own="broker")
 async def dead_topic_away(trial: Trial) -> None:
-    """The topic of the dead letters is gone for a while: poison waits, nothing is passed over."""
+    """Nothing gets through to the topic of the dead letters for a while: poison waits, nothing is passed over."""
+    proxy = trial.arena.proxy
+    assert proxy is not None
+    worker = trial.worker()
+    trial.supervise(worker)
+    await trial.play(40)
+    await trial.joined(worker)
+    proxy.away = f"{trial.rig.clicks}.dead"
+    await trial.send(trial.made.poison(8))
+    await trial.play(60)
+    await asyncio.sleep(12.0)
+    assert proxy.refused, "no dead letter was sent meanwhile"
+    proxy.away = ""
+    trial.over()
+    trial.injected = f"no way through for 12 s, {proxy.refused} attempts"
+
+
+@scenario(brokers=("kafka",))
+async def dead_topic_deleted(trial: Trial) -> None:
+    """The topic of the dead letters is deleted, and made again later."""
     worker = trial.worker()
     trial.supervise(worker)
     await trial.play(40)

@@ -15,14 +15,13 @@ from tests.fault.registry import scenario
 async def kill_at_points(trial: Trial) -> None:
     """SIGKILL between read, encode, upsert and acknowledgement, early and late in a run."""
     worker = trial.worker()
-    for nth in (1, 3):
-        for point in POINTS:
-            worker.kill()
-            await trial.play(60)
-            worker.start(f"{point}:kill@{nth}")
-            assert await worker.ended() == -signal.SIGKILL, worker.log()
-            worker.start()
-    trial.injected = f"{2 * len(POINTS)} x SIGKILL at {', '.join(POINTS)}"
+    for turn, point in enumerate(POINTS):
+        worker.kill()
+        await trial.play(60)
+        worker.start(f"{point}:kill@{1 + turn % 2}")
+        assert await worker.ended() == -signal.SIGKILL, worker.log()
+    worker.start()
+    trial.injected = f"SIGKILL at {', '.join(POINTS)}"
     trial.over()
 
 
@@ -68,11 +67,25 @@ async def terminate(trial: Trial) -> None:
 async def kill_before_upsert(trial: Trial) -> None:
     """SIGKILL before an upsert, long enough after the read that anything acknowledged too soon is committed."""
     worker = trial.worker()
-    for _ in range(3):
-        worker.kill()
-        await trial.play(60)
-        worker.start("before_upsert:kill=1.0@2")
+    await trial.play(60)
+    worker.kill()
+    for _ in range(2):
+        worker.start("before_upsert:kill=1.0@1")
         assert await worker.ended() == -signal.SIGKILL, worker.log()
     worker.start()
-    trial.injected = "3 x SIGKILL 1 s after encoding"
+    trial.injected = "2 x SIGKILL 1 s after encoding"
+    trial.over()
+
+
+@scenario()
+async def kill_after_upsert(trial: Trial) -> None:
+    """SIGKILL when nodes are written and nothing is acknowledged yet, again and again in one place."""
+    await trial.play(60)
+    worker = trial.worker("after_upsert:kill@1")
+    for _ in range(2):
+        assert await worker.ended() == -signal.SIGKILL, worker.log()
+        worker.start("after_upsert:kill@1")
+    assert await worker.ended() == -signal.SIGKILL, worker.log()
+    worker.start()
+    trial.injected = "3 x SIGKILL before the acknowledgement"
     trial.over()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 
 import numpy as np
+from grpc import StatusCode
 from tritonclient.grpc import service_pb2
 
 from tests.fault.arena import Trial
 from tests.fault.registry import scenario
-from tests.fixtures.interposer import Forward, altering, slow
+from tests.fixtures.interposer import Forward, Refusal, altering, slow
 from tests.oracle.generate import Made
 
 _DEADLINE = {"deadline_s": 3.0}
@@ -135,14 +137,16 @@ WRONG: dict[str, Change] = {
 
 @scenario(triton=_DEADLINE)
 async def triton_poison_text(trial: Trial) -> None:
-    """One text crashes the encoder whenever it is asked: it is dead-lettered, the rest goes on."""
+    """One text takes the encoder down for a second whenever it is asked: it is dead-lettered, the rest goes on."""
     peer = await trial.interpose("triton")
-    marker, crashes = f"crash {trial.run}", [0]
+    marker, crashes, back_at = f"crash {trial.run}", [0], [0.0]
 
     async def act(method: str, request: bytes, forward: Forward) -> bytes:
-        if method == "ModelInfer" and marker.encode() in request:
+        if method == "ModelInfer" and time.monotonic() >= back_at[0] and marker.encode() in request:
             crashes[0] += 1
-            trial.arena.triton.crash_model()
+            back_at[0] = time.monotonic() + 1.0
+        if time.monotonic() < back_at[0]:
+            raise Refusal(StatusCode.UNAVAILABLE, "the encoder went down")
         return await forward()
 
     worker = trial.worker()
@@ -151,10 +155,10 @@ async def triton_poison_text(trial: Trial) -> None:
     peer.act = act
     user = trial.users[0]
     body = {"event_id": f"{trial.run}-crash", "user_id": user, "type": "search", "text": marker}
-    await trial.send([Made("events", user.encode(), json.dumps(body).encode(), "dead")])
-    await trial.say(6)
+    poison = Made("events", user.encode(), json.dumps(body).encode(), "dead")
+    await trial.say(12, poison)
     await trial.play(40)
     await trial.quiet(240)
     trial.over()
-    trial.injected = f"one text, {crashes[0]} crashes of the model's process"
+    trial.injected = f"one text, {crashes[0]} crashes"
     assert worker.running, worker.log()
