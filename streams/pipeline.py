@@ -26,6 +26,7 @@ from streams.plan import Plan, Weighed, gate, plan
 from streams.privacy import Pseudonyms, pseudonymous
 from streams.resolve import resolve
 from streams.store.base import Fence, Store
+from streams.tracing import stage
 from streams.unresolved import RetryPolicy
 from streams.weigh import texts_of, weigh
 from streams.weights import WeightTable
@@ -89,7 +90,8 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     Raises RetryableError where a server is away (nothing is lost: call again) and FatalError where the process
     must end. Poison is sent to the dead letters and reported.
     """
-    parsed = parse_events(records, now_ms=now_ms)
+    with stage("parse"):
+        parsed = parse_events(records, now_ms=now_ms)
     here: list[Event] = []
     astray: list[Event] = []
     for event in parsed.events:
@@ -99,14 +101,17 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     await reach("after_read")
     gated = gate(named, profiles, log, whole_trees=parts.store.whole_trees)
     kept, erased = await erase(gated.fresh, profiles, parts.store, parts.encoder.dim, fence)
-    resolved = await resolve(kept, parts.encoder, parts.store, parts.tree)
-    encoded = await parts.encoder.encode(texts_of(resolved.ready))
+    with stage("resolve"):
+        resolved = await resolve(kept, parts.encoder, parts.store, parts.tree)
+    with stage("encode"):
+        encoded = await parts.encoder.encode(texts_of(resolved.ready))
     await reach("after_encode")
-    said = weigh(resolved.ready, resolved.items, encoded, parts.tree, parts.weights)
-    applied = [event for event in resolved.ready if event.source not in said.poison]
-    planned = plan(said.said, applied, profiles, parts.policy, log)
-    nodes = without_erased((await parts.store.read(planned.touched())).values())
-    changed = fold(planned, said.vectors, {node.key: node for node in nodes}, parts.policy, log)
+    with stage("fold"):
+        said = weigh(resolved.ready, resolved.items, encoded, parts.tree, parts.weights)
+        applied = [event for event in resolved.ready if event.source not in said.poison]
+        planned = plan(said.said, applied, profiles, parts.policy, log)
+        nodes = without_erased((await parts.store.read(planned.touched())).values())
+        changed = fold(planned, said.vectors, {node.key: node for node in nodes}, parts.policy, log)
     aside = set_aside(
         records, resolved.waiting + astray, refused | resolved.poison | said.poison, parts.retries, now_ms
     )
@@ -114,7 +119,8 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
     await parts.outbox.defer(aside.waiting)
     await parts.tell(planned, said.said, profiles, log)
     await reach("before_upsert")
-    await parts.store.write(changed, fence)
+    with stage("write"):
+        await parts.store.write(changed, fence)
     await reach("after_upsert")
     outcomes = {"applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
                 "erased": gated.erased + erased, "unresolved": resolved.waiting, "rerouted": astray}  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -24,6 +25,7 @@ from streams.pipeline import Parts, Report, apply, apply_items
 from streams.privacy import BODY, Letters
 from streams.retrying import forever
 from streams.store.base import Fence
+from streams.tracing import Followed, batch, follow, stage
 from streams.unresolved import due_ms
 
 log = structlog.get_logger(__name__)
@@ -89,10 +91,12 @@ class Worker:
 
     async def fold(self, take: Take) -> None:
         """Apply a take of events and acknowledge it."""
-        if await self._until_done(take, lambda: self._fold(take, take.records)):
-            await reach("before_ack")
-            await take.ack()
-            await reach("after_ack")
+        with batch(take.records) as followed:
+            if await self._until_done(take, lambda: self._fold(take, take.records, followed)):
+                await reach("before_ack")
+                with stage("ack"):
+                    await take.ack()
+                await reach("after_ack")
 
     async def fold_when_due(self, take: Take) -> None:
         """Apply a take of events that waited for their items, each when it is due, in offset order."""
@@ -106,8 +110,9 @@ class Worker:
             until = now_ms()
             count = next((n for n, record in enumerate(records) if due_ms(record) > until), len(records))
             due, records = records[:count], records[count:]
-            if not await self._until_done(take, lambda due=due: self._fold(take, due)):  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-                return
+            with batch(due) as followed:
+                if not await self._until_done(take, partial(self._fold, take, due, followed)):
+                    return
         await take.ack()
 
     async def describe(self, take: Take) -> None:
@@ -118,8 +123,9 @@ class Worker:
                 self._count(take.records, await apply_items(take.records, self._parts, now_ms=now_ms()))
             return True
 
-        if await self._until_done(take, work):
-            await take.ack()
+        with batch(take.records):
+            if await self._until_done(take, work):
+                await take.ack()
 
     async def derive(self, take: Take, fold: Derive) -> None:
         """Fold a take of what the path sent on, fenced as nodes are but beside their folding, and acknowledge it."""
@@ -141,7 +147,7 @@ class Worker:
         if await self._until_done(take, work):
             await take.ack()
 
-    async def _fold(self, take: Take, records: Sequence[RecordLike]) -> bool:
+    async def _fold(self, take: Take, records: Sequence[RecordLike], followed: Followed) -> bool:
         async with self._folding:
             owner = await self._ownership.enter(take)
             if owner is None:
@@ -152,6 +158,7 @@ class Worker:
             self._metrics.updates.inc(await self._announcer.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())
         self._count(records, report)
+        follow(followed, records, report)
         return True
 
     async def _until_done(self, take: Take, work: Callable[[], Awaitable[bool]]) -> bool:
