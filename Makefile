@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup tools demo up test check audit bench lock format clean
+.PHONY: help setup tools demo up test check audit bench fault lock format clean
 
 help:
 	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   lint, format, types, documents"
 	@echo "make audit   ask for known vulnerabilities of what requirements.lock installs (needs the network)"
 	@echo "make bench   measure and write docs/bench.json"
+	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
 	@echo "make lock    resolve requirements.lock again"
 
 setup: $(READY)
@@ -55,6 +56,11 @@ audit: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m tests.bench --out docs/bench.json
+
+# NAME="zombie terminate" runs some, BROKER=kafka on Apache Kafka, MUTANT=no-fence with a guard taken out (must fail).
+fault: $(READY)
+	@$(BIN)/python -m tests.fault $(if $(filter command,$(origin NAME)),$(NAME)) $(if $(BROKER),--broker $(BROKER)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(MUTANT),--mutant $(MUTANT)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

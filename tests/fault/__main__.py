@@ -21,6 +21,7 @@ from streams.settings import Triton as TritonSettings
 from tests.fault.arena import Arena, Options
 from tests.fault.catalogue import SCENARIOS
 from tests.fault.mutant_worker import MUTANTS
+from tests.fault.page import write
 from tests.fault.registry import Result, Scenario, perform
 from tests.fixtures.brokers import make_broker
 from tests.fixtures.qdrant import QdrantServer
@@ -46,6 +47,8 @@ def main() -> int:
     with _arena(arguments.broker, options) as arena:
         results = asyncio.run(_run(chosen, arena, console))
     console.print(_table(results, arguments.broker, options))
+    if arguments.out:
+        write(arguments.out, results, arguments.broker, options, time.monotonic() - started)
     console.print(f"{len(results)} faults in {(time.monotonic() - started) / 60:.1f} min")
     for result in results:
         if not result.fine:
