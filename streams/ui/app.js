@@ -96,6 +96,7 @@ function empty() {
 }
 
 async function begin() {
+  clearTimeout(nobody);
   if (named()) {
     open(named());
     return;
@@ -107,6 +108,7 @@ async function begin() {
     history.replaceState(null, "", `#${new URLSearchParams({ user: latest.user_id })}`);
     open(latest.user_id);
   } else if (cards) empty();
+  else nobody = setTimeout(begin, NOBODY_EVERY_MS); // what failed is told; it may be a stack that is starting
 }
 
 // -- what is known of them -----------------------------------------------------------------------------------------

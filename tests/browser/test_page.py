@@ -21,6 +21,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module")
+def guarded(rig: Rig, make_api: Callable[..., ApiServer]) -> ApiServer:
+    """An API that asks for keys; a test may kill and start it."""
+    return make_api(rig.settings)
+
+
 async def mark(page: Page) -> None:
     """Leave a mark that a reload would wipe out."""
     await page.evaluate("window.neverReloaded = true")
@@ -137,13 +143,15 @@ async def test_markup_in_ids_and_titles_stays_text(rig: Rig, visit: Callable[...
 
 
 async def test_a_server_that_goes_away_is_told_and_waited_for(
-    rig: Rig, make_api: Callable[..., ApiServer], visit: Callable[..., Any]
+    rig: Rig, guarded: ApiServer, visit: Callable[..., Any]
 ) -> None:
     user = rig.user()
     await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "jazz"}])
-    server = make_api(rig.settings, keys_file=None)
+    server = guarded
     page = await visit(user, server.url)
-    visit.watched[-1][0].allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET"]  # type: ignore[attr-defined]  # set by the fixture
+    visit.watched[-1][0].allowed += ["401", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET"]  # type: ignore[attr-defined]  # set by the fixture
+    await page.get_by_label("Key or token").fill(server.keys["all"])
+    await page.keyboard.press("Enter")
     await live(page)
     server.kill()
     await expect(page.locator("#live-words")).to_contain_text("Not live")
@@ -159,11 +167,11 @@ async def test_a_server_that_goes_away_is_told_and_waited_for(
 
 
 async def test_an_access_key_is_asked_for_once_and_kept_in_the_tab(
-    rig: Rig, make_api: Callable[..., ApiServer], visit: Callable[..., Any]
+    rig: Rig, guarded: ApiServer, visit: Callable[..., Any]
 ) -> None:
     user = rig.user()
     await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "jazz"}])
-    server = make_api(rig.settings)
+    server = guarded
     page = await visit(user, server.url)
     visit.watched[-1][0].allowed += ["401", "403"]  # type: ignore[attr-defined]  # set by the fixture
     key = page.get_by_label("Key or token")

@@ -1,0 +1,92 @@
+"""`python -m tests.browser.pictures --out docs/pictures`: pictures of the page for the README.
+
+Plays the demo's invented day into a stack of its own and takes the page on a desktop and on a phone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, Page
+from rich.console import Console
+
+from deploy.demo.data import invented
+from deploy.demo.player import Player
+from deploy.embedded.stack import Stack
+from streams.commands.connecting import admin_of
+from streams.commands.eventlog import EventLog
+from streams.commands.sending import sender_of
+from tests.browser.chromium import chromium, found
+
+READER = "reader-bo-invented"
+SEARCH = "a light tent for one night"
+WAIT_MS = 60_000
+SHOTS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 1240}, "color_scheme": "light"},
+    "phone": {"viewport": {"width": 390, "height": 1240}, "color_scheme": "dark", "device_scale_factor": 1.5},
+}
+
+
+async def play(stack: Stack, folder: Path) -> None:
+    """Send the invented day, moved so that it ends now, and wait until it is folded."""
+    data = invented(folder)
+    with EventLog([data.events]) as log:
+        shift_ms = int(time.time() * 1000) - (log.last_ms or 0)
+        async with sender_of(stack.settings) as sender, admin_of(stack.settings) as admin:
+            player = Player(stack.settings, sender, admin, stack.worker_metrics_url, Console(stderr=True), shift_ms)
+            try:
+                await player.items(data.items)
+                await player.events(log.lines(), "events")
+            finally:
+                await player.close()
+
+
+async def take(browser: Browser, url: str, out: Path, name: str, context: dict[str, Any]) -> None:
+    """One picture: the page of a reader who searches for something while we watch."""
+    opened = await browser.new_context(**context)
+    page = await opened.new_page()
+    page.set_default_timeout(WAIT_MS)
+    await page.goto(f"{url}/ui#user={READER}")
+    await page.locator("#live-words").get_by_text("Live").wait_for()
+    await page.locator("#tree-chart .slice").first.wait_for()
+    await search(page)
+    await page.mouse.move(0, 0)
+    await page.evaluate("window.scrollTo(0, 0)")
+    await page.wait_for_timeout(3000)  # marks of what is new have faded, charts have come to rest
+    await page.screenshot(path=out / f"page-{name}.png")
+    await opened.close()
+
+
+async def search(page: Page) -> None:
+    """Send a search from the page, and wait until the tree and the recommendations have moved."""
+    await page.get_by_label("Search words").fill(SEARCH)
+    async with page.expect_response(lambda answer: "/recommendations" in answer.url):
+        await page.get_by_role("button", name="Send").click()
+        await page.locator("#send-words").get_by_text("In the tree after").wait_for()
+
+
+async def main(out: Path) -> int:
+    """Start, play, look, stop."""
+    if found() is None:
+        sys.stderr.write("no chromium on PATH: apt-get install chromium\n")
+        return 2
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        async with Stack(Path(folder) / "stack", ports="free") as stack:
+            await play(stack, Path(folder))
+            async with chromium() as browser:
+                for name, context in SHOTS.items():
+                    await take(browser, stack.api_url, out, name, context)
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.browser.pictures", description="Pictures of the page.")
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder to write to")
+    sys.exit(asyncio.run(main(parser.parse_args().out)))
