@@ -123,6 +123,21 @@ async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
     assert await part.ownership.enter(after) == Owner(Fence(2, 2), 2)
 
 
+async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_the_log() -> None:
+    store = MemoryStore(Nodes().policy())
+    part = Part(store)
+    identity = GroupIdentity(1, "leader", "me", None)
+    full = take(identity, 0, 99, 100, topic="items.popularity")
+    assert await part.ownership.enter(full) == Owner(Fence(1, 1), 1)
+    await part.ownership.verify(full)
+    await part.ownership.note()
+    anew = take(GroupIdentity(2, "leader", "me", None), 0, 3, 4, topic="items.popularity")
+    assert await part.ownership.enter(anew) == Owner(Fence(1, 2), 1)
+    stored = await store.control("g")
+    assert stored is not None
+    assert stored.highest == {}
+
+
 async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
     store = MemoryStore(Nodes().policy())
     await Part(store).ownership.enter(take(GroupIdentity(6, "leader-6", "other", "c")))

@@ -1,0 +1,148 @@
+"""Popularity and cohorts in the real Qdrant engine: read back, fenced, a group's own, swept; the second leg on it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streams.applied import Applied
+from streams.deadletters import DeadLetter
+from streams.derive import Deriving, count_votes, learn_beginnings
+from streams.events import Source
+from streams.nodes import Node, NodeKey, profile_key
+from streams.popularity import ItemPopularity, Vote, Votes, pack_votes
+from streams.population import Beginnings, First, pack_beginnings
+from streams.settings import Population
+from streams.store.base import Fence, StoredItem
+from streams.store.collections import Collections
+from streams.store.memory import MemoryStore
+from streams.store.population import PopulationStore
+from tests.contract.test_store import DIM, NOW, config_of
+from tests.fixtures.qdrant import QdrantServer
+from tests.fixtures.records import record
+
+POLICY = Population().policy()
+HALF_LIFE_S = 7 * 86_400.0
+VECTOR = np.eye(DIM, dtype=np.float32)[0]
+
+
+def store_of(server: QdrantServer, group: str, collections: Collections) -> PopulationStore:
+    return PopulationStore(config_of(server, points_per_write=7), POLICY, collections, group, HALF_LIFE_S)
+
+
+@pytest.fixture
+async def stores(qdrant: QdrantServer) -> AsyncIterator[tuple[PopulationStore, PopulationStore]]:
+    """The same collections as two groups see them."""
+    names = Collections(uuid.uuid4().hex, DIM)
+    made = store_of(qdrant, uuid.uuid4().hex, names), store_of(qdrant, uuid.uuid4().hex, names)
+    await made[0].prepare()
+    await made[1].prepare()
+    yield made
+    for one in made:
+        await one.close()
+
+
+def item(item_id: str, mass: float = 2.5, **fields: object) -> ItemPopularity:
+    return replace(ItemPopularity(item_id, mass, NOW, 3, Applied(2, {"clicks/3": 17})), **fields)  # type: ignore[arg-type]
+
+
+async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[PopulationStore, PopulationStore]) -> None:
+    mine, other = stores
+    items = [item(f"i{n}", mass=n / 8) for n in range(20)]
+    await mine.put_popularity(items, Fence(1, 1))
+    assert await mine.popularity([f"i{n}" for n in range(25)]) == {one.item_id: one for one in items}
+    assert await other.popularity(["i3"]) == {}
+
+
+async def test_an_older_fence_writes_nothing(stores: tuple[PopulationStore, PopulationStore]) -> None:
+    mine, _ = stores
+    cohort = Node(profile_key("*"), VECTOR, norm=1, mass=1, net=1, t0_ms=NOW, first_ms=NOW, last_ms=NOW, count=1)
+    await mine.put_popularity([item("i")], Fence(1, 5))
+    await mine.write([cohort], Fence(1, 5))
+    await mine.put_popularity([item("i", mass=9.0)], Fence(1, 4))
+    await mine.write([replace(cohort, mass=9.0)], Fence(1, 4))
+    assert (await mine.popularity(["i"]))["i"].mass == 2.5
+    assert (await mine.read([cohort.key]))[cohort.key].mass == 1
+
+
+async def test_cohorts_are_the_groups_own(stores: tuple[PopulationStore, PopulationStore]) -> None:
+    mine, other = stores
+    nodes = [
+        Node(NodeKey("first=/a", level, path), VECTOR, norm=1, mass=2, net=2, t0_ms=NOW, count=4)  # type: ignore[arg-type]
+        for level, path in (("profile", "/"), ("topic", "/a"))
+    ]
+    await mine.write(nodes, Fence(1, 1))
+    assert {node.key for node in await mine.tree("first=/a")} == {node.key for node in nodes}
+    assert await other.tree("first=/a") == []
+    assert await other.read([nodes[0].key]) == {}
+
+
+async def test_what_is_forgotten_is_swept(stores: tuple[PopulationStore, PopulationStore]) -> None:
+    mine, _ = stores
+    await mine.put_popularity([item("faint", mass=0.02), item("loud", mass=50.0)], Fence(1, 1))
+    await mine.sweep(NOW + int(2 * HALF_LIFE_S * 1000))
+    assert (await mine.popularity(["faint", "loud"])).keys() == {"loud"}
+
+
+@dataclass
+class Letters:
+    dead: list[DeadLetter] = field(default_factory=list)
+
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        self.dead += dead
+
+
+def records(*values: bytes | None) -> list[Any]:
+    return [record(value=value, offset=n) for n, value in enumerate(values)]
+
+
+async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_cannot_read(
+    stores: tuple[PopulationStore, PopulationStore],
+) -> None:
+    mine, _ = stores
+    letters, known = Letters(), MemoryStore(POLICY)
+    known._items["a"] = StoredItem("a", VECTOR, "/sports")
+    parts = Deriving(mine, known, letters, "g", DIM, HALF_LIFE_S, POLICY)
+    vote, first = Vote("clicks", 0, 4, NOW, 1.5), First("clicks", 0, 4, NOW, 1.5, "a", "/sports/football")
+
+    votes = records(pack_votes(Votes("a", "g", 1, [vote])), b"{", pack_votes(Votes("a", "h", 1, [vote])))
+    for again in range(3):
+        made = await count_votes(votes, parts, Fence(1, 1 + again))
+        assert (made.counted, made.repeated) == ((0, 1) if again else (1, 0))
+        assert [dead.reason for dead in made.dead] == ["bad_json"]
+    assert (await mine.popularity(["a"]))["a"].mass == 1.5
+
+    firsts = [pack_beginnings(Beginnings("*", group, 1, [first])) for group in ("g", "h")]
+    for again in range(3):
+        learnt = await learn_beginnings(records(*firsts, None), parts, Fence(1, 1 + again))
+        assert (learnt.counted, learnt.repeated) == ((0, 1) if again else (1, 0))
+        assert len(learnt.dead) == 1
+    tree = {node.key.level: node for node in await mine.tree("*")}
+    assert {level: (node.key.path, node.mass) for level, node in tree.items()} == {
+        "profile": ("/", 1.5), "topic": ("/sports", 1.5), "interest": ("/sports/football", 1.5),
+    }  # fmt: skip
+    assert len(letters.dead) == 6
+
+
+async def test_first_events_of_a_log_that_is_gone_come_too_late(
+    stores: tuple[PopulationStore, PopulationStore],
+) -> None:
+    mine, _ = stores
+    known = MemoryStore(POLICY)
+    known._items["a"] = StoredItem("a", VECTOR, "/sports")
+    parts = Deriving(mine, known, Letters(), "g", DIM, HALF_LIFE_S, POLICY)
+
+    def told(log: int, offset: int) -> bytes:
+        first = First(*Source("clicks", 0, offset), NOW, 1.0, "a", "/sports")
+        return pack_beginnings(Beginnings("*", "g", log, [first]))
+
+    both = await learn_beginnings(records(told(1, 90), told(2, 0)), parts, Fence(2, 1))
+    assert (both.counted, both.repeated) == (2, 0)
+    late = await learn_beginnings(records(told(1, 91)), parts, Fence(2, 1))
+    assert (late.counted, late.repeated) == (0, 1)
+    assert (await mine.read([profile_key("*")]))[profile_key("*")].count == 2
