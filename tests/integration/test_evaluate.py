@@ -1,0 +1,181 @@
+"""A real encoder, the real fold, a slice of a real log: figures that come again, and nothing from the future."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from encoders.encoder import Encoder, load_encoder
+from encoders.locate import LIGHT_MODEL, cache_dir
+from streams.cli import app
+from streams.commands.evaluation_log import Log, read
+from streams.concepts import Concept, build_tree
+from streams.describe import describe
+from streams.evaluate.prequential import Case, Protocol, Replay
+from streams.evaluate.running import Plan, run
+from streams.evaluate.scorers import SERVICE
+from streams.evaluate.texts import KeptEncoder, LocalEncoder
+from streams.evaluate.world import Catalogue
+from streams.parse import parse_items
+from streams.rank import RankPolicy, score
+from streams.settings import Settings
+from streams.store.memory import MemoryStore
+from streams.treefile import load_tree, save_tree
+from tests.fixtures.logs import rows
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
+EVENTS = 500
+TEXTS = 40  # events that keep their text, and items their description: encoding long ones takes the time
+TOPICS = {"staking": "stake pools, delegation and rewards", "wallets": "wallets, keys and addresses", "code": "nodes"}
+
+
+@pytest.fixture(scope="module")
+def model() -> Encoder:
+    return load_encoder(LIGHT_MODEL, cache=cache_dir(ROOT), streams=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, model: Encoder) -> Path:
+    """A slice of the log, a small tree and a cache that starts empty but for the models."""
+    events = rows("cardano", "events", EVENTS)
+    met = {event["item_id"] for event in events}
+    items = [item for item in rows("cardano", "items") if item["item_id"] in met]
+    for item in items[TEXTS:]:
+        item.pop("description", None)
+    for event in events[TEXTS:]:
+        event.pop("text", None)
+    root = tmp_path_factory.mktemp("evaluate")
+    for name, some in (("events", events), ("items", items)):
+        with gzip.open(root / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in some)
+    (root / "cache").mkdir()
+    (root / "cache" / "models").symlink_to(cache_dir(ROOT), target_is_directory=True)
+    concepts = [Concept(name, {"en": name}, {"en": about}) for name, about in TOPICS.items()]
+    vectors = model.encode([f"{name}: {about}" for name, about in TOPICS.items()])[0]
+    save_tree(build_tree("small", model.encoder_id, concepts, [row[None] for row in vectors]), root / "tree.npz")
+    return root
+
+
+@pytest.fixture
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("INTERESTS_CONCEPTS__FILE", str(folder / "tree.npz"))
+    return Settings()
+
+
+@pytest.fixture
+def encoder(folder: Path, model: Encoder) -> Iterator[KeptEncoder]:
+    with KeptEncoder(LocalEncoder(model), folder / "cache" / "evaluate" / f"{model.encoder_id}.sqlite") as kept:
+        yield kept
+
+
+def log_of(folder: Path, limit: int | None = None) -> Log:
+    return read([folder / "items.jsonl.gz"], [folder / "events.jsonl.gz"], None, limit, only_met=False)
+
+
+async def cases_of(log: Log, now_ms: int, settings: Settings, encoder: KeptEncoder, folder: Path) -> list[Case]:
+    tree = load_tree(folder / "tree.npz")
+    items = [item for item, _ in parse_items(log.items, now_ms=now_ms).upserts]
+    points, _ = await describe(items, encoder, tree)
+    store = MemoryStore(settings.nodes.policy())
+    await store.put_items(points)
+    replay = Replay(
+        Catalogue(points, encoder.dim), encoder, store, tree, settings.nodes.policy(), settings.weights.table(),
+        Protocol(),
+    )  # fmt: skip
+    return [case async for case in replay.cases(log.events, now_ms=now_ms)]
+
+
+def test_the_command_says_the_same_twice_and_encodes_once(folder: Path, settings: Settings) -> None:
+    asked = ["eval", "--items", str(folder / "items.jsonl.gz"), "--events", str(folder / "events.jsonl.gz")]
+    asked += ["--encoder", LIGHT_MODEL, "--cache", str(folder / "cache"), "--out", str(folder / "out")]
+    first = CliRunner().invoke(app, [*asked, "--name", "first", "--without", "all"], catch_exceptions=False)
+    assert first.exit_code == 0, first.output
+    kept = next((folder / "cache" / "evaluate").glob("*.sqlite"))
+    encoded = sqlite3.connect(kept).execute("SELECT count(*) FROM texts").fetchone()[0]
+    assert encoded > 50
+    said = json.loads((folder / "out" / "first.json").read_text())
+    figures = said["groups"]["next"]["scorers"]
+    assert {SERVICE, "random", "without freshness", "30-day average + freshness + popularity"} <= set(figures)
+    assert said["groups"]["next"]["cases"] > 100
+    assert figures[SERVICE]["mrr"]["mean"] > 1.5 * figures["random"]["mrr"]["mean"]
+    assert figures["without freshness"] != figures[SERVICE]
+    page = (folder / "out" / "first.html").read_text(encoding="utf-8")
+    assert SERVICE in page
+    assert 'src="http' not in page
+
+    log = log_of(folder)
+    parts = tuple(name.removeprefix("without ") for name in figures if name.startswith("without"))
+    plan = Plan("again", model=LIGHT_MODEL, cache=folder / "cache", without=parts)
+
+    def quiet(_: str, __: int) -> AbstractContextManager[Silent]:
+        return nullcontext(Silent())
+
+    again = asyncio.run(run(settings, plan, log.items, log.events, now_ms=log.last_ms, meter=quiet))
+    assert again.result["groups"] == said["groups"]
+    assert sqlite3.connect(kept).execute("SELECT count(*) FROM texts").fetchone()[0] == encoded
+
+
+class Silent:
+    """Hears no progress."""
+
+    def add(self, count: int) -> None:
+        """Say nothing."""
+
+
+async def test_what_comes_later_changes_no_ranking(folder: Path, settings: Settings, encoder: KeptEncoder) -> None:
+    whole = log_of(folder)
+    cut = log_of(folder, EVENTS * 2 // 3)
+    before = await cases_of(cut, whole.last_ms, settings, encoder, folder)
+    after = await cases_of(whole, whole.last_ms, settings, encoder, folder)
+    assert 5 < len(before) < len(after)
+    for one, other in zip(before, after, strict=False):
+        assert one.targets.ids == other.targets.ids
+        scored, again = (score(c.interests, c.targets, RankPolicy(), at_ms=c.event.ts_ms) for c in (one, other))
+        assert np.allclose(scored.total, again.total, atol=1e-6)
+
+
+async def test_candidates_are_known_and_new_to_the_user(folder: Path, settings: Settings, encoder: KeptEncoder) -> None:
+    log = log_of(folder)
+    met: dict[str, set[str]] = {}
+    known: set[str] = set()
+    at = 0
+    cases = await cases_of(log, log.last_ms, settings, encoder, folder)
+    for case in cases:
+        for draft in log.events[at : case.index]:
+            told = json.loads(draft.value or b"")
+            met.setdefault(told["user_id"], set()).add(told["item_id"])
+            known.add(told["item_id"])
+        at = case.index
+        assert case.targets.ids[0] == case.event.item_id
+        assert case.relevant.tolist() == [True] + [False] * (len(case.targets.ids) - 1)
+        assert len(set(case.targets.ids)) == len(case.targets.ids)
+        assert not met[case.event.user_id] & set(case.targets.ids)
+        others = zip(case.targets.ids[1:], case.targets.ts_ms[1:], strict=True)
+        assert all(item_id in known or ts_ms <= case.event.ts_ms for item_id, ts_ms in others)
+        assert case.interests, "the user has a past"
+    assert any(case.own for case in cases)
+
+
+async def test_what_is_kept_is_used(tmp_path: Path, model: Encoder) -> None:
+    file = tmp_path / "texts.sqlite"
+    with KeptEncoder(LocalEncoder(model), file) as encoder:
+        first = await encoder.encode(["a stake pool", "a wallet", "a stake pool"])
+    assert np.array_equal(first.vectors[0], first.vectors[2])
+    with sqlite3.connect(file) as rows_:
+        assert rows_.execute("SELECT count(*) FROM texts").fetchone() == (2,)
+        rows_.execute("UPDATE texts SET row = ?", (np.full(model.dim + 1, 0.5, np.float32).tobytes(),))
+    rows_.close()
+    with KeptEncoder(LocalEncoder(model), file) as encoder:
+        kept = await encoder.encode(["a wallet", "something new"])
+    assert (kept.vectors[0] == 0.5).all()
+    assert np.linalg.norm(kept.vectors[1]) == pytest.approx(1.0, abs=1e-3)
