@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "interests audience --text 'A hand grinder for the road' --limit 10"
 _NAMES = 3
-_FIXED = 39  # cells of all columns but name and bar
+_FIXED = 42  # cells of all columns but name and bar
 
 OfText = Annotated[str | None, typer.Option("--text", help="Who is interested in this text?")]
 OfItem = Annotated[str | None, typer.Option("--item", help="Who is interested in this item?")]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 WIDEST: Final = 132
 """No line is drawn wider than this, however wide the terminal is."""
+_ONE_LINE: Final = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,14 @@ class Glyphs:
         """Text in exactly so many cells; what does not fit is cut."""
         if cells <= 0:
             return ""
+        text = text.translate(_ONE_LINE)
         if cell_len(text) <= cells:
             return set_cell_size(text, cells)
         return set_cell_size(set_cell_size(text, cells - 1).rstrip() + self.cut, cells)
 
     def cut_to(self, text: str, cells: int) -> str:
         """Text in so many cells at most."""
+        text = text.translate(_ONE_LINE)
         return text if cell_len(text) <= cells else self.fit(text, cells).rstrip()
 
     def quoted(self, text: str) -> str:

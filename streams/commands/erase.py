@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group
 from rich.text import Text
 
 from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, User, asking
@@ -58,8 +59,7 @@ def erase(
         typer.echo(receipt.model_dump_json(indent=2))
     else:
         out = console()
-        for line in lines(receipt, min(out.width, WIDEST) - 1):
-            out.print(line)
+        out.print(Group(*lines(receipt, min(out.width, WIDEST) - 1)))
     if not receipt.verified:
         complain(_left(receipt))
         raise typer.Exit(EXIT_FAILED)

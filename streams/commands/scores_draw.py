@@ -56,7 +56,7 @@ class _Scores:
     at_ms: int
 
     def list(self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool) -> Iterator[Text]:
-        yield Text(user_id, "bold", overflow="ellipsis", no_wrap=True)
+        yield Text(self.glyphs.cut_to(user_id, self.width), "bold")
         count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
         told = f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}"
         yield Text(self.glyphs.cut_to(told, self.width), "dim")

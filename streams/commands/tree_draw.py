@@ -75,7 +75,7 @@ class _Drawing:
 
     def header(self) -> Iterator[Text]:
         tree = self.tree
-        yield Text(tree.user_id, "bold", overflow="ellipsis", no_wrap=True)
+        yield Text(self.glyphs.cut_to(tree.user_id, self.columns.width), "bold")
         told = [f"{tree.count:,} event{'' if tree.count == 1 else 's'}"]
         if tree.last_ms:
             told.append(f"last {ago(tree.last_ms, tree.at_ms)}")
@@ -186,9 +186,8 @@ class _Drawing:
         tree = self.tree
         if not tree.is_empty:
             yield Text()
-            liked, disliked = self.glyphs.liked, self.glyphs.disliked
-            yield Text(
-                f"{liked} liked {disliked} pushed away {self.glyphs.dot} net: from {self.glyphs.minus}1 to 1", "dim"
-            )
+            g = self.glyphs
+            legend = f"{g.liked} liked {g.disliked} pushed away {g.dot} net: from {g.minus}1 to 1"
+            yield Text(g.cut_to(legend, self.columns.width), "dim")
         if tree.expired and not tree.is_empty:
             yield Text(f"{tree.expired} node{'s have' if tree.expired > 1 else ' has'} faded (--all shows them)", "dim")

@@ -107,9 +107,7 @@ def _lines(client: InterestClient, watched: Watched, out: Console, most: int | N
         watched.apply(update)
         now_ms = int(time() * 1000)
         if watched.updates == 1:
-            for line in draw_tree(watched, now_ms, out, fold=fold):
-                out.print(line)
-            out.print()
+            out.print(Group(*draw_tree(watched, now_ms, out, fold=fold), ""))
         for event in sorted(update.events, key=lambda event: event.ts_ms):
             out.print(event_line(event, now_ms, out))
         if watched.updates == most:

@@ -1,0 +1,187 @@
+"""How answers of the API are drawn: widths, parts of bars, folding, and a watched tree as updates arrive."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console, Group
+
+from streams.api.models import (
+    Audience,
+    AudienceMember,
+    AudienceNode,
+    EvidenceEntry,
+    ExplainedPull,
+    Explanation,
+    InterestNode,
+    LiveEvent,
+    LiveUpdate,
+    Pull,
+    RankedItem,
+    ScoreParts,
+)
+from streams.commands.audience import draw_audience
+from streams.commands.scores_draw import draw_explained, draw_ranked
+from streams.commands.watching import Watched, draw_watched
+
+NOW = 1_790_000_000_000
+TITLE = "如何泡一杯好的乌龙茶以及水温与时间的关系是什么呢 and\npour-over coffee, step by step, for people in a hurry"
+WIDTHS = [20, 40, 80, 120, 300]
+
+
+def drawn(make: Any, width: int = 80, height: int = 25, ascii_only: bool = False) -> list[str]:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ascii_only else "utf-8", errors="replace")
+    console = Console(file=out, width=width, height=height, no_color=True, highlight=False, emoji=False)
+    told = make(console)
+    rows = told if isinstance(told, list) else told.renderables
+    for row in rows:
+        console.print(Group(row))
+    out.flush()
+    out.seek(0)
+    lines = out.read().splitlines()
+    assert len(lines) == len(rows) or width < 40, "a line was too wide, and was wrapped"
+    return lines
+
+
+def item(score: float = 0.5, aversion: float = -0.1, **more: Any) -> RankedItem:
+    pull = Pull(node_id="n", level="topic", path="/food", name="food", contribution=score, attention=0.5)
+    away = Pull(**{**pull.model_dump(), "level": "aversion", "contribution": aversion, "prior": True})
+    parts = ScoreParts(relevance=score, aversion=aversion, freshness=0.1, popularity=0.05)
+    told = {"item_id": "i" * 200, "title": TITLE, "path": "/food/coffee-tea", "lang": "zh", "ts_ms": NOW - 1000}
+    return RankedItem(score=score + aversion + 0.15, parts=parts, **{**told, "because": [pull, away], **more})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_no_line_is_wider_than_the_terminal(width: int, ascii_only: bool) -> None:
+    member = AudienceMember(
+        user_id="ünïcödé/" * 20, strength=2.0, similarity=0.5, since_ms=NOW - 10**9, last_ms=NOW,
+        nodes=[AudienceNode(level="topic", path="/food", name=TITLE, similarity=0.5, mass=1, first_ms=1, last_ms=1)],
+    )  # fmt: skip
+    entry = EvidenceEntry(event_id="e" * 100, item_id="i", title=TITLE, ts_ms=NOW - 1000, weight=-1.0, share=0.5)
+    pulls = [ExplainedPull(**item().because[1].model_dump(), share=0.9, evidence=[entry])]
+    why = Explanation(
+        user_id="u" * 200, item_id="i", title=TITLE, at_ms=NOW, score=0.1, parts=item().parts, pulls=pulls
+    )
+    watched = Watched("u" * 200, 1)
+    watched.apply(update(node("topic", "/food", 1.0, evidence=[entry]), events=[event("e1", title=TITLE)]))
+    for make in (
+        lambda console: draw_ranked("u" * 200, NOW, [item()] * 3, console, prior=True, texts=[TITLE]),
+        lambda console: draw_audience(Audience(at_ms=NOW, members=[member]), console, TITLE, None),
+        lambda console: draw_explained(why, console, evidence=1),
+        lambda console: draw_watched(watched, NOW, console, "live " * 50, fold=True),
+    ):
+        lines = drawn(make, width, ascii_only=ascii_only)
+        assert max(cell_len(line) for line in lines) <= width
+        assert not ascii_only or all(line.isascii() for line in lines)
+
+
+def test_a_bar_is_the_parts_of_the_score_and_ends_with_what_was_taken_off() -> None:
+    lines = drawn(lambda console: draw_ranked("u", NOW, [item(0.7, -0.2)], console, prior=False), 121)
+    (bar,) = re.findall(r"[█▓░▒]{4,}", lines[3])
+    assert len(bar) == 30
+    assert bar == "".join(sorted(bar, key="█▓░▒".index))
+    assert bar.count("▒") == round(30 * 0.2 / 0.85)
+    assert lines[3].endswith("0.650")
+
+
+def test_pushes_and_lent_interests_are_called_by_name() -> None:
+    text = "\n".join(drawn(lambda console: draw_ranked("u", NOW, [item()], console, prior=True), 120))
+    assert "Food +0.50   Turned away from Food (lent) −0.10" in text
+    assert "lent to them" in text
+
+
+def test_nothing_known_is_said() -> None:
+    flat = item(0.0, 0.0, because=[])
+    assert "nothing is known of them" in "\n".join(
+        drawn(lambda console: draw_ranked("u", NOW, [flat], console, prior=False))
+    )
+
+
+def explanation() -> Explanation:
+    pulls = [
+        ExplainedPull(
+            node_id=str(n), level="interest", path=f"/food/{n}", name=f"food {n}", contribution=value, attention=0.1,
+            share=abs(value) / 1.004,
+        )
+        for n, value in enumerate([0.6, -0.3, 0.002, 0.002])
+    ]  # fmt: skip
+    parts = ScoreParts(relevance=0.604, aversion=-0.3, freshness=0.1, popularity=0.0)
+    return Explanation(user_id="u", item_id="i", at_ms=NOW, score=0.404, parts=parts, pulls=pulls)
+
+
+def test_what_hardly_moved_a_score_is_summed_up_and_all_shows_it() -> None:
+    folded = drawn(lambda console: draw_explained(explanation(), console, evidence=0))
+    assert [re.split(r"  +", line)[0] for line in folded[4:8]] == [
+        "Food 0",
+        "Food 1",
+        "How new it is",
+        "and 2 more (--all shows them)",
+    ]
+    assert "+0.004" in folded[7]
+    assert folded[-1].split() == ["score", "+0.404"]
+    whole = drawn(lambda console: draw_explained(explanation(), console, evidence=0, fold=False))
+    assert len(whole) == len(folded) + 1
+
+
+# -- a watched tree ----------------------------------------------------------------------------------------------------
+
+
+def node(level: Any, path: str, mass: float, **more: Any) -> InterestNode:
+    told: dict[str, Any] = {"count": 3, "first_ms": NOW - 10**7, "last_ms": NOW, "expires_at_ms": NOW + 10**9}
+    return InterestNode(
+        id=f"{level}{path}", level=level, path=path, name=path.rpartition("/")[2] or "all", mass=mass, share=1.0,
+        net=1.0, **{"half_life_s": 100.0, **told, **more},
+    )  # fmt: skip
+
+
+def event(event_id: str, ts_ms: int = NOW, title: str | None = "A kettle") -> LiveEvent:
+    return LiveEvent(event_id=event_id, type="like", item_id="i", title=title, ts_ms=ts_ms, weight=2.0)
+
+
+def update(*nodes: InterestNode, **more: Any) -> LiveUpdate:
+    return LiveUpdate(user_id="u", at_ms=NOW, nodes=list(nodes), **more)
+
+
+def test_updates_change_the_nodes_they_name_and_masses_age_between_them() -> None:
+    watched = Watched("u")
+    watched.apply(update(node("profile", "/", 9), node("topic", "/food", 3), node("topic", "/sports", 1), whole=True))
+    watched.apply(update(node("topic", "/sports", 3), node("interest", "/sports/football", 2)))
+    tree = watched.view(NOW + 100_000)
+    assert [(top.path, top.mass, top.share) for top in tree.topics] == [("/food", 1.5, 0.5), ("/sports", 1.5, 0.5)]
+    assert [child.path for child in tree.topics[1].children] == ["/sports/football"]
+    assert tree.count == 3
+    assert watched.view(NOW - 5_000).topics[0].mass == 3.0  # a clock behind the server's makes nothing grow
+
+
+def test_a_node_without_a_half_life_stays_and_an_expired_one_goes() -> None:
+    watched = Watched("u")
+    watched.apply(update(node("topic", "/food", 3, half_life_s=None), node("topic", "/tea", 3, expires_at_ms=NOW + 5)))
+    assert [(top.path, top.mass) for top in watched.view(NOW + 1000).topics] == [("/food", 3.0)]
+
+
+@pytest.mark.parametrize("how", ["whole", "erased"])
+def test_a_whole_tree_or_an_erasure_takes_the_place_of_all(how: str) -> None:
+    watched = Watched("u")
+    watched.apply(update(node("topic", "/food", 3), whole=True))
+    watched.apply(update(node("profile", "/", 0), **{how: True}))
+    assert watched.view(NOW).is_empty
+    assert "nothing yet" in "\n".join(drawn(lambda console: draw_watched(watched, NOW, console, "live", fold=True)))
+
+
+def test_the_last_events_are_newest_first_and_the_picture_fits_the_screen() -> None:
+    watched = Watched("u")
+    watched.apply(update(*(node("topic", f"/t{n}", n + 1) for n in range(40)), whole=True))
+    watched.apply(update(events=[event("e2", NOW - 1000, "later"), event("e1", NOW - 9000, "earlier")]))
+    lines = drawn(lambda console: draw_watched(watched, NOW, console, "live", fold=False), height=24)
+    assert len(lines) < 24
+    assert lines[-1] == "live"
+    assert ["later" in lines[-4], "earlier" in lines[-3]] == [True, True]
+    assert any(re.fullmatch(r"… \d+ more lines", line) for line in lines)
+    for _ in range(300):
+        watched.apply(update(events=[event("e")]))
+    assert len(watched.events) == 200
