@@ -7,7 +7,8 @@ from typing import Any
 
 _COLOURS = {"interests": "#0b6e4f", "without": "#7fb69e"}
 _BASELINE = "#b3b8bd"
-_BAR_PX = 26
+_BAR_PX = 24
+_GAP_PX = 70
 
 
 def write_picture(result: dict[str, Any], file: Path) -> None:
@@ -22,7 +23,11 @@ def write_picture(result: dict[str, Any], file: Path) -> None:
         for group, measures in rows
         for at in range(wide)
     ]
-    figure = subplots.make_subplots(rows=len(rows), cols=wide, subplot_titles=titles, shared_yaxes=True)
+    bars_high = len(next(iter(result["groups"].values()))["scorers"]) * _BAR_PX
+    height = 160 + len(rows) * (bars_high + _GAP_PX)
+    figure = subplots.make_subplots(
+        rows=len(rows), cols=wide, subplot_titles=titles, shared_yaxes=True, vertical_spacing=_GAP_PX / height
+    )
     for row, (group, measures) in enumerate(rows, start=1):
         scorers = result["groups"][group]["scorers"]
         names = list(reversed(scorers))
@@ -32,11 +37,11 @@ def write_picture(result: dict[str, Any], file: Path) -> None:
                 x=means, y=names, orientation="h", showlegend=False, marker_color=[_colour(name) for name in names],
                 error_x={"array": [scorers[name][measure]["error"] for name in names], "thickness": 1, "width": 2},
                 text=[f"{mean:.3f}" for mean in means], textposition="inside", insidetextanchor="start",
+                textfont_size=11, textangle=0,
             )  # fmt: skip
             figure.add_trace(bars, row=row, col=column)
-    bars_high = len(next(iter(result["groups"].values()))["scorers"]) * _BAR_PX
     figure.update_layout(
-        title=f"{result['name']} · {result['encoder']}", template="plotly_white", height=160 + len(rows) * bars_high,
+        title=f"{result['name']} · {result['encoder']}", template="plotly_white", height=height,
         margin={"l": 10, "r": 10}, font={"size": 12},
     )  # fmt: skip
     figure.update_yaxes(automargin=True)
