@@ -79,7 +79,7 @@ function leave() {
 }
 
 function aboutPerson(shown) {
-  for (const id of ["person", "recommend-card", "events-card"]) byId(id).hidden = !shown;
+  for (const id of ["person", "recommend-card", "events-card", "audience-card"]) byId(id).hidden = !shown;
 }
 
 /** Nobody to show: say what to do, and look now and then whether somebody has come. */
