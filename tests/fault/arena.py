@@ -19,9 +19,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from streams import faultpoints
+from streams.app import qdrant_config
 from streams.broker.admin import Admin
 from streams.errors import BrokerUnavailable
+from streams.popularity import ItemPopularity
 from streams.settings import Settings
+from streams.store.collections import Collections
+from streams.store.population import PopulationStore
 from tests.fixtures.brokers import Broker, Tansu, make_broker
 from tests.fixtures.interposer import Interposer
 from tests.fixtures.path import ROOT, Rig, WorkerProcess
@@ -287,17 +291,27 @@ class Trial:
             await asyncio.sleep(0.1)
 
     async def quiet(self, timeout_s: float = 90.0) -> None:
-        """Wait until the group has committed the end of every topic that carries events, twice in a row."""
-        for _ in range(2):
-            await self._settled(timeout_s)
+        """Wait until the group has committed the end of every topic it reads, twice in a row."""
+        kafka, end, still = self.rig.settings.kafka, time.monotonic() + timeout_s, 0
+        topics = [*kafka.event_topics, kafka.unresolved_topic, kafka.items_topic]
+        topics += [topic for topic in (kafka.popularity_topic, kafka.population_topic) if topic]
+        while still < 2:
+            behind = await self._behind(topics)
+            still = 0 if behind is None or sum(behind.values()) else still + 1
+            if time.monotonic() > end:
+                raise AssertionError(f"still behind after {timeout_s:g} s: {behind}\n{self.logs()}")
             await asyncio.sleep(0.3)
 
-    async def _settled(self, timeout_s: float) -> None:
-        with suppress(BrokerUnavailable, KafkaError):
-            await self.rig.settled(timeout_s)
-            return
-        await asyncio.sleep(1.0)
-        await self.rig.settled(timeout_s)
+    async def _behind(self, topics: list[str]) -> dict[str, int] | None:
+        try:
+            async with Admin(self.rig.config) as admin:
+                return {
+                    f"{lag.topic}/{lag.partition}": lag.lag
+                    for lag in await admin.lag(self.rig.config.group_id, topics)
+                    if lag.lag
+                }
+        except (BrokerUnavailable, KafkaError):
+            return None
 
     def supervise(self, worker: FaultyWorker) -> None:
         """Start a worker again whenever it ends, without fault points, as whatever runs it in production does."""
@@ -350,8 +364,21 @@ class Trial:
         world, nodes = self._world(), self.rig.settings.nodes
         half_lives: Mapping[str, float] = {str(level): s for level, s in nodes.policy().half_life_s.items()}
         check.compare(events, found, world, half_lives, nodes.evidence_length, verdict)
+        check.popularity(
+            events, await self._popularity(world), world, self.rig.settings.population.popularity_half_life_s, verdict
+        )
         check.rolled_back(self.watch.rolled_back, entries, verdict)
         return verdict
+
+    async def _popularity(self, world: World) -> dict[str, ItemPopularity]:
+        settings = self.rig.settings
+        store = PopulationStore(
+            qdrant_config(settings), settings.nodes.policy(), Collections("any", world.dim), settings.kafka.group, 1.0
+        )
+        try:
+            return await store.popularity(world.items)
+        finally:
+            await store.close()
 
     def _world(self) -> World:
         world = self.arena.world(self.rig.settings)

@@ -53,13 +53,13 @@ async def _keep_playing(trial: Trial) -> None:
 async def terminate(trial: Trial) -> None:
     """SIGTERM in the middle of a batch: the worker finishes it and ends with 0."""
     worker = trial.worker()
-    for point in ("after_read", "after_encode", "before_upsert", "before_ack"):
+    for point in ("after_encode", "before_ack"):
         worker.kill()
         await trial.play(60)
         worker.start(f"{point}:term@2")
         assert await worker.ended() == 0, worker.log()
     worker.start()
-    trial.injected = "4 x SIGTERM within a batch"
+    trial.injected = "2 x SIGTERM within a batch"
     trial.over()
 
 

@@ -9,34 +9,37 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from qdrant_client import grpc
-
-from streams import worker as worker_module
 from streams.applied import Applied
 from streams.cli import app
-from streams.faultpoints import reach
-from streams.store import qdrant
+from streams.store.collections import CONTROL
+from streams.store.qdrant import QdrantStore
+from streams.worker import Worker
 
 
 def no_fence() -> None:
     """Writes overwrite whatever is there, newer or not."""
-    qdrant._not_newer = lambda _: grpc.Filter()  # type: ignore[assignment]  # sabotage
+    upsert = QdrantStore._upsert
+
+    async def always(self: Any, collection: str, points: Any, only_if: Any) -> None:
+        await upsert(self, collection, points, only_if if collection == CONTROL else None)
+
+    QdrantStore._upsert = always  # type: ignore[method-assign]  # sabotage
 
 
 def early_ack() -> None:
     """A take is acknowledged before it is applied."""
+    fold = Worker.fold
 
-    async def fold(self: Any, take: Any) -> None:
+    async def first(self: Any, take: Any) -> None:
         await take.ack()
-        if await self._until_done(take, lambda: self._fold(take, take.records)):
-            await reach("before_ack")
-            await reach("after_ack")
+        await fold(self, take)
 
-    worker_module.Worker.fold = fold  # type: ignore[method-assign]  # sabotage
+    Worker.fold = first  # type: ignore[method-assign]  # sabotage
 
 
 def no_applied() -> None:
     """What a node says it has had already is not looked at."""
+    assert callable(Applied.covers)
     Applied.covers = lambda *_: False  # type: ignore[method-assign]  # sabotage
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from streams.nodes import Node, NodeKey
+from streams.popularity import ItemPopularity
 from tests.oracle.expect import FUTURE_MS, Expected, NodeName, World, tree_of
 from tests.oracle.ledger import Entry
 from tests.oracle.watch import Regress
@@ -122,6 +123,30 @@ def _count(expected: Expected, node: Node | None, evidence_length: int, verdict:
         missing = set(sorted(want)[: max(0, want.total() - has)])
     verdict.lost |= missing
     verdict.doubled += max(0, has - (want.total() - sum(want[event] for event in missing)))
+
+
+def popularity(
+    events: Sequence[Mapping[str, Any]], found: Mapping[str, ItemPopularity], world: World, half_life_s: float,
+    verdict: Verdict,
+) -> None:  # fmt: skip
+    """Hold what items have got against the positive evidence of all users, summed by item."""
+    wanted: dict[str, Expected] = {}
+    for (_, level, _), node in tree_of(events, world).items():
+        if level == "profile":
+            for part in node.parts:
+                if part.weight > 0 and part.item_id:
+                    wanted.setdefault(part.item_id, Expected()).parts.append(part)
+            for ts_ms, weight, item_id in node.undone:
+                wanted.setdefault(item_id, Expected()).undone.append((ts_ms, weight, item_id))
+    for item_id in wanted.keys() | found.keys():
+        stored = found.get(item_id)
+        t0_ms = stored.t0_ms if stored else max((p.ts_ms for p in wanted[item_id].parts), default=0)
+        want = wanted.get(item_id, Expected()).at(t0_ms, half_life_s, world.dim)
+        mass, number = (stored.mass, stored.count) if stored else (0.0, 0)
+        if abs(mass - want.mass) > MASSES * want.mass + 1e-9 * want.gross or number != want.count:
+            verdict.wrong.append(
+                f"item {item_id} has popularity {mass:.9g} of {number} events, expected {want.mass:.9g} of {want.count}"
+            )
 
 
 def dead_letters(

@@ -47,7 +47,7 @@ class Expected:
     """One node's shares, and the weights and times of those that were given and taken back."""
 
     parts: list[Part] = field(default_factory=list)
-    undone: list[tuple[int, float]] = field(default_factory=list)
+    undone: list[tuple[int, float, str]] = field(default_factory=list)
 
     def at(self, t0_ms: int, half_life_s: float, dim: int) -> Sums:
         """The sums at `t0_ms`."""
@@ -58,7 +58,7 @@ class Expected:
             total += part.weight * factor * part.vector
             mass += abs(part.weight) * factor
             net += part.weight * factor
-        gross = mass + sum(abs(w) * 2.0 ** ((ts - t0_ms) / (half_life_s * 1000)) for ts, w in self.undone)
+        gross = mass + sum(abs(w) * 2.0 ** ((ts - t0_ms) / (half_life_s * 1000)) for ts, w, _ in self.undone)
         norm = float(np.linalg.norm(total))
         return Sums(total / norm if norm else total, norm, mass, net, gross, len(self.parts))
 
@@ -72,6 +72,11 @@ class World:
     path_of: Callable[[Doubles], str]
     weights: WeightTable
     faint_below: float
+
+    @property
+    def dim(self) -> int:
+        """The length of a vector."""
+        return len(next(iter(self.texts.values()))[0])
 
     def knowing(self, texts: Mapping[str, tuple[Doubles, float]]) -> World:
         """The same world with more texts."""
@@ -101,7 +106,7 @@ def tree_of(events: Iterable[Mapping[str, Any]], world: World) -> dict[NodeName,
                 if stands:
                     node.parts.append(share)
                 else:
-                    node.undone.append((share.ts_ms, share.weight))
+                    node.undone.append((share.ts_ms, share.weight, share.item_id))
     return nodes
 
 
