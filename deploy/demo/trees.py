@@ -12,7 +12,6 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from deploy.demo.accounts import RING_ENTRY_BYTES, distinct
-from streams.app import qdrant_config
 from streams.commands.branches import Branch, TreeView
 from streams.commands.connecting import look_of
 from streams.commands.showing import names
@@ -21,6 +20,7 @@ from streams.commands.tree_view import Wanted, item_ids, view
 from streams.nodes import Node, NodePolicy, decay, profile_key
 from streams.settings import Settings
 from streams.store.qdrant import QdrantStore
+from streams.wiring import qdrant_config
 
 _A_CHANGE = 0.03
 _LARGE = 0.03

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from encoders.locate import cache_dir
 from streams import concepts, treefile
-from streams.app import load_tree, triton_encoder
 from streams.settings import Settings
 from streams.treefile import TAXONOMY_FILE, save_tree
+from streams.wiring import load_tree, triton_encoder
 
 
 async def tree_file(settings: Settings, root: Path | None = None) -> Path:

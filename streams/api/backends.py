@@ -16,7 +16,6 @@ from streams.api.names import Names
 from streams.api.retention import Retention
 from streams.api.sending import Sending
 from streams.api.telemetry import ApiMetrics
-from streams.app import kafka_config, qdrant_config, triton_encoder
 from streams.encoder import TritonEncoder
 from streams.errors import EncoderUnavailable
 from streams.nodes import NodePolicy, Vector
@@ -27,6 +26,7 @@ from streams.settings import Settings
 from streams.store.catalogue import CardCache, Catalogue
 from streams.store.crowd import Crowd
 from streams.store.reading import Reading
+from streams.wiring import kafka_config, qdrant_config, triton_encoder
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
-from streams.app import kafka_config, qdrant_config, triton_encoder
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Producer
@@ -14,6 +13,7 @@ from streams.encoder import TritonEncoder
 from streams.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
 from streams.settings import Settings
 from streams.store.look import Look
+from streams.wiring import kafka_config, qdrant_config, triton_encoder
 
 ANSWER_WITHIN_S = 10.0
 """How long a command waits for a server, where the settings do not ask for less."""

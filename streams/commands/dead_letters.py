@@ -63,11 +63,11 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
 
 
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
-    from streams.app import kafka_config  # noqa: PLC0415  # the clients take a second to import
     from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
     from streams.broker.whole import whole  # noqa: PLC0415  # as above
     from streams.commands.connecting import producer_of  # noqa: PLC0415  # as above
     from streams.privacy_settings import private_key  # noqa: PLC0415  # as above
+    from streams.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import
 
     private = private_key(key) if key else None
     back: dict[str, list[Outgoing]] = {}

@@ -10,7 +10,6 @@ import msgspec
 import typer
 from rich.console import Console
 
-from streams.app import qdrant_config
 from streams.commands.branches import NameOf, TreeView
 from streams.commands.connecting import look_of
 from streams.commands.shell import complain
@@ -23,6 +22,7 @@ from streams.settings import Settings
 from streams.store.look import Card
 from streams.store.qdrant import QdrantStore
 from streams.treefile import load_names
+from streams.wiring import qdrant_config
 
 
 @dataclass(frozen=True, slots=True)

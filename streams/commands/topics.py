@@ -67,8 +67,8 @@ def service_topics(settings: Settings) -> list[str]:
 
 
 async def _create(settings: Settings) -> list[Topic]:
-    from streams.app import topic_specs  # noqa: PLC0415  # the clients take a second to import
     from streams.commands.connecting import admin_of  # noqa: PLC0415  # as above
+    from streams.wiring import topic_specs  # noqa: PLC0415  # the clients take a second to import
 
     async with admin_of(settings) as admin:
         return await admin.create_topics(topic_specs(settings.kafka))

@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from encoders.encoder import load_encoder
-from streams.app import load_tree
 from streams.concepts import ConceptTree
 from streams.describe import describe
 from streams.encoder import TritonEncoder
@@ -27,6 +26,7 @@ from streams.settings import Settings
 from streams.store.base import ItemPoint
 from streams.store.memory import MemoryStore
 from streams.weigh import texts_of
+from streams.wiring import load_tree
 
 _CHUNK = 512
 

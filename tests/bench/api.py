@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 
 from deploy.embedded.stack import Stack
-from streams.app import kafka_config, qdrant_config
 from streams.broker.producer import Outgoing, Producer
 from streams.evidence import Evidence
 from streams.items import Item
@@ -23,6 +22,7 @@ from streams.store.base import Fence, ItemPoint
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from streams.treefile import load_tree
+from streams.wiring import kafka_config, qdrant_config
 
 USERS, ITEMS, TOPICS_A_USER = 10_000, 10_000, 3
 EVENTS_PER_S, REQUESTS_PER_S = 200.0, 20.0

@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 
 from deploy.embedded.stack import Stack
-from streams.app import kafka_config, qdrant_config
 from streams.broker.producer import Outgoing, Producer
 from streams.encoder import TritonEncoder
 from streams.store.base import Fence
 from streams.store.codec import node_payload
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
+from streams.wiring import kafka_config, qdrant_config
 
 ITEMS, USERS = 2_000, 2_000
 WORDS = [

@@ -17,7 +17,6 @@ from fastapi import FastAPI
 
 from streams.api.app import create_app
 from streams.api.backends import Backends
-from streams.app import qdrant_config
 from streams.evidence import Evidence, extend_seen, seen_entry
 from streams.items import Item
 from streams.nodes import Level, Node, NodeKey, Vector, profile_key
@@ -27,6 +26,7 @@ from streams.store.base import Fence, ItemPoint
 from streams.store.collections import Collections
 from streams.store.population import PopulationStore
 from streams.store.qdrant import QdrantStore
+from streams.wiring import qdrant_config
 from tests.fixtures.qdrant import QdrantServer
 
 pytestmark = pytest.mark.integration

@@ -20,7 +20,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
-from streams.app import qdrant_config
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.partitions import partition_of
 from streams.cli import app
@@ -34,6 +33,7 @@ from streams.settings import Settings
 from streams.store.base import Fence, ItemPoint
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
+from streams.wiring import qdrant_config
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ROOT, Rig, environment
 from tests.fixtures.qdrant import QdrantServer, free_ports

@@ -12,13 +12,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from streams.api.models import LiveUpdate
-from streams.app import qdrant_config
 from streams.broker.partitions import partition_of
 from streams.nodes import mass_at
 from streams.popularity import ItemPopularity, popularity_at
 from streams.population import prior_nodes
 from streams.store.collections import Collections
 from streams.store.population import PopulationStore
+from streams.wiring import qdrant_config
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig
 

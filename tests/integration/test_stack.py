@@ -19,12 +19,12 @@ import pytest
 
 from deploy.embedded.processes import marked
 from deploy.embedded.stack import Stack
-from streams.app import qdrant_config
 from streams.commands.connecting import look_of
 from streams.commands.records import Line, draft_events, draft_items
 from streams.commands.sending import sender_of
 from streams.nodes import Node, NodeKey, profile_key
 from streams.store.qdrant import QdrantStore
+from streams.wiring import qdrant_config
 from tests.integration.test_stack_processes import alive
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from streams.app import kafka_config, qdrant_config
 from streams.credentials import MAX_SECRET_BYTES, TlsFiles, secret, untrusted
 from streams.errors import ConfigurationError
 from streams.settings import Kafka, Qdrant, Settings
+from streams.wiring import kafka_config, qdrant_config
 
 
 def test_the_first_line_of_the_file_is_the_secret(tmp_path: Path) -> None:

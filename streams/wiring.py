@@ -1,0 +1,93 @@
+"""From the settings to what each server is talked to with; workers, the API and the commands share it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from streams.broker.admin import TopicSpec
+from streams.broker.config import KafkaConfig
+from streams.concepts import ConceptTree, build_tree, texts_of
+from streams.credentials import TlsFiles, secret
+from streams.encoder import EncoderObserver, TritonEncoder
+from streams.encoding import Encoder
+from streams.errors import ConfigurationError
+from streams.settings import Kafka, Settings, Triton
+from streams.store.qdrant import QdrantConfig
+from streams.treefile import load_taxonomy
+from streams.treefile import load_tree as read_tree
+
+
+def kafka_config(kafka: Kafka) -> KafkaConfig:
+    """The broker edge's own configuration, from the settings."""
+    return KafkaConfig(
+        brokers=tuple(address.strip() for address in kafka.brokers.split(",") if address.strip()),
+        group_id=kafka.group,
+        client_id="interest-streams",
+        session_timeout_s=kafka.session_timeout_s,
+        heartbeat_s=kafka.heartbeat_s,
+        request_timeout_s=max(kafka.request_timeout_s, kafka.session_timeout_s),
+        producer_timeout_s=kafka.request_timeout_s,
+        commit_interval_s=kafka.commit_interval_s,
+        partition_fetch_bytes=kafka.fetch_max_bytes,
+        producer_idempotent=kafka.idempotent_producer,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        username=kafka.sasl_username,
+        password=secret(kafka.sasl_password, kafka.sasl_password_file, "kafka.sasl_password"),
+        cafile=str(kafka.ca_file) if kafka.ca_file else None,
+        certfile=str(kafka.cert_file) if kafka.cert_file else None,
+        keyfile=str(kafka.key_file) if kafka.key_file else None,
+    )
+
+
+def qdrant_config(settings: Settings) -> QdrantConfig:
+    """The store edge's own configuration, from the settings."""
+    qdrant = settings.qdrant
+    return QdrantConfig(
+        qdrant.host, qdrant.grpc_port, qdrant.http_port, qdrant.https,
+        secret(qdrant.api_key, qdrant.api_key_file, "qdrant.api_key"), qdrant.deadline_s, qdrant.points_per_write,
+        TlsFiles("qdrant", qdrant.ca_file, qdrant.cert_file, qdrant.key_file),
+    )  # fmt: skip
+
+
+def triton_encoder(
+    triton: Triton, *, observer: EncoderObserver | None = None, deadline_s: float | None = None
+) -> TritonEncoder:
+    """The encoder's client, from the settings; nothing is sent yet."""
+    tls = TlsFiles("triton", triton.ca_file, triton.cert_file, triton.key_file) if triton.tls else None
+    return TritonEncoder(
+        triton.url, model_name=triton.model, deadline_s=deadline_s or triton.deadline_s, max_batch=triton.max_batch,
+        cache_bytes=triton.cache_mib << 20, observer=observer, tls=tls,
+    )  # fmt: skip
+
+
+def topic_specs(kafka: Kafka) -> list[TopicSpec]:
+    """Every topic the service reads or writes."""
+    plain = [*kafka.event_topics, kafka.unresolved_topic]
+    specs = [TopicSpec(name, kafka.partitions, kafka.replication) for name in plain]
+    specs.append(TopicSpec(kafka.items_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
+    specs += [TopicSpec(f"{spec.name}.dead", 1, kafka.replication) for spec in list(specs)]
+    derived = filter(None, (kafka.popularity_topic, kafka.population_topic))
+    for name in derived:
+        specs += [TopicSpec(name, kafka.partitions, kafka.replication), TopicSpec(f"{name}.dead", 1, kafka.replication)]
+    if kafka.updated_topic:
+        specs.append(TopicSpec(kafka.updated_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
+    return specs
+
+
+async def load_tree(file: Path | None, encoder: Encoder, encoder_id: str) -> ConceptTree:
+    """The concept tree of a file made for this encoder, or the written taxonomy, encoded now."""
+    if file is None:
+        taxonomy = load_taxonomy()
+        texts = texts_of(taxonomy.concepts)
+        encoded = await encoder.encode([text for of_one in texts for text in of_one])
+        ends = np.cumsum([len(of_one) for of_one in texts])
+        return build_tree(taxonomy.version, encoder_id, taxonomy.concepts, np.split(encoded.vectors, ends[:-1]))
+    tree = read_tree(file)
+    if tree.encoder_id != encoder_id:
+        raise ConfigurationError(
+            f"{file} was made with encoder {tree.encoder_id}, Triton serves {encoder_id}: build the tree again"
+        )
+    return tree
