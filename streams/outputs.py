@@ -37,7 +37,7 @@ class Announcer:
         updates = updates_of(report.nodes, report.events, report.weighed, self._policy, at_ms)
         records = [Outgoing(key, value, self._headers) for key, value in encoded(updates)]
         if records:
-            await self._producer.send_many(self._topic, records)
+            await self._producer.send_packed(self._topic, records)
         return len(updates)
 
 
@@ -65,4 +65,4 @@ class Teller:
         if self.population_topic:
             firsts = beginnings(weighed, plan, profiles, self.priors, self.faint_below, self.group, log)
             sends[self.population_topic] = [Outgoing(one.cohort.encode(), pack_beginnings(one)) for one in firsts]
-        await asyncio.gather(*(self.producer.send_many(topic, out) for topic, out in sends.items() if out))
+        await asyncio.gather(*(self.producer.send_packed(topic, out) for topic, out in sends.items() if out))

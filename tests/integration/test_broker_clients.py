@@ -55,6 +55,24 @@ async def test_a_key_keeps_its_partition_and_a_partition_may_be_chosen(broker: B
     assert {record.partition for record in records if record.value == b"chosen"} == {3}
 
 
+async def test_packed_records_lie_where_others_would_in_their_order(broker: Broker) -> None:
+    topic = await broker.new_topic(partitions=4)
+    records = [Outgoing(b"key-%d" % (n % 37), b"%d" % n + b"." * 900, (("group", b"g"),)) for n in range(1_000)]
+    records.insert(500, Outgoing(b"key-1", b"500" + b"." * 300_000, (("group", b"g"),)))
+    async with Producer(broker.config()) as producer:
+        await producer.send_many(topic, [Outgoing(b"key-%d" % n, b"-1.") for n in range(37)])
+        await producer.send_packed(topic, records)
+        await producer.send_packed(topic, [])
+        with pytest.raises(PoisonError):
+            await producer.send_packed(topic, [Outgoing(b"k", b"small"), Outgoing(b"k", b"x" * (1 << 20))])
+    written = await read_all(broker.config(), topic, len(records) + 37, partitions=4)
+    assert len({(record.key, record.partition) for record in written}) == 37
+    for key in {record.key for record in records}:
+        mine = [record.value for record in written if record.key == key]
+        assert mine[1:] == [record.value for record in records if record.key == key]
+    assert all(tuple(record.headers) == (("group", b"g"),) for record in written if record.value != b"-1.")
+
+
 async def test_an_oversize_record_is_poison_and_nothing_of_its_batch_is_written(broker: Broker) -> None:
     topic = await broker.new_topic(partitions=1)
     async with Producer(broker.config()) as producer:
