@@ -115,8 +115,8 @@ def backends(settings: Settings) -> Backends:
     lending = Lending(crowd, Terms(settings.population.priors(), settings.nodes.policy(), settings.population.policy()))
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
-        settings, settings.nodes.policy(), settings.ranking.policy(), Names(settings.concepts.file), metrics, Access(api),
-        Limits(api.rate), reading, Catalogue(reading, cache), encoder,
+        settings, settings.nodes.policy(), settings.ranking.policy(), Names(settings.concepts.file), metrics,
+        Access(api), Limits(api.rate), reading, Catalogue(reading, cache), encoder,
         Sending(kafka, api.deadline_s), lending, crowd.popularity,
         Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
         pseudonyms_of(settings),

@@ -16,6 +16,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
 from streams.api.app import create_app
 from streams.api.telemetry import MULTIPROCESS
@@ -49,6 +50,7 @@ def serve(settings: Settings, workers: int) -> int:
     """Serve until SIGINT or SIGTERM; 0 once all that was under way has been answered, 1 where it could not start."""
     create_app(settings)  # what does not fit is said here, once
     with _listening(settings.api.host, settings.api.port) as listening:
+        set_up(settings.log)
         if workers == 1:
             return _run(settings, listening)
         with tempfile.TemporaryDirectory(prefix="interests-api-") as folder:
@@ -68,7 +70,9 @@ def _run(settings: Settings, listening: socket.socket) -> int:
     gc.freeze()
     host, port = listening.getsockname()[:2]
     log.info("listening", address=f"http://{host}:{port}", pid=os.getpid())
-    server.run(sockets=[listening])
+    # Products of 100 by 400 numbers: threads for them cost more than they save, and take the cores from Qdrant.
+    with threadpool_limits(1, user_api="blas"):
+        server.run(sockets=[listening])
     return 0 if server.started else 1
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, cast
 
 import typer
 
-from streams.commands.logs import set_up
 from streams.commands.shell import register, register_group
 from streams.errors import ConfigurationError
 from streams.settings import load
@@ -37,7 +36,6 @@ def api(context: typer.Context, host: Host = None, port: Port = None, workers: W
     settings = load()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=changed)})
-    set_up(settings.log)
     from streams.api.serving import serve  # noqa: PLC0415  # the framework and the clients take a second to import
 
     raise typer.Exit(serve(settings, workers))

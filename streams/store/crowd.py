@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from time import monotonic
 from typing import Generic, NamedTuple, TypeVar
 
@@ -18,12 +19,15 @@ from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, fields
 K = TypeVar("K")
 V = TypeVar("V")
 
-_POPULAR_FOR_S = 10.0
+_POPULAR_FOR_S = 30.0
 _COHORTS_FOR_S = 30.0
 _MOST_POPULAR = 100_000
 _MOST_COHORTS = 1_000
 _NODES = 2_000
 _IDS_PER_CALL = 1_000
+
+
+_point_id = lru_cache(maxsize=_MOST_POPULAR)(popularity_id)
 
 
 class _Mass(NamedTuple):
@@ -105,7 +109,7 @@ class Crowd:
         return {name: nodes for name, nodes in found.items() if nodes}
 
     async def _read(self, item_ids: Sequence[str]) -> dict[str, _Mass]:
-        ids = codec.uuids([popularity_id(self._group, item_id) for item_id in item_ids])
+        ids = codec.uuids([_point_id(self._group, item_id) for item_id in item_ids])
         request = grpc.GetPoints(collection_name=POPULARITY, ids=ids, with_payload=fields("item_id", "mass", "t0"))
         reply = await self._reading.call(
             self._reading.client.grpc_points.Get, request, "popularity", may_be_absent=True

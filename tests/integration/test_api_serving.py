@@ -1,0 +1,126 @@
+"""`interests api` as a process: it starts without its servers, stops in order, and serves from several."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from streams.settings import Settings
+from streams.store.collections import Collections
+from streams.store.qdrant import QdrantStore
+from streams.wiring import qdrant_config
+from tests.fixtures.path import ROOT, environment
+from tests.fixtures.qdrant import QdrantServer, free_ports
+
+pytestmark = pytest.mark.integration
+
+READY_S, STOPPED_S = 60.0, 15.0
+
+
+@pytest.fixture
+def settings(own_qdrant: Callable[..., QdrantServer]) -> Settings:
+    """An engine with empty collections; Triton and the broker are away."""
+    server = own_qdrant()
+    made = Settings(
+        qdrant={"host": server.host, "grpc_port": server.grpc_port, "http_port": server.http_port},
+        triton={"url": "127.0.0.1:1"}, kafka={"brokers": "127.0.0.1:1"}, log={"form": "json"},
+        api={"port": free_ports(1)[0]},
+    )  # type: ignore[arg-type]  # sections as dictionaries  # fmt: skip
+
+    async def prepare() -> None:
+        store = QdrantStore(qdrant_config(made), made.nodes.policy(), Collections("toy", 8))
+        await store.prepare()
+        await store.close()
+
+    asyncio.run(prepare())
+    return made
+
+
+@pytest.fixture
+def serve(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start the command and wait until it answers."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / "api.log").open("ab") as log:
+            command = [sys.executable, "-m", "streams.cli", "api", *options]
+            env = {**os.environ, **environment(settings)}
+            started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=ROOT))
+        end = time.monotonic() + READY_S
+        while not answers(settings):
+            assert started[-1].poll() is None, (tmp_path / "api.log").read_text()
+            assert time.monotonic() < end, (tmp_path / "api.log").read_text()
+            time.sleep(0.1)
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def address(settings: Settings) -> str:
+    return f"http://127.0.0.1:{settings.api.port}"
+
+
+def answers(settings: Settings) -> bool:
+    try:
+        return httpx.get(f"{address(settings)}/healthz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """The processes that serve, below a supervisor."""
+    below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [child for child in below if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def a_worker_dies(pid: int) -> int:
+    """Kill one of two and wait until there are two again."""
+    first, _ = children(pid)
+    os.kill(first, signal.SIGKILL)
+    end = time.monotonic() + READY_S
+    while first in (now := children(pid)) or len(now) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return first
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_stops_in_order_with_streams_open(
+    settings: Settings, serve: Callable[..., subprocess.Popen[bytes]], workers: int, tmp_path: Path
+) -> None:
+    process = serve("--workers", str(workers))
+    base = address(settings)
+    if workers > 1:
+        replaced = a_worker_dies(process.pid)
+        assert replaced not in children(process.pid)
+    assert httpx.get(f"{base}/v1/users").json() == {"users": [], "next_cursor": None}
+    assert httpx.get(f"{base}/readyz").json() == {"ready": True, "qdrant": True, "triton": False}
+    with httpx.stream("GET", f"{base}/v1/users/ana/live", timeout=STOPPED_S) as stream:
+        lines = stream.iter_lines()
+        assert "event: update" in (next(lines), next(lines), next(lines), next(lines))
+        counted = httpx.get(f"{base}/metrics").text
+        asked = re.search(r'requests_total\{method="GET",route="/v1/users",status="200"\} (\S+)', counted)
+        assert asked is not None
+        assert float(asked[1]) == 1.0  # whichever process answers speaks for all
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        list(lines)  # ends by itself: the answer is whole
+    assert process.wait(STOPPED_S) == 0
+    assert time.monotonic() - started < STOPPED_S
+    log = (tmp_path / "api.log").read_text()
+    assert "Traceback" not in log
+    assert "ana" not in log
