@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ def main() -> int:
     if arguments.list:
         _list(console)
         return 0
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that a broker is away is the point
     chosen = _chosen(arguments)
     options = Options(
         seed=arguments.seed, mutant=arguments.mutant, kills=arguments.kills, away_s=arguments.away,

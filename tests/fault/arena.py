@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from streams import faultpoints
-from streams.app import qdrant_config
 from streams.broker.admin import Admin
 from streams.errors import BrokerUnavailable
 from streams.popularity import ItemPopularity
+from streams.retrying import answered
 from streams.settings import Settings
 from streams.store.collections import Collections
 from streams.store.population import PopulationStore
+from streams.wiring import qdrant_config
 from tests.fixtures.brokers import Broker, Tansu, make_broker
 from tests.fixtures.interposer import Interposer
 from tests.fixtures.path import ROOT, Rig, WorkerProcess
@@ -42,6 +45,10 @@ from tests.oracle.world import encode, world_of
 #: What a profile remembers in these runs: enough for all that one user does in them.
 NODES = {"evidence_length": 64, "ring_length": 4096, "marks_length": 1024}
 QUICK = {"session_timeout_s": 1.5, "heartbeat_s": 0.3, "commit_interval_s": 0.2, "request_timeout_s": 10.0}
+
+
+class Skipped(Exception):
+    """This fault cannot be done here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +152,15 @@ class Arena:
             finally:
                 await proxy.stop()
                 await asyncio.to_thread(broker.kill)
-        elif part == "qdrant":
+        elif part.startswith("qdrant"):
             work.mkdir(parents=True)
-            qdrant = QdrantServer(work / "qdrant")
-            await asyncio.to_thread(qdrant.start)
-            try:
-                yield replace(self, qdrant=qdrant, work=work, described=False)
-            finally:
-                await asyncio.to_thread(qdrant.kill)
+            with small_disk(work / "disk", 768) if part.endswith("disk") else nullcontext(work) as place:
+                qdrant = QdrantServer(place / "qdrant")
+                await asyncio.to_thread(qdrant.start)
+                try:
+                    yield replace(self, qdrant=qdrant, work=work, described=False)
+                finally:
+                    await asyncio.to_thread(qdrant.kill)
         else:
             yield self
 
@@ -161,6 +169,23 @@ class Arena:
         if self._world is None:
             self._world = world_of(settings, self.triton.grpc_url, self.items, texts())
         return self._world
+
+
+@contextmanager
+def small_disk(place: Path, mib: int) -> Iterator[Path]:
+    """A tmpfs of `mib` MiB, where this user may mount one."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        raise Skipped("mounting a small disk needs root")
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "none", str(place)], check=False, capture_output=True
+    )
+    if made.returncode:
+        raise Skipped(f"no small disk can be mounted: {made.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def behind(broker: Broker, proxy_port: int) -> Broker:
@@ -357,7 +382,7 @@ class Trial:
         check.dead_letters(entries, log, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
         store = self.rig.store()
         try:
-            trees = [await store.tree(user) for user in self.users]
+            trees = [await answered(_patiently, store.tree, user) for user in self.users]
         finally:
             await store.close()
         found = {node.key: node for tree in trees for node in tree}
@@ -376,7 +401,7 @@ class Trial:
             qdrant_config(settings), settings.nodes.policy(), Collections("any", world.dim), settings.kafka.group, 1.0
         )
         try:
-            return await store.popularity(world.items)
+            return await answered(_patiently, store.popularity, world.items)
         finally:
             await store.close()
 
@@ -385,6 +410,10 @@ class Trial:
         items = {**world.items, **{item_id: world.items[first] for item_id, first in self._late.items()}}
         said = encode(self.arena.triton.grpc_url, self._said) if self._said else {}
         return replace(world, items=items).knowing(said)
+
+
+def _patiently(_: str) -> None:
+    """A server that has just been started again is asked again."""
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fault.arena import Arena, Trial, trial
+from tests.fault.arena import Arena, Skipped, Trial, trial
 from tests.oracle.check import Verdict
 
 Body = Callable[[Trial], Awaitable[None]]
@@ -50,10 +50,6 @@ class Result:
         return not self.problem and self.verdict.fine
 
 
-class Skipped(Exception):
-    """This fault cannot be done here; the message says why."""
-
-
 SCENARIOS: dict[str, Scenario] = {}
 
 
@@ -67,7 +63,8 @@ def scenario(
 ) -> Callable[[Body], Body]:
     """Register a fault under its function's name, with dashes; `sections` are settings of its own.
 
-    `own` is `broker` or `qdrant` where the fault is done to that server, which the others must not notice.
+    `own` is `broker`, `qdrant` or `qdrant-on-small-disk` where the fault is done to that server: the trials beside it
+    must not notice.
     """
 
     def register(body: Body) -> Body:

@@ -14,7 +14,7 @@ import qdrant_edge as edge
 
 from deploy.embedded.qdrant import reindex
 from deploy.embedded.qdrant.config import dense_params, indexing_threshold_kb
-from deploy.embedded.qdrant.errors import QdrantError, from_engine, no_collection, overloaded
+from deploy.embedded.qdrant.errors import QdrantError, from_engine, internal, no_collection, overloaded
 from deploy.embedded.qdrant.points_in import VectorLayout
 from deploy.embedded.qdrant.shards import ShardSlot, open_shard
 from deploy.embedded.qdrant.values import FLOAT_BYTES
@@ -24,6 +24,8 @@ log = logging.getLogger("embedded.qdrant")
 T = TypeVar("T")
 Build = Callable[[], list[edge.UpdateOperation]]
 MAX_PENDING_WRITES = 256
+LEAST_FREE_BYTES = 64 << 20
+"""On a full disk the engine's mapped files end the process (SIGBUS): writes are refused before that, as Qdrant does."""
 VACUUM_MIN_POINTS = 1_000
 VACUUM_SHARE = 0.2
 
@@ -160,6 +162,8 @@ class Collection:
 
     def _apply(self, build: Build, deletes: bool = False) -> None:
         def call(shard: edge.EdgeShard) -> None:
+            if not self._has_room():
+                raise internal("No space left on device: less than 64 MiB are free")
             before = shard.info().points_count if deletes else 0
             self._apply_all(shard, build())
             if deletes:
@@ -176,7 +180,12 @@ class Collection:
         if self._flush_each:
             self._flush()
 
+    def _has_room(self) -> bool:
+        return shutil.disk_usage(self.path).free >= LEAST_FREE_BYTES
+
     def _flush(self) -> None:
+        if not self._has_room():
+            return  # what is acknowledged lies in the write-ahead log
         self._dirty = False
         self.read_here(lambda shard: shard.flush())
 
