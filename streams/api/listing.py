@@ -21,8 +21,7 @@ async def interests(
     if not who.known and not prior:
         raise unknown_user()
     rows = chosen(who.alive, at_ms, parts.policy, wanted)[wanted.start : wanted.start + wanted.limit]
-    cards = await parts.catalogue.cards(item_ids(rows, wanted.evidence))
-    titles = {item_id: card.title for item_id, card in cards.items()}
+    titles = await parts.catalogue.titles(item_ids(rows, wanted.evidence))
     view = View(at_ms, parts.policy, parts.names, titles, who.borrowed)
     return tree_of(user_id, who.stored, who.alive, view, wanted, prior=who.prior, cursor=lambda end: cursor(at_ms, end))
 

@@ -100,8 +100,8 @@ async def explain(
     part = telling.parts(0)
     moved = sum(abs(pull.contribution) for pull in pulls) + abs(part.freshness) + abs(part.popularity)
     nodes = {node.id: node for node in who.alive}
-    told = await parts.catalogue.cards(item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED))
-    view = View(at_ms, parts.policy, parts.names, {one.item_id: one.title for one in told.values()})
+    titles = await parts.catalogue.titles(item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED))
+    view = View(at_ms, parts.policy, parts.names, titles)
     return Explanation(
         user_id=user_id, item_id=item_id, title=card.title, path=card.path, at_ms=at_ms, prior=who.prior,
         score=float(telling.scored.total[0]), parts=part,

@@ -43,19 +43,16 @@ class Watching:
             self._nodes.clear()
         touched = await self._parts.reading.nodes([node.id for node in update.nodes])
         self._nodes.update({node.id: node for node in touched})
-        known = await self._parts.catalogue.cards(event.item_id for event in update.events if event.item_id)
-        events = [
-            event.model_copy(update={"title": known[event.item_id].title}) if event.item_id in known else event
-            for event in update.events
-        ]
+        titles = await self._parts.catalogue.titles(event.item_id or "" for event in update.events)
+        events = [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in update.events]
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])
         nodes = await self._told(living(touched, at_ms, self._parts.policy), at_ms)
         return update.model_copy(update={"nodes": nodes, "events": events})
 
     async def _told(self, nodes: list[Node], at_ms: int) -> list[InterestNode]:
         parts = self._parts
-        cards = await parts.catalogue.cards(item_ids(nodes, _EVIDENCE))
-        view = View(at_ms, parts.policy, parts.names, {item_id: card.title for item_id, card in cards.items()})
+        titles = await parts.catalogue.titles(item_ids(nodes, _EVIDENCE))
+        view = View(at_ms, parts.policy, parts.names, titles)
         masses = level_masses(living(self._nodes.values(), at_ms, parts.policy), at_ms, parts.policy)
         return [view.node(node, masses.get(node.key.level, 0.0), evidence=_EVIDENCE) for node in nodes]
 

@@ -13,9 +13,11 @@ from qdrant_client import grpc
 from streams.nodes import Vector
 from streams.store import codec
 from streams.store.collections import Collections
-from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, nearest
+from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, fields, nearest
+from streams.store.recent import Recent
 
 _ITEMS_PER_CALL = 500
+_MOST_TITLES = 100_000
 _CARD_BYTES = 700  # a card's objects and short strings, beside its vector and description
 
 
@@ -47,7 +49,7 @@ class CardCache:
     """Cards by point id, the least recently used falling out beyond `max_bytes`, none older than `ttl_s`."""
 
     def __init__(self, max_bytes: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> None:
-        self._max_bytes, self._ttl_s, self._clock = max_bytes, ttl_s, clock
+        self._max_bytes, self.ttl_s, self._clock = max_bytes, ttl_s, clock
         self._cards: OrderedDict[str, tuple[float, Card]] = OrderedDict()
         self.nbytes = self.hits = self.misses = 0
 
@@ -64,7 +66,7 @@ class CardCache:
     def put(self, point_id: str, card: Card) -> None:
         """Keep a card."""
         self.drop(point_id)
-        self._cards[point_id] = (self._clock() + self._ttl_s, card)
+        self._cards[point_id] = (self._clock() + self.ttl_s, card)
         self.nbytes += _size(card)
         while self.nbytes > self._max_bytes and self._cards:
             self.nbytes -= _size(self._cards.popitem(last=False)[1][1])
@@ -90,12 +92,31 @@ class Catalogue:
 
     def __init__(self, reading: Reading, cache: CardCache) -> None:
         self._reading, self._cache = reading, cache
+        self._titles: Recent[str, str | None] = Recent(_MOST_TITLES, cache.ttl_s)
         self._of = ""
 
     async def cards(self, item_ids: Iterable[str]) -> dict[str, Card]:
         """The described items among `item_ids`."""
         points = {codec.item_point_id(item_id): item_id for item_id in item_ids if item_id}
         return {card.item_id: card for card in await self._cards(list(points))}
+
+    async def titles(self, item_ids: Iterable[str]) -> dict[str, str | None]:
+        """Titles of items, None where one has none or nobody has described it: no vector is read for them."""
+        found, missing = self._titles.known({item_id for item_id in item_ids if item_id})
+        for start in range(0, len(missing), _ITEMS_PER_CALL):
+            chunk = missing[start : start + _ITEMS_PER_CALL]
+            names = await self._names()
+            request = grpc.GetPoints(
+                collection_name=names.items, ids=codec.uuids([codec.item_point_id(item_id) for item_id in chunk]),
+                with_payload=fields("item_id", "title"),
+            )  # fmt: skip
+            points = (await self._reading.call(self._reading.client.grpc_points.Get, request, "get")).result
+            told = {point.payload["item_id"].string_value: _text(point.payload, "title") for point in points}
+            for item_id in chunk:
+                found[item_id] = told.get(item_id)
+                if item_id in told:  # what nobody has described may be any moment
+                    self._titles.put(item_id, found[item_id])
+        return found
 
     async def near(self, vectors: Sequence[Vector], wanted: ItemFilter, limit: int) -> list[Card]:
         """The items nearest to any of some vectors, `limit` for each, each item once, by one batch of queries."""
@@ -166,7 +187,7 @@ def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
     """A card from its point's payload and vector."""
 
     def text(name: str) -> str | None:
-        return payload[name].string_value if name in payload else None
+        return _text(payload, name)
 
     def words(name: str) -> tuple[str, ...]:
         return tuple(one.string_value for one in payload[name].list_value.values) if name in payload else ()
@@ -176,6 +197,10 @@ def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
         words("categories"), words("tags"), text("brand"), text("lang"),
         payload["ts"].integer_value if "ts" in payload else None,
     )  # fmt: skip
+
+
+def _text(payload: Mapping[str, grpc.Value], name: str) -> str | None:
+    return payload[name].string_value if name in payload else None
 
 
 def _size(card: Card) -> int:

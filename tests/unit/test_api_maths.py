@@ -20,7 +20,7 @@ from streams.population import PriorPolicy
 from streams.rank import RankPolicy, interests_of, score
 from streams.settings import Nodes, Population
 from streams.store.catalogue import Card, CardCache
-from streams.store.crowd import Recent
+from streams.store.recent import Recent
 
 POLICY = Nodes().policy()
 NOW = 1_785_000_000_000
