@@ -10,11 +10,13 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from streams import ui
 from streams.api.backends import backends
 from streams.api.description import ABOUT, TAGS, described
 from streams.api.edge import Edge
+from streams.api.page import HEADERS, page
 from streams.api.problems import ApiProblem, answer
 from streams.api.routes import audiences, erasure, health, ingest, live, users
 from streams.errors import InterestsError
@@ -37,7 +39,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="interest-streams", version=_version(), description=ABOUT, openapi_tags=TAGS, lifespan=life,
-        redirect_slashes=False, redoc_url=None,
+        redirect_slashes=False,
+        docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.backends = parts
     for known in (ApiProblem, InterestsError, RequestValidationError, HTTPException):
@@ -45,6 +48,11 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (users, live, audiences, ingest, erasure, health):
         app.include_router(module.router)
     ui.mount(app)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(page(app.openapi()), media_type="text/html", headers=HEADERS)
+
     if settings.api.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.api.cors_origins),

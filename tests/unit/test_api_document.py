@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -52,6 +53,17 @@ def test_its_examples_fit_its_schemas(path: str, method: str, told: dict[str, An
         resolved(body["schema"]).validate(one["value"])
     if method in {"post", "put"}:
         assert body["examples"]
+
+
+async def test_the_page_of_it_needs_no_script_and_no_other_host() -> None:
+    app = create_app(defaults())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
+        answer = await http.get("/docs")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert all(f"{method.upper()} {path}" in answer.text for path, method, _ in ROUTES)
+    assert "Pour-over, step by step" in answer.text
+    for never in ("<script", "http://", "https://", "<link"):
+        assert never not in answer.text
 
 
 def test_examples_are_what_the_models_write() -> None:
