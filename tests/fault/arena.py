@@ -229,9 +229,9 @@ class Trial:
         """Produce `count` events, some twice; and `rounds` clicks of every user besides."""
         await self.send([*self.made.events(count), *self.made.every_user(rounds)])
 
-    async def send(self, records: Iterable[Made], partition: int | None = None) -> None:
-        """Produce records and write them into the ledger."""
-        await self.ledger.produce(records, partition=partition)
+    async def send(self, records: Iterable[Made], partition: int | None = None) -> int:
+        """Produce records and write them into the ledger; returns how many were acknowledged."""
+        return await self.ledger.produce(records, partition=partition)
 
     async def say(self, count: int, *besides: Made) -> None:
         """Searches by words that nobody has encoded yet, so that Triton is needed; `besides` goes in the middle."""

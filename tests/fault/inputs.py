@@ -96,7 +96,7 @@ async def large_records(trial: Trial) -> None:
     await trial.play(60)
     big = [Made("clicks", user.encode(), b'{"x": "' + b"y" * (10 << 20) + b'"}', "dead") for user in trial.users[:3]]
     for one in big:
-        await trial.send([one])
+        assert await trial.send([one]) == 1, "the broker did not take it"
     await trial.play(60)
     trial.injected = "3 records of 10 MB"
     trial.over()
