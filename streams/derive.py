@@ -100,7 +100,8 @@ async def learn_beginnings(records: Sequence[RecordLike], parts: Deriving, fence
         stored = await parts.crowd.read(plan.touched())
         fresh = _of_this_log(plan, stored, log)
         changed = fold(fresh, vectors, stored, parts.policy, log)
-        said, had = _counts(fresh, changed, stored), sum(len(memory.sources) for memory in plan.remembered.values())
+        said = _counts(fresh, changed, stored)
+        had = sum(contribution.key.level == "profile" for contribution in plan.contributions)
         counted, repeated = counted + said, repeated + had - said
         await parts.crowd.write(changed, fence)
     return Derived("population", counted, repeated, dead)

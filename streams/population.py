@@ -134,22 +134,36 @@ def lessons(records: Sequence[Beginnings], rows: Mapping[str, int]) -> Plan:
     `rows` gives the row of each item's vector; an event about another item adds nothing.
     """
     made = Plan()
-    had: set[tuple[str, Source, str]] = set()
+    by_cohort: dict[str, dict[tuple[str, int, int, str], First]] = {}
     for record in records:
-        cohort = record.cohort
-        memory = made.remembered.setdefault(cohort, Remembered())
+        once = by_cohort.setdefault(record.cohort, {})
         for first in record.firsts:
-            memory.sources.append(first.source)
-            memory.last_ms = max(memory.last_ms, first.ts_ms)
-            known = (cohort, first.source, first.item_id)
-            if first.item_id not in rows or known in had:
+            once[first.topic, first.partition, first.offset, first.item_id] = first
+    for cohort, once in by_cohort.items():
+        made.remembered[cohort] = _remembered(once.values())
+        keys: dict[str, list[NodeKey]] = {}
+        for first in once.values():
+            row = rows.get(first.item_id)
+            if row is None:
                 continue
-            had.add(known)
-            made.contributions += [
-                Contribution(key, rows[first.item_id], first.ts_ms, first.weight, 1, first.source, "", "")
-                for key in _keys(cohort, first.path)
-            ]
+            if first.path not in keys:
+                keys[first.path] = _keys(cohort, first.path)
+            source = first.source
+            for key in keys[first.path]:
+                made.contributions.append(Contribution(key, row, first.ts_ms, first.weight, 1, source, "", ""))
     return made
+
+
+def _remembered(firsts: Iterable[First]) -> Remembered:
+    """The last record of each partition stands for those before it."""
+    last: dict[tuple[str, int], int] = {}
+    last_ms = 0
+    for first in firsts:
+        slot = (first.topic, first.partition)
+        last[slot] = max(last.get(slot, -1), first.offset)
+        last_ms = max(last_ms, first.ts_ms)
+    sources = [Source(topic, partition, offset) for (topic, partition), offset in last.items()]
+    return Remembered(sources=sources, last_ms=last_ms)
 
 
 def _keys(cohort: str, path: str) -> list[NodeKey]:
