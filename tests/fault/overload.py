@@ -15,6 +15,7 @@ from tests.fault.registry import scenario
 from tests.fixtures.interposer import refusing, slow, swallowing
 
 _BURST = 40_000
+_SLOW_S = 15.0
 _MIB = 1 << 20
 
 
@@ -28,11 +29,13 @@ async def overload(trial: Trial) -> None:
     await trial.quiet()
     await trial.rig.mark()
     sampling = asyncio.create_task(_sample(worker))
-    peer.act = slow(0.5, "Upsert")
+    peer.act = slow(0.3, "Upsert")
     started = time.monotonic()
     await trial.send(trial.made.every_user(_BURST // len(trial.users)))
     sent_s = time.monotonic() - started
+    await asyncio.sleep(max(0.0, _SLOW_S - sent_s))
     applied = (await trial.rig.outcomes()).get("applied", 0.0)
+    times = _BURST / sent_s / (max(1.0, applied) / max(sent_s, _SLOW_S))
     peer.act = None
     trial.over()
     await trial.quiet(500)
@@ -40,9 +43,10 @@ async def overload(trial: Trial) -> None:
     sizes = sampling_of(sampling)
     early, late = max(sizes[: len(sizes) // 2]), max(sizes[len(sizes) // 2 :])
     trial.injected = (
-        f"{_BURST} clicks in {sent_s:.0f} s, {_BURST / max(1.0, applied):.0f} x what was applied meanwhile; "
+        f"{_BURST} clicks in {sent_s:.0f} s, {times:.0f} times what was applied meanwhile; "
         f"resident {early / _MIB:.0f} MiB at most in the first half, {late / _MIB:.0f} in the second"
     )
+    assert times >= 10, f"not enough of an overload: {times:.1f} times"
     assert late < early + 48 * _MIB, f"memory goes on growing: {[size // _MIB for size in sizes]} MiB"
     assert worker.running, worker.log()
 

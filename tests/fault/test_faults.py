@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400
 on_one_broker = pytest.mark.parametrize("broker", ["tansu"], indirect=True)
 
 EVERYWHERE = ["kill-at-points", "zombie"]
-ON_ONE = ["terminate", "unresolved", "qdrant-busy", "qdrant-silent-success", "triton-wrong", "produce-answers-dropped",
-          "large-records", "schema-drift"]  # fmt: skip
+ON_ONE = ["terminate", "unresolved", "qdrant-busy", "qdrant-silent-success", "triton-wrong", "triton-poison-text",
+          "produce-answers-dropped", "large-records"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
