@@ -59,16 +59,17 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
+    default = Options()
     parser = argparse.ArgumentParser(prog="make fault NAME=...", description=__doc__)
     parser.add_argument("names", nargs="*", help="faults; all that are not marked as long by default")
     parser.add_argument("--list", action="store_true", help="name the faults and end")
     parser.add_argument("--broker", choices=["tansu", "kafka"], default="tansu")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mutant", choices=[*MUTANTS], default="", help="a worker with a guard taken out: must fail")
-    parser.add_argument("--kills", type=int, default=Options.kills)
-    parser.add_argument("--away", type=float, default=Options.away_s, help="seconds that Qdrant is away")
-    parser.add_argument("--broker-away", type=float, default=Options.broker_away_s, help="seconds without a broker")
-    parser.add_argument("--minutes", type=float, default=Options.minutes, help="length of the random mix")
+    parser.add_argument("--kills", type=int, default=default.kills)
+    parser.add_argument("--away", type=float, default=default.away_s, help="seconds that Qdrant is away")
+    parser.add_argument("--broker-away", type=float, default=default.broker_away_s, help="seconds without a broker")
+    parser.add_argument("--minutes", type=float, default=default.minutes, help="length of the random mix")
     parser.add_argument("--out", type=Path, help="write the table to this page")
     arguments = parser.parse_args()
     for name in arguments.names:

@@ -322,7 +322,7 @@ class Trial:
         topics += [topic for topic in (kafka.popularity_topic, kafka.population_topic) if topic]
         while still < 2:
             behind = await self._behind(topics)
-            still = 0 if behind is None or sum(behind.values()) else still + 1
+            still = still + 1 if behind == {} else 0
             if time.monotonic() > end:
                 raise AssertionError(f"still behind after {timeout_s:g} s: {behind}\n{self.logs()}")
             await asyncio.sleep(0.3)

@@ -6,8 +6,10 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2
 
@@ -100,7 +102,7 @@ def _changed(change: Change) -> Callable[[bytes], bytes]:
     return alter
 
 
-def _rows(message: service_pb2.ModelInferResponse) -> np.ndarray:
+def _rows(message: service_pb2.ModelInferResponse) -> npt.NDArray[Any]:
     (n, dim) = message.outputs[_embedding(message)].shape
     return np.frombuffer(message.raw_output_contents[_embedding(message)], np.float32).reshape(n, dim).copy()
 
@@ -109,7 +111,7 @@ def _embedding(message: service_pb2.ModelInferResponse) -> int:
     return next(n for n, output in enumerate(message.outputs) if output.name == "EMBEDDING")
 
 
-def _put(message: service_pb2.ModelInferResponse, rows: np.ndarray, datatype: str = "FP32") -> None:
+def _put(message: service_pb2.ModelInferResponse, rows: npt.NDArray[Any], datatype: str = "FP32") -> None:
     at = _embedding(message)
     message.outputs[at].shape[:] = rows.shape
     message.outputs[at].datatype = datatype

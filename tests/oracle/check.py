@@ -109,8 +109,8 @@ def _node(name: NodeName, expected: Expected, node: Node | None, half_life_s: fl
     apart = float(np.abs(node.norm * node.direction.astype(np.float64) - want.norm * want.direction).max())
     if apart > VECTORS * want.norm + LEFT * want.gross + 1e-300:
         verdict.wrong.append(f"{_name(name)} points elsewhere: off by {apart:.3g} of {want.norm:.3g}")
-    if node.count != want.count:
-        verdict.wrong.append(f"{_name(name)} counts {node.count} contributions, expected {want.count}")
+    if node.count != want.number:
+        verdict.wrong.append(f"{_name(name)} counts {node.count} contributions, expected {want.number}")
 
 
 def _count(expected: Expected, node: Node | None, evidence_length: int, verdict: Verdict) -> None:
@@ -143,9 +143,9 @@ def popularity(
         t0_ms = stored.t0_ms if stored else max((p.ts_ms for p in wanted[item_id].parts), default=0)
         want = wanted.get(item_id, Expected()).at(t0_ms, half_life_s, world.dim)
         mass, number = (stored.mass, stored.count) if stored else (0.0, 0)
-        if abs(mass - want.mass) > MASSES * want.mass + 1e-9 * want.gross or number != want.count:
+        if abs(mass - want.mass) > MASSES * want.mass + 1e-9 * want.gross or number != want.number:
             verdict.wrong.append(
-                f"item {item_id} has popularity {mass:.9g} of {number} events, expected {want.mass:.9g} of {want.count}"
+                f"{item_id} has popularity {mass:.9g} of {number} events, expected {want.mass:.9g} of {want.number}"
             )
 
 

@@ -39,7 +39,7 @@ class Sums(NamedTuple):
     mass: float
     net: float
     gross: float
-    count: int
+    number: int
 
 
 @dataclass(slots=True)

@@ -85,7 +85,7 @@ class Ledger:
         if not self._path.exists():
             return []
         rows = (json.loads(line) for line in self._path.read_text().splitlines())
-        return [Entry(*row[:4], base64.b64decode(row[4]), base64.b64decode(row[5]), row[6]) for row in rows]
+        return [Entry(*(*row[:4], base64.b64decode(row[4]), base64.b64decode(row[5]), row[6])) for row in rows]
 
 
 def _entry(topic: str, made: Made, sent: asyncio.Future[Any]) -> Entry:
