@@ -151,12 +151,13 @@ class Reading:
         """A page of people, erased ones left out, in no order that means anything."""
         names = await self.names()
         request = grpc.ScrollPoints(
-            collection_name=names.interests, filter=grpc.Filter(must=[any_of("level", ["profile"])]), limit=limit,
+            collection_name=names.interests, limit=limit,
+            filter=grpc.Filter(must=[any_of("level", ["profile"]), _LIVED]),
             offset=grpc.PointId(uuid=following) if following else None,
             with_payload=fields("user_id", "count", "last"),
         )  # fmt: skip
         reply = await self.call(self.client.grpc_points.Scroll, request, "scroll")
-        people = [_person(point.payload) for point in reply.result if point.payload["count"].integer_value > 0]
+        people = [_person(point.payload) for point in reply.result]
         return Page(people, reply.next_page_offset.uuid if reply.HasField("next_page_offset") else None)
 
     async def alike(self, vector: Vector, user_id: str, limit: int, at_ms: int) -> list[tuple[str, float]]:
@@ -246,6 +247,10 @@ def any_of(key: str, values: Iterable[str]) -> grpc.Condition:
 def nearest(vector: Vector) -> grpc.Query:
     """A query for the points nearest to a vector."""
     return grpc.Query(nearest=grpc.VectorInput(dense=codec.dense(vector)))
+
+
+# A tombstone counts no events; nor does a profile whose every event was taken back.
+_LIVED = grpc.Condition(field=grpc.FieldCondition(key="count", range=grpc.Range(gt=0)))
 
 
 def _alive(at_ms: int) -> grpc.Condition:
