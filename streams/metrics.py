@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.cachestats import CacheCollector
 from streams.deadletters import DeadLetter
 from streams.events import RecordLike
 from streams.pipeline import Report
@@ -102,7 +103,7 @@ class Metrics:
 
     def watch_caches(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
         """Serve hits, misses and bytes of each cache as its reader gives them at each scrape."""
-        self.registry.register(_Caches(caches))
+        self.registry.register(CacheCollector("interests", caches))
 
     def encoder_called(self, seconds: float, texts: int) -> None:
         """One request of `texts` texts was answered rightly after `seconds`."""
@@ -158,19 +159,3 @@ class _Lag(Collector):
         for (topic, partition), lag in self._read().items():
             family.add_metric([topic, str(partition)], lag)
         yield family
-
-
-class _Caches(Collector):
-    def __init__(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
-        self._caches = caches
-
-    def collect(self) -> Iterator[Metric]:
-        lookups = CounterMetricFamily("interests_cache_lookups", "Look-ups in a cache.", labels=["cache", "result"])
-        size = GaugeMetricFamily("interests_cache_bytes", "What a cache holds.", labels=["cache"])
-        for name, read in self._caches.items():
-            hits, misses, nbytes = read()
-            lookups.add_metric([name, "hit"], hits)
-            lookups.add_metric([name, "miss"], misses)
-            size.add_metric([name], nbytes)
-        yield lookups
-        yield size

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
+
+from streams.cachestats import CacheCollector
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Where prometheus_client lets several processes share their counts; `interests api` sets it with --workers."""
@@ -47,7 +47,7 @@ class ApiMetrics:
 
     def watch_caches(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
         """Serve hits, misses and bytes of each cache."""
-        self.registry.register(_Caches(caches))
+        self.registry.register(CacheCollector("interests_api", caches))
 
     def store_called(self, call: str, seconds: float) -> None:
         """One read of Qdrant was answered after `seconds`."""
@@ -70,19 +70,3 @@ class ApiMetrics:
             MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
             return generate_latest(together)
         return generate_latest(self.registry)
-
-
-class _Caches(Collector):
-    def __init__(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
-        self._caches = caches
-
-    def collect(self) -> Iterator[Metric]:
-        lookups = CounterMetricFamily("interests_api_cache_lookups", "Look-ups in a cache.", labels=["cache", "result"])
-        size = GaugeMetricFamily("interests_api_cache_bytes", "What a cache holds.", labels=["cache"])
-        for name, read in self._caches.items():
-            hits, misses, nbytes = read()
-            lookups.add_metric([name, "hit"], hits)
-            lookups.add_metric([name, "miss"], misses)
-            size.add_metric([name], nbytes)
-        yield lookups
-        yield size

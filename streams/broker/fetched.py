@@ -7,26 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from streams.events import RecordLike
+
 RECORD_OVERHEAD_BYTES = 64
 
 
-class Record(Protocol):
-    """The fields of a fetched record this service reads (aiokafka's ConsumerRecord has them)."""
+class Record(RecordLike, Protocol):
+    """A fetched record with its sizes, as aiokafka's ConsumerRecord has them."""
 
     @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
     def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
     @property
     def serialized_key_size(self) -> int: ...
     @property
