@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ def main() -> int:
     if arguments.list:
         _list(console)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended too
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that a broker is away is the point
     chosen = _chosen(arguments)
     options = Options(
