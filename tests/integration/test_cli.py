@@ -33,7 +33,7 @@ from streams.settings import Settings
 from streams.store.base import Fence, ItemPoint
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.wiring import qdrant_config
+from streams.wiring import qdrant_config, topic_specs
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ROOT, Rig, environment
 from tests.fixtures.qdrant import QdrantServer, free_ports
@@ -109,9 +109,10 @@ def event(n: int, **more: Any) -> dict[str, Any]:
 def test_topics_are_made_once_and_listed_with_their_lag(broker: Broker) -> None:
     settings = settings_for(broker)
     missing = call(settings, "topics", "list").stdout
-    assert missing.count("missing") == 9  # eight topics, and what to do
+    count = len(topic_specs(settings.kafka))
+    assert missing.count("missing") == count + 1  # each topic, and what to do
     first, second = (call(settings, "topics", "create") for _ in range(2))
-    assert (first.stdout.count("created"), second.stdout.count("existed")) == (8, 8)
+    assert (first.stdout.count("created"), second.stdout.count("existed")) == (count, count)
     clicks = settings.kafka.event_topics[0]
     assert call(settings, "produce", "--user", "u", "--type", "click", "--item", "i").exit_code == 0
     listed = call(settings, "topics", "list").stdout
