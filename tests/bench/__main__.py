@@ -58,7 +58,7 @@ async def path_figures(events: int, half_load_s: float) -> dict[str, Any]:
             figures["events"] = await events_per_s(stack, events)
             CONSOLE.print("age at apply at half load …")
             figures["age_at_apply"] = await age_at_half_load(stack, figures["events"]["events_per_s"] / 2, half_load_s)
-            figures["bytes_a_user"] = await bytes_a_user(stack, Path(folder))
+            figures["bytes_a_user"] = await bytes_a_user(stack)
     return figures
 
 

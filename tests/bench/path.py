@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -162,8 +161,8 @@ def quantile(before: dict[str, float], after: dict[str, float], q: float) -> flo
     return low
 
 
-async def bytes_a_user(stack: Stack, folder: Path) -> dict[str, float]:
-    """What a user takes: nodes, vectors and payload by their own size, and the collection's files on disk."""
+async def bytes_a_user(stack: Stack) -> dict[str, float]:
+    """What a user takes: nodes, and vectors and payload by their own size."""
     encoder = TritonEncoder(stack.settings.triton.url)
     info = await encoder.info()
     await encoder.close()
@@ -175,10 +174,7 @@ async def bytes_a_user(stack: Stack, folder: Path) -> dict[str, float]:
         nodes += len(tree)
         sizes.append(sum(4 * info.dim + len(json.dumps(node_payload(node, policy, Fence(1, 1)))) for node in tree))
     await store.close()
-    files = [f for f in (folder / "qdrant").rglob("*") if f.is_file() and f"interests__{info.encoder_id}" in str(f)]
-    disk = sum(f.stat().st_blocks * 512 for f in files)
     return {
         "nodes": round(nodes / 50, 1),
         "vectors_and_payload": round(sum(sizes) / 50),
-        "disk": round(disk / USERS),
     }
