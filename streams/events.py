@@ -50,7 +50,8 @@ class Source(NamedTuple):
 class Event(Struct, frozen=True, gc=False):
     """Something a user did: validated, text normalised, time settled.
 
-    `event_id` is the producer's, or else the topic-partition-offset of the record that first carried the event.
+    `event_id` is the producer's, or else (`named` is False) the topic-partition-offset of the record that first
+    carried the event.
     `ts_ms` is milliseconds since 1970. `source` is the record it came in this time: for an event that waited
     on the unresolved topic, that topic's own position.
     """
@@ -68,6 +69,7 @@ class Event(Struct, frozen=True, gc=False):
     item: Item | None
     context: dict[str, str | float | bool]
     source: Source
+    named: bool = True
 
 
 def by_user(events: Iterable[Event]) -> dict[str, list[Event]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,7 +16,6 @@ import xxhash
 from streams.events import Source
 
 _FIELD, _ENTRY = "\x1f", "\x1e"
-_PLACE = re.compile(r".+-\d+-\d+", re.DOTALL)
 _RING_ENTRY = 10  # bytes: six of the event id's hash, four of its source's
 _SEEN_ENTRY = 6  # bytes of the item id's hash
 
@@ -121,13 +119,13 @@ def source_hash(source: Source, log: int) -> bytes:
     return xxhash.xxh32_digest(f"{log};{source.topic}/{source.partition}={source.offset}".encode())
 
 
-def ring_entry(event_id: str, source: Source, log: int) -> bytes:
+def ring_entry(event_id: str, source: Source, log: int, *, named: bool = True) -> bytes:
     """The ten bytes by which the ring knows an event: its id's hash, then its source's.
 
-    An id of the form topic-partition-offset, which an event has that brought none, means another event in another
+    An event that brought no id (`named` is False) goes by its record's place, which holds another event in another
     incarnation of the log.
     """
-    known_as = f"{log};{event_id}" if _PLACE.fullmatch(event_id) else event_id
+    known_as = event_id if named else f"{log};{event_id}"
     return xxhash.xxh3_64_digest(known_as.encode())[:6] + source_hash(source, log)
 
 

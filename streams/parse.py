@@ -136,6 +136,7 @@ def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: Limits) -> E
         item,
         _context(wire.context) if wire.context else {},
         source,
+        bool(wire.event_id),
     )
     # Counted last: a record that turns out to be poison counts as a dead letter only.
     parsed.unknown_fields += unknown

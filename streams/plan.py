@@ -87,7 +87,7 @@ def gate(events: Sequence[Event], profiles: Mapping[str, Node], log: int, *, who
     pending: dict[str, dict[bytes, bytes]] = {}
     for event in events:
         profile = profiles.get(event.user_id)
-        entry = ring_entry(event.event_id, event.source, log)
+        entry = ring_entry(event.event_id, event.source, log, named=event.named)
         seen = pending.setdefault(event.user_id, {})
         if seen.get(entry[:6], entry) != entry or (profile is not None and in_ring(profile.ring, entry)):
             gated.duplicates.append(event)
@@ -117,7 +117,7 @@ def plan(
             memory = made.remembered[event.user_id] = Remembered(profile.marks if profile else ())
             memory.began = profile.began if profile else NOT_BEGUN
         memory.sources.append(event.source)
-        memory.ring.append(ring_entry(event.event_id, event.source, log))
+        memory.ring.append(ring_entry(event.event_id, event.source, log, named=event.named))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
     for said in weighed:
         _note(said, made.remembered[said.event.user_id], policy)
