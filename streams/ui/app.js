@@ -119,6 +119,7 @@ async function read(name) {
     if (name !== user) return;
     clear(byId("tree-problem"));
     tree.replace(told);
+    send.arrived(tree);
     draw();
   } catch (error) {
     if (name !== user) return;
@@ -145,8 +146,8 @@ function watch(name) {
 function happened(update) {
   const before = new Map(tree.level("topic", update.at_ms).map((node) => [node.id, node]));
   const fresh = tree.apply(update);
+  send.arrived(tree);
   draw();
-  send.arrived(update.events.map((event) => event.event_id));
   if (update.whole && !update.events.length) return;
   setText(byId("live-last"), `last change ${moment(update.at_ms)}`);
   if (update.erased) announce("This person was erased: all interests are gone.");

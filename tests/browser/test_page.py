@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from qdrant_client import QdrantClient
 from qdrant_client.models import Filter, FilterSelector
 
@@ -42,24 +43,56 @@ def row(page: Page, name: str) -> Any:
     return page.locator("#tree-table tr[data-node]").filter(has=page.locator(".name", has_text=re.compile(f"^{name}$")))
 
 
-async def test_nobody_and_then_the_first_event_from_the_page_itself(rig: Rig, visit: Callable[..., Any]) -> None:
-    store = QdrantClient(url=rig.qdrant.url)
-    store.delete("interests", FilterSelector(filter=Filter()), wait=True)  # whoever other tests have left
-    store.close()
-    page = await visit()
-    await expect(page.get_by_role("heading", name="Nobody here yet")).to_be_visible()
-    await expect(page.locator("#person")).to_be_hidden()
-    await mark(page)
+async def send_first(rig: Rig, page: Page) -> str:
+    """Send the first event of anybody, from the page, and return of whom it is."""
     user = rig.user()
     await page.get_by_label("Person", exact=True).last.fill(user)
     await page.get_by_label("Search words").fill("the striker scored twice")
     await page.get_by_role("button", name="Send").click()
+    return user
+
+
+def forget_everybody(rig: Rig) -> None:
+    """Whoever other tests have left."""
+    store = QdrantClient(url=rig.qdrant.url)
+    store.delete("interests", FilterSelector(filter=Filter()), wait=True)
+    store.close()
+
+
+async def test_nobody_and_then_the_first_event_from_the_page_itself(rig: Rig, visit: Callable[..., Any]) -> None:
+    forget_everybody(rig)
+    page = await visit()
+    await expect(page.get_by_role("heading", name="Nobody here yet")).to_be_visible()
+    await expect(page.locator("#person")).to_be_hidden()
+    await mark(page)
+    user = await send_first(rig, page)
     await expect(page.get_by_role("heading", name=user)).to_be_visible()
     await expect(page.locator("#send-words")).to_have_text(re.compile(r"In the tree after \d+ ms"))
     await expect(page.locator("#events li").first).to_contain_text("search")
     await expect(page.locator("#tree-table tr[data-node]").first).to_be_visible()
     await expect(page.locator("#empty")).to_be_hidden()
     assert await page.evaluate("window.neverReloaded")
+
+
+async def test_an_event_that_was_faster_than_the_page_is_seen_in_the_tree_it_made(
+    rig: Rig, visit: Callable[..., Any]
+) -> None:
+    forget_everybody(rig)
+    await rig.mark()
+    applied = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await applied.wait()
+        await route.continue_()
+
+    page = await visit()
+    await page.route(re.compile(r"/(interests|live)(\?|$)"), late)
+    await send_first(rig, page)
+    await rig.until(lambda outcomes: outcomes.get("applied", 0) == 1)
+    await rig.settled()
+    applied.set()
+    await expect(page.locator("#send-words")).to_have_text(re.compile(r"In the tree after \d+ ms"))
+    await expect(page.locator("#events li").first).to_contain_text("search")
 
 
 async def test_an_event_from_kafka_moves_tree_list_and_picture(rig: Rig, visit: Callable[..., Any]) -> None:
