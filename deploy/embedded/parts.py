@@ -38,6 +38,8 @@ class Restarts(NamedTuple):
     quick: float
 
 
+#: The parts that fold step back behind those that answer: on a busy machine readers wait less.
+BEHIND = 5
 NEVER = Restarts(0)
 ALWAYS = Restarts(float("inf"))
 A_FEW = Restarts(3)
@@ -48,6 +50,7 @@ class Part:
     """One process of the stack. `env` is its whole environment; times are in seconds.
 
     `on_orphaned` is what it gets when the stack's own process dies: SIGKILL where nothing can be lost by it.
+    `niceness` above 0 lets the others go first.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Part:
     restarts: Restarts = NEVER
     on_orphaned: signal.Signals = signal.SIGTERM
     cwd: Path | None = None
+    niceness: int = 0
 
 
 class Probes:
@@ -131,7 +135,10 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
         metrics_port=ports.triton_metrics, extra_env=extra,
     )  # fmt: skip
     ready = probes.answers(f"http://{HOST}:{ports.triton_http}/v2/health/ready")
-    return Part("triton", argv, ready, env, ready_within_s=180.0, stop_within_s=20.0, restarts=A_FEW, cwd=ROOT)
+    return Part(
+        "triton", argv, ready, env, ready_within_s=180.0, stop_within_s=20.0, restarts=A_FEW, cwd=ROOT,
+        niceness=BEHIND,
+    )  # fmt: skip
 
 
 def qdrant(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part:
@@ -147,7 +154,7 @@ def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part
     ready = probes.answers(f"http://{HOST}:{ports.worker_metrics}/metrics", "interests_lag_records{")
     return Part(
         "worker", argv, ready, {**environment, "PYTHONUNBUFFERED": "1"}, ready_within_s=60.0, stop_within_s=45.0,
-        restarts=ALWAYS, on_orphaned=signal.SIGKILL,
+        restarts=ALWAYS, on_orphaned=signal.SIGKILL, niceness=BEHIND,
     )  # fmt: skip
 
 

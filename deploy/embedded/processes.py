@@ -27,9 +27,10 @@ class Child:
 
     def __init__(
         self, argv: Sequence[str], env: Mapping[str, str], log_file: Path,
-        on_orphaned: signal.Signals = signal.SIGTERM, cwd: Path | None = None,
+        on_orphaned: signal.Signals = signal.SIGTERM, cwd: Path | None = None, niceness: int = 0,
     ) -> None:  # fmt: skip
         self._argv, self._env, self._on_orphaned, self._cwd = list(argv), dict(env), on_orphaned, cwd
+        self._niceness = niceness
         self.log_file = log_file
         self._process: asyncio.subprocess.Process | None = None
 
@@ -51,6 +52,7 @@ class Child:
     async def start(self) -> None:
         """Launch it; its output goes to the end of the log file."""
         launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(self._on_orphaned))]
+        launcher.append(str(self._niceness))
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *launcher, *self._argv, env=self._env, cwd=self._cwd, start_new_session=True,

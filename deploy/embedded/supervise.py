@@ -92,7 +92,7 @@ class Supervised:
 
     def _new_child(self) -> Child:
         part = self.part
-        return Child(part.argv, part.env, self.log_file, part.on_orphaned, part.cwd)
+        return Child(part.argv, part.env, self.log_file, part.on_orphaned, part.cwd, part.niceness)
 
     async def _launch(self) -> None:
         self._child = self._new_child()
