@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import sys
@@ -19,6 +20,7 @@ from deploy.embedded.ports import HOST, Ports
 from deploy.embedded.processes import MARK
 from deploy.embedded.qdrant import qdrant_process
 from deploy.embedded.triton import triton_process
+from encoders.contract import MODEL_NAME, TEXT
 from encoders.locate import CACHE_VARIABLE, cache_dir
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
@@ -28,8 +30,12 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL_REPO = ROOT / "model_repo"
 SCRAPE_CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 _PROBE_S = 2.0
+_INFER_S = 10.0  # in a dead model's queue every request ahead takes a second to be refused
+_BROKEN = re.compile(r"Stub process .*not healthy")  # Triton's words once a model's process has died
 
 Probe = Callable[[], Awaitable[bool]]
+#: True: it does its work. False: it answers that it cannot. None: no answer, or one that says neither.
+Alive = Callable[[], Awaitable[bool | None]]
 
 
 class Restarts(NamedTuple):
@@ -50,7 +56,7 @@ class Part:
     """One process of the stack. `env` is its whole environment; times are in seconds.
 
     `on_orphaned` is what it gets when the stack's own process dies: SIGKILL where nothing can be lost by it.
-    `niceness` above 0 lets the others go first.
+    `niceness` above 0 lets the others go first. `alive` is asked every `alive_every_s` once the part is ready.
     """
 
     name: str
@@ -63,6 +69,8 @@ class Part:
     on_orphaned: signal.Signals = signal.SIGTERM
     cwd: Path | None = None
     niceness: int = 0
+    alive: Alive | None = None
+    alive_every_s: float = 5.0
 
 
 class Probes:
@@ -92,6 +100,21 @@ class Probes:
 
         return probe
 
+    def encodes(self, url: str) -> Alive:
+        """Whether the Triton at `url` encodes a text; False only where it answers that the model's process is dead."""
+        asked = {"inputs": [{"name": TEXT.name, "shape": [1, 1], "datatype": TEXT.dtype, "data": ["a cup of tea"]}]}
+
+        async def alive() -> bool | None:
+            try:
+                answer = await self._http.post(f"{url}/v2/models/{MODEL_NAME}/infer", json=asked, timeout=_INFER_S)
+            except httpx.TransportError:
+                return None
+            if answer.is_success:
+                return True
+            return False if _BROKEN.search(answer.text) else None
+
+        return alive
+
     @staticmethod
     def serves(kafka: KafkaConfig, inner: int) -> Probe:
         """A probe that is true once the broker, itself on port `inner`, tells its cluster's id."""
@@ -118,8 +141,9 @@ def broker(ports: Ports, inner: int, environment: Mapping[str, str], kafka: Kafk
 def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part:
     """The Triton server over this repository's models.
 
-    It may be started again: it keeps nothing, and the worker waits for it. The first start ever writes the model
-    out of its package, hence the long deadline.
+    It may be started again: it keeps nothing, and the worker waits for it. It says that it is ready even when the
+    model's process has died, so it is asked to encode. The first start ever writes the model out of its package, hence
+    the long deadline.
     """
     if not MODEL_REPO.is_dir():
         raise ConfigurationError(f"got no {MODEL_REPO}: the embedded stack runs from a checkout, installed with `-e`")
@@ -134,10 +158,10 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
         MODEL_REPO, work=work, grpc_port=ports.triton_grpc, http_port=ports.triton_http,
         metrics_port=ports.triton_metrics, extra_env=extra,
     )  # fmt: skip
-    ready = probes.answers(f"http://{HOST}:{ports.triton_http}/v2/health/ready")
+    url = f"http://{HOST}:{ports.triton_http}"
     return Part(
-        "triton", argv, ready, env, ready_within_s=180.0, stop_within_s=20.0, restarts=A_FEW, cwd=ROOT,
-        niceness=BEHIND,
+        "triton", argv, probes.answers(f"{url}/v2/health/ready"), env, ready_within_s=180.0, stop_within_s=20.0,
+        restarts=A_FEW, cwd=ROOT, niceness=BEHIND, alive=probes.encodes(url),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""One part's life: start, become ready, be started again when it ends by itself, stop."""
+"""One part's life: start, become ready, be started again when it ends by itself or says it is broken, stop."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ PROBE_EVERY_S = 0.1
 STEADY_S = 60.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+BROKEN_ANSWERS = 3  # Triton calls a model's process dead, too, that was merely held up for a second
 
 State = Literal["waiting", "starting", "ready", "restarting", "stopping", "stopped", "failed"]
 
@@ -114,21 +115,37 @@ class Supervised:
     async def _watch(self) -> None:
         quick = 0
         while True:
-            code = await self._child.wait()
-            await self._child.kill()  # whatever it started that outlived it
+            end = await self._end()
+            await self._child.kill()  # whatever it started that outlived it; itself, where it is broken
             quick = 1 if monotonic() - self._launched_s > STEADY_S else quick + 1
             if quick > self.part.restarts.quick:
-                what = f"ended with {code}" + (f", {quick} times in a row" if quick > 1 else "")
+                what = end + (f", {quick} times in a row" if quick > 1 else "")
                 self._observe(Change(self.part.name, "failed", monotonic() - self._launched_s, what))
                 self._on_failed(self._failure(what))
                 return
             pause_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (quick - 1))
-            self._say("restarting", f"ended with {code}, again in {pause_s:g} s")
+            self._say("restarting", f"{end}, again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
             self.restarts += 1
             await self._launch()
             with contextlib.suppress(PartFailed):  # it has ended: the next turn counts it
                 await self._until_ready()
+
+    async def _end(self) -> str:
+        """Wait until it has ended or is known to be broken, and say which. No answer is no news: a CPU may be slow."""
+        alive, broken = self.part.alive, 0
+        ended = asyncio.create_task(self._child.wait())
+        try:
+            while broken < BROKEN_ANSWERS:
+                await asyncio.wait({ended}, timeout=self.part.alive_every_s if alive else None)
+                if ended.done() or not alive:
+                    return f"ended with {await ended}"
+                answer = await alive()
+                if answer is not None:
+                    broken = 0 if answer else broken + 1
+        finally:
+            ended.cancel()
+        return f"answered {broken} times in a row that it is broken, and was killed"
 
     async def _unwatch(self) -> None:
         watching, self._watching = self._watching, None

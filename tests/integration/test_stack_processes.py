@@ -12,17 +12,19 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deploy.embedded.parts import Part, Restarts
+from deploy.embedded.parts import Part, Probes, Restarts, triton
 from deploy.embedded.ports import Ports, free_ports
 from deploy.embedded.processes import MARK, clear_leftovers, marked
 from deploy.embedded.stack import lock
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from deploy.embedded.up import EXIT_KILLED, EXIT_STOPPED, until_signal
 from streams.errors import ConfigurationError
+from tests.fixtures.triton import crash_model
 
 pytestmark = pytest.mark.integration
 
@@ -94,6 +96,47 @@ async def test_a_part_that_ends_while_starting_says_why(tmp_path: Path) -> None:
     with pytest.raises(PartFailed, match="was not ready within"):
         await slow.one.start()
     assert not alive(slow.one.pid)
+
+
+async def test_a_part_that_says_three_times_in_a_row_that_it_is_broken_is_started_again(tmp_path: Path) -> None:
+    answers = [False, False, True, False, None, False, None, False]  # no answer is no news
+
+    async def alive_says() -> bool | None:
+        return answers.pop(0) if answers else True
+
+    part = shell("exec sleep 60", restarts=Restarts(2), alive=alive_says, alive_every_s=0.01)
+    watched = Watched(part, tmp_path)
+    await watched.one.start()
+    first = watched.one.pid
+    await until(lambda: watched.states().count("ready") == 2)
+    assert not answers
+    assert not alive(first)
+    assert alive(watched.one.pid)
+    [change] = [change for change in watched.changes if change.state == "restarting"]
+    assert "answered 3 times in a row that it is broken" in change.detail
+    await watched.one.stop()
+    assert watched.one.restarts == 1
+
+
+async def test_a_triton_whose_model_has_died_comes_back_though_it_says_it_is_ready(tmp_path: Path) -> None:
+    ports, probes = Ports.choose("free"), Probes()
+    part = triton(ports, {MARK: str(tmp_path)}, tmp_path, probes)
+    watched = Watched(replace(part, alive_every_s=0.5), tmp_path)
+    assert part.alive is not None
+    try:
+        assert await part.alive() is None  # nothing listens yet
+        await watched.one.start()
+        assert await part.alive() is True
+        assert crash_model(watched.one.pid) == 1
+        assert await part.alive() is False
+        assert await part.ready()  # what makes the question necessary
+        await until(lambda: watched.states().count("ready") == 2, 60)
+        assert await part.alive() is True
+    finally:
+        await watched.one.stop()
+        await probes.close()
+    assert watched.one.restarts == 1
+    assert not watched.failures
 
 
 async def test_stopping_is_bounded_and_takes_the_children_along(tmp_path: Path) -> None:
