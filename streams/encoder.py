@@ -1,84 +1,29 @@
-"""The worker's side of Triton: texts to vectors over gRPC, retried, broken off, checked and cached."""
+"""Texts to vectors: each distinct text is sent once and kept; what the encoder cannot take is told from the rest."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from time import monotonic
-from typing import Any, Protocol
 
-import grpc
 import numpy as np
-import numpy.typing as npt
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
-from tritonclient.grpc import aio as triton
-from tritonclient.utils import InferenceServerException
 
-from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, MODEL_NAME, SENTIMENT, TEXT
+from encoders.contract import MODEL_NAME
 from streams.breaker import Breaker
-from streams.credentials import TlsFiles, untrusted
+from streams.credentials import TlsFiles
 from streams.encoding import Encoded
 from streams.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
-from streams.replies import checked
 from streams.suspects import Suspects
 from streams.text import normalise_text
 from streams.textcache import TextCache, text_key
-
-Floats = npt.NDArray[np.float32]
+from streams.triton import Busy, EncoderInfo, EncoderObserver, Floats, Refused, TritonModel
 
 MAX_CHARS = 8_192
 """What is sent of a text: far more than a model of 512 tokens reads."""
 CANARY = "A plain sentence that every encoder can read."
 _IN_FLIGHT = 4
 _REQUEST_CHARS = 16_384  # of the longest text times the texts: what a slow CPU encodes well within a deadline
-_REFUSED = "StatusCode.INVALID_ARGUMENT"
-_CRASHES = frozenset({"UNAVAILABLE", "INTERNAL", "UNKNOWN"})  # what an encoder that goes down leaves behind
-_QUEUE_FULL = "maximum queue size"  # Triton's words when its bounded queue rejects; it comes as UNAVAILABLE
-_CHANNEL = [
-    ("grpc.max_send_message_length", 64 << 20),
-    ("grpc.max_receive_message_length", 64 << 20),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own goes up to two minutes
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
 
-_Ask = Callable[[list[str], "EncoderInfo"], Awaitable[tuple[Floats, dict[int, PoisonError]]]]
-
-
-class EncoderObserver(Protocol):
-    """Told what the client does; a metrics class fits it."""
-
-    def encoder_called(self, seconds: float, texts: int) -> None:
-        """One request of `texts` texts was answered rightly after `seconds`."""
-
-    def encoder_retried(self, code: str) -> None:
-        """One attempt failed with a gRPC status name, `QUEUE_FULL` or `WRONG_OUTPUT`, and is made again."""
-
-    def encoder_breaker(self, is_open: bool) -> None:
-        """The breaker opened or closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderInfo:
-    """What the server says of its model: the id that names its vectors, their length, and texts a request at most."""
-
-    encoder_id: str
-    dim: int
-    max_batch: int
-
-
-class _Busy(EncoderUnavailable):
-    """An attempt failed in a way that another may not."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"Triton: {code}: {message}")
-        self.code = code
-
-
-class _Refused(EncoderUnavailable):
-    """The server called the request invalid; whether a text is at fault is not known yet."""
+_Ask = Callable[[list[str], EncoderInfo], Awaitable[tuple[Floats, dict[int, PoisonError]]]]
 
 
 class TritonEncoder:
@@ -101,12 +46,11 @@ class TritonEncoder:
         observer: EncoderObserver | None = None,
         tls: TlsFiles | None = None,
     ) -> None:
-        self._url, self._model = url, model_name
-        self._deadline_s, self._max_batch, self._cache_bytes = deadline_s, max_batch, cache_bytes
-        self._breaker = breaker or Breaker()
-        self._observer = observer
-        self._credentials = tls.grpc() if tls else None
-        self._channel: Any = None
+        self._model = TritonModel(
+            url, model_name, deadline_s=deadline_s, max_batch=max_batch, breaker=breaker or Breaker(),
+            observer=observer, tls=tls,
+        )  # fmt: skip
+        self._max_batch, self._cache_bytes = max_batch, cache_bytes
         self._info: EncoderInfo | None = None
         self._cache: TextCache | None = None
         self._suspects = Suspects()
@@ -127,23 +71,17 @@ class TritonEncoder:
     async def info(self) -> EncoderInfo:
         """What the server serves, asked once. Raises EncoderUnavailable, or ConfigurationError for another model."""
         if self._info is None:
-            config = await self._retrying(self._read_config, monotonic() + self._deadline_s)
-            self._info = _info_of(config, self._max_batch)
+            self._info = await self._model.info(self._model.deadline())
             self._cache = TextCache(self._cache_bytes, self._info.dim + 1)
         return self._info
 
     async def ready(self) -> bool:
         """Whether the server answers, within two seconds, that the model is ready."""
-        try:
-            return bool(await self._client().is_model_ready(self._model, client_timeout=2.0))
-        except InferenceServerException:
-            return False
+        return await self._model.ready()
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._channel is not None:
-            channel, self._channel = self._channel, None
-            await channel.close()
+        await self._model.close()
 
     async def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode texts in order.
@@ -164,7 +102,7 @@ class TritonEncoder:
                 poison[place] = PoisonError("the text holds a lone surrogate", reason="bad_utf8", stage="encode")
                 key = b""
             keys.append(key)
-        if self._breaker.is_open:
+        if self._model.failing:
             await self._probe(info)
         rows, refused = await self._rows(known, info)
         block = np.zeros((len(texts), info.dim + 1), np.float32)
@@ -217,11 +155,11 @@ class TritonEncoder:
         """
         keys = [text_key(text) for text in texts]
         if not self._suspects.convicted(keys[0]):
-            await self._canary(info, monotonic() + self._deadline_s)
+            await self._canary(info, self._model.deadline())
             try:
                 return await self._isolate(texts, info, once=True)
-            except _Busy as error:
-                if error.code not in _CRASHES or not self._suspects.crashed(keys):
+            except Busy as error:
+                if not error.may_be_crash or not self._suspects.crashed(keys):
                     raise
         poison = PoisonError("the encoder crashes over this text", reason="crashes", stage="encode")
         return np.zeros((1, info.dim + 1), np.float32), {0: poison}
@@ -232,8 +170,8 @@ class TritonEncoder:
         Batches sent at once would be refused beside it, and their failure would cancel the trial itself.
         """
         async with self._trial:
-            if self._breaker.is_open:
-                await self._canary(info, monotonic() + self._deadline_s)
+            if self._model.failing:
+                await self._canary(info, self._model.deadline())
 
     async def _isolate(
         self, texts: list[str], info: EncoderInfo, *, once: bool = False
@@ -242,16 +180,16 @@ class TritonEncoder:
 
         `once` makes no second attempt where the server fails.
         """
-        end = monotonic() + self._deadline_s
+        end = self._model.deadline()
         try:
             return await self._ask(texts, info, end, once=once), {}
-        except (_Refused, WrongModelOutput):
+        except (Refused, WrongModelOutput):
             await self._canary(info, end)
         if len(texts) == 1:
             try:
                 return await self._ask(texts, info, end), {}
-            except (_Refused, WrongModelOutput) as error:
-                reason = "refused" if isinstance(error, _Refused) else "wrong_output"
+            except (Refused, WrongModelOutput) as error:
+                reason = "refused" if isinstance(error, Refused) else "wrong_output"
                 poison = PoisonError(f"the encoder cannot take this text: {error}", reason=reason, stage="encode")
                 return np.zeros((1, info.dim + 1), np.float32), {0: poison}
         half = len(texts) // 2
@@ -263,93 +201,21 @@ class TritonEncoder:
         """Raises WrongModelOutput or EncoderUnavailable where the server cannot encode even a plain sentence now."""
         try:
             await self._ask([CANARY], info, end)
-        except _Refused as error:
-            served = _info_of(await self._retrying(self._read_config, end), self._max_batch).encoder_id
+        except Refused as error:
+            served = (await self._model.info(end)).encoder_id
             if served != info.encoder_id:
                 message = f"Triton serves {served} now, this process began with {info.encoder_id}: start it again"
                 raise ConfigurationError(message) from error
             raise WrongModelOutput(f"Triton refuses a plain sentence: {error}") from error
 
     async def _ask(self, texts: list[str], info: EncoderInfo, end: float, *, once: bool = False) -> Floats:
-        start = monotonic()
         try:
-            block = await self._retrying(lambda left: self._infer(texts, info, left), end, once=once)
+            return await self._model.encode(texts, info, end, once=once)
         except EncoderUnavailable as error:
-            crash = isinstance(error, _Busy) and error.code in _CRASHES
-            if texts != [CANARY] and (crash or self._breaker.is_open):
+            crash = isinstance(error, Busy) and error.may_be_crash
+            if texts != [CANARY] and (crash or self._model.failing):
                 self._suspects.doubt([text_key(text) for text in texts])
             raise
-        if self._observer:
-            self._observer.encoder_called(monotonic() - start, len(texts))
-        return np.asarray(block, np.float32)
-
-    async def _infer(self, texts: list[str], info: EncoderInfo, left_s: float) -> Floats:
-        tensor = triton.InferInput(TEXT.name, [len(texts), 1], TEXT.dtype)
-        tensor.set_data_from_numpy(np.array([[text.encode()] for text in texts], object))
-        result = await self._client().infer(
-            self._model, [tensor], timeout=max(1, int(left_s * 1e6)), client_timeout=left_s,
-            parameters={ENCODER_ID_PARAMETER: info.encoder_id},
-        )  # fmt: skip
-        return checked(result.as_numpy(EMBEDDING.name), result.as_numpy(SENTIMENT.name), len(texts), info.dim)
-
-    async def _read_config(self, left_s: float) -> Any:
-        return (await self._client().get_model_config(self._model, client_timeout=left_s)).config
-
-    async def _retrying(self, call: Any, end: float, *, once: bool = False) -> Any:
-        """`await call(seconds left)`, again after what may pass, until `end`."""
-        attempts = AsyncRetrying(
-            retry=retry_if_exception_type(_Busy),
-            wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            stop=lambda state: once or monotonic() + state.upcoming_sleep >= end,
-            before_sleep=self._told,
-            reraise=True,
-        )
-        return await attempts(self._attempt, call, end)
-
-    async def _attempt(self, call: Any, end: float) -> Any:
-        # A call that hangs leaves half of the time to another one.
-        left_s = max(0.001, min(end - monotonic(), self._deadline_s / 2))
-        wait_s = self._breaker.admit(left_s)
-        if wait_s:
-            raise EncoderUnavailable("Triton failed several times in a row; not asked now", retry_after_s=wait_s)
-        try:
-            answer = await call(left_s)
-        except InferenceServerException as error:
-            code = str(error.status()).removeprefix("StatusCode.")
-            message = str(error.message())[:200]
-            if error.status() == _REFUSED:
-                self._note(answered=True)
-                raise _Refused(message) from error
-            if untrusted(str(error.message())):
-                raise ConfigurationError(
-                    "Triton's certificate is signed by nobody we trust, or for another host: check triton.ca_file and "
-                    "triton.url"
-                ) from error
-            queue_full = _QUEUE_FULL in message
-            self._note(answered=queue_full)
-            raise _Busy("QUEUE_FULL" if queue_full else code, message) from error
-        self._note(answered=True)
-        return answer
-
-    def _note(self, *, answered: bool) -> None:
-        was_open = self._breaker.is_open
-        if answered:
-            self._breaker.succeeded()
-        else:
-            self._breaker.failed()
-        if self._observer and was_open != self._breaker.is_open:
-            self._observer.encoder_breaker(self._breaker.is_open)
-
-    def _told(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if self._observer and isinstance(error, _Busy):
-            self._observer.encoder_retried(error.code)
-
-    def _client(self) -> Any:
-        if self._channel is None:
-            credentials = grpc.ssl_channel_credentials(**self._credentials) if self._credentials else None
-            self._channel = triton.InferenceServerClient(self._url, creds=credentials, channel_args=_CHANNEL)
-        return self._channel
 
 
 def _chunks(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
@@ -361,18 +227,3 @@ def _chunks(lengths: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
             start = end
     if lengths:
         yield start, len(lengths)
-
-
-def _info_of(config: Any, max_batch: int) -> EncoderInfo:
-    """EncoderInfo from the model's configuration. Raises ConfigurationError where it is not an encoder of ours."""
-    outputs = {output.name: list(output.dims) for output in config.output}
-    encoder_id = (
-        config.parameters[ENCODER_ID_PARAMETER].string_value if ENCODER_ID_PARAMETER in config.parameters else ""
-    )
-    dims = outputs.get(EMBEDDING.name, [])
-    if not encoder_id or len(dims) != 1 or dims[0] < 1 or outputs.get(SENTIMENT.name) != [1]:
-        raise ConfigurationError(
-            f"Triton's model {config.name}: expected outputs {EMBEDDING.name} [D] and {SENTIMENT.name} [1] and the "
-            f"parameter {ENCODER_ID_PARAMETER}, got {outputs}; export it with `interests encoder export`"
-        )
-    return EncoderInfo(encoder_id, int(dims[0]), min(max_batch, int(config.max_batch_size) or 1))

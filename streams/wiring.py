@@ -10,13 +10,14 @@ from streams.broker.admin import TopicSpec
 from streams.broker.config import KafkaConfig
 from streams.concepts import ConceptTree, build_tree, texts_of
 from streams.credentials import TlsFiles, secret
-from streams.encoder import EncoderObserver, TritonEncoder
+from streams.encoder import TritonEncoder
 from streams.encoding import Encoder
 from streams.errors import ConfigurationError
 from streams.settings import Kafka, Settings, Triton
 from streams.store.qdrant import QdrantConfig
 from streams.treefile import load_taxonomy
 from streams.treefile import load_tree as read_tree
+from streams.triton import EncoderObserver
 
 
 def kafka_config(kafka: Kafka) -> KafkaConfig:

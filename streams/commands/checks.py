@@ -16,12 +16,12 @@ from streams.commands.connecting import admin_of, encoder_of, look_of
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.topics import service_topics
 from streams.commands.waiting import by_topic
-from streams.encoder import EncoderInfo
 from streams.errors import ConfigurationError, RetryableError
 from streams.settings import Settings
 from streams.store.collections import ALIASES, CONTROL, Collections
 from streams.store.look import Survey
 from streams.treefile import load_tree
+from streams.triton import EncoderInfo
 
 #: Versions this service was written against; another one is not known to keep its promises.
 EXACT: Final = {"faust-streaming": "0.15.3"}

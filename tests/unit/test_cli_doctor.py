@@ -15,12 +15,12 @@ from streams.commands import findings
 from streams.commands.checks import INDEXED, check_collections, check_concepts, check_here
 from streams.commands.findings import Findings, drawn
 from streams.concepts import Concept, ConceptTree
-from streams.encoder import EncoderInfo
 from streams.errors import StoreUnavailable
 from streams.settings import Concepts, Settings
 from streams.store.collections import CONTROL
 from streams.store.look import Facts, Survey
 from streams.treefile import save_tree
+from streams.triton import EncoderInfo
 
 INFO = EncoderInfo("e5", 384, 64)
 NODES = Facts(384, 7, INDEXED)

@@ -11,8 +11,8 @@ from tritonclient.grpc import model_config_pb2
 from encoders import contract
 from encoders.contract import EMBEDDING, INPUTS, MODEL_NAME, OUTPUTS, SENTIMENT, TEXT, TensorSpec
 from encoders.export import SHELL, config_text
-from streams.encoder import _info_of
 from streams.errors import ConfigurationError
+from streams.triton import info_of
 
 REPO = Path(__file__).resolve().parents[2] / "model_repo" / MODEL_NAME
 
@@ -56,7 +56,7 @@ def test_the_committed_files_are_what_export_writes(config: model_config_pb2.Mod
 
 
 def test_a_client_learns_id_and_dimension(config: model_config_pb2.ModelConfig) -> None:
-    info = _info_of(config, 256)
+    info = info_of(config, 256)
     assert info.encoder_id == config.parameters[contract.ENCODER_ID_PARAMETER].string_value
     assert (info.dim, info.max_batch) == (config.output[0].dims[0], contract.MAX_BATCH)
 
@@ -67,7 +67,7 @@ def test_another_kind_of_model_is_refused(config: model_config_pb2.ModelConfig, 
     other.CopyFrom(config)
     other.ClearField(field)
     with pytest.raises(ConfigurationError, match="export it"):
-        _info_of(other, 64)
+        info_of(other, 64)
 
 
 def test_quotes_in_a_parameter_survive() -> None:
