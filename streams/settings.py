@@ -1,7 +1,8 @@
 """Every setting, read once at the edge and passed down. Nothing else reads the environment.
 
 Environment variables are `INTERESTS_<SECTION>__<NAME>`; a TOML file named by `INTERESTS_CONFIG` (or
-`interests.toml` here) comes under them. `docs/settings.md` is written from this module.
+`interests.toml` here) comes under them. `docs/settings.md` is written from what is declared here and in
+`policy_settings.py`.
 """
 
 from __future__ import annotations
@@ -10,27 +11,14 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from streams.errors import ConfigurationError
-from streams.nodes import Level, NodePolicy
-from streams.population import PriorPolicy
-from streams.rank import DEFAULT_LEVELS, RankPolicy
-from streams.weights import DEFAULT_BASE, WeightTable
-
-_DAY_S = 86_400.0
-_HALF_LIVES: dict[Level, float] = {
-    "profile": 60 * _DAY_S, "topic": 21 * _DAY_S, "interest": 7 * _DAY_S,
-    "session": 1800.0, "context": 30 * _DAY_S, "aversion": 30 * _DAY_S,
-}  # fmt: skip
+from streams.policy_settings import Nodes, Population, Ranking, Section, Unresolved, Weights
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class Kafka(_Section):
+class Kafka(Section):
     """The broker, the group and the topics."""
 
     brokers: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
@@ -73,7 +61,7 @@ class Kafka(_Section):
     key_file: Path | None = Field(None, description="Key of the client certificate.")
 
 
-class Triton(_Section):
+class Triton(Section):
     """The encoder's server."""
 
     url: str = Field("127.0.0.1:8001", description="gRPC address of Triton.")
@@ -89,7 +77,7 @@ class Triton(_Section):
     key_file: Path | None = Field(None, description="Key of the client certificate.")
 
 
-class Qdrant(_Section):
+class Qdrant(Section):
     """The vector store."""
 
     host: str = Field("127.0.0.1", description="Host of Qdrant.")
@@ -108,66 +96,7 @@ class Qdrant(_Section):
     hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
 
 
-class Nodes(_Section):
-    """The hierarchy of interests."""
-
-    half_life_s: dict[Level, float] = Field(_HALF_LIVES, description="Half-life of each level, in seconds.")
-    expire_below: float = Field(0.01, gt=0, description="Mass under which a node has expired.")
-    faint_below: float = Field(
-        0.1, ge=0, description="Evidence of less weight reaches the profile and the session only."
-    )
-    evidence_length: int = Field(8, ge=0, le=64, description="Strongest contributions a node keeps.")
-    ring_length: int = Field(
-        256, ge=1, le=4096, description="Event ids a profile keeps: how far back a producer's duplicate is caught."
-    )
-    marks_length: int = Field(64, ge=1, le=1024, description="Likes and bookmarks a profile keeps for taking back.")
-    seen_length: int = Field(
-        512, ge=0, le=8192, description="Items a profile keeps as seen: how far back recommendations leave them out."
-    )
-    contexts: tuple[str, ...] = Field((), description="Situations to keep nodes for: `daypart` or names in `context`.")
-    tombstone_s: float = Field(400 * _DAY_S, gt=0, description="How long an erasure is remembered, in seconds.")
-
-    def policy(self) -> NodePolicy:
-        """The constants of the fold; levels that are not set keep their default half-life."""
-        return NodePolicy(
-            half_life_s={**_HALF_LIVES, **self.half_life_s},
-            expire_below=self.expire_below, faint_below=self.faint_below,
-            evidence_length=self.evidence_length, ring_length=self.ring_length, marks_length=self.marks_length,
-            seen_length=self.seen_length, contexts=frozenset(self.contexts), tombstone_s=self.tombstone_s,
-        )  # fmt: skip
-
-
-class Weights(_Section):
-    """What an event says."""
-
-    base: dict[str, float] = Field({}, description="Base weight by event type, over the defaults of docs/events.md.")
-    comment_engagement: float = Field(
-        0.35, ge=0, lt=1, description="A neutral comment's weight as a share of a delighted one's."
-    )
-    rating_neutral: float = Field(2.75, ge=0.5, lt=5, description="The rating that says nothing.")
-    rating_share: float = Field(0.7, ge=0, le=1, description="The rating's say beside the comment's sentiment.")
-    dwell_full_s: float = Field(60.0, gt=0, description="From this dwell time on a view counts in full.")
-    impression_clicked: float = Field(1.0, description="Weight of an item shown and taken.")
-    impression_skipped: float = Field(-0.05, description="Weight of an item shown and left.")
-    own_text_share: float = Field(0.3, ge=0, le=1, description="The event's own text in its vector, beside its item.")
-
-    def table(self) -> WeightTable:
-        """The constants of the signed weight."""
-        unknown = set(self.base) - set(DEFAULT_BASE)
-        if unknown:
-            raise ConfigurationError(f"weights.base names unknown event types: {', '.join(sorted(unknown))}")
-        return WeightTable(**{**self.model_dump(), "base": {**DEFAULT_BASE, **self.base}})
-
-
-class Unresolved(_Section):
-    """How long an event waits for its item."""
-
-    base_s: float = Field(1.0, gt=0, description="Wait before the first retry; doubles with each.")
-    cap_s: float = Field(15.0, gt=0, description="Longest wait between retries.")
-    deadline_s: float = Field(600.0, gt=0, description="After this an event whose item never came is dead-lettered.")
-
-
-class Worker(_Section):
+class Worker(Section):
     """Batches, caches and the watch over the worker."""
 
     batch_records: int = Field(1000, ge=1, description="Records a batch, at most.")
@@ -192,65 +121,13 @@ class Worker(_Section):
     metrics_port: int = Field(9108, ge=0, le=65535, description="Their port; 0: any free one.")
 
 
-class Ranking(_Section):
-    """The score of an item for a person; docs/evaluation.md says what each part is worth."""
-
-    beta: float = Field(10.0, ge=0, le=100, description="Sharpness of attention; 0: by evidence alone.")
-    levels: dict[Level, float] = Field({}, description="Weight of a level in the attention, over the defaults.")
-    evidence: float = Field(1.0, ge=0, description="Mass at which a tree is believed by half; 0: at once.")
-    aversion: float = Field(0.5, ge=0, description="How strongly aversion pushes away.")
-    freshness: float = Field(0.3, ge=0, description="What a new item gains and a very old one loses.")
-    freshness_half_life_s: float = Field(3 * _DAY_S, gt=0, description="Age at which freshness adds nothing.")
-    popularity: float = Field(0.1, ge=0, description="Weight of ln(1 + an item's popularity).")
-
-    def policy(self) -> RankPolicy:
-        """The constants of the score; levels that are not set keep their default weight."""
-        if any(weight < 0 for weight in self.levels.values()):
-            raise ConfigurationError("ranking.levels: expected weights of 0 or more")
-        return RankPolicy(**{**self.model_dump(), "levels": {**DEFAULT_LEVELS, **self.levels}})
-
-
-class Population(_Section):
-    """What all users together say: the popularity of items, and the priors of newcomers."""
-
-    popularity_half_life_s: float = Field(180 * _DAY_S, gt=0, description="Half-life of an item's popularity.")
-    newcomer_events: int = Field(
-        5, ge=1, le=100, description="So many events of each user, their first ones, make the priors."
-    )
-    half_life_s: float = Field(30 * _DAY_S, gt=0, description="Half-life of the priors' nodes.")
-    contexts: tuple[str, ...] = Field(
-        ("device",), max_length=4,
-        description="Names in `context` whose values part newcomers into cohorts, beside the daypart; few values each.",
-    )  # fmt: skip
-    least_events: int = Field(
-        20, ge=1, description="A cohort of fewer first events says nothing: a prior shows no single person's interests."
-    )
-    prior_mass: float = Field(3.0, gt=0, description="Mass of a prior's profile before any event of one's own.")
-    prior_events: float = Field(
-        5.0, gt=0, description="Events of one's own that halve the prior: its share is k / (k + events)."
-    )
-    prior_nodes: int = Field(16, ge=1, le=100, description="Nodes of a level that a prior has, at most.")
-
-    def policy(self) -> NodePolicy:
-        """The constants by which cohorts' nodes are folded; they keep no evidence and no ids."""
-        half_lives = dict.fromkeys(_HALF_LIVES, self.half_life_s)
-        return NodePolicy(half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0)
-
-    def priors(self) -> PriorPolicy:
-        """The constants of what a newcomer borrows."""
-        return PriorPolicy(
-            self.newcomer_events, frozenset(self.contexts), self.least_events, self.prior_mass, self.prior_events,
-            self.prior_nodes,
-        )  # fmt: skip
-
-
-class Concepts(_Section):
+class Concepts(Section):
     """The concept tree."""
 
     file: Path | None = Field(None, description="A tree made by a builder; unset: the written taxonomy.")
 
 
-class Client(_Section):
+class Client(Section):
     """Where the commands that ask the API find it."""
 
     url: str = Field("http://127.0.0.1:8080", description="Address of the API.")
@@ -259,7 +136,7 @@ class Client(_Section):
     deadline_s: float = Field(10.0, gt=0, description="How long a command waits for an answer, retries included.")
 
 
-class Api(_Section):
+class Api(Section):
     """The HTTP API."""
 
     host: str = Field("127.0.0.1", description="Address it listens on; any but loopback needs keys.")
@@ -289,7 +166,7 @@ class Api(_Section):
     live_streams: int = Field(200, ge=1, description="Live streams a process serves at once, at most.")
 
 
-class Privacy(_Section):
+class Privacy(Section):
     """What is kept of who somebody is and what they wrote; see SECURITY.md."""
 
     user_id_key_file: Path | None = Field(
@@ -303,14 +180,14 @@ class Privacy(_Section):
     )
 
 
-class Log(_Section):
+class Log(Section):
     """Logging."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     form: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON object a line.")
 
 
-class Tracing(_Section):
+class Tracing(Section):
     """Traces of batches and events; off unless an endpoint is set."""
 
     endpoint: str | None = Field(

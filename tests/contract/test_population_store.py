@@ -15,9 +15,9 @@ from streams.deadletters import DeadLetter
 from streams.derive import Deriving, count_votes, learn_beginnings
 from streams.events import Source
 from streams.nodes import Node, NodeKey, profile_key
+from streams.policy_settings import Population
 from streams.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.population import Beginnings, First, pack_beginnings
-from streams.settings import Population
 from streams.store.base import Fence, StoredItem
 from streams.store.collections import Collections
 from streams.store.memory import MemoryStore

@@ -14,8 +14,8 @@ from streams.errors import ConfigurationError, StoreUnavailable
 from streams.evidence import Began, Evidence, Mark
 from streams.items import Item
 from streams.nodes import Node, NodeKey, profile_key
+from streams.policy_settings import Nodes
 from streams.retrying import forever
-from streams.settings import Nodes
 from streams.store.base import Control, Fence, ItemPoint, Store
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections

@@ -13,7 +13,7 @@ from streams.events import Event, Source
 from streams.fold import fold
 from streams.nodes import LEVELS, Node, NodeKey, NodePolicy, decay, expires_at_ms, mass_at, rebase
 from streams.plan import Weighed, gate, plan
-from streams.settings import Nodes
+from streams.policy_settings import Nodes
 from streams.weights import WeightTable, signed_weight
 
 DIM = 8

@@ -15,6 +15,7 @@ from streams.errors import PoisonError
 from streams.events import Event, Source
 from streams.nodes import NodeKey, decay
 from streams.plan import Contribution, Weighed, plan
+from streams.policy_settings import Nodes
 from streams.popularity import (
     VOTES_A_RECORD,
     ItemPopularity,
@@ -26,7 +27,6 @@ from streams.popularity import (
     tally,
     unpack_votes,
 )
-from streams.settings import Nodes
 
 T0 = 1_700_000_000_000
 HALF_LIFE_S = 7 * 86_400.0

@@ -15,6 +15,7 @@ from streams.evidence import Began
 from streams.fold import fold
 from streams.nodes import Node, NodeKey, profile_key
 from streams.plan import Weighed, plan
+from streams.policy_settings import Nodes, Population
 from streams.population import (
     Beginnings,
     First,
@@ -26,7 +27,6 @@ from streams.population import (
     prior_nodes,
     unpack_beginnings,
 )
-from streams.settings import Nodes, Population
 
 T0 = 1_700_000_000_000  # a Tuesday, 22:13 UTC: night
 NODES = Nodes().policy()

@@ -13,7 +13,7 @@ from streams.evidence import Seen, extend_seen, seen_entry
 from streams.fold import fold
 from streams.nodes import Node, NodeKey, profile_key, seen_of
 from streams.plan import Weighed, gate, plan
-from streams.settings import Nodes
+from streams.policy_settings import Nodes
 
 LENGTH = 5
 POLICY = replace(Nodes().policy(), seen_length=LENGTH)

@@ -12,7 +12,7 @@ from streams.broker.fetched import FetchedBatch, GroupIdentity
 from streams.epochs import Seen, judge, raised
 from streams.errors import Fenced
 from streams.ownership import Owner, Ownership
-from streams.settings import Nodes
+from streams.policy_settings import Nodes
 from streams.store.base import Control, Fence
 from streams.store.memory import MemoryStore
 

@@ -9,8 +9,9 @@ import pytest
 
 from streams.diversity import mmr
 from streams.nodes import Level, Node, NodeKey, NodePolicy, expires_at_ms
+from streams.policy_settings import Ranking
 from streams.rank import Interest, RankPolicy, Targets, freshness, interests_of, score
-from streams.settings import Ranking, Settings
+from streams.settings import Settings
 
 DAY_MS = 86_400_000
 NOW = 1_700_000_000_000

@@ -12,7 +12,7 @@ from streams.api.models import LiveUpdate
 from streams.events import Event, Source
 from streams.nodes import Node, NodeKey, profile_key
 from streams.plan import Weighed
-from streams.settings import Nodes
+from streams.policy_settings import Nodes
 from streams.updates import MAX_EVENTS, MAX_NODES, encoded, updates_of
 
 NOW = 1_700_000_000_000
