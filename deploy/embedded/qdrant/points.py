@@ -121,13 +121,12 @@ class Points:
         payload = payload_selector(request, default=True)
         vector = vector_selector(request)
 
-        def call(shard: edge.EdgeShard) -> Any:
-            response = wire.GetResponse()
-            for record in shard.retrieve([id_in(item) for item in request.ids], payload, vector):
-                record_out(response.result.add(), record)
-            return response
+        def call(shard: edge.EdgeShard) -> list[edge.Record]:
+            return shard.retrieve([id_in(item) for item in request.ids], payload, vector)
 
-        response = await self._registry.get(request.collection_name).read(call)
+        response = wire.GetResponse()
+        collection = self._registry.get(request.collection_name)
+        await collection.tell(await collection.read(call), lambda record: record_out(response.result.add(), record))
         response.time = time.perf_counter() - started
         return response
 
@@ -136,7 +135,7 @@ class Points:
         started = time.perf_counter()
         limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
 
-        def call(shard: edge.EdgeShard) -> Any:
+        def call(shard: edge.EdgeShard) -> tuple[list[edge.Record], Any]:
             scroll = edge.ScrollRequest(
                 offset=id_in(request.offset) if request.HasField("offset") else None,
                 limit=limit,
@@ -145,15 +144,14 @@ class Points:
                 with_vector=vector_selector(request),
                 order_by=order_by_in(request.order_by) if request.HasField("order_by") else None,
             )
-            records, following = shard.scroll(scroll)
-            response = wire.ScrollResponse()
-            for record in records:
-                record_out(response.result.add(), record)
-            if following is not None:
-                id_out(response.next_page_offset, following)
-            return response
+            return shard.scroll(scroll)
 
-        response = await self._registry.get(request.collection_name).read(call)
+        response = wire.ScrollResponse()
+        collection = self._registry.get(request.collection_name)
+        records, following = await collection.read(call)
+        await collection.tell(records, lambda record: record_out(response.result.add(), record))
+        if following is not None:
+            id_out(response.next_page_offset, following)
         response.time = time.perf_counter() - started
         return response
 
@@ -173,30 +171,35 @@ class Points:
     async def query(self, request: Any) -> Any:
         """Answer one query."""
         started = time.perf_counter()
+        vectors = vector_selector(request) is not False
+
+        def call(shard: edge.EdgeShard) -> list[edge.ScoredPoint]:
+            return shard.query(self._query_request(request, shard))
+
         response = wire.QueryResponse()
-
-        def call(shard: edge.EdgeShard) -> None:
-            for point in shard.query(self._query_request(request, shard)):
-                scored_out(response.result.add(), point, vectors=vector_selector(request) is not False)
-
-        await self._registry.get(request.collection_name).read(call)
+        collection = self._registry.get(request.collection_name)
+        points = await collection.read(call)
+        await collection.tell(points, lambda point: scored_out(response.result.add(), point, vectors=vectors))
         response.time = time.perf_counter() - started
         return response
 
     async def query_batch(self, request: Any) -> Any:
         """Answer several queries of one collection together."""
         started = time.perf_counter()
-        response = wire.QueryBatchResponse()
         queries = request.query_points
 
-        def call(shard: edge.EdgeShard) -> None:
-            asked = edge.QueryBatchRequest([self._query_request(query, shard) for query in queries])
-            for query, points in zip(queries, shard.query_batch(asked), strict=True):
-                result = response.result.add()
-                for point in points:
-                    scored_out(result.result.add(), point, vectors=vector_selector(query) is not False)
+        def call(shard: edge.EdgeShard) -> list[list[edge.ScoredPoint]]:
+            return shard.query_batch(edge.QueryBatchRequest([self._query_request(query, shard) for query in queries]))
 
-        await self._registry.get(request.collection_name).read(call)
+        response = wire.QueryBatchResponse()
+        collection = self._registry.get(request.collection_name)
+        rows = [
+            (result, vector_selector(query) is not False, point)
+            for query, points in zip(queries, await collection.read(call), strict=True)
+            for result in (response.result.add(),)
+            for point in points
+        ]
+        await collection.tell(rows, lambda row: scored_out(row[0].result.add(), row[2], vectors=row[1]))
         response.time = time.perf_counter() - started
         return response
 

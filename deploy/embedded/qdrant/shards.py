@@ -40,6 +40,11 @@ class ShardSlot:
         """Where the current shard lies."""
         return self._current.path
 
+    @property
+    def reopening(self) -> bool:
+        """Whether `use` would wait now."""
+        return self._reopening
+
     @contextmanager
     def use(self) -> Iterator[edge.EdgeShard]:
         """Borrow the current shard."""
