@@ -1,6 +1,7 @@
 # Everything sets itself up: a virtual environment in .venv with the locked packages.
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 4
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -33,8 +34,9 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/interests up
 
+# JOBS processes run the suite side by side, each with servers of its own: most tests wait more than they work.
 test: $(READY) tools
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 # A browser and kcat for the tests that use them; where they cannot be had, those tests are skipped and say so.
 tools:
