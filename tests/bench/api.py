@@ -6,14 +6,16 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
 from typing import Any
 
 import httpx
 import numpy as np
 
 from deploy.embedded.stack import Stack
+from streams.broker.config import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
 from streams.evidence import Evidence
 from streams.items import Item
@@ -27,6 +29,7 @@ from streams.wiring import kafka_config, qdrant_config
 USERS, ITEMS, TOPICS_A_USER = 10_000, 10_000, 3
 EVENTS_PER_S, REQUESTS_PER_S = 200.0, 20.0
 _CHUNK = 500
+WARM_S = 8.0
 
 
 def near(chance: np.random.Generator, centre: Vector, spread: float = 0.7) -> Vector:
@@ -80,34 +83,39 @@ def person(user: str, concepts: list[tuple[str, Vector]], chance: np.random.Gene
     ]  # fmt: skip
 
 
-@asynccontextmanager
-async def flowing(stack: Stack, rate: float) -> AsyncIterator[None]:
-    """Produce clicks of those users on those items, evenly, as long as the body runs."""
-    chance, topic = random.Random(9), stack.settings.kafka.event_topics[0]
-
-    async def produce() -> None:
-        async with Producer(kafka_config(stack.settings.kafka)) as producer:
-            start, sent = time.perf_counter(), 0
-            while True:
-                due = int((time.perf_counter() - start) * rate)
-                rows = [
-                    {"event_id": f"flow-{start:.0f}-{n}", "user_id": f"user-{chance.randrange(USERS)}", "type": "click",
-                     "item_id": f"item-{chance.randrange(ITEMS)}"}
-                    for n in range(sent, due)
-                ]  # fmt: skip
-                if rows:
-                    await producer.send_many(
-                        topic, [Outgoing(r["user_id"].encode(), json.dumps(r).encode()) for r in rows]
-                    )
-                sent = due
-                await asyncio.sleep(0.02)
-
-    task = asyncio.create_task(produce())
+@contextmanager
+def flowing(kafka: KafkaConfig, topic: str, rate: float) -> Iterator[None]:
+    """Produce clicks of those users on those items, evenly, as long as the body runs; a process beside this one."""
+    process = get_context("spawn").Process(target=_produce, args=(kafka, topic, rate), daemon=True)
+    process.start()
     try:
         yield
+        if not process.is_alive():
+            raise RuntimeError(f"the producer of events ended with {process.exitcode}: see above")
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        process.kill()
+        process.join()
+
+
+def _produce(kafka: KafkaConfig, topic: str, rate: float) -> None:
+    asyncio.run(_keep_producing(kafka, topic, rate))
+
+
+async def _keep_producing(kafka: KafkaConfig, topic: str, rate: float) -> None:
+    chance, sent = random.Random(9), 0
+    async with Producer(kafka) as producer:
+        start = time.perf_counter()
+        while True:
+            due = int((time.perf_counter() - start) * rate)
+            rows = [
+                {"event_id": f"flow-{start:.0f}-{n}", "user_id": f"user-{chance.randrange(USERS)}", "type": "click",
+                 "item_id": f"item-{chance.randrange(ITEMS)}"}
+                for n in range(sent, due)
+            ]  # fmt: skip
+            if rows:
+                await producer.send_many(topic, [Outgoing(r["user_id"].encode(), json.dumps(r).encode()) for r in rows])
+            sent = due
+            await asyncio.sleep(0.02)
 
 
 async def latencies(url: str, template: str, seconds: float) -> dict[str, float]:
@@ -133,8 +141,9 @@ async def api_latency(stack: Stack, encoder_id: str, dim: int, seconds: float) -
     """Latency of trees and recommendations with 10,000 users and items while 200 events/s are folded."""
     figures: dict[str, Any] = {"filled": await fill(stack, encoder_id, dim), "events_per_s": EVENTS_PER_S}
     url = stack.addresses()["API"]
-    async with flowing(stack, EVENTS_PER_S):
-        await asyncio.sleep(3)
+    kafka = stack.settings.kafka
+    with flowing(kafka_config(kafka), kafka.event_topics[0], EVENTS_PER_S):
+        await asyncio.sleep(WARM_S)
         figures["interests"] = await latencies(url, "/v1/users/{user}/interests", seconds)
         figures["recommendations"] = await latencies(url, "/v1/users/{user}/recommendations?k=10", seconds)
     return figures
