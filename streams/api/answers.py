@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from streams.api.models import Problem
 from streams.api.problems import MEDIA_TYPE
+from streams.api.receipts import Problem
 
 _ABOUT = {
     400: "The request cannot be read.",

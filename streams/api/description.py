@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from streams.api.models import Problem
+from streams.api.receipts import Problem
 from streams.schemas import event_schema, item_schema
 
 ABOUT: Final = """Every user's interests as live vectors: trees, recommendations, explanations, audiences.

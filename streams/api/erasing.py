@@ -15,8 +15,8 @@ import msgspec
 
 from streams.api.backends import Backends
 from streams.api.ingesting import take_events
-from streams.api.models import Receipt
 from streams.api.problems import ApiProblem, not_found
+from streams.api.receipts import Receipt
 from streams.nodes import Node
 
 _EVENT_ID = re.compile(r"erase-(\d{1,15})-[0-9a-f]{16}")

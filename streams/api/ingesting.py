@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from streams.api.backends import Backends
-from streams.api.models import MAX_BATCH, Accepted, Placed, Rejected
+from streams.api.models import MAX_BATCH
 from streams.api.problems import ApiProblem
+from streams.api.receipts import Accepted, Placed, Rejected
 from streams.api.sending import Sending
 from streams.broker.producer import Outgoing
 from streams.commands.records import Draft, Drafts, Line, Refused, draft_events, draft_items, topic_of_type

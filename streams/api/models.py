@@ -1,6 +1,7 @@
 """What the API says and takes, as types: the server answers with them and the client returns them.
 
-Times are milliseconds since 1970, UTC. Masses and weights are decayed to `at_ms`. Scores are sums of their parts.
+Times are milliseconds since 1970, UTC. Masses and weights are decayed to `at_ms`. Scores are sums of their parts. What
+became of events and erasures, and what went wrong, is in `receipts.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ MAX_BATCH = 500
 UserId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 Context = dict[str, str | float | bool]
+Order = Literal["strongest", "latest"]
 
 
 class _Answer(BaseModel):
@@ -258,53 +260,18 @@ class Users(_Answer):
     next_cursor: str | None = None
 
 
-# -- ingest, erasure, live ---------------------------------------------------------------------------------------
+# -- live, health -------------------------------------------------------------------------------------------------
 
 
-class Placed(_Answer):
-    """Where the broker put a record."""
+class LiveEvent(_Answer):
+    """An event as the page shows it: never its text."""
 
-    topic: str
-    partition: int
-    offset: int
-
-
-class Rejected(_Answer):
-    """A row of a batch that does not fit; the others were taken only where the status says so."""
-
-    index: int
-    reason: str
-    message: str
-
-
-class Accepted(_Answer):
-    """What the broker has acknowledged."""
-
-    accepted: int
-    placed: list[Placed] = []
-
-
-class Receipt(_Answer):
-    """An erasure: what went, and what the input topics still hold until their retention ends.
-
-    `verified` says that a read after the erasure found nothing but the tombstone.
-    """
-
-    user_id: str
     event_id: str
-    requested_ms: int
-    erased_at_ms: int | None = None
-    nodes_before: int = 0
-    nodes_left: int = 0
-    verified: bool = False
-    retained: list[RetainedTopic] = []
-
-
-class RetainedTopic(_Answer):
-    """An input topic that may still hold the user's records; `retention_ms` None: for ever, or not told."""
-
-    topic: str
-    retention_ms: int | None = None
+    type: str
+    item_id: str | None = None
+    title: str | None = None
+    ts_ms: int
+    weight: float
 
 
 class LiveUpdate(_Answer):
@@ -323,48 +290,9 @@ class LiveUpdate(_Answer):
     events: list[LiveEvent] = []
 
 
-class LiveEvent(_Answer):
-    """An event as the page shows it: never its text."""
-
-    event_id: str
-    type: str
-    item_id: str | None = None
-    title: str | None = None
-    ts_ms: int
-    weight: float
-
-
 class Ready(_Answer):
     """Which servers answer. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does."""
 
     ready: bool
     qdrant: bool
     triton: bool
-
-
-class Problem(BaseModel):
-    """RFC 9457. `errors` names the fields that do not fit; `request_id` is also the header `X-Request-ID`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str = ""
-    instance: str | None = None
-    request_id: str | None = None
-    errors: list[FieldProblem] | None = None
-    retry_after_s: float | None = None
-
-
-class FieldProblem(BaseModel):
-    """One field that does not fit."""
-
-    field: str
-    message: str
-
-
-Order = Literal["strongest", "latest"]
-
-for _model in (Receipt, LiveUpdate, Problem):
-    _model.model_rebuild()

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streams.api.models import FieldProblem, Problem, Rejected
+from streams.api.receipts import FieldProblem, Problem, Rejected
 from streams.errors import (
     BrokerUnavailable,
     ConfigurationError,

@@ -8,7 +8,7 @@ from time import monotonic
 
 import structlog
 
-from streams.api.models import RetainedTopic
+from streams.api.receipts import RetainedTopic
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.errors import InterestsError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from streams.api.models import Placed
+from streams.api.receipts import Placed
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
 from streams.errors import BrokerUnavailable

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from streams.api.models import (
-    Accepted,
     Audience,
     AudienceMember,
     AudienceRequest,
@@ -26,12 +25,12 @@ from streams.api.models import (
     Ranking,
     RankRequest,
     Ready,
-    Receipt,
     Recommendations,
     SimilarUsers,
     Tree,
     Users,
 )
+from streams.api.receipts import Accepted, Receipt
 from streams.client.errors import BadRequest, misfit
 from streams.levels import Level
 

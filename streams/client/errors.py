@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from streams.api.models import FieldProblem, Problem, Rejected
+from streams.api.receipts import FieldProblem, Problem, Rejected
 from streams.errors import InterestsError, RetryableError
 
 _PROBLEM: Final = "application/problem+json"

@@ -19,7 +19,7 @@ from streams.commands.when import lasting, stamp
 from streams.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from streams.api.models import Receipt
+    from streams.api.receipts import Receipt
     from streams.client import InterestClient
 
 _EXAMPLE = "interests erase u17 --yes"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from streams.api import examples, models
+from streams.api import examples, models, receipts
 from streams.api.app import create_app
 from streams.api.openapi import FILE, text
 from streams.commands.settings_doc import defaults
@@ -70,8 +70,8 @@ def test_examples_are_what_the_models_write() -> None:
     for model, example in (
         (models.Tree, examples.TREE), (models.Users, examples.USERS), (models.Explanation, examples.EXPLANATION),
         (models.Recommendations, examples.RECOMMENDATIONS), (models.Ranking, examples.RANKING),
-        (models.ItemCard, examples.ITEM), (models.Audience, examples.AUDIENCE), (models.Receipt, examples.RECEIPT),
-        (models.SimilarUsers, examples.SIMILAR), (models.Accepted, examples.ACCEPTED),
+        (models.ItemCard, examples.ITEM), (models.Audience, examples.AUDIENCE), (receipts.Receipt, examples.RECEIPT),
+        (models.SimilarUsers, examples.SIMILAR), (receipts.Accepted, examples.ACCEPTED),
     ):  # fmt: skip
         read = model.model_validate(example).model_dump(mode="json")
         assert _without_defaults(read, example) == example, model.__name__

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from streams.api import erasing
 from streams.api.answers import problems, told
 from streams.api.examples import RECEIPT, example
-from streams.api.models import Receipt
 from streams.api.params import Parts, User, UserInPath, guard, now_ms
+from streams.api.receipts import Receipt
 
 router = APIRouter(prefix="/v1/users", tags=["erasure"], dependencies=guard("admin"))
 

@@ -10,9 +10,10 @@ from starlette.responses import Response
 from streams.api.answers import problems, told
 from streams.api.examples import ACCEPTED, EVENTS, ITEM, ITEM_BATCH, ITEMS, example
 from streams.api.ingesting import bodies, named, take_events, take_items
-from streams.api.models import MAX_BATCH, Accepted, ItemCard
+from streams.api.models import MAX_BATCH, ItemCard
 from streams.api.params import ItemInPath, Parts, guard, now_ms
 from streams.api.problems import ApiProblem, not_found
+from streams.api.receipts import Accepted
 
 router = APIRouter(prefix="/v1")
 _INGEST = guard("ingest")
