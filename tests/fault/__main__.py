@@ -30,7 +30,10 @@ from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import ROOT, TritonServer
 
 #: Which faults show a mutant for what it is.
-SHOWS = {"no-fence": ["zombie"], "early-ack": ["kill-before-upsert"], "no-applied": ["kill-after-upsert"]}
+SHOWS = {
+    "no-fence": ["zombie"], "early-ack": ["kill-before-upsert"], "no-applied": ["kill-after-upsert"],
+    "no-tombstone": ["erase-replayed"],
+}  # fmt: skip
 
 
 def main() -> int:
@@ -45,7 +48,7 @@ def main() -> int:
     chosen = _chosen(arguments)
     options = Options(
         seed=arguments.seed, mutant=arguments.mutant, kills=arguments.kills, away_s=arguments.away,
-        broker_away_s=arguments.broker_away, minutes=arguments.minutes,
+        broker_away_s=arguments.broker_away, minutes=arguments.minutes, data=arguments.data,
     )  # fmt: skip
     started = time.monotonic()
     with _arena(arguments.broker, options) as arena:
@@ -72,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--away", type=float, default=default.away_s, help="seconds that Qdrant is away")
     parser.add_argument("--broker-away", type=float, default=default.broker_away_s, help="seconds without a broker")
     parser.add_argument("--minutes", type=float, default=default.minutes, help="length of the random mix")
+    parser.add_argument("--data", type=Path, help="folder of a real log (items and events in JSON lines) to be played")
     parser.add_argument("--out", type=Path, help="write the table to this page")
     arguments = parser.parse_args()
     for name in arguments.names:

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 
 from streams import faultpoints
 from streams.broker.admin import Admin
+from streams.erase import without_erased
 from streams.errors import BrokerUnavailable
 from streams.popularity import ItemPopularity
 from streams.retrying import answered
@@ -35,8 +36,8 @@ from tests.fixtures.path import ROOT, Rig, WorkerProcess
 from tests.fixtures.proxy import KafkaProxy
 from tests.fixtures.qdrant import QdrantServer, free_ports
 from tests.fixtures.triton import TritonServer
-from tests.oracle import check
-from tests.oracle.expect import World
+from tests.oracle import check, raw
+from tests.oracle.expect import World, erasures
 from tests.oracle.generate import Generator, Made, catalogue, texts
 from tests.oracle.ledger import Ledger, read_log
 from tests.oracle.watch import Watch
@@ -61,6 +62,7 @@ class Options:
     away_s: float = 120.0
     broker_away_s: float = 60.0
     minutes: float = 10.0
+    data: Path | None = None
 
 
 class FaultyWorker(WorkerProcess):
@@ -315,10 +317,13 @@ class Trial:
                 raise AssertionError(f"{what}: not within {timeout_s:g} s\n{self.logs()}")
             await asyncio.sleep(0.1)
 
-    async def quiet(self, timeout_s: float = 90.0) -> None:
-        """Wait until the group has committed the end of every topic it reads, twice in a row."""
+    async def quiet(self, timeout_s: float = 90.0, *, resolved: bool = True) -> None:
+        """Wait until the group has committed the end of every topic it reads, twice in a row.
+
+        Without `resolved` events may still be waiting for their items.
+        """
         kafka, end, still = self.rig.settings.kafka, time.monotonic() + timeout_s, 0
-        topics = [*kafka.event_topics, kafka.unresolved_topic, kafka.items_topic]
+        topics = [*kafka.event_topics, kafka.items_topic, *([kafka.unresolved_topic] if resolved else [])]
         topics += [topic for topic in (kafka.popularity_topic, kafka.population_topic) if topic]
         while still < 2:
             behind = await self._behind(topics)
@@ -393,7 +398,26 @@ class Trial:
             events, await self._popularity(world), world, self.rig.settings.population.popularity_half_life_s, verdict
         )
         check.rolled_back(self.watch.rolled_back, entries, verdict)
+        if ended := erasures(events):
+            await self._erased(ended, verdict)
         return verdict
+
+    async def _erased(self, ended: Mapping[str, int], verdict: check.Verdict) -> None:
+        """Look for what should be gone: hidden nodes too, once a worker's sweep has passed over them."""
+        store, config = self.rig.store(), qdrant_config(self.rig.settings)
+        try:
+            await store.sweep(now_ms=0)  # 0: nothing has expired by then, so that others' nodes stay
+        finally:
+            await store.close()
+        updated = self.rig.settings.kafka.updated_topic
+        updates = (await read_log(self.rig.broker.bootstrap, [updated]))[updated]
+        check.erased(ended, await raw.nodes(config, [*ended]), await raw.mentions(config, ended), updates, verdict)
+
+    async def hidden(self, users: Iterable[str]) -> int:
+        """How many points of these users are there that no reader is given."""
+        users = list(users)
+        found = await raw.nodes(qdrant_config(self.rig.settings), users)
+        return len(found) - len(without_erased(found))
 
     async def _popularity(self, world: World) -> dict[str, ItemPopularity]:
         settings = self.rig.settings

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from streams import erase
 from streams.applied import Applied
 from streams.cli import app
+from streams.nodes import Node
 from streams.store.collections import CONTROL
 from streams.store.qdrant import QdrantStore
 from streams.worker import Worker
@@ -43,7 +46,19 @@ def no_applied() -> None:
     Applied.covers = lambda *_: False  # type: ignore[method-assign]  # sabotage
 
 
-MUTANTS: dict[str, Callable[[], None]] = {"no-fence": no_fence, "early-ack": early_ack, "no-applied": no_applied}
+def no_tombstone() -> None:
+    """An erasure deletes, and its time is not kept."""
+    tombstone = erase._tombstone
+
+    def forgetful(user_id: str, ts_ms: int, profile: Node | None, dim: int) -> Node:
+        return replace(tombstone(user_id, ts_ms, profile, dim), erased_at_ms=0)
+
+    erase._tombstone = forgetful
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "no-fence": no_fence, "early-ack": early_ack, "no-applied": no_applied, "no-tombstone": no_tombstone,
+}  # fmt: skip
 
 if __name__ == "__main__":
     MUTANTS[sys.argv[1]]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 
 from streams.nodes import Node, NodeKey
 from streams.popularity import ItemPopularity
-from tests.oracle.expect import FUTURE_MS, Expected, NodeName, World, tree_of
+from tests.oracle.expect import FUTURE_MS, Expected, NodeName, World, erasures, tree_of
 from tests.oracle.ledger import Entry
 from tests.oracle.watch import Regress
 
@@ -129,24 +130,80 @@ def popularity(
     events: Sequence[Mapping[str, Any]], found: Mapping[str, ItemPopularity], world: World, half_life_s: float,
     verdict: Verdict,
 ) -> None:  # fmt: skip
-    """Hold what items have got against the positive evidence of all users, summed by item."""
-    wanted: dict[str, Expected] = {}
+    """Hold what items have got against the positive evidence of all users, summed by item.
+
+    What a user said before an erasure counts where it was folded before it: a sum over everybody names nobody.
+    """
+    ended = erasures(events)
+    wanted = _votes(events, world)
+    perhaps = _votes([e for e in events if e["type"] != "erase" and e["ts"] <= ended.get(e["user_id"], -1)], world)
+    for item_id in wanted.keys() | perhaps.keys() | found.keys():
+        sure, more = wanted.get(item_id, Expected()), perhaps.get(item_id, Expected())
+        stored = found.get(item_id)
+        t0_ms = stored.t0_ms if stored else max((p.ts_ms for p in (*sure.parts, *more.parts)), default=0)
+        least = sure.at(t0_ms, half_life_s, world.dim)
+        most = more.at(t0_ms, half_life_s, world.dim)
+        mass, number = (stored.mass, stored.count) if stored else (0.0, 0)
+        within = MASSES * least.mass + 1e-9 * least.gross
+        up_to = most.gross + MASSES * most.gross
+        count_up_to = least.number + most.number + len(more.undone)
+        if not (least.mass - within <= mass <= least.mass + up_to + within and least.number <= number <= count_up_to):
+            verdict.wrong.append(
+                f"{item_id} has popularity {mass:.9g} of {number} events, expected {least.mass:.9g} of {least.number}"
+                + (f" and up to {most.gross:.9g} of {count_up_to - least.number} more" if count_up_to else "")
+            )
+
+
+def _votes(events: Sequence[Mapping[str, Any]], world: World) -> dict[str, Expected]:
+    """The positive evidence of all users by item."""
+    votes: dict[str, Expected] = {}
     for (_, level, _), node in tree_of(events, world).items():
         if level == "profile":
             for part in node.parts:
                 if part.weight > 0 and part.item_id:
-                    wanted.setdefault(part.item_id, Expected()).parts.append(part)
+                    votes.setdefault(part.item_id, Expected()).parts.append(part)
             for ts_ms, weight, item_id in node.undone:
-                wanted.setdefault(item_id, Expected()).undone.append((ts_ms, weight, item_id))
-    for item_id in wanted.keys() | found.keys():
-        stored = found.get(item_id)
-        t0_ms = stored.t0_ms if stored else max((p.ts_ms for p in wanted[item_id].parts), default=0)
-        want = wanted.get(item_id, Expected()).at(t0_ms, half_life_s, world.dim)
-        mass, number = (stored.mass, stored.count) if stored else (0.0, 0)
-        if abs(mass - want.mass) > MASSES * want.mass + 1e-9 * want.gross or number != want.number:
-            verdict.wrong.append(
-                f"{item_id} has popularity {mass:.9g} of {number} events, expected {want.mass:.9g} of {want.number}"
-            )
+                votes.setdefault(item_id, Expected()).undone.append((ts_ms, weight, item_id))
+    return votes
+
+
+def erased(
+    ended: Mapping[str, int], nodes: Sequence[Node], mentions: Sequence[str], updates: Sequence[Any], verdict: Verdict
+) -> None:
+    """Nothing of before an erasure is left: not in any point (`nodes`, all there are), not in what is told last.
+
+    `mentions` are the places beside the nodes that name a user who was erased, `updates` the records of the topic of
+    updates, of which a compaction keeps the last one a key.
+    """
+    verdict.wrong += [f"a user who was erased is named in {where}" for where in mentions]
+    for user, at_ms in ended.items():
+        profiles = [n for n in nodes if n.key.user_id == user and n.key.level == "profile"]
+        if [profile.erased_at_ms for profile in profiles] != [at_ms]:
+            verdict.wrong.append(f"{user} has no tombstone of {at_ms}: {[n.erased_at_ms for n in profiles]}")
+    for node in nodes:
+        at_ms, name = ended[node.key.user_id], _name((node.key.user_id, node.key.level, node.key.path))
+        if any(ts_ms <= at_ms for ts_ms in [*(e.ts_ms for e in node.evidence), *(m.ts_ms for m in node.marks)]):
+            verdict.wrong.append(f"{name} knows of an event of before the erasure")
+        elif node.key.level != "profile" and node.first_ms <= at_ms:
+            verdict.wrong.append(f"{name} has come back: it began {at_ms - node.first_ms} ms before the erasure")
+    told: dict[bytes, Any] = {}
+    for record in sorted(updates, key=lambda record: record.offset):
+        told[record.key] = record
+    for user, at_ms in ended.items():
+        last = told.get(user.encode())
+        if last is None or not _tells_nothing_older(last.value, at_ms):
+            what = "nobody was told of it" if last is None else "what was told last is of before"
+            verdict.wrong.append(f"{user} was erased, and {what}")
+
+
+def _tells_nothing_older(value: bytes | None, at_ms: int) -> bool:
+    """Whether an update is Kafka's tombstone, or of younger events only (the profile's times begin at the erasure)."""
+    if value is None:
+        return True
+    update = json.loads(value)
+    nodes, events = update.get("nodes", []), update.get("events", [])
+    began = all(node["first_ms"] > at_ms - (node["level"] == "profile") for node in nodes)
+    return began and all(event["ts_ms"] > at_ms for event in events)
 
 
 def dead_letters(

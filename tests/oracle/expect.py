@@ -83,13 +83,23 @@ class World:
         return replace(self, texts={**self.texts, **texts})
 
 
-def tree_of(events: Iterable[Mapping[str, Any]], world: World) -> dict[NodeName, Expected]:
-    """All nodes of all users, from unique events (an `erase` takes everything of its user up to its own time)."""
-    events = list(events)
+def erasures(events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """When each user who asked for it was erased, for the last time."""
     erased: dict[str, int] = {}
     for event in events:
         if event["type"] == "erase":
             erased[event["user_id"]] = max(event["ts"], erased.get(event["user_id"], 0))
+    return erased
+
+
+def tree_of(events: Iterable[Mapping[str, Any]], world: World) -> dict[NodeName, Expected]:
+    """All nodes of all users, from unique events.
+
+    An `erase` takes everything of its user up to and with its own time, wherever in the log it lies. (What was younger
+    and already folded goes too: no run may have that, since nobody could say what is right then.)
+    """
+    events = list(events)
+    erased = erasures(events)
     left = [e for e in events if e["type"] != "erase" and e["ts"] > erased.get(e["user_id"], -1)]
     taken_back: dict[tuple[str, str, str], int] = {}
     for event in left:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 DAY_MS = 86_400_000
@@ -99,6 +100,39 @@ class Generator:
     def searches(self, said: list[str]) -> list[Made]:
         """Searches with these words, by one user after another."""
         return [_record(self._named("search", n, text=text)) for n, text in enumerate(said)]
+
+    def erasures(self, users: Iterable[int], at_ms: int) -> list[Made]:
+        """Requests to forget these users, as of a time."""
+        return [_record(self._named("erase", user, ts=at_ms)) for user in users]
+
+    def around_erasure(self, users: Iterable[int], at_ms: int) -> list[Made]:
+        """Users' erasures among events of theirs: older ones and such of that very time on both sides, younger after.
+
+        The younger lie behind the erasure in its own topic. Topics have no order among each other, and an erasure takes
+        all that was folded before it, whatever its time.
+        """
+        return [made for some in zip_longest(*(self._around(user, at_ms) for user in users)) for made in some if made]
+
+    def _around(self, user: int, at_ms: int) -> list[Made]:
+        older = [
+            self._named("click", user, item_id=self._item()), self._named("bookmark", user, item_id=self._item()),
+            self._named("comment", user, item_id=self._item(), text=self._chance.choice(_REMARKS)),
+            *(self._named(kind, user, item_id=self._item(), ts=at_ms) for kind in ("click", "like", "purchase")),
+        ]  # fmt: skip
+        self._chance.shuffle(older)
+        younger = [
+            self._named("like", user, item_id=self._item(), ts=at_ms + 1),
+            self._named("search", user, text=self._chance.choice(_SEARCHES), ts=at_ms + 500),
+            self._named("rating", user, item_id=self._item(), rating=4.5, ts=at_ms + 1000),
+        ]
+        behind = [*older[3:], *younger]
+        self._chance.shuffle(behind)
+        before, after = [_record(body) for body in older[:3]], [_record(body) for body in behind]
+        return [*before, *self.erasures([user], at_ms), *after]
+
+    def move_on(self, by_ms: int) -> None:
+        """From here on times are within the last `by_ms` before a moment so much later, but for the late ones."""
+        self.now_ms, self.span_ms = self.now_ms + by_ms, by_ms
 
     def poison(self, count: int) -> list[Made]:
         """Records that can only be dead-lettered."""
