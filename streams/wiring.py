@@ -14,7 +14,7 @@ from streams.encoder import TritonEncoder
 from streams.encoding import Encoder
 from streams.errors import ConfigurationError
 from streams.settings import Kafka, Settings, Triton
-from streams.store.qdrant import QdrantConfig
+from streams.store.connection import QdrantConfig
 from streams.treefile import load_taxonomy
 from streams.treefile import load_tree as read_tree
 from streams.triton import EncoderObserver

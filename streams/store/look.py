@@ -11,7 +11,7 @@ from qdrant_client import grpc, models
 from streams.errors import ConfigurationError
 from streams.store.codec import item_point_id, uuids
 from streams.store.collections import ALIASES, Collections
-from streams.store.qdrant import QdrantConfig, connect, guarded
+from streams.store.connection import QdrantConfig, connect, guarded
 
 #: Items fetched at once.
 _ITEMS_PER_CALL = 500

@@ -15,7 +15,8 @@ from streams.popularity import ItemPopularity, forgotten_at_ms
 from streams.store import codec
 from streams.store.base import Fence
 from streams.store.collections import POPULARITY, Collections, ensure
-from streams.store.qdrant import QdrantConfig, QdrantStore, guarded, not_newer
+from streams.store.connection import QdrantConfig, guarded
+from streams.store.qdrant import QdrantStore, not_newer
 
 _ONE = [1.0]
 

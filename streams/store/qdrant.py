@@ -4,57 +4,22 @@ from __future__ import annotations
 
 import json
 import uuid
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-from grpc import RpcError, StatusCode
-from qdrant_client import AsyncQdrantClient, grpc
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client import grpc
 
-from streams.credentials import TlsFiles, untrusted
 from streams.erase import without_erased
-from streams.errors import ConfigurationError, StoreUnavailable
+from streams.errors import StoreUnavailable
 from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
 from streams.store.base import Control, Fence, ItemPoint, StoredItem
 from streams.store.collections import CONTROL, Collections
+from streams.store.connection import QdrantConfig, connect, guarded
 
-T = TypeVar("T")
-_RETRYABLE = frozenset(
-    {
-        StatusCode.UNAVAILABLE,
-        StatusCode.DEADLINE_EXCEEDED,
-        StatusCode.RESOURCE_EXHAUSTED,
-        StatusCode.INTERNAL,
-        StatusCode.ABORTED,
-        StatusCode.UNKNOWN,
-        StatusCode.CANCELLED,
-    }
-)
 _TOMBSTONES = 100  # looked after in one call
-_WRONG_KEY = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
-
-
-@dataclass(frozen=True, slots=True)
-class QdrantConfig:
-    """Where Qdrant is and how to talk to it."""
-
-    host: str = "127.0.0.1"
-    grpc_port: int = 6334
-    http_port: int = 6333
-    https: bool = False
-    api_key: str | None = None
-    deadline_s: float = 10.0
-    points_per_write: int = 1000
-    tls: TlsFiles | None = None
-
-    def __repr__(self) -> str:
-        """Name the address only: a key never reaches a log."""
-        return f"QdrantConfig(host={self.host!r}, grpc_port={self.grpc_port})"
 
 
 class QdrantStore:
@@ -216,49 +181,6 @@ class QdrantStore:
         reply = await guarded(method(request, timeout=self._config.deadline_s), doing)
         self._called(doing, monotonic() - started)
         return reply
-
-
-def connect(config: QdrantConfig) -> AsyncQdrantClient:
-    """A client for `config`; nothing is sent yet. ConfigurationError where a certificate's file cannot be read."""
-    options: dict[str, Any] = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 2000}
-    rest: dict[str, Any] = {}
-    if config.https:
-        tls = config.tls or TlsFiles("qdrant")
-        options |= tls.grpc()
-        rest["verify"] = tls.context()
-    with warnings.catch_warnings():
-        # The client warns of a key on a plain connection; `interests doctor` does too, with what to do.
-        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-        return AsyncQdrantClient(
-            host=config.host, port=config.http_port, grpc_port=config.grpc_port, prefer_grpc=True, https=config.https,
-            api_key=config.api_key, timeout=max(1, int(config.deadline_s)), check_compatibility=False,
-            grpc_options=options, **rest,
-        )  # fmt: skip
-
-
-async def guarded(call: Awaitable[T], doing: str) -> T:
-    """Await a call to Qdrant; its errors become StoreUnavailable, to wait for, or ConfigurationError, to end on."""
-    started = monotonic()
-    try:
-        return await call
-    except RpcError as error:
-        code = error.code()
-        took = f"after {monotonic() - started:.1f} s"
-        if code in _WRONG_KEY:
-            raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: check qdrant.api_key_file") from error
-        if untrusted(error.details()):
-            raise ConfigurationError(
-                f"{doing}: Qdrant's certificate is signed by nobody we trust, or for another host: check "
-                "qdrant.ca_file and qdrant.host"
-            ) from error
-        if code in _RETRYABLE:
-            raise StoreUnavailable(f"{doing}: Qdrant answered {code.name} {took}") from error
-        raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: {error.details()}") from error
-    except ResourceExhaustedResponse as error:  # the client's own form of a 429 that says when to come back
-        message = f"{doing}: Qdrant is busy and asks to wait {error.retry_after_s} s"
-        raise StoreUnavailable(message, retry_after_s=float(error.retry_after_s)) from error
-    except (TimeoutError, ConnectionError) as error:
-        raise StoreUnavailable(f"{doing}: Qdrant did not answer") from error
 
 
 def _require_completed(status: int) -> None:

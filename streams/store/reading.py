@@ -18,7 +18,7 @@ from streams.errors import StoreUnavailable
 from streams.nodes import Level, Node, Vector, node_id, profile_key
 from streams.store import codec
 from streams.store.collections import ALIASES, Collections
-from streams.store.qdrant import QdrantConfig, connect, guarded
+from streams.store.connection import QdrantConfig, connect, guarded
 
 _NAMES_FOR_S = 5.0
 _FACETS_FOR_S = 30.0

@@ -19,8 +19,9 @@ from streams.retrying import forever
 from streams.store.base import Control, Fence, ItemPoint, Store
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
+from streams.store.connection import QdrantConfig
 from streams.store.memory import MemoryStore
-from streams.store.qdrant import QdrantConfig, QdrantStore
+from streams.store.qdrant import QdrantStore
 from tests.fixtures.qdrant import QdrantServer
 
 DIM = 16

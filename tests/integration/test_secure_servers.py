@@ -14,7 +14,7 @@ from encoders.locate import CACHE_VARIABLE, cache_dir
 from streams.credentials import TlsFiles
 from streams.encoder import TritonEncoder
 from streams.errors import ConfigurationError, EncoderUnavailable, StoreUnavailable
-from streams.store.qdrant import QdrantConfig, connect, guarded
+from streams.store.connection import QdrantConfig, connect, guarded
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import ROOT, TritonServer
