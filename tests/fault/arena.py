@@ -22,7 +22,6 @@ from aiokafka.errors import KafkaError
 
 from streams import faultpoints
 from streams.broker.admin import Admin
-from streams.erase import without_erased
 from streams.errors import BrokerUnavailable
 from streams.popularity import ItemPopularity
 from streams.retrying import answered
@@ -413,11 +412,10 @@ class Trial:
         updates = (await read_log(self.rig.broker.bootstrap, [updated]))[updated]
         check.erased(ended, await raw.nodes(config, [*ended]), await raw.mentions(config, ended), updates, verdict)
 
-    async def hidden(self, users: Iterable[str]) -> int:
-        """How many points of these users are there that no reader is given."""
-        users = list(users)
-        found = await raw.nodes(qdrant_config(self.rig.settings), users)
-        return len(found) - len(without_erased(found))
+    async def put_back(self, users: Iterable[str], erased_at_ms: int) -> int:
+        """How many points of these users there are that began before their erasure, whether readers are given them."""
+        found = await raw.nodes(qdrant_config(self.rig.settings), [*users])
+        return sum(node.key.level != "profile" and node.first_ms <= erased_at_ms for node in found)
 
     async def _popularity(self, world: World) -> dict[str, ItemPopularity]:
         settings = self.rig.settings

@@ -70,11 +70,11 @@ async def erase_zombie(trial: Trial) -> None:
     heir = trial.worker()
     await trial.send([*trial.made.around_erasure(range(_ERASED), at_ms), *trial.made.events(40)])
     await trial.quiet(resolved=False)
-    assert await trial.hidden(erased) == 0
+    assert await trial.put_back(erased, at_ms) == 0
     frozen.signal(signal.SIGCONT)
     await asyncio.sleep(0.3)
     await frozen.frozen()  # its upsert is behind it now
-    put_back = await trial.hidden(erased)
+    put_back = await trial.put_back(erased, at_ms)
     assert put_back, "the frozen worker had nothing of an erased user in hand"
     await _afterwards(trial, late)
     frozen.signal(signal.SIGCONT)

@@ -16,7 +16,7 @@ on_one_broker = pytest.mark.parametrize("broker", ["tansu"], indirect=True)
 
 EVERYWHERE = ["kill-at-points", "zombie"]
 ON_ONE = ["terminate", "unresolved", "qdrant-busy", "qdrant-silent-success", "triton-wrong", "triton-poison-text",
-          "produce-answers-dropped", "large-records"]  # fmt: skip
+          "produce-answers-dropped", "large-records", "erase-replayed"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
