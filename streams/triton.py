@@ -11,8 +11,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
-from tritonclient.grpc import aio  # noqa: TID251  # this module is the connection to Triton
-from tritonclient.utils import InferenceServerException  # noqa: TID251  # as above
+from tritonclient.grpc import aio
+from tritonclient.utils import InferenceServerException
 
 from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, SENTIMENT, TEXT
 from streams.breaker import Breaker

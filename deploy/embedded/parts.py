@@ -161,7 +161,7 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
     url = f"http://{HOST}:{ports.triton_http}"
     return Part(
         "triton", argv, probes.answers(f"{url}/v2/health/ready"), env, ready_within_s=180.0, stop_within_s=20.0,
-        restarts=A_FEW, cwd=ROOT, niceness=BEHIND, alive=probes.encodes(url),
+        restarts=ALWAYS, cwd=ROOT, niceness=BEHIND, alive=probes.encodes(url),
     )  # fmt: skip
 
 
