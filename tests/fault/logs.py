@@ -29,6 +29,9 @@ from tests.oracle.check import Verdict
 from tests.oracle.ledger import read_log
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
+#: Events sent a second, about as many as are encoded: a log that lies there already is fetched, and so applied, in a
+#: few large pieces, and there is no middle to kill in.
+_PER_S = 40.0
 _WITHIN_S = 900.0
 
 
@@ -85,12 +88,13 @@ async def _played(own: Arena, data: Data, shares: Sequence[float]) -> Played:
     rig = Rig(own.broker, own.triton, own.qdrant, work, kafka=QUICK, concepts={"file": own.concept_file},
               worker={"batch_records": 100}, unresolved={"deadline_s": _WITHIN_S})  # fmt: skip
     await rig.prepare()
-    worker = FaultyWorker(rig.settings, work / "worker.log")
+    worker = FaultyWorker(rig.settings, work / "worker.log", own.options.mutant)
     rig.workers.append(worker)
     worker.start()
-    replay = await _replay(rig, data, work / "replay.log")
+    count, speed = _pace(data)
+    replay = await _replay(rig, data, speed, work / "replay.log")
     try:
-        kills = await _kill(rig, worker, replay, [share * _count(data) for share in shares])
+        kills = await _kill(rig, worker, replay, [share * count for share in shares])
         async with asyncio.timeout(_WITHIN_S):
             code = await replay.wait()
         assert code == 0, f"the replay ended with {code}:\n{(work / 'replay.log').read_text()[-2000:]}\n{worker.log()}"
@@ -102,9 +106,9 @@ async def _played(own: Arena, data: Data, shares: Sequence[float]) -> Played:
         worker.kill()
 
 
-async def _replay(rig: Rig, data: Data, log: Path) -> asyncio.subprocess.Process:
+async def _replay(rig: Rig, data: Data, speed: float, log: Path) -> asyncio.subprocess.Process:
     """`interests replay` of the items and then the events, waiting for each to be folded."""
-    files = ("--items", str(data.items), "--events", str(data.events))
+    files = ("--items", str(data.items), "--events", str(data.events), "--speed", str(speed))
     with log.open("wb") as out:
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "streams.cli", "replay", *files, "--wait", "--deadline-s", str(_WITHIN_S),
@@ -172,6 +176,8 @@ def _doubled(undisturbed: dict[NodeKey, Node], killed: dict[NodeKey, Node]) -> i
     )
 
 
-def _count(data: Data) -> int:
+def _pace(data: Data) -> tuple[int, float]:
+    """How many events the log holds, and how much faster than it happened it is to be played."""
     with EventLog([data.events]) as log:
-        return log.count
+        lasted_s = ((log.last_ms or 0) - (log.first_ms or 0)) / 1000
+        return log.count, max(1.0, lasted_s * _PER_S / log.count)

@@ -21,8 +21,12 @@ lies in Qdrant is held against a plain fold of the ledger (`tests/oracle/`): vec
 exactly. *Lost* are events whose effect is missing, *doubled* those that count twice, *rolled back* those that a profile
 had and then had no more. *Recovered* is from the end of the fault until the group has committed the end of every topic.
 
+After an `erase` the oracle also looks past what readers are given: no point, no evidence and no last word on the topic
+of updates may be of before it. `kill-on-log` holds every node of a real log, played with kills, against a run without.
+
 `make fault` runs all of it, `make fault NAME=zombie` one, `BROKER=kafka` on Apache Kafka, `MUTANT=no-fence` on a worker
-with a guard taken out, which must fail. `make fault NAME=mix MINUTES=60` is the long random mix.
+with a guard taken out, which must fail. `make fault NAME=mix MINUTES=60` is the long random mix, `make fault
+NAME=kill-on-log DATA=path` plays the log in a folder.
 """
 
 
