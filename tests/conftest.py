@@ -21,6 +21,7 @@ pytest_plugins = [
 _SERVERS = {"broker", "tansu", "kafka", "triton", "running_path", "make_rig", "rig", "inject"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share servers run in one process, where several run the suite; all others go where there is room."""
     for item in items:
