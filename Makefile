@@ -59,10 +59,11 @@ audit: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m tests.bench --out docs/bench.json
 
-# NAME="zombie terminate" runs some, BROKER=kafka on Apache Kafka, MUTANT=no-fence with a guard taken out (must fail).
+# NAME="zombie terminate" runs some, BROKER=kafka on Apache Kafka, MUTANT=no-fence with a guard taken out (must fail),
+# DATA=path a log for kill-on-log.
 fault: $(READY)
 	@$(BIN)/python -m tests.fault $(if $(filter command,$(origin NAME)),$(NAME)) $(if $(BROKER),--broker $(BROKER)) $(if $(SEED),--seed $(SEED)) \
-	    $(if $(MUTANT),--mutant $(MUTANT)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(ARGS)
+	    $(if $(MUTANT),--mutant $(MUTANT)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
