@@ -36,7 +36,7 @@ up: $(READY)
 
 # JOBS processes run the suite side by side, each with servers of its own: most tests wait more than they work.
 test: $(READY) tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(ARGS)
 
 # A browser and kcat for the tests that use them; where they cannot be had, those tests are skipped and say so.
 tools:

@@ -1,7 +1,10 @@
 """Fixtures of the whole suite: each real part has one module under tests/fixtures."""
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # A shared machine can stall for longer than Hypothesis's 200 ms an example; pytest-timeout bounds each test.
 settings.register_profile("shared-machine", deadline=None)
@@ -18,22 +21,17 @@ pytest_plugins = [
     "tests.fixtures.secure_kafka",
 ]
 
-_SERVERS = {"broker", "tansu", "kafka", "triton", "running_path", "make_rig", "rig", "inject"}
+
+class _ByServers(LoadScopeScheduling):
+    """Tests that share servers run in one process, in the order they were found; all others go by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, test = nodeid.partition("::")
+        if "kafka" in test or ("/test_broker_" in path and "[" not in test):
+            return "kafka"
+        return f"tansu {path.split('/')[1]}" if "tansu" in test else path
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share servers run in one process, where several run the suite; all others go where there is room."""
-    for item in items:
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _group(item: pytest.Item) -> str:
-    fixtures = set(getattr(item, "fixturenames", ()))
-    if not fixtures & _SERVERS:
-        return ""
-    callspec = getattr(item, "callspec", None)
-    if "kafka" in fixtures or (callspec and callspec.params.get("broker") == "kafka"):
-        return "kafka"
-    return f"tansu-{item.path.parent.name}"
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByServers:
+    """How processes side by side share the suite (`make test`). Each process starts the servers that its tests need."""
+    return _ByServers(config, log)

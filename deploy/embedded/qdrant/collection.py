@@ -16,7 +16,7 @@ from deploy.embedded.qdrant import reindex
 from deploy.embedded.qdrant.config import dense_params, indexing_threshold_kb
 from deploy.embedded.qdrant.errors import QdrantError, from_engine, internal, no_collection, overloaded
 from deploy.embedded.qdrant.points_in import VectorLayout
-from deploy.embedded.qdrant.shards import ShardSlot, open_shard
+from deploy.embedded.qdrant.shards import ShardSlot, open_shard, sync_files
 from deploy.embedded.qdrant.values import FLOAT_BYTES
 
 log = logging.getLogger("embedded.qdrant")
@@ -24,6 +24,7 @@ log = logging.getLogger("embedded.qdrant")
 T = TypeVar("T")
 Build = Callable[[], list[edge.UpdateOperation]]
 MAX_PENDING_WRITES = 256
+SYNCS_A_FLUSH = 12  # the engine holds the lock while it flushes: some 200 ms, however little has changed
 FEW = 64  # points, put into words in about 3 ms
 LEAST_FREE_BYTES = 64 << 20
 """On a full disk the engine's mapped files end the process (SIGBUS): writes are refused before that, as Qdrant does."""
@@ -66,6 +67,7 @@ class Collection:
         self._pending = 0
         self._operations = 0
         self._dirty = False
+        self._syncs = 0  # since the last flush
         self._closed = False
         info = self.read_here(lambda shard: shard.info())
         unindexed = info.points_count * len(self.layout.dense) - info.indexed_vectors_count
@@ -142,9 +144,12 @@ class Collection:
         await self._in_writer(change)
 
     async def maintain(self) -> None:
-        """Flush what changed since the last time, and build indexes where they are due."""
+        """Bring to disk what changed since the last time, and build indexes where they are due."""
         if self._dirty and not self._closed:
-            await self._in_writer(self._flush)
+            await asyncio.get_running_loop().run_in_executor(self._readers, sync_files, self._slot.path)
+            self._syncs += 1
+            if self._syncs >= SYNCS_A_FLUSH:
+                await self._in_writer(self._flush)
         if not self._closed and self._task is None and await self._needs_optimising():
             self._task = asyncio.create_task(self._optimise_in_turn())
 
@@ -198,6 +203,7 @@ class Collection:
         if not self._has_room():
             return  # what is acknowledged lies in the write-ahead log
         self._dirty = False
+        self._syncs = 0
         self.read_here(lambda shard: shard.flush())
 
     async def _needs_optimising(self) -> bool:

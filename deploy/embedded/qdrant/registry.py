@@ -109,7 +109,7 @@ class Registry:
             raise wrong_input("Malformed alias operation: expected create, rename or delete")
 
     async def maintain(self) -> None:
-        """Flush every collection that changed, and index those that are due."""
+        """Bring to disk every collection that changed, and index those that are due."""
         for collection in list(self.collections.values()):
             await collection.maintain()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,20 @@ def open_shard(path: Path, config: Any) -> edge.EdgeShard:
         return edge.EdgeShard.create(str(path), settings)
     except Exception as error:  # the engine raises bare Exception
         raise from_engine(error) from error
+
+
+def sync_files(path: Path) -> None:
+    """Bring what was written to a shard's files, its log among them, to disk; holds no lock while it waits."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                file = os.open(Path(folder) / name, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # the shard has been replaced, or its log cut
+            try:
+                os.fdatasync(file)
+            finally:
+                os.close(file)
 
 
 class ShardSlot:
