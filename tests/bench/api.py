@@ -29,7 +29,8 @@ from streams.wiring import kafka_config, qdrant_config
 USERS, ITEMS, TOPICS_A_USER = 10_000, 10_000, 3
 EVENTS_PER_S, REQUESTS_PER_S = 200.0, 20.0
 _CHUNK = 500
-WARM_S = 8.0
+#: Until most of those who come have been read once: a worker that has just started reads every node from Qdrant.
+WARM_S = 45.0
 
 
 def near(chance: np.random.Generator, centre: Vector, spread: float = 0.7) -> Vector:
