@@ -63,8 +63,10 @@ class Front:
         except (OSError, asyncio.IncompleteReadError, struct.error, ValueError):
             pass  # one side has gone, or does not speak Kafka: closing both is the answer
         finally:
-            for end in filter(None, (upstream, writer)):
+            ends = [end for end in (upstream, writer) if end is not None]
+            for end in ends:
                 end.close()
+            for end in ends:  # a cancellation that comes while it waits for one finds both closed
                 with suppress(OSError):
                     await end.wait_closed()
 
