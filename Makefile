@@ -5,6 +5,9 @@ JOBS ?= 4
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Python keeps what it has compiled, whatever the machine's default: the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup tools demo up test check audit bench fault lock format clean
 
 help:

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from encoders.align import neutral_texts, plain_questions, taxonomy_pairs
 from encoders.encoder import Encoder, load_encoder
@@ -73,6 +72,8 @@ def fit(
     penalty_c: float,
 ) -> Head:
     """A head of one layer from features (n, width) with labels (n,), and neutral ones (m, width) with weights (m,)."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  # takes seconds, and only fitting needs it
+
     offset, deviation = x.mean(0), x.std(0) + 1e-6
     both = np.concatenate([x, neutral, neutral])
     labels = np.concatenate([good, np.zeros(len(neutral), np.int64), np.ones(len(neutral), np.int64)])

@@ -9,21 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    AutoModel,
-    BertConfig,
-    BertModel,
-    PreTrainedModel,
-    Qwen3Config,
-    Qwen3Model,
-    RobertaConfig,
-    RobertaModel,
-)
 
 from encoders.backends import make_backend
-from encoders.backends.torch import TorchBackend
 from encoders.encoder import load_encoder
 from encoders.export import export
 from encoders.layout import read_layout
@@ -47,7 +35,11 @@ def tokenizer(folder: Path, *, special: bool) -> None:
     tokeniser.save(str(folder / "tokenizer.json"))
 
 
-def small(kind: str) -> PreTrainedModel:
+def small(kind: str) -> Any:
+    # Here, as below: they take seconds to import, which every process that collects tests would pay for.
+    import torch
+    from transformers import BertConfig, BertModel, Qwen3Config, Qwen3Model, RobertaConfig, RobertaModel
+
     torch.manual_seed(3)
     sizes: dict[str, Any] = {
         "vocab_size": len(WORDS), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
@@ -87,6 +79,9 @@ def reference(folder: Path, name: str, text: str, layer: int = -1) -> np.ndarray
     """One text alone, unpadded, through transformers as it comes."""
     _, pooling, prefix = MODELS[name]
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(prefix + text).ids[:46] or [0]
+    import torch
+    from transformers import AutoModel
+
     model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
     with torch.inference_mode():
         states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer][0]
@@ -162,6 +157,8 @@ def test_nothing_in_nothing_out(backend: str, folders: Callable[[str], Path], gr
 def test_torch_in_bfloat16_as_on_a_gpu(name: str, folders: Callable[[str], Path]) -> None:
     layout = read_layout(folders(name))
     tokens = Tokeniser(layout)(TEXTS[:4])
+    from encoders.backends.torch import TorchBackend
+
     backend = TorchBackend(layout, (1,), device="cpu", precision="bfloat16")
     pooled = backend.pooled(batches(tokens, 512, 8), 4)
     assert pooled.dtype == np.float32
