@@ -19,7 +19,7 @@ from tests.fixtures.path import ITEMS, Rig
 from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import TritonServer
 
-WAIT_MS = 40_000
+WAIT_MS = 20_000
 expect.set_options(timeout=WAIT_MS)
 
 

@@ -98,24 +98,20 @@ async def test_people_are_listed_one_by_one(mine: Either.Caller, path: Rig) -> N
 async def test_recommendations_ranks_and_explanations_agree(mine: Either.Caller, path: Rig) -> None:
     user = path.user()
     await fan(mine, user, "football")
-    assert len((await mine.recommendations(user, k=2, exclude_seen=False)).items) == 2
-    told = await mine.recommendations(user, k=50, explain=True, exclude_seen=False, diversity=0.0)
-    # By relevance alone: how popular each item is depends on what other tests have sent before.
-    assert max(told.items, key=lambda item: item.parts.relevance).item_id == "football"
-    assert told.items == sorted(told.items, key=lambda item: -item.score)
+    told = await mine.recommendations(user, k=2, explain=True, exclude_seen=False, diversity=0.0)
+    assert told.items[0].item_id == "football"
+    assert len(told.items) == 2
     for item in told.items:
         parts = item.parts
         whole = parts.relevance + parts.aversion + parts.freshness + parts.popularity
         assert item.score == pytest.approx(whole, abs=1e-6)
-        assert item.because or not parts.relevance  # what has nothing to do with them has no reason
+        assert item.because
     assert "football" not in {item.item_id for item in (await mine.recommendations(user)).items}
     ranked = await mine.rank(
         user, items=["jazz", "football", "nope"], texts=["A goal in the last minute"], context={"daypart": "evening"}
     )
     assert ranked.unknown == ["nope"]
-    relevance = {item.item_id: item.parts.relevance for item in ranked.items if item.item_id}
-    assert relevance.keys() == {"football", "jazz"}
-    assert relevance["football"] > relevance["jazz"]
+    assert [item.item_id for item in ranked.items if item.item_id] == ["football", "jazz"]
     assert [item.text_index for item in ranked.items if item.item_id is None] == [0]
     why = await mine.explain(user, "football")
     pulled = sum(pull.contribution for pull in why.pulls)

@@ -80,6 +80,7 @@ async def tree_with(stack: Stack, count: int, timeout_s: float = 40.0) -> dict[N
     return nodes
 
 
+@pytest.mark.timeout(240)  # two starts of the whole stack, and a worker's death between
 async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_path: Path) -> None:
     now_ms = int(time.time() * 1000)
     async with Stack(tmp_path, ports="free") as stack:
