@@ -11,10 +11,10 @@ import grpc.aio
 from grpc import StatusCode
 from qdrant_client import grpc as messages
 
-from streams.store.collections import CONTROL
 from tests.fault.arena import FaultyWorker, Trial
 from tests.fault.registry import scenario
 from tests.fixtures.interposer import Act, Forward, Refusal
+from tests.oracle.raw import holds_nodes
 
 _ERASED = 5  # of the eight users
 _LATER_MS = 60_000
@@ -169,12 +169,8 @@ def _striking(worker: FaultyWorker, moment: Moment, struck: asyncio.Event) -> Ac
 
 
 def _deletes(method: str, request: bytes) -> bool:
-    return method == "Delete" and _of_nodes(messages.DeletePoints.FromString(request).collection_name)
+    return method == "Delete" and holds_nodes(messages.DeletePoints.FromString(request).collection_name)
 
 
 def _writes(method: str, request: bytes) -> bool:
-    return method == "Upsert" and _of_nodes(messages.UpsertPoints.FromString(request).collection_name)
-
-
-def _of_nodes(collection: str) -> bool:
-    return collection.startswith("interests__") and collection != CONTROL
+    return method == "Upsert" and holds_nodes(messages.UpsertPoints.FromString(request).collection_name)

@@ -13,7 +13,11 @@ from streams.store.collections import CONTROL
 from streams.store.connection import QdrantConfig, connect
 
 _PAGE = 1000
-_NODES = "interests__"
+
+
+def holds_nodes(collection: str) -> bool:
+    """Whether a collection is one of nodes, whichever encoder's."""
+    return collection.startswith("interests__") and collection != CONTROL
 
 
 async def nodes(config: QdrantConfig, users: Sequence[str] = ()) -> list[Node]:
@@ -23,7 +27,7 @@ async def nodes(config: QdrantConfig, users: Sequence[str] = ()) -> list[Node]:
         return [
             codec.node_of(point.payload, codec.row_of(point.vectors))
             for name in await _named(client)
-            if name.startswith(_NODES) and name != CONTROL
+            if holds_nodes(name)
             async for point in _points(client, name, users)
         ]
     finally:
@@ -37,7 +41,7 @@ async def mentions(config: QdrantConfig, users: Collection[str]) -> list[str]:
         return [
             f"{name}: {user}"
             for name in await _named(client)
-            if not name.startswith(_NODES) or name == CONTROL
+            if not holds_nodes(name)
             async for point in _points(client, name)
             for user in users
             if user in str(point.payload)

@@ -193,12 +193,10 @@ class Points:
 
         response = wire.QueryBatchResponse()
         collection = self._registry.get(request.collection_name)
-        rows = [
-            (result, vector_selector(query) is not False, point)
-            for query, points in zip(queries, await collection.read(call), strict=True)
-            for result in (response.result.add(),)
-            for point in points
-        ]
+        rows: list[tuple[Any, bool, edge.ScoredPoint]] = []
+        for query, points in zip(queries, await collection.read(call), strict=True):
+            result, vectors = response.result.add(), vector_selector(query) is not False
+            rows += [(result, vectors, point) for point in points]
         await collection.tell(rows, lambda row: scored_out(row[0].result.add(), row[2], vectors=row[1]))
         response.time = time.perf_counter() - started
         return response
