@@ -61,11 +61,13 @@ class Backends:
     _following: asyncio.Task[None] | None = None
 
     async def following(self) -> Hub:
-        """The hub of live trees, which begins to follow when the first comes to watch."""
+        """The hub of live trees, which begins to follow when the first comes to watch: they wait for its start.
+
+        ConfigurationError where the broker refuses us, which is told to each who asks.
+        """
         if self._following is None:
             self._following = asyncio.create_task(self.hub.start())
-        if self._following.done():
-            self._following.result()  # a broker that refuses us is told to each who asks
+        await asyncio.shield(self._following)
         return self.hub
 
     async def close(self) -> None:

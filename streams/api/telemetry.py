@@ -35,6 +35,10 @@ class ApiMetrics:
         self.live = Gauge(
             "interests_api_live_streams", "Live streams being served.", registry=registry, multiprocess_mode="livesum"
         )
+        self.live_interrupted = Counter(
+            "interests_api_live_interrupted", "Times a live stream's updates were lost, or Qdrant did not answer it.",
+            ("reason",), registry=registry,
+        )  # fmt: skip
         self.store_seconds = Histogram(
             "interests_api_store_seconds", "A read of Qdrant.", ("call",), buckets=_SECONDS, registry=registry
         )

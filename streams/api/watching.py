@@ -7,19 +7,25 @@ from collections.abc import AsyncIterator
 from time import time
 from typing import Any, Final
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from streams.api.backends import Backends
 from streams.api.live import Watcher
-from streams.api.models import InterestNode, LiveUpdate
+from streams.api.models import InterestNode, LiveEvent, LiveUpdate
 from streams.api.trees import View, Wanted, chosen, item_ids, level_masses, living
 from streams.errors import StoreUnavailable
 from streams.nodes import Node
 
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
+#: How long an update waits for Qdrant. The stream ends then, and the next begins with a tree that names no events.
+PATIENCE_S: Final = 5.0
 _EVIDENCE: Final = 5
+
+log = structlog.get_logger(__name__)
 
 
 class Watching:
@@ -29,13 +35,16 @@ class Watching:
         self._parts, self._user_id = parts, user_id
         self._nodes: dict[str, Node] = {}
 
-    async def whole(self) -> LiveUpdate:
-        """The tree as it is now."""
+    async def whole(self, missed: LiveUpdate | None = None) -> LiveUpdate:
+        """The tree as it is now; with the events of an update that tells too little of the nodes."""
         parts, at_ms = self._parts, int(time() * 1000)
         nodes = await parts.reading.tree(self._user_id)
         self._nodes = {node.id: node for node in nodes}
         alive = chosen(living(nodes, at_ms, parts.policy), at_ms, parts.policy, Wanted())
-        return LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._told(alive, at_ms))
+        told = LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._told(alive, at_ms))
+        if missed is None:
+            return told
+        return told.model_copy(update={"erased": missed.erased, "events": await self._titled(missed)})
 
     async def change(self, update: LiveUpdate) -> LiveUpdate:
         """An update with names, titles, shares and evidence."""
@@ -43,11 +52,14 @@ class Watching:
             self._nodes.clear()
         touched = await self._parts.reading.nodes([node.id for node in update.nodes])
         self._nodes.update({node.id: node for node in touched})
-        titles = await self._parts.catalogue.titles(event.item_id or "" for event in update.events)
-        events = [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in update.events]
+        events = await self._titled(update)
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])
         nodes = await self._told(living(touched, at_ms, self._parts.policy), at_ms)
         return update.model_copy(update={"nodes": nodes, "events": events})
+
+    async def _titled(self, update: LiveUpdate) -> list[LiveEvent]:
+        titles = await self._parts.catalogue.titles(event.item_id or "" for event in update.events)
+        return [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in update.events]
 
     async def _told(self, nodes: list[Node], at_ms: int) -> list[InterestNode]:
         parts = self._parts
@@ -75,13 +87,25 @@ async def updates(parts: Backends, watcher: Watcher, watching: Watching) -> Asyn
             except StopAsyncIteration:
                 return
             coming = asyncio.ensure_future(anext(watcher))
+            if update.resync:
+                parts.metrics.live_interrupted.labels("resync").inc()
             try:
-                yield await (watching.whole() if update.resync else watching.change(update))
-            except StoreUnavailable:
+                yield await _patiently(parts, watching, update)
+            except StoreUnavailable as error:
+                parts.metrics.live_interrupted.labels("store").inc()
+                log.warning("live_stream_ended", error=str(error))
                 return  # the client connects again, and is told then what is the case
     finally:
         stopping.cancel()
         coming.cancel()
+
+
+async def _patiently(parts: Backends, watching: Watching, update: LiveUpdate) -> LiveUpdate:
+    attempts = AsyncRetrying(
+        retry=retry_if_exception_type(StoreUnavailable), wait=wait_random_exponential(multiplier=0.1, max=1.0),
+        stop=lambda state: parts.stopping.is_set() or stop_after_delay(PATIENCE_S)(state), reraise=True,
+    )  # fmt: skip
+    return await attempts(watching.whole if update.resync else watching.change, update)
 
 
 class LiveResponse(Response):
