@@ -17,7 +17,9 @@ async def interests(
     parts: Backends, user_id: str, at_ms: int, wanted: Wanted, context: Context, *, prior: bool
 ) -> Tree:
     """A person's tree. 404 where nothing is kept of them and nothing is lent."""
-    who = await person(parts.reading, parts.lending if prior else None, parts.policy, user_id, at_ms, context)
+    who = await person(
+        parts.reading, parts.lending if prior else None, parts.policy, user_id, at_ms, context, vectors=wanted.vectors
+    )
     if not who.known and not prior:
         raise unknown_user()
     rows = chosen(who.alive, at_ms, parts.policy, wanted)[wanted.start : wanted.start + wanted.limit]

@@ -48,10 +48,11 @@ class Person:
 
 
 async def person(
-    reading: Reading, lending: Lending | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context
-) -> Person:
-    """Read a person by one scroll; without `lending` nothing is borrowed."""
-    stored = await reading.tree(user_id)
+    reading: Reading, lending: Lending | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context, *,
+    vectors: bool = True,
+) -> Person:  # fmt: skip
+    """Read a person by one scroll; without `lending` nothing is borrowed, without `vectors` nothing can be scored."""
+    stored = await reading.tree(user_id, vectors=vectors)
     alive = living(stored, at_ms, policy)
     lent: Sequence[Node] = await lending.nodes(user_id, stored, context, at_ms) if lending else ()
     return Person(user_id, at_ms, stored, [*alive, *living(lent, at_ms, policy)], ids_of(lent))

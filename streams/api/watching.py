@@ -38,7 +38,7 @@ class Watching:
     async def whole(self, missed: LiveUpdate | None = None) -> LiveUpdate:
         """The tree as it is now; with the events of an update that tells too little of the nodes."""
         parts, at_ms = self._parts, int(time() * 1000)
-        nodes = await parts.reading.tree(self._user_id)
+        nodes = await parts.reading.tree(self._user_id, vectors=False)
         self._nodes = {node.id: node for node in nodes}
         alive = chosen(living(nodes, at_ms, parts.policy), at_ms, parts.policy, Wanted())
         told = LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._told(alive, at_ms))
@@ -50,7 +50,7 @@ class Watching:
         """An update with names, titles, shares and evidence."""
         if update.erased:
             self._nodes.clear()
-        touched = await self._parts.reading.nodes([node.id for node in update.nodes])
+        touched = await self._parts.reading.nodes([node.id for node in update.nodes], vectors=False)
         self._nodes.update({node.id: node for node in touched})
         events = await self._titled(update)
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])

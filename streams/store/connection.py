@@ -40,7 +40,7 @@ class QdrantConfig:
     https: bool = False
     api_key: str | None = None
     deadline_s: float = 10.0
-    points_per_write: int = 1000
+    points_per_write: int = 128
     tls: TlsFiles | None = None
 
     def __repr__(self) -> str:

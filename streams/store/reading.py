@@ -111,36 +111,46 @@ class Reading:
         self._called(doing, monotonic() - started)
         return reply
 
-    async def tree(self, user_id: str) -> list[Node]:
-        """All nodes of a user, vectors too; without those put back after an erasure had ended them."""
-        return without_erased(await self.stored(user_id))
+    async def tree(self, user_id: str, *, vectors: bool = True) -> list[Node]:
+        """All nodes of a user, without those put back after an erasure had ended them.
+
+        What only a fold needs is not read: `norm`, `applied`, `ring` and `marks` are empty, and where `vectors` are
+        not wanted either, which cost as much as all else, `direction` has shape (0,).
+        """
+        return without_erased(await self._scroll(user_id, _SHOWN, with_vectors=VECTORS if vectors else None))
 
     async def stored(self, user_id: str) -> list[Node]:
-        """Every point there is of a user: what an erasure's receipt must answer for."""
+        """Every point there is of a user, whole: what an erasure's receipt must answer for."""
+        return await self._scroll(user_id, ALL_PAYLOAD, with_vectors=VECTORS)
+
+    async def nodes(self, point_ids: Sequence[str], *, vectors: bool = True) -> list[Node]:
+        """The nodes that exist among some points; of each what `tree` reads."""
+        if not point_ids:
+            return []
+        names = await self.names()
+        request = grpc.GetPoints(
+            collection_name=names.interests, ids=codec.uuids(point_ids), with_payload=_SHOWN,
+            with_vectors=VECTORS if vectors else None,
+        )  # fmt: skip
+        found = (await self.call(self.client.grpc_points.Get, request, "get")).result
+        return [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in found]
+
+    async def _scroll(
+        self, user_id: str, with_payload: grpc.WithPayloadSelector, *, with_vectors: grpc.WithVectorsSelector | None
+    ) -> list[Node]:
         names = await self.names()
         nodes: list[Node] = []
         offset: grpc.PointId | None = None
         while True:
             request = grpc.ScrollPoints(
                 collection_name=names.interests, filter=grpc.Filter(must=[any_of("user_id", [user_id])]),
-                limit=_PAGE, offset=offset, with_payload=ALL_PAYLOAD, with_vectors=VECTORS,
+                limit=_PAGE, offset=offset, with_payload=with_payload, with_vectors=with_vectors,
             )  # fmt: skip
             reply = await self.call(self.client.grpc_points.Scroll, request, "scroll")
             nodes += [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in reply.result]
             if not reply.HasField("next_page_offset"):
                 return nodes
             offset = reply.next_page_offset
-
-    async def nodes(self, point_ids: Sequence[str]) -> list[Node]:
-        """The nodes that exist among some points."""
-        if not point_ids:
-            return []
-        names = await self.names()
-        request = grpc.GetPoints(
-            collection_name=names.interests, ids=codec.uuids(point_ids), with_payload=ALL_PAYLOAD, with_vectors=VECTORS
-        )
-        found = (await self.call(self.client.grpc_points.Get, request, "get")).result
-        return [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in found]
 
     async def profile(self, user_id: str) -> Node | None:
         """The root of a user's tree, or None where nothing is kept of them."""
@@ -236,6 +246,9 @@ def fields(*names: str) -> grpc.WithPayloadSelector:
 
 
 _HIT = fields("user_id", "level", "path", "mass", "t0", "first", "last")
+_SHOWN = fields(
+    "user_id", "level", "path", "mass", "net", "t0", "first", "last", "count", "evidence", "seen", "began", "erased_at"
+)
 
 
 def any_of(key: str, values: Iterable[str]) -> grpc.Condition:

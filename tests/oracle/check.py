@@ -150,7 +150,7 @@ def popularity(
         if not (least.mass - within <= mass <= least.mass + up_to + within and least.number <= number <= count_up_to):
             verdict.wrong.append(
                 f"{item_id} has popularity {mass:.9g} of {number} events, expected {least.mass:.9g} of {least.number}"
-                + (f" and up to {most.gross:.9g} of {count_up_to - least.number} more" if count_up_to else "")
+                + (f" and up to {most.gross:.9g} of {count_up_to - least.number} more" if item_id in perhaps else "")
             )
 
 

@@ -24,7 +24,6 @@ log = logging.getLogger("embedded.qdrant")
 T = TypeVar("T")
 Build = Callable[[], list[edge.UpdateOperation]]
 MAX_PENDING_WRITES = 256
-SYNCS_A_FLUSH = 12  # the engine holds the lock while it flushes: some 200 ms, however little has changed
 FEW = 64  # points, put into words in about 3 ms
 LEAST_FREE_BYTES = 64 << 20
 """On a full disk the engine's mapped files end the process (SIGBUS): writes are refused before that, as Qdrant does."""
@@ -67,7 +66,6 @@ class Collection:
         self._pending = 0
         self._operations = 0
         self._dirty = False
-        self._syncs = 0  # since the last flush
         self._closed = False
         info = self.read_here(lambda shard: shard.info())
         unindexed = info.points_count * len(self.layout.dense) - info.indexed_vectors_count
@@ -146,10 +144,9 @@ class Collection:
     async def maintain(self) -> None:
         """Bring to disk what changed since the last time, and build indexes where they are due."""
         if self._dirty and not self._closed:
+            # The engine holds the interpreter's lock while it flushes: what is on disk by then keeps nobody waiting.
             await asyncio.get_running_loop().run_in_executor(self._readers, sync_files, self._slot.path)
-            self._syncs += 1
-            if self._syncs >= SYNCS_A_FLUSH:
-                await self._in_writer(self._flush)
+            await self._in_writer(self._flush)
         if not self._closed and self._task is None and await self._needs_optimising():
             self._task = asyncio.create_task(self._optimise_in_turn())
 
@@ -203,7 +200,6 @@ class Collection:
         if not self._has_room():
             return  # what is acknowledged lies in the write-ahead log
         self._dirty = False
-        self._syncs = 0
         self.read_here(lambda shard: shard.flush())
 
     async def _needs_optimising(self) -> bool:
