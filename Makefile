@@ -37,9 +37,10 @@ demo: $(READY)
 up: $(READY)
 	@$(BIN)/interests up
 
-# JOBS processes run the suite side by side, each with servers of its own: most tests wait more than they work.
+# JOBS processes run the suite side by side, each with servers of its own: most tests wait more than they work. Files
+# come in their order, the quick ones of tests/unit last: they fill what one process has left when the other ends.
 test: $(READY) tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 # A browser and kcat for the tests that use them; where they cannot be had, those tests are skipped and say so.
 tools:
