@@ -441,7 +441,8 @@ async def test_partitions_that_differ_are_a_failure(broker: Broker) -> None:
 def test_a_replayed_log_is_waited_for_and_shown(
     tansu: Broker, triton: TritonServer, own_qdrant: Callable[..., QdrantServer], tmp_path: Path
 ) -> None:
-    rig = Rig(tansu, triton, own_qdrant(), tmp_path)
+    nowhere = {"url": f"http://127.0.0.1:{free_ports(1)[0]}"}  # other tests may run an API at the usual address
+    rig = Rig(tansu, triton, own_qdrant(), tmp_path, client=nowhere)
     settings = rig.settings
     assert call(settings, "topics", "create").exit_code == 0
     worker = rig.worker()
