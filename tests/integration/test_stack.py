@@ -96,6 +96,7 @@ async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_p
         pids = stack.pids()
     assert not any(map(alive, pids.values()))
     assert "code=0" in (tmp_path / "logs" / "worker.log").read_text()
+    assert "Exit timeout expired" not in (tmp_path / "logs" / "triton.log").read_text()
 
     # The broker has forgotten topics, groups and offsets; the trees are there. Event 19 comes again under offset 0.
     async with Stack(tmp_path, ports="free") as stack:
