@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -141,6 +142,7 @@ async def latencies(url: str, template: str, seconds: float) -> dict[str, float]
 async def api_latency(stack: Stack, encoder_id: str, dim: int, seconds: float) -> dict[str, Any]:
     """Latency of trees and recommendations with 10,000 users and items while 200 events/s are folded."""
     figures: dict[str, Any] = {"filled": await fill(stack, encoder_id, dim), "events_per_s": EVENTS_PER_S}
+    await asyncio.to_thread(os.sync)  # or the disk is still busy with what was filled, and with other parts' files
     url = stack.addresses()["API"]
     kafka = stack.settings.kafka
     with flowing(kafka_config(kafka), kafka.event_topics[0], EVENTS_PER_S):
