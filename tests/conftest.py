@@ -27,9 +27,10 @@ class _ByServers(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path, _, test = nodeid.partition("::")
-        if "kafka" in test or ("/test_broker_" in path and "[" not in test):
+        parameters = test.partition("[")[2]  # a test may have the name of a broker and run on another
+        if "kafka" in parameters or (path.startswith("tests/integration/test_broker_") and "tansu" not in parameters):
             return "kafka"
-        if "tansu" in test:  # what counts on one running path comes in one order, whoever runs beside it
+        if "tansu" in parameters:  # what counts on one running path comes in one order, whoever runs beside it
             return "fault" if path.startswith("tests/fault/") else "tansu"
         return path
 
