@@ -6,8 +6,8 @@ import asyncio
 import random
 import signal
 
-from tests.fault.arena import Trial
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 
 
 @scenario()

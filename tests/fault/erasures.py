@@ -11,8 +11,9 @@ import grpc.aio
 from grpc import StatusCode
 from qdrant_client import grpc as messages
 
-from tests.fault.arena import FaultyWorker, Trial
+from tests.fault.arena import FaultyWorker
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 from tests.fixtures.interposer import Act, Forward, Refusal
 from tests.oracle.raw import holds_nodes
 

@@ -14,8 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from streams.parse import parse_events
-from tests.fault.arena import Trial
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 from tests.fixtures.records import NOW_MS, record
 from tests.oracle.generate import DAY_MS, Made
 

@@ -7,8 +7,8 @@ import random
 import signal
 
 from streams.faultpoints import POINTS
-from tests.fault.arena import Trial
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 
 
 @scenario()

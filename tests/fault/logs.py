@@ -19,8 +19,9 @@ from streams.commands.eventlog import EventLog
 from streams.events import Source
 from streams.nodes import Node, NodeKey
 from streams.wiring import qdrant_config
-from tests.fault.arena import QUICK, Arena, FaultyWorker, Skipped, Trial
+from tests.fault.arena import QUICK, Arena, FaultyWorker, Skipped
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ROOT, Rig, environment
 from tests.oracle import raw

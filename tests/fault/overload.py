@@ -10,8 +10,9 @@ from pathlib import Path
 
 from grpc import StatusCode
 
-from tests.fault.arena import FaultyWorker, Trial
+from tests.fault.arena import FaultyWorker
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 from tests.fixtures.interposer import refusing, slow, swallowing
 
 _BURST = 40_000

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from grpc import StatusCode
 
-from tests.fault.arena import FaultyWorker, Trial
+from tests.fault.arena import FaultyWorker
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 from tests.fixtures.interposer import Act, refusing, swallowing
 
 DEADLINE = {"deadline_s": 2.0}

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fault.arena import Arena, Skipped, Trial, trial
+from tests.fault.arena import Arena, Skipped
+from tests.fault.trial import Trial, trial
 from tests.oracle.check import Verdict
 
 Body = Callable[[Trial], Awaitable[None]]

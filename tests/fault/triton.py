@@ -13,8 +13,8 @@ import numpy.typing as npt
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2
 
-from tests.fault.arena import Trial
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 from tests.fixtures.interposer import Forward, Refusal, altering, slow
 from tests.oracle.generate import Made
 

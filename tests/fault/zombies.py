@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from tests.fault.arena import FaultyWorker, Trial
+from tests.fault.arena import FaultyWorker
 from tests.fault.registry import scenario
+from tests.fault.trial import Trial
 
 
 @scenario()
