@@ -1,7 +1,7 @@
 # Everything sets itself up: a virtual environment in .venv with the locked packages.
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2
+JOBS ?= 3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 

@@ -69,13 +69,13 @@ class View:
 
     def node(self, node: Node, level_mass: float, *, evidence: int, vectors: bool = False) -> InterestNode:
         """One node as a share of its level."""
-        key, mass = node.key, mass_at(node, self.at_ms, self.policy)
+        key, mass, node_id = node.key, mass_at(node, self.at_ms, self.policy), node.id
         return InterestNode(
-            id=node.id, level=key.level, path=key.path, name=self.name_of(key.level, key.path), mass=mass,
+            id=node_id, level=key.level, path=key.path, name=self.name_of(key.level, key.path), mass=mass,
             share=mass / level_mass if level_mass else 0.0, net=_within(node.net / node.mass) if node.mass else 0.0,
             count=node.count, first_ms=node.first_ms, last_ms=node.last_ms,
             expires_at_ms=expires_at_ms(node, self.policy),
-            half_life_s=self.policy.half_life_s[key.level], prior=node.id in self.borrowed,
+            half_life_s=self.policy.half_life_s[key.level], prior=node_id in self.borrowed,
             evidence=self.evidence(node, evidence), vector=node.direction.tolist() if vectors else None,
         )  # fmt: skip
 
