@@ -22,7 +22,7 @@ from streams.nodes import Node
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
 #: How long an update waits for Qdrant. The stream ends then, and the next begins with a tree that names no events.
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 10.0
 _EVIDENCE: Final = 5
 
 log = structlog.get_logger(__name__)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -180,6 +182,31 @@ def test_a_taken_port_ends_the_start(victim: QdrantServer) -> None:
     command = qdrant_process(victim.data_dir.with_name("other"), victim.grpc_port, 0)
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, str(victim.grpc_port) in ended.stderr) == (1, True), ended.stderr
+
+
+def test_files_that_nobody_names_hold_no_start_back(own_qdrant: Callable[..., QdrantServer]) -> None:
+    server = own_qdrant()
+    server.kill()
+    left = server.data_dir / "shards" / "left-behind"
+    left.mkdir(parents=True)
+    stop = threading.Event()
+
+    def write() -> None:  # as an optimiser does that has not heard yet that its server was killed
+        while not stop.is_set():
+            with suppress(OSError):
+                left.mkdir(exist_ok=True)
+                (left / uuid.uuid4().hex).touch()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        server.start()
+    finally:
+        stop.set()
+        writer.join()
+    server.kill()
+    server.start()
+    assert not left.exists()
 
 
 def test_an_index_is_built_while_writes_go_on(victim: QdrantServer, fresh_collection: Fresh) -> None:

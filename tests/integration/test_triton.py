@@ -49,7 +49,7 @@ class Seen:
 
 async def until_it_answers(client: TritonEncoder, texts: list[str]) -> Encoded:
     """Ask as the worker does: wait as long as the error says, and again."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await client.encode(texts)

@@ -1,4 +1,4 @@
-"""`python -m deploy.embedded.qdrant.optimize SHARD`: build a shard's indexes in a process of its own.
+"""`python -m deploy.embedded.qdrant.optimize SHARD PARENT_PID`: build a shard's indexes in a process of its own.
 
 The engine holds the interpreter's lock while it builds an HNSW index (12 s for 20,000 vectors of 384 numbers), so
 the server has a copy of the shard optimised here and goes on answering.
@@ -23,6 +23,8 @@ def main() -> int:
     os.nice(NICENESS)
     if sys.platform == "linux":  # do not outlive a server that was killed
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[2]):  # it was killed before we asked
+        return UNCHANGED
     shard = edge.EdgeShard.load(sys.argv[1])
     changed = shard.optimize()
     shard.flush()

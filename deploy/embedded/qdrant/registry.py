@@ -144,7 +144,8 @@ class Registry:
         known = {collection.path.name for collection in self.collections.values()}
         for path in self._shards.iterdir():
             if path.name not in known:  # made or removed by a process that died before it wrote the file
-                shutil.rmtree(path)
+                # What is left, since somebody still wrote there, goes at the next start.
+                shutil.rmtree(path, ignore_errors=True)
 
     def _save(self) -> None:
         with self._saving:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import sys
 import uuid
@@ -60,8 +61,9 @@ class Journal:
 async def optimise_copy(source: Path) -> bool:
     """Optimise the shard at `source` in a process of its own; True where that changed it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.embedded.qdrant.optimize", str(source), stdin=asyncio.subprocess.DEVNULL
-    )
+        sys.executable, "-m", "deploy.embedded.qdrant.optimize", str(source), str(os.getpid()),
+        stdin=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
     try:
         async with asyncio.timeout(DEADLINE_S):
             return await process.wait() == CHANGED
