@@ -38,7 +38,7 @@ up: $(READY)
 	@$(BIN)/interests up
 
 # JOBS processes run the suite side by side, each with servers of its own: most tests wait more than they work. Files
-# come in their order, the quick ones of tests/unit last: they fill what one process has left when the other ends.
+# come in their order, the quick ones of tests/unit last: they fill what is left when one process has ended.
 test: $(READY) tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 

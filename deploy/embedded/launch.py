@@ -12,10 +12,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, signal_number: int, niceness: int, command: list[str]) -> None:
-    """Ask for the signal, look whether the parent is still there, step back, and become the command."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    """Ask for the signal, where this is Linux, look if the parent is still there, step back, and become the command."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it died before we asked
         sys.exit(1)
     os.nice(niceness)

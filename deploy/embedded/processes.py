@@ -22,6 +22,12 @@ _ERROR = re.compile(r"error|fatal|panic|exception|cannot|refused", re.IGNORECASE
 MARK = "INTERESTS_STACK_DIR"
 
 
+def tied(argv: Sequence[str], on_orphaned: signal.Signals, niceness: int = 0) -> list[str]:
+    """The command that becomes `argv`, gets a signal when this process is gone, and lets others go first."""
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCH)]
+    return [*launcher, str(os.getpid()), str(int(on_orphaned)), str(niceness), *argv]
+
+
 class Child:
     """One process. Start it in the thread that outlives it: Linux ties the death signal to the parent's thread."""
 
@@ -51,12 +57,10 @@ class Child:
 
     async def start(self) -> None:
         """Launch it; its output goes to the end of the log file."""
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(self._on_orphaned))]
-        launcher.append(str(self._niceness))
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *launcher, *self._argv, env=self._env, cwd=self._cwd, start_new_session=True,
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                *tied(self._argv, self._on_orphaned, self._niceness), env=self._env, cwd=self._cwd,
+                start_new_session=True, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def wait(self) -> int:

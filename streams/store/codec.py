@@ -54,13 +54,14 @@ def vectors(row: Vector) -> grpc.Vectors:
     return grpc.Vectors(vector=grpc.Vector(dense=dense(row)))
 
 
-#: The row of a point that was read without its vector, shape (0,).
-NO_ROW: Vector = np.zeros(0, np.float32)
-NO_ROW.flags.writeable = False
+_NO_ROW: Vector = np.zeros(0, np.float32)
+_NO_ROW.flags.writeable = False
 
 
 def row_of(output: grpc.VectorsOutput) -> Vector:
-    """The float32 row of a retrieved point."""
+    """The float32 row of a retrieved point; of one that was read without its vector, shape (0,)."""
+    if not output.HasField("vector"):
+        return _NO_ROW
     vector = output.vector
     if vector.HasField("dense"):
         dense = vector.dense

@@ -133,7 +133,7 @@ class Reading:
             with_vectors=VECTORS if vectors else None,
         )  # fmt: skip
         found = (await self.call(self.client.grpc_points.Get, request, "get")).result
-        return [_node(point, vectors=vectors) for point in found]
+        return [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in found]
 
     async def _scroll(
         self, user_id: str, with_payload: grpc.WithPayloadSelector, *, with_vectors: grpc.WithVectorsSelector | None
@@ -147,7 +147,7 @@ class Reading:
                 limit=_PAGE, offset=offset, with_payload=with_payload, with_vectors=with_vectors,
             )  # fmt: skip
             reply = await self.call(self.client.grpc_points.Scroll, request, "scroll")
-            nodes += [_node(point, vectors=with_vectors is not None) for point in reply.result]
+            nodes += [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in reply.result]
             if not reply.HasField("next_page_offset"):
                 return nodes
             offset = reply.next_page_offset
@@ -294,10 +294,6 @@ async def _or_none(call: Awaitable[Any]) -> Any:
         if error.code() == StatusCode.NOT_FOUND:
             return None
         raise
-
-
-def _node(point: Any, *, vectors: bool) -> Node:
-    return codec.node_of(point.payload, codec.row_of(point.vectors) if vectors else codec.NO_ROW)
 
 
 def _person(payload: Mapping[str, grpc.Value]) -> Person:

@@ -1,4 +1,4 @@
-"""`python -m deploy.embedded.qdrant.optimize SHARD PARENT_PID`: build a shard's indexes in a process of its own.
+"""`python -m deploy.embedded.qdrant.optimize SHARD`: build a shard's indexes in a process of its own.
 
 The engine holds the interpreter's lock while it builds an HNSW index (12 s for 20,000 vectors of 384 numbers), so
 the server has a copy of the shard optimised here and goes on answering.
@@ -6,25 +6,15 @@ the server has a copy of the shard optimised here and goes on answering.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import sys
 
 import qdrant_edge as edge
 
 CHANGED, UNCHANGED = 0, 3
-NICENESS = 10
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
     """Optimise the shard named on the command line; the exit status says whether anything changed."""
-    os.nice(NICENESS)
-    if sys.platform == "linux":  # do not outlive a server that was killed
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(sys.argv[2]):  # it was killed before we asked
-        return UNCHANGED
     shard = edge.EdgeShard.load(sys.argv[1])
     changed = shard.optimize()
     shard.flush()

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
+import signal
 import sys
 import uuid
 from collections import deque
@@ -21,6 +21,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
+from deploy.embedded.processes import tied
 from deploy.embedded.qdrant.errors import QdrantError
 from deploy.embedded.qdrant.optimize import CHANGED
 from deploy.embedded.qdrant.shards import open_shard
@@ -30,6 +31,7 @@ log = logging.getLogger("embedded.qdrant")
 MAX_JOURNAL_OPERATIONS = 2_000
 REPLAY_OPERATIONS_A_TURN = 4
 DEADLINE_S = 1_800.0
+NICENESS = 10
 
 
 class Journal:
@@ -60,10 +62,10 @@ class Journal:
 
 async def optimise_copy(source: Path) -> bool:
     """Optimise the shard at `source` in a process of its own; True where that changed it."""
+    command = [sys.executable, "-m", "deploy.embedded.qdrant.optimize", str(source)]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.embedded.qdrant.optimize", str(source), str(os.getpid()),
-        stdin=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        *tied(command, signal.SIGKILL, NICENESS), stdin=asyncio.subprocess.DEVNULL
+    )
     try:
         async with asyncio.timeout(DEADLINE_S):
             return await process.wait() == CHANGED
