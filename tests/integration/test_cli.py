@@ -43,6 +43,8 @@ from tests.fixtures.workers import running
 
 pytestmark = pytest.mark.integration
 T0 = 1_600_000_000_000
+#: Where no API answers: at the usual address another test's may.
+NO_API = {"INTERESTS_CLIENT__URL": "http://127.0.0.1:9"}
 
 
 def settings_for(broker: Broker, **more: dict[str, Any]) -> Settings:
@@ -55,7 +57,7 @@ def settings_for(broker: Broker, **more: dict[str, Any]) -> Settings:
 
 
 def call(settings: Settings | None, *arguments: str, stdin: str | None = None, width: int = 100) -> Result:
-    env = {"COLUMNS": str(width), "NO_COLOR": "1", **(environment(settings) if settings else {})}
+    env = {"COLUMNS": str(width), "NO_COLOR": "1", **NO_API, **(environment(settings) if settings else {})}
     result = CliRunner().invoke(app, list(arguments), input=stdin, env=env)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -441,8 +443,7 @@ async def test_partitions_that_differ_are_a_failure(broker: Broker) -> None:
 def test_a_replayed_log_is_waited_for_and_shown(
     tansu: Broker, triton: TritonServer, own_qdrant: Callable[..., QdrantServer], tmp_path: Path
 ) -> None:
-    nowhere = {"url": f"http://127.0.0.1:{free_ports(1)[0]}"}  # other tests may run an API at the usual address
-    rig = Rig(tansu, triton, own_qdrant(), tmp_path, client=nowhere)
+    rig = Rig(tansu, triton, own_qdrant(), tmp_path)
     settings = rig.settings
     assert call(settings, "topics", "create").exit_code == 0
     worker = rig.worker()
