@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import NamedTuple
@@ -155,7 +156,9 @@ def _retries(settings: Settings) -> RetryPolicy:
 async def _work(
     settings: Settings, metrics: Metrics, connected: Connected, status: Status, stop: asyncio.Event | None
 ) -> int:
-    app, kafka = make_app(kafka_config(settings.kafka)), settings.kafka
+    kafka, limits = settings.kafka, settings.worker
+    # A take never parts a batch, so batches are cut to a take's bounds.
+    app = make_app(replace(kafka_config(kafka), batch_records=limits.batch_records, batch_bytes=limits.batch_bytes))
     parts, store, crowd, deriving, producer, partitions, probes = connected
 
     def changed(owner: Owner) -> None:
@@ -173,8 +176,8 @@ async def _work(
     status.stuck, status.lag, status.partitions = standing.stuck_s, standing.lag, standing.partitions
     status.waiting_for = None
     watching = asyncio.create_task(status.watch({**probes, "kafka": standing.answers}))
-    stuck_s = settings.worker.stuck_after_s
-    sweeping = asyncio.create_task(sweep([store, crowd], settings.worker.sweep_every_s))
+    stuck_s = limits.stuck_after_s
+    sweeping = asyncio.create_task(sweep([store, crowd], limits.sweep_every_s))
     try:
         code = await run_worker(app, stop=stop, stall_s=stuck_s, stuck=partial(status.complaint, stuck_s))
     finally:

@@ -102,6 +102,20 @@ async def test_an_event_may_bring_its_item_along(path: Rig) -> None:
     assert (await path.tree(me))[NodeKey(me, "topic", "/food")].count == 2
 
 
+async def test_a_batch_holds_no_more_records_than_the_setting_allows(
+    make_rig: Callable[..., Rig], broker: Broker
+) -> None:
+    rig = make_rig(broker, worker={"batch_records": 20})
+    me = rig.user()
+    await rig.prepare()
+    await rig.produce(rig.events, [event(1, me, "search", text="football results of the weekend")] * 300)
+    worker = rig.worker()
+    await rig.until(lambda o: o.get("applied", 0) == 1 and o.get("duplicate", 0) == 299)
+    seen = await worker.metrics()
+    assert seen["interests_batch_records_sum"] == 300
+    assert seen['interests_batch_records_bucket{le="20.0"}'] == seen["interests_batch_records_count"]
+
+
 async def test_duplicates_and_taking_back_change_nothing(path: Rig) -> None:
     me = path.user()
     once = [event(n, me, "click", item) for n, item in enumerate(["football", "jazz"])]
