@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,12 @@ _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding err
 
 @dataclass(slots=True)
 class _Group:
-    """The contributions to one node that it has not had, and what each of them and the node itself are worth at t0."""
+    """A node, the contributions to it that it has not had, and what each and its own sums are worth at t0."""
 
     node: Node
     contributions: list[Contribution] = field(default_factory=list)
     t0_ms: int = 0
-    factors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    factors: list[float] = field(default_factory=list)
     carried: float = 1.0
 
 
@@ -33,8 +34,10 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
     `vectors` has shape (n, dim), unit rows; `nodes` holds the nodes that exist. A contribution whose record a
     node's `applied` covers (in the same `log`) is left out, so folding a batch twice changes nothing.
     """
-    groups = _group(plan, nodes, vectors.shape[1], policy, log)
-    directions, norms = _sum_directions([group for group in groups.values() if group.contributions], vectors)
+    groups = _group(plan, nodes, vectors.shape[1], log)
+    fed = [group for group in groups.values() if group.contributions]
+    _weigh(fed, policy)
+    directions, norms = _sum_directions(fed, vectors)
     changed: list[Node] = []
     row = 0
     for key, group in groups.items():
@@ -50,7 +53,7 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
     return changed
 
 
-def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, policy: NodePolicy, log: int) -> dict[NodeKey, _Group]:
+def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dict[NodeKey, _Group]:
     groups: dict[NodeKey, _Group] = {}
     empty = np.zeros(dim, dtype=np.float32)
     for key in plan.touched():
@@ -60,35 +63,38 @@ def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, policy: NodePoli
         group = groups[contribution.key]
         if not group.node.applied.covers(contribution.source, log):
             group.contributions.append(contribution)
-    for group in groups.values():
-        group.t0_ms = max((c.ts_ms for c in group.contributions), default=0)
-        group.t0_ms = max(group.t0_ms, group.node.t0_ms)
-        group.factors, group.carried = _factors(group, policy), _carried(group, policy)
     return groups
 
 
-def _factors(group: _Group, policy: NodePolicy) -> NDArray[np.float64]:
-    """2^((t_i - t0)/h) for each contribution of a group: never over 1, since t0 is the latest time."""
-    times = np.array([c.ts_ms for c in group.contributions], dtype=np.float64)
-    factors: NDArray[np.float64] = np.exp2((times - group.t0_ms) / policy.half_life_ms(group.node.key.level))
-    return factors
-
-
-def _carried(group: _Group, policy: NodePolicy) -> float:
-    """What share of the node's own sums is left at the group's t0."""
-    return float(np.exp2((group.node.t0_ms - group.t0_ms) / policy.half_life_ms(group.node.key.level)))
+def _weigh(groups: Sequence[_Group], policy: NodePolicy) -> None:
+    """Move each group's t0 to its latest time and work out 2^((t - t0)/h): never over 1, since t0 is the latest."""
+    for group in groups:
+        group.t0_ms = max(group.node.t0_ms, *(c.ts_ms for c in group.contributions))
+    counts = [len(group.contributions) for group in groups]
+    t0_ms = np.array([group.t0_ms for group in groups], dtype=np.float64)
+    half_life_ms = np.array([policy.half_life_ms(group.node.key.level) for group in groups])
+    times = np.array([c.ts_ms for group in groups for c in group.contributions], dtype=np.float64)
+    own = np.array([group.node.t0_ms for group in groups], dtype=np.float64)
+    carried = np.exp2((own - t0_ms) / half_life_ms).tolist()
+    factors = iter(np.exp2((times - np.repeat(t0_ms, counts)) / np.repeat(half_life_ms, counts)).tolist())
+    for group, count, share in zip(groups, counts, carried, strict=True):
+        group.factors, group.carried = list(islice(factors, count)), share
 
 
 def _sum_directions(groups: Sequence[_Group], vectors: Vector) -> tuple[Vector, NDArray[np.float64]]:
     """S of each group at its t0, as unit rows (n, dim) and lengths (n,)."""
-    dim = vectors.shape[1]
     if not groups:
-        return np.zeros((0, dim), dtype=np.float32), np.zeros(0)
+        return np.zeros((0, vectors.shape[1]), dtype=np.float32), np.zeros(0)
     rows = np.array([c.row for group in groups for c in group.contributions])
     signed = np.array([c.sign * c.weight for group in groups for c in group.contributions])
     coefficients = signed * np.concatenate([group.factors for group in groups])
-    starts = np.cumsum([0] + [len(group.contributions) for group in groups[:-1]])
-    sums = np.add.reduceat(vectors[rows] * coefficients[:, None], starts, axis=0)
+    counts = np.array([len(group.contributions) for group in groups])
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    sums = vectors[rows[starts]] * coefficients[starts, None]
+    for at in np.flatnonzero(counts > 1):  # few: most nodes get one contribution a batch
+        mine = slice(starts[at], ends[at])
+        sums[at] = coefficients[mine] @ vectors[rows[mine]]
     kept = np.array([group.node.norm * group.carried for group in groups])
     sums += np.stack([group.node.direction for group in groups]) * kept[:, None]
     # What is stored is exact to float32, what a batch adds to float64.
@@ -107,9 +113,9 @@ def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePo
     evidence = {(e.event_id, e.item_id): e for e in node.evidence}
     count, first_ms, last_ms = node.count, node.first_ms, node.last_ms
     for c, factor in zip(group.contributions, group.factors, strict=True):
-        mass += c.sign * abs(c.weight) * float(factor)
-        net += c.sign * c.weight * float(factor)
-        summed += abs(c.weight) * float(factor)
+        mass += c.sign * abs(c.weight) * factor
+        net += c.sign * c.weight * factor
+        summed += abs(c.weight) * factor
         count += c.sign
         if c.sign < 0:
             evidence.pop((c.event_id, c.item_id), None)

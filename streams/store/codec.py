@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from qdrant_client import grpc
@@ -27,6 +27,8 @@ from streams.store.base import Fence, ItemPoint, StoredItem
 #: Bumped when what a payload means changes; flagged in the CHANGELOG.
 PAYLOAD_VERSION = 1
 
+_SCALARS = {str: "string_value", bool: "bool_value", int: "integer_value", float: "double_value"}
+
 
 def item_point_id(item_id: str) -> str:
     """The point id of an item: uuid5 of `item` and its id, joined by U+001F."""
@@ -42,20 +44,44 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def dense(row: Vector) -> grpc.DenseVector:
-    """A float32 row as the protobuf message: a packed field of floats is the row's own little-endian bytes."""
+class Point(NamedTuple):
+    """A point's id, its vector, float32 of shape (dim,), and its payload: str, int, float, bool or a list of str."""
+
+    id: str
+    row: Vector
+    payload: Mapping[str, Any]
+
+
+def _packed(row: Vector) -> bytes:
+    """A float32 row as a DenseVector on the wire: a packed field of floats is the row's own little-endian bytes."""
     data = np.ascontiguousarray(row, dtype="<f4").tobytes()
-    message: grpc.DenseVector = grpc.DenseVector.FromString(b"\x0a" + _varint(len(data)) + data)
+    return b"\x0a" + _varint(len(data)) + data
+
+
+def dense(row: Vector) -> grpc.DenseVector:
+    """A float32 row as the protobuf message."""
+    message: grpc.DenseVector = grpc.DenseVector.FromString(_packed(row))
     return message
 
 
-def vectors(row: Vector) -> grpc.Vectors:
-    """A float32 row as a point's unnamed vector."""
-    return grpc.Vectors(vector=grpc.Vector(dense=dense(row)))
+def write(target: grpc.PointStruct, point: Point) -> None:
+    """Fill in an empty message of a request: to make messages apart and copy them takes 2.6 times as long."""
+    target.id.uuid = point.id
+    target.vectors.vector.dense.MergeFromString(_packed(point.row))
+    for name, plain in point.payload.items():
+        scalar = _SCALARS.get(type(plain))
+        if scalar is not None:
+            setattr(target.payload[name], scalar, plain)
+        else:
+            for one in plain:
+                target.payload[name].list_value.values.add().string_value = one
 
 
 _NO_ROW: Vector = np.zeros(0, np.float32)
-_NO_ROW.flags.writeable = False
+#: The vector of points that are only looked up by id.
+ONE: Vector = np.ones(1, np.float32)
+for _fixed in (_NO_ROW, ONE):
+    _fixed.flags.writeable = False
 
 
 def row_of(output: grpc.VectorsOutput) -> Vector:
@@ -68,19 +94,6 @@ def row_of(output: grpc.VectorsOutput) -> Vector:
         packed = dense.SerializeToString()
         return np.frombuffer(packed[len(packed) - 4 * len(dense.data) :], dtype="<f4").astype(np.float32)
     return np.array(vector.data, dtype=np.float32)  # servers before 1.16 answer in the older field
-
-
-def value(plain: Any) -> grpc.Value:
-    """A payload value: str, int, float, bool or a list of str."""
-    if isinstance(plain, str):
-        return grpc.Value(string_value=plain)
-    if isinstance(plain, bool):
-        return grpc.Value(bool_value=plain)
-    if isinstance(plain, int):
-        return grpc.Value(integer_value=plain)
-    if isinstance(plain, float):
-        return grpc.Value(double_value=plain)
-    return grpc.Value(list_value=grpc.ListValue(values=[grpc.Value(string_value=one) for one in plain]))
 
 
 def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]:
@@ -115,10 +128,9 @@ def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]
     return payload
 
 
-def node_point(node: Node, policy: NodePolicy, fence: Fence) -> grpc.PointStruct:
+def node_point(node: Node, policy: NodePolicy, fence: Fence) -> Point:
     """A node as a point."""
-    payload = {name: value(plain) for name, plain in node_payload(node, policy, fence).items()}
-    return grpc.PointStruct(id=grpc.PointId(uuid=node.id), vectors=vectors(node.direction), payload=payload)
+    return Point(node.id, node.direction, node_payload(node, policy, fence))
 
 
 def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
@@ -148,7 +160,7 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
     )
 
 
-def item_point(point: ItemPoint) -> grpc.PointStruct:
+def item_point(point: ItemPoint) -> Point:
     """An item as a point of the collection `items`."""
     item = point.item
     plain: dict[str, Any] = {"item_id": item.item_id, "path": point.path}
@@ -157,10 +169,7 @@ def item_point(point: ItemPoint) -> grpc.PointStruct:
         "tags": list(item.tags), "brand": item.brand, "lang": item.lang, "ts": item.ts_ms,
     }  # fmt: skip
     plain.update({name: known for name, known in optional.items() if known})
-    payload = {name: value(known) for name, known in plain.items()}
-    return grpc.PointStruct(
-        id=grpc.PointId(uuid=item_point_id(item.item_id)), vectors=vectors(point.vector), payload=payload
-    )
+    return Point(item_point_id(item.item_id), point.vector, plain)
 
 
 def item_of(payload: Mapping[str, grpc.Value], row: Vector) -> StoredItem:

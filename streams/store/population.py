@@ -18,8 +18,6 @@ from streams.store.collections import POPULARITY, Collections, ensure
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.qdrant import QdrantStore, not_newer
 
-_ONE = [1.0]
-
 
 def popularity_id(group: str, item_id: str) -> str:
     """The point id of an item's popularity: uuid5 of `popularity`, group and item, joined by U+001F."""
@@ -90,7 +88,7 @@ class PopulationStore(QdrantStore):
         """Write items' popularity durably; what is stored under a newer fence stays as it is."""
         for start in range(0, len(items), self._config.points_per_write):
             chunk = items[start : start + self._config.points_per_write]
-            await self._upsert(POPULARITY, [self._point(item, fence) for item in chunk], not_newer(fence))
+            await self._upsert(POPULARITY, (self._point(item, fence) for item in chunk), not_newer(fence))
 
     async def sweep(self, now_ms: int) -> None:
         """Delete the nodes that have expired and the popularity that is forgotten."""
@@ -99,17 +97,13 @@ class PopulationStore(QdrantStore):
         selector = grpc.PointsSelector(filter=grpc.Filter(must=[grpc.Condition(field=expired)]))
         await self._delete(POPULARITY, selector)
 
-    def _point(self, item: ItemPopularity, fence: Fence) -> grpc.PointStruct:
+    def _point(self, item: ItemPopularity, fence: Fence) -> codec.Point:
         payload = {
             "item_id": item.item_id, "group": self._group, "mass": float(item.mass), "t0": item.t0_ms,
             "count": item.count, "applied": pack_applied(item.applied), "fence": fence.number,
             "expires_at": forgotten_at_ms(item, self._half_life_s, self._policy.expire_below),
         }  # fmt: skip
-        return grpc.PointStruct(
-            id=grpc.PointId(uuid=popularity_id(self._group, item.item_id)),
-            vectors=grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=_ONE))),
-            payload={name: codec.value(plain) for name, plain in payload.items()},
-        )
+        return codec.Point(popularity_id(self._group, item.item_id), codec.ONE, payload)
 
 
 def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:

@@ -54,7 +54,7 @@ class QdrantStore:
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""
         for chunk in _by_user(nodes, self._config.points_per_write):
-            points = [codec.node_point(node, self._policy, fence) for node in chunk]
+            points = (codec.node_point(node, self._policy, fence) for node in chunk)
             await self._upsert(self._names.interests, points, not_newer(fence))
 
     async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
@@ -92,7 +92,7 @@ class QdrantStore:
         """Upsert items durably."""
         for start in range(0, len(points), self._config.points_per_write):
             chunk = points[start : start + self._config.points_per_write]
-            await self._upsert(self._names.items, [codec.item_point(point) for point in chunk], None)
+            await self._upsert(self._names.items, map(codec.item_point, chunk), None)
 
     async def delete_items(self, item_ids: Sequence[str]) -> None:
         """Delete items by id."""
@@ -134,11 +134,7 @@ class QdrantStore:
             "leader": control.leader, "cluster": control.cluster,
             "partitions": json.dumps(dict(control.partitions)), "highest": json.dumps(dict(control.highest)),
         }  # fmt: skip
-        point = grpc.PointStruct(
-            id=grpc.PointId(uuid=_control_id(group)),
-            vectors=grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=[1.0]))),
-            payload={name: codec.value(plain) for name, plain in payload.items()},
-        )
+        point = codec.Point(_control_id(group), codec.ONE, payload)
         same = grpc.FieldCondition(key="epoch", range=grpc.Range(gte=if_epoch, lte=if_epoch))
         await self._upsert(CONTROL, [point], grpc.Filter(must=[grpc.Condition(field=same)]))
         stored = await self.control(group)
@@ -166,8 +162,10 @@ class QdrantStore:
             found += (await self._call(self._client.grpc_points.Get, request, "get")).result
         return found
 
-    async def _upsert(self, collection: str, points: list[Any], only_if: grpc.Filter | None) -> None:
-        request = grpc.UpsertPoints(collection_name=collection, wait=True, points=points, update_filter=only_if)
+    async def _upsert(self, collection: str, points: Iterable[codec.Point], only_if: grpc.Filter | None) -> None:
+        request = grpc.UpsertPoints(collection_name=collection, wait=True, update_filter=only_if)
+        for point in points:
+            codec.write(request.points.add(), point)
         reply = await self._call(self._client.grpc_points.Upsert, request, "upsert")
         _require_completed(reply.result.status)
 
