@@ -22,7 +22,7 @@ class Alike:
 
 
 def alike(one: Mapping[NodeKey, Node], two: Mapping[NodeKey, Node], policy: NodePolicy) -> Alike:
-    """Compare as `same_nodes` does: vectors to 1e-4, masses to 1e-6 at a common time; a spent node counts as none."""
+    """Compare vectors to 1e-4 and masses to 1e-6 at a common time; a spent node counts as none."""
     found = Alike()
     for key in sorted(one.keys() | two.keys()):
         left, right = one.get(key), two.get(key)
