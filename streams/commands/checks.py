@@ -14,7 +14,7 @@ import numpy as np
 from encoders.contract import NORM_TOLERANCE
 from streams.commands.connecting import admin_of, encoder_of, look_of
 from streams.commands.findings import DEADLINE_S, Findings
-from streams.commands.topics import service_topics
+from streams.commands.topics import read_topics, service_topics
 from streams.commands.waiting import by_topic
 from streams.errors import ConfigurationError, RetryableError
 from streams.settings import Settings
@@ -77,7 +77,7 @@ async def check_kafka(settings: Settings) -> Findings:
             ends = {lag.topic: 0 for lag in lags}
             for lag in lags:
                 ends[lag.topic] += lag.end
-            _group(found, settings, group.state, len(group.members), by_topic(lags), ends)
+            check_group(found, settings, group.state, len(group.members), by_topic(lags), ends)
         finally:
             await connection.__aexit__(None, None, None)
     except ConfigurationError as error:
@@ -100,17 +100,18 @@ def _topics(found: Findings, settings: Settings, counts: Mapping[str, int]) -> N
     found.ok("topics", f"all {len(counts)}, {next(iter(of_users.values()))} partitions each for events")
 
 
-def _group(
+def check_group(
     found: Findings, settings: Settings, state: str, members: int, lags: Mapping[str, int], ends: Mapping[str, int]
 ) -> None:
+    """The workers' group and, by topic, how far it is behind and where logs end."""
     kafka = settings.kafka
     if members:
         found.ok("group", f"{kafka.group}: {state.lower()}, {members} worker{'s' if members > 1 else ''}")
     else:
         found.warn("group", f"{kafka.group}: {state.lower()}, no worker", "start one: interests worker")
-    read = {name: lag for name, lag in lags.items() if not name.endswith(".dead") and lag}
-    told = ", ".join(f"{lag:,} in {name}" for name, lag in read.items()) or "nought"
-    if read and not members:
+    behind = {name: lags[name] for name in read_topics(settings) if lags.get(name)}
+    told = ", ".join(f"{lag:,} in {name}" for name, lag in behind.items()) or "nought"
+    if behind and not members:
         found.warn("lag", told, "start a worker, which reads them")
     else:
         found.ok("lag", told)

@@ -31,7 +31,7 @@ def add(app: typer.Typer) -> None:
 
 def show(
     user: User, at: At = "now", level: Levels = None, lang: Lang = "en", as_json: AsJson = False,
-    evidence: Evidence = 1, everything: All = False,
+    evidence: Evidence = 2, everything: All = False,
 ) -> None:  # fmt: skip
     """Draw a person's tree of interests.
 

@@ -46,7 +46,7 @@ def list_() -> None:
             table.add_row(name, "[red]missing[/]", "", "")
             continue
         behind = sum(lag.lag for lag in mine)
-        read = not name.endswith(".dead") and name != settings.kafka.updated_topic
+        read = name in read_topics(settings)
         table.add_row(
             name, str(found[name].partitions), f"{sum(lag.end for lag in mine):,}",
             ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if read else "",
@@ -58,12 +58,17 @@ def list_() -> None:
         console().print("[yellow]topics are missing: run[/] interests topics create")
 
 
+def read_topics(settings: Settings) -> list[str]:
+    """The names of the topics that the workers' group reads."""
+    kafka = settings.kafka
+    derived = filter(None, (kafka.popularity_topic, kafka.population_topic))
+    return [*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic, *derived]
+
+
 def service_topics(settings: Settings) -> list[str]:
     """The names of the service's topics, those of dead letters last."""
-    kafka = settings.kafka
-    live = [*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic]
-    live += filter(None, (kafka.popularity_topic, kafka.population_topic))
-    return [*live, *filter(None, [kafka.updated_topic]), *(f"{name}.dead" for name in live)]
+    read = read_topics(settings)
+    return [*read, *filter(None, [settings.kafka.updated_topic]), *(f"{name}.dead" for name in read)]
 
 
 async def _create(settings: Settings) -> list[Topic]:

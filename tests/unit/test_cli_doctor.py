@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from streams.commands import findings
-from streams.commands.checks import INDEXED, check_collections, check_concepts, check_here
+from streams.commands.checks import INDEXED, check_collections, check_concepts, check_group, check_here
 from streams.commands.findings import Findings, drawn
 from streams.concepts import Concept, ConceptTree
 from streams.errors import StoreUnavailable
@@ -74,6 +74,25 @@ def test_another_encoder_than_the_one_read_is_a_warning() -> None:
     told = judged(WELL, EncoderInfo("bge", 768, 64))
     assert "encoder: interests are read from interests__e5, workers write interests__bge" in told["WARN"]
     assert "FAIL" not in told
+
+
+@pytest.mark.parametrize(
+    ("members", "lags", "lag"),
+    [
+        (1, {"interests.updated": 9, "clicks.dead": 1}, ("OK", "nought")),  # no group reads these
+        (1, {"clicks": 1_200, "population": 3, "interests.updated": 9}, ("OK", "1,200 in clicks, 3 in population")),
+        (0, {"clicks": 2}, ("WARN", "2 in clicks")),
+    ],
+)
+def test_the_lag_is_that_of_the_topics_the_group_reads(
+    members: int, lags: Mapping[str, int], lag: tuple[str, str]
+) -> None:
+    found = Findings("Kafka")
+    check_group(found, Settings(), "Stable", members, lags, lags)
+    assert [(one.status, one.seen) for one in found.found if one.what == "lag"] == [lag]
+    assert [one.seen for one in found.found if one.what == "dead letters"] == (
+        ["1 in clicks.dead"] if "clicks.dead" in lags else []
+    )
 
 
 def test_variables_that_nothing_reads_are_named() -> None:
