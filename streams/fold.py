@@ -110,7 +110,8 @@ def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePo
     node, half_life_ms = group.node, policy.half_life_ms(group.node.key.level)
     mass, net = node.mass * group.carried, node.net * group.carried
     summed = mass
-    evidence = {(e.event_id, e.item_id): e for e in node.evidence}
+    # An event without an id of its own is named by its place, which a topic made anew gives to another event.
+    evidence = {(e.event_id, e.item_id, e.ts_ms): e for e in node.evidence}
     count, first_ms, last_ms = node.count, node.first_ms, node.last_ms
     for c, factor in zip(group.contributions, group.factors, strict=True):
         mass += c.sign * abs(c.weight) * factor
@@ -118,9 +119,9 @@ def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePo
         summed += abs(c.weight) * factor
         count += c.sign
         if c.sign < 0:
-            evidence.pop((c.event_id, c.item_id), None)
+            evidence.pop((c.event_id, c.item_id, c.ts_ms), None)
         else:
-            evidence[(c.event_id, c.item_id)] = Evidence(c.event_id, c.item_id, c.ts_ms, c.weight)
+            evidence[(c.event_id, c.item_id, c.ts_ms)] = Evidence(c.event_id, c.item_id, c.ts_ms, c.weight)
             first_ms = min(first_ms or c.ts_ms, c.ts_ms)
             last_ms = max(last_ms, c.ts_ms)
     if mass <= _NOTHING_LEFT * summed:

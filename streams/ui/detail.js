@@ -38,7 +38,7 @@ export class Detail {
       ["Halves in", halfLife ? span(halfLife) : "not told"],
       ["Else forgotten", found.expires_at_ms],
     ]);
-    keyed(this.#list, found.evidence.slice(0, SHOWN), (entry) => entry.event_id, entryLine, fillEntry);
+    keyed(this.#list, found.evidence.slice(0, SHOWN), (entry) => [entry.event_id, entry.item_id, entry.ts_ms].join(), entryLine, fillEntry);
     const covered = Tree.covered(found);
     setText(
       byId("detail-note"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from streams.events import Event, Source
 from streams.fold import fold
@@ -44,15 +45,17 @@ def events_of(log: list[tuple[str, str, int, str]], first_offset: int = 0) -> li
 Nodes_ = dict[NodeKey, Node]
 
 
-def folded(events: list[Event], nodes: Nodes_, *, whole_trees: bool = True, policy: NodePolicy = POLICY) -> list[Node]:
+def folded(
+    events: list[Event], nodes: Nodes_, *, whole_trees: bool = True, policy: NodePolicy = POLICY, log: int = 1
+) -> list[Node]:
     profiles = {key.user_id: node for key, node in nodes.items() if key.level == "profile"}
-    fresh = gate(events, profiles, 1, whole_trees=whole_trees).fresh
+    fresh = gate(events, profiles, log, whole_trees=whole_trees).fresh
     weighed = [
         Weighed(e, ITEMS[e.item_id], PATHS[ITEMS[e.item_id]], signed_weight(e, None, TABLE), e.item_id)
         for e in fresh
         if e.item_id
     ]
-    return fold(plan(weighed, fresh, profiles, policy, 1), VECTORS, nodes, policy, 1)
+    return fold(plan(weighed, fresh, profiles, policy, log), VECTORS, nodes, policy, log)
 
 
 def lived(batches: list[list[Event]], nodes: Nodes_ | None = None) -> Nodes_:
@@ -181,6 +184,16 @@ def test_decades_apart_nothing_overflows(log: list[tuple[str, str, int, str]]) -
     for node in lived([events_of(far, 100)], old).values():
         assert np.isfinite([node.norm, node.mass, node.net]).all()
         assert np.isfinite(node.direction).all()
+
+
+def test_an_event_that_is_named_by_its_place_stays_when_a_topic_made_anew_gives_the_place_to_another() -> None:
+    both = [("click", "i1", 0, "a"), ("click", "i1", 5000, "a")]
+    first, second = (structs.replace(events_of([one])[0], event_id="clicks-0-0", named=False) for one in both)
+    nodes = lived([[first]])
+    nodes.update({node.key: node for node in folded([second], nodes, log=2)})
+    profile = nodes[NodeKey("a", "profile", "/")]
+    assert [(e.event_id, e.ts_ms) for e in profile.evidence] == [("clicks-0-0", T0 + 5000), ("clicks-0-0", T0)]
+    assert profile.count == 2
 
 
 def test_the_sums_are_those_of_the_design() -> None:
