@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MODEL_NAME = "text_encoder"
-MAX_BATCH = 64
-"""Texts in one request; the server joins requests up to this size as well."""
+MAX_BATCH = 128
+"""Texts in one pass: in one request, or in several that the server joins, as it does with two of a client's default."""
 MAX_TEXT_BYTES = 65_536
 """A longer text fails its request: the client cuts texts long before this."""
 MAX_QUEUE = 128

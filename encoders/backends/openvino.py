@@ -50,7 +50,7 @@ class OpenvinoBackend:
         streams = streams or cores
         self.name = f"openvino-cpu-{precision}"
         self.max_padded_tokens = 1_024
-        self.max_rows = 32
+        self.max_rows = 16
         model = core.read_model(str(converted(layout, extra_layers, cache)))
         compiled = core.compile_model(
             model,
