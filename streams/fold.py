@@ -36,8 +36,7 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
     """
     groups = _group(plan, nodes, vectors.shape[1], log)
     fed = [group for group in groups.values() if group.contributions]
-    _weigh(fed, policy)
-    directions, norms = _sum_directions(fed, vectors)
+    directions, norms = _sum_directions(fed, _weigh(fed, policy), vectors)
     changed: list[Node] = []
     row = 0
     for key, group in groups.items():
@@ -66,8 +65,8 @@ def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dic
     return groups
 
 
-def _weigh(groups: Sequence[_Group], policy: NodePolicy) -> None:
-    """Move each group's t0 to its latest time and work out 2^((t - t0)/h): never over 1, since t0 is the latest."""
+def _weigh(groups: Sequence[_Group], policy: NodePolicy) -> NDArray[np.float64]:
+    """Move each group's t0 to its latest time; 2^((t - t0)/h) of every contribution: never over 1, t0 is the latest."""
     for group in groups:
         group.t0_ms = max(group.node.t0_ms, *(c.ts_ms for c in group.contributions))
     counts = [len(group.contributions) for group in groups]
@@ -76,18 +75,22 @@ def _weigh(groups: Sequence[_Group], policy: NodePolicy) -> None:
     times = np.array([c.ts_ms for group in groups for c in group.contributions], dtype=np.float64)
     own = np.array([group.node.t0_ms for group in groups], dtype=np.float64)
     carried = np.exp2((own - t0_ms) / half_life_ms).tolist()
-    factors = iter(np.exp2((times - np.repeat(t0_ms, counts)) / np.repeat(half_life_ms, counts)).tolist())
+    factors: NDArray[np.float64] = np.exp2((times - np.repeat(t0_ms, counts)) / np.repeat(half_life_ms, counts))
+    each = iter(factors.tolist())
     for group, count, share in zip(groups, counts, carried, strict=True):
-        group.factors, group.carried = list(islice(factors, count)), share
+        group.factors, group.carried = list(islice(each, count)), share
+    return factors
 
 
-def _sum_directions(groups: Sequence[_Group], vectors: Vector) -> tuple[Vector, NDArray[np.float64]]:
+def _sum_directions(
+    groups: Sequence[_Group], factors: NDArray[np.float64], vectors: Vector
+) -> tuple[Vector, NDArray[np.float64]]:
     """S of each group at its t0, as unit rows (n, dim) and lengths (n,)."""
     if not groups:
         return np.zeros((0, vectors.shape[1]), dtype=np.float32), np.zeros(0)
     rows = np.array([c.row for group in groups for c in group.contributions])
     signed = np.array([c.sign * c.weight for group in groups for c in group.contributions])
-    coefficients = signed * np.concatenate([group.factors for group in groups])
+    coefficients = signed * factors
     counts = np.array([len(group.contributions) for group in groups])
     ends = np.cumsum(counts)
     starts = ends - counts

@@ -40,16 +40,16 @@ def list_() -> None:
     settings = load()
     found, lags, group = run(_list(settings))
     table = _table("topic", "partitions", "end", "lag")
+    read = read_topics(settings)
     for name in service_topics(settings):
         mine = [lag for lag in lags if lag.topic == name]
         if name not in found:
             table.add_row(name, "[red]missing[/]", "", "")
             continue
         behind = sum(lag.lag for lag in mine)
-        read = name in read_topics(settings)
         table.add_row(
             name, str(found[name].partitions), f"{sum(lag.end for lag in mine):,}",
-            ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if read else "",
+            ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if name in read else "",
         )  # fmt: skip
     console().print(table)
     members = f"{len(group.members)} member{'' if len(group.members) == 1 else 's'}"

@@ -73,8 +73,10 @@ def write(target: grpc.PointStruct, point: Point) -> None:
         if scalar is not None:
             setattr(target.payload[name], scalar, plain)
         else:
+            listed = target.payload[name].list_value
+            listed.SetInParent()  # an empty list is a list too
             for one in plain:
-                target.payload[name].list_value.values.add().string_value = one
+                listed.values.add().string_value = one
 
 
 _NO_ROW: Vector = np.zeros(0, np.float32)
