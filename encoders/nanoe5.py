@@ -21,7 +21,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 MAGIC = b"E5S1"
 VERSION = 1

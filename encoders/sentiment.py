@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 Floats = npt.NDArray[np.float32]
 

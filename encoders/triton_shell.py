@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb
 
 from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, MAX_TEXT_BYTES, SENTIMENT, TEXT
 from encoders.encoder import Encoder, load_encoder
-from streams.errors import ConfigurationError, PoisonError
+from streams.base.errors import ConfigurationError, PoisonError
 
 WARM_UP = ("warm up", "预热一下这个模型", "a longer text, so that the first real request meets no new shape " * 4)
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import structlog
 
 from streams.agents import register
+from streams.base.clock import now_ms
+from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.broker.admin import Admin
 from streams.broker.app import make_app
 from streams.broker.config import KafkaConfig
@@ -21,9 +23,7 @@ from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
 from streams.broker.standing import Standing
 from streams.broker.worker import run_worker
-from streams.clock import now_ms
 from streams.derive import Deriving
-from streams.errors import ConfigurationError, StoreUnavailable
 from streams.events import Event
 from streams.health import Limits
 from streams.metrics import Metrics

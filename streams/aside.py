@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from streams.base.errors import PoisonError
 from streams.deadletters import DeadLetter
-from streams.errors import PoisonError
 from streams.events import Event, RecordLike, Source
 from streams.unresolved import RetryPolicy, next_attempt
 

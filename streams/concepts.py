@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.labels import LabelTable, Match, slug
 from streams.zeroshot import ZeroShot, unit
 

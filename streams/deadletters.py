@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.events import RecordLike
 
 # What parsing and resolving can find wrong. docs/events.md describes each; a test holds the two together.

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.times import time_error
 from streams.wire import StrictEvent, StrictItem, WireEvent, WireInlineItem, WireItem
 

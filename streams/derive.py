@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from streams.base.errors import PoisonError
 from streams.deadletters import DeadLetter
-from streams.errors import PoisonError
 from streams.events import RecordLike
 from streams.fold import fold
 from streams.nodes import Node, NodeKey, NodePolicy, profile_key

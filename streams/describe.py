@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streams.base.errors import PoisonError
 from streams.concepts import ConceptTree
 from streams.encoding import Encoder
-from streams.errors import PoisonError
 from streams.items import Item
 from streams.store.base import ItemPoint
 from streams.text import item_text

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import numpy as np
 
 from encoders.contract import MODEL_NAME
+from streams.base.credentials import TlsFiles
+from streams.base.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
 from streams.breaker import Breaker
-from streams.credentials import TlsFiles
 from streams.encoding import Encoded
-from streams.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
 from streams.suspects import Suspects
 from streams.text import normalise_text
 from streams.textcache import TextCache, text_key

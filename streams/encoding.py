@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 
 
 @dataclass(frozen=True, slots=True)

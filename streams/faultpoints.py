@@ -12,7 +12,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 VARIABLE: Final = "INTERESTS_FAULTPOINTS"
 POINTS: Final = ("after_read", "after_encode", "before_upsert", "after_upsert", "before_ack", "after_ack")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.text import normalise_text
 from streams.wire import WireItemContent, WireMedia
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.cachestats import CacheCollector
+from streams.base.cache_metrics import CacheCollector
 from streams.deadletters import DeadLetter
 from streams.events import RecordLike
 from streams.pipeline import Report

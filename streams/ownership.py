@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import structlog
 
+from streams.base.errors import BrokerUnavailable, Fenced
 from streams.broker.batches import Take
 from streams.broker.fetched import GroupIdentity
 from streams.epochs import Seen, judge, raised
-from streams.errors import BrokerUnavailable, Fenced
 from streams.store.base import Control, Fence, Store
 
 log = structlog.get_logger(__name__)

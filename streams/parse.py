@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from streams import decode, times, unresolved
+from streams.base.errors import PoisonError
 from streams.deadletters import DeadLetter
-from streams.errors import PoisonError
 from streams.events import WITHOUT_ITEM, Event, RecordLike, Source
 from streams.items import Item, item_of
 from streams.text import has_invisible, normalise_text

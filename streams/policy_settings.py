@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.nodes import Level, NodePolicy
 from streams.population import PriorPolicy
 from streams.rank import DEFAULT_LEVELS, RankPolicy

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.applied import Applied
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.events import Source
 from streams.nodes import decay
 from streams.plan import Contribution

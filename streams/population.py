@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.events import Source
 from streams.levels import Level
 from streams.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key

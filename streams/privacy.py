@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from streams import deadletters
+from streams.base.errors import ConfigurationError, PoisonError
 from streams.deadletters import DeadLetter
-from streams.errors import ConfigurationError, PoisonError
 from streams.events import Event, RecordLike, Source
 
 LEAST_KEY_BYTES: Final = 32

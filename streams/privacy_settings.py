@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from streams.credentials import read, secret
-from streams.errors import ConfigurationError
+from streams.base.credentials import read, secret
+from streams.base.errors import ConfigurationError
 from streams.privacy import Letters, Pseudonyms
 from streams.settings import Settings
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.contract import EMBEDDING, NORM_TOLERANCE, SENTIMENT
-from streams.errors import WrongModelOutput
+from streams.base.errors import WrongModelOutput
 
 Floats = npt.NDArray[np.float32]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from streams.base.errors import PoisonError
 from streams.concepts import ConceptTree
 from streams.describe import describe
 from streams.encoding import Encoder
-from streams.errors import PoisonError
 from streams.events import Event, Source
 from streams.items import Item
 from streams.store.base import Store, StoredItem

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from streams.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
+from streams.base.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")

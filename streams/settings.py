@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.policy_settings import Nodes, Population, Ranking, Section, Unresolved, Weights
 
 

@@ -19,7 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from streams.errors import InterestsError
+from streams.base.errors import InterestsError
 from streams.health import Facts, Limits, not_live, not_ready
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.wire import MAX_TS_MS, MIN_EVENT_TS_MS
 
 FUTURE_MS: Final = 300_000

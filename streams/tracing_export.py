@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from streams import tracing
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.settings import Settings
 
 _EXPORT_WITHIN_S = 5

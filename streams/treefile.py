@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from streams.base.errors import ConfigurationError
 from streams.concepts import Concept, ConceptTree, Floors
-from streams.errors import ConfigurationError
 
 TAXONOMY_FILE: Final = Path(__file__).with_name("taxonomy.json")
 

@@ -15,9 +15,9 @@ from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
 
 from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, SENTIMENT, TEXT
+from streams.base.credentials import TlsFiles, untrusted
+from streams.base.errors import ConfigurationError, EncoderUnavailable
 from streams.breaker import Breaker
-from streams.credentials import TlsFiles, untrusted
-from streams.errors import ConfigurationError, EncoderUnavailable
 from streams.replies import checked
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from streams.errors import ConfigurationError, PoisonError
+from streams.base.errors import ConfigurationError, PoisonError
 from streams.events import RecordLike, Source
 
 PREFIX: Final = "unresolved-"

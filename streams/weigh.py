@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streams.base.errors import PoisonError
 from streams.concepts import ConceptTree
 from streams.encoding import Encoded
-from streams.errors import PoisonError
 from streams.events import Event, Source
 from streams.nodes import Vector
 from streams.plan import Weighed

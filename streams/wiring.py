@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from streams.base.credentials import TlsFiles, secret
+from streams.base.errors import ConfigurationError
 from streams.broker.admin import TopicSpec
 from streams.broker.config import KafkaConfig
 from streams.concepts import ConceptTree, build_tree, texts_of
-from streams.credentials import TlsFiles, secret
 from streams.encoder import TritonEncoder
 from streams.encoding import Encoder
-from streams.errors import ConfigurationError
 from streams.settings import Kafka, Settings, Triton
 from streams.store.connection import QdrantConfig
 from streams.treefile import load_taxonomy

@@ -10,12 +10,12 @@ import structlog
 
 from streams import deadletters, unresolved
 from streams.aside import Waiting
+from streams.base.clock import now_ms
+from streams.base.errors import PoisonError, RetryableError
 from streams.broker.batches import Take
 from streams.broker.producer import Outgoing, Producer
-from streams.clock import now_ms
 from streams.deadletters import DeadLetter, topic_of
 from streams.derive import Derived
-from streams.errors import PoisonError, RetryableError
 from streams.events import RecordLike
 from streams.faultpoints import reach
 from streams.metrics import Metrics

@@ -13,13 +13,13 @@ import httpx
 from rich.console import Console
 
 from deploy.demo.accounts import Counted, read_counters
+from streams.base.errors import FatalError
 from streams.broker.admin import Admin
 from streams.commands.eventlog import Timed, moved
 from streams.commands.progress import Meter, meter
 from streams.commands.reading import read_lines
 from streams.commands.records import Drafts, Line, draft_events, draft_items, topic_of_type
 from streams.commands.sending import Sender
-from streams.errors import FatalError
 from streams.settings import Settings
 
 _BATCH = 500

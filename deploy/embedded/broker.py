@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 HOST = "127.0.0.1"
 

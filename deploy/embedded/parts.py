@@ -22,9 +22,9 @@ from deploy.embedded.qdrant import qdrant_process
 from deploy.embedded.triton import triton_process
 from encoders.contract import MODEL_NAME, TEXT
 from encoders.locate import CACHE_VARIABLE, cache_dir
+from streams.base.errors import ConfigurationError, RetryableError
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
-from streams.errors import ConfigurationError, RetryableError
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_REPO = ROOT / "model_repo"

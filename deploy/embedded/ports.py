@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 HOST = "127.0.0.1"
 PortChoice = Literal["default", "any", "free"]

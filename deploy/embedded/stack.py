@@ -20,8 +20,8 @@ from deploy.embedded.front import Front
 from deploy.embedded.ports import HOST, PortChoice, Ports, free_ports
 from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
+from streams.base.errors import ConfigurationError, InterestsError
 from streams.broker.admin import Admin
-from streams.errors import ConfigurationError, InterestsError
 from streams.settings import Concepts, Settings, load
 from streams.wiring import kafka_config, topic_specs
 

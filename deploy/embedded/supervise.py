@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from deploy.embedded.parts import Part
 from deploy.embedded.processes import Child, tail
-from streams.errors import InterestsError
+from streams.base.errors import InterestsError
 
 PROBE_EVERY_S = 0.1
 STEADY_S = 60.0

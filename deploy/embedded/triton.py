@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 HOST = "127.0.0.1"
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import Status, addresses_table, quiet, wide_console
-from streams.errors import ConfigurationError, InterestsError
+from streams.base.errors import ConfigurationError, InterestsError
 
 DATA_DIR = Path(".interests")
 EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_KILLED = 0, 1, 2, 130

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from encoders.layout import Layout
 from encoders.text import TokenBatch
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 BACKENDS = ("auto", "torch", "openvino")
 

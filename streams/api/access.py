@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import jwt
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.settings import Api
 
 Scope = Literal["read", "ingest", "admin"]

@@ -19,7 +19,7 @@ from streams.api.edge import Edge
 from streams.api.page import HEADERS, page
 from streams.api.problems import ApiProblem, answer
 from streams.api.routes import audiences, erasure, health, ingest, live, users
-from streams.errors import InterestsError
+from streams.base.errors import InterestsError
 from streams.settings import Settings
 
 

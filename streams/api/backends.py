@@ -16,8 +16,8 @@ from streams.api.names import Names
 from streams.api.retention import Retention
 from streams.api.sending import Sending
 from streams.api.telemetry import ApiMetrics
+from streams.base.errors import EncoderUnavailable
 from streams.encoder import TritonEncoder
-from streams.errors import EncoderUnavailable
 from streams.nodes import NodePolicy, Vector
 from streams.privacy import Pseudonyms
 from streams.privacy_settings import pseudonyms_of

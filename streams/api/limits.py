@@ -8,7 +8,7 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 
 class Limits:

@@ -12,10 +12,10 @@ import structlog
 from pydantic import ValidationError
 
 from streams.api.models import LiveUpdate
+from streams.base.errors import InterestsError, RetryableError
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import Record
 from streams.broker.tail import Tail
-from streams.errors import InterestsError, RetryableError
 from streams.outputs import GROUP
 
 log = structlog.get_logger(__name__)

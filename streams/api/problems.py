@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streams.api.receipts import FieldProblem, Problem, Rejected
-from streams.errors import (
+from streams.base.errors import (
     BrokerUnavailable,
     ConfigurationError,
     EncoderUnavailable,

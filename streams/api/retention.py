@@ -9,9 +9,9 @@ from time import monotonic
 import structlog
 
 from streams.api.receipts import RetainedTopic
+from streams.base.errors import InterestsError
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
-from streams.errors import InterestsError
 from streams.settings import Kafka
 
 log = structlog.get_logger(__name__)

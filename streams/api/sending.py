@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from streams.api.receipts import Placed
+from streams.base.errors import BrokerUnavailable
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
-from streams.errors import BrokerUnavailable
 
 
 class Sending:

@@ -16,7 +16,7 @@ from streams.api.backends import Backends
 from streams.api.live import Watcher
 from streams.api.models import InterestNode, LiveEvent, LiveUpdate
 from streams.api.trees import View, Wanted, chosen, item_ids, level_masses, living
-from streams.errors import StoreUnavailable
+from streams.base.errors import StoreUnavailable
 from streams.nodes import Node
 
 HEARTBEAT_S: Final = 15.0

@@ -15,10 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 
+from streams.base.errors import BrokerUnavailable, ConfigurationError
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import Partition
-from streams.errors import BrokerUnavailable, ConfigurationError
 
 RETRY_S = 0.2
 NO_CONFIG: Mapping[str, str] = MappingProxyType({})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from aiokafka import errors as kafka
 
-from streams.errors import BrokerUnavailable, ConfigurationError, PoisonError
+from streams.base.errors import BrokerUnavailable, ConfigurationError, PoisonError
 
 _MISCONFIGURED: dict[type[kafka.KafkaError], str] = {
     kafka.AuthenticationFailedError: "check username, password and mechanism",

@@ -23,9 +23,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.threads import WorkerThread
 
+from streams.base.errors import ConfigurationError
 from streams.broker.fetched import FetchedBatch, GroupIdentity, split
 from streams.broker.joins import JoinWatch
-from streams.errors import ConfigurationError
 
 FITS_FAUST = "0.15.3"
 LEAVE_WITHIN_S = 5.0

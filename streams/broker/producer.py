@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
+from streams.base.errors import PoisonError
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import RECORD_OVERHEAD_BYTES
 from streams.broker.partitions import partition_of
-from streams.errors import PoisonError
 
 MAX_BATCH_BYTES = 128 << 10
 STOP_WITHIN_S = 10.0

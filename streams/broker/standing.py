@@ -9,10 +9,10 @@ from aiokafka.errors import KafkaError, NoError, RebalanceInProgressError, for_c
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from streams.base.errors import BrokerUnavailable
 from streams.broker.app import BrokerApp
 from streams.broker.fetched import GroupIdentity
 from streams.broker.transport import BatchConsumer
-from streams.errors import BrokerUnavailable
 
 CONFIRM_WITHIN_S = 10.0
 

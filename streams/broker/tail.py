@@ -16,11 +16,11 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from streams.base.errors import BrokerUnavailable
 from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import Record
-from streams.errors import BrokerUnavailable
 
 FETCH_WAIT_S = 0.25
 RETRY_S = 0.5

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.base.errors import ConfigurationError
 from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import Record
-from streams.errors import ConfigurationError
 
 _FETCH_WAIT_MS = 250
 

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from streams.api.receipts import FieldProblem, Problem, Rejected
-from streams.errors import InterestsError, RetryableError
+from streams.base.errors import InterestsError, RetryableError
 
 _PROBLEM: Final = "application/problem+json"
 _NOT_TOLD_S: Final = 1.0

@@ -6,8 +6,8 @@ from typing import Annotated, cast
 
 import typer
 
+from streams.base.errors import ConfigurationError
 from streams.commands.shell import register, register_group
-from streams.errors import ConfigurationError
 from streams.settings import load
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; by default api.host.")]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from streams.base.errors import ConfigurationError, InterestsError
 from streams.commands.when import lasting
-from streams.errors import ConfigurationError, InterestsError
 from streams.settings import Client, load
 
 if TYPE_CHECKING:

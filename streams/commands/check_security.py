@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from streams.base.errors import ConfigurationError
 from streams.commands.findings import Findings
-from streams.errors import ConfigurationError
 from streams.privacy_settings import letters_of, pseudonyms_of
 from streams.settings import Settings
 

@@ -12,11 +12,11 @@ import httpx
 import numpy as np
 
 from encoders.contract import NORM_TOLERANCE
+from streams.base.errors import ConfigurationError, RetryableError
 from streams.commands.connecting import admin_of, encoder_of, look_of
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.topics import read_topics, service_topics
 from streams.commands.waiting import by_topic
-from streams.errors import ConfigurationError, RetryableError
 from streams.settings import Settings
 from streams.store.collections import ALIASES, CONTROL, Collections
 from streams.store.look import Survey

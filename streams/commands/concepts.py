@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from streams.base.errors import ConfigurationError
 from streams.commands.reading import read_lines
 from streams.commands.shell import console, extra, register, run
-from streams.errors import ConfigurationError
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
+from streams.base.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Producer
 from streams.encoder import TritonEncoder
-from streams.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
 from streams.settings import Settings
 from streams.store.look import Look
 from streams.wiring import kafka_config, qdrant_config, triton_encoder

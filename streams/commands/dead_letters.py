@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.base.errors import ConfigurationError
 from streams.commands.shell import console, register, run
-from streams.errors import ConfigurationError
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from streams.base.errors import ConfigurationError
 from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, User, asking
 from streams.commands.drawing import WIDEST
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import lasting, stamp
-from streams.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from streams.api.receipts import Receipt

@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import Log, read
 from streams.commands.progress import meter
 from streams.commands.shell import console, extra, register, run
 from streams.commands.when import lasting
-from streams.errors import ConfigurationError
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:

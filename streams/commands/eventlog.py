@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams import times
+from streams.base.errors import PoisonError
 from streams.commands.reading import read_lines
 from streams.commands.records import Line
-from streams.errors import PoisonError
 from streams.wire import MIN_EVENT_TS_MS, MIN_ITEM_TS_MS, EventTime
 
 #: Bytes of lines sorted in memory at a time.

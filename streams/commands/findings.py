@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeVar
 from rich.table import Table
 from rich.text import Text
 
-from streams.errors import InterestsError
+from streams.base.errors import InterestsError
 
 T = TypeVar("T")
 Status = Literal["OK", "WARN", "FAIL"]

@@ -11,10 +11,10 @@ from typing import Annotated, Any, get_args
 import msgspec
 import typer
 
+from streams.base.errors import ConfigurationError
 from streams.commands.reading import STDIN, read_lines
 from streams.commands.records import Drafts, Line, Refused, draft_events, draft_items, topic_of_type
 from streams.commands.shell import EXIT_FAILED, complain, register, run
-from streams.errors import ConfigurationError
 from streams.settings import Settings, load
 from streams.wire import EventType
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from streams.base.errors import ConfigurationError
 from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, situation
 from streams.commands.shell import EXIT_FAILED, complain, console, register
-from streams.errors import ConfigurationError
 
 _EXAMPLE = "interests rank u17 --item i12 --item i9 --text 'A hand grinder for the road'"
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from streams.base.errors import ConfigurationError
 from streams.commands.records import Line
-from streams.errors import ConfigurationError
 
 STDIN: Final = Path("-")
 #: A longer line is cut: the parser refuses it by its size, and memory stays bounded.

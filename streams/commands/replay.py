@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streams.base.errors import ConfigurationError
 from streams.commands.records import topic_of_type
 from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, complain, console, register, run
 from streams.commands.when import ago, lasting, parse_time, stamp
-from streams.errors import ConfigurationError
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from streams.base.errors import ConfigurationError
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Outgoing, Producer
 from streams.commands.connecting import admin_of, producer_of
 from streams.commands.records import Draft
-from streams.errors import ConfigurationError
 from streams.events import Source
 from streams.settings import Settings
 

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from streams.errors import ConfigurationError, InterestsError, RetryableError
+from streams.base.errors import ConfigurationError, InterestsError, RetryableError
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from typing import Annotated, cast
 
 import typer
 
+from streams.base.errors import ConfigurationError
 from streams.commands.shell import EXIT_FAILED, console, register, run
 from streams.commands.when import parse_time
-from streams.errors import ConfigurationError
 from streams.nodes import LEVELS, Level
 from streams.settings import load
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STEPS: Final = ((60, "s"), (60, "min"), (24, "h"), (30, "d"), (365 / 30, "mo"), (float("inf"), "y"))

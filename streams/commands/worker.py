@@ -11,9 +11,9 @@ import structlog
 import typer
 
 from streams import faultpoints
+from streams.base.errors import ConfigurationError
 from streams.commands.logs import set_up
 from streams.commands.shell import register, run
-from streams.errors import ConfigurationError
 from streams.settings import Settings, load
 
 log = structlog.get_logger(__name__)

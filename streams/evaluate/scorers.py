@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.evaluate.prequential import Case
 from streams.evaluate.world import Floats
 from streams.nodes import Level

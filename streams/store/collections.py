@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qdrant_client import AsyncQdrantClient, models
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 #: The collection of control points, one a consumer group.
 CONTROL = "interests__control"

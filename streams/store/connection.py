@@ -12,8 +12,8 @@ from grpc import RpcError, StatusCode
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
-from streams.credentials import TlsFiles, untrusted
-from streams.errors import ConfigurationError, StoreUnavailable
+from streams.base.credentials import TlsFiles, untrusted
+from streams.base.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")
 _RETRYABLE = frozenset(

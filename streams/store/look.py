@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from qdrant_client import grpc, models
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.store.codec import item_point_id, uuids
 from streams.store.collections import ALIASES, Collections
 from streams.store.connection import QdrantConfig, connect, guarded

@@ -11,8 +11,8 @@ from typing import Any
 
 from qdrant_client import grpc
 
+from streams.base.errors import StoreUnavailable
 from streams.erase import without_erased
-from streams.errors import StoreUnavailable
 from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
 from streams.store.base import Control, Fence, ItemPoint, StoredItem

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from grpc import RpcError, StatusCode
 from qdrant_client import AsyncQdrantClient, grpc
 
+from streams.base.errors import StoreUnavailable
 from streams.erase import without_erased
-from streams.errors import StoreUnavailable
 from streams.nodes import Level, Node, Vector, node_id, profile_key
 from streams.store import codec
 from streams.store.collections import ALIASES, Collections

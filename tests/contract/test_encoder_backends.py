@@ -18,7 +18,7 @@ from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir
 from encoders.sentiment import Head, write_head
 from encoders.text import Tokeniser, batches
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(60))]

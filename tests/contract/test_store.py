@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streams.applied import Applied
-from streams.errors import ConfigurationError, StoreUnavailable
+from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.evidence import Began, Evidence, Mark
 from streams.items import Item
 from streams.nodes import Node, NodeKey, profile_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from streams import clock
+from streams.base import clock
 from streams.cli import app
 
 _STEPS_S = (0.0, 3600.0, -3600.0, 0.0, -7200.0)

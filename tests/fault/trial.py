@@ -16,8 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from streams.base.errors import BrokerUnavailable
 from streams.broker.admin import Admin
-from streams.errors import BrokerUnavailable
 from streams.popularity import ItemPopularity
 from streams.retrying import answered
 from streams.settings import Settings

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from streams.base.errors import BrokerUnavailable, ConfigurationError, PoisonError
 from streams.broker import KafkaConfig, Record, Take
 from streams.broker.admin import Admin, Topic, TopicSpec
 from streams.broker.producer import Outgoing, Producer
-from streams.errors import BrokerUnavailable, ConfigurationError, PoisonError
 from tests.fixtures.brokers import Broker, Kafka
 from tests.fixtures.workers import produce, running, until
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from streams.base.errors import BrokerUnavailable
 from streams.broker import KafkaConfig, Take
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.producer import Outgoing, Producer
-from streams.errors import BrokerUnavailable
 from tests.fixtures.brokers import Broker
 from tests.fixtures.workers import WorkerProcess, committed, ends, produce, running, until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streams.base.errors import ConfigurationError
 from streams.concepts import Concept, ConceptTree, Floors
-from streams.errors import ConfigurationError
 from streams.treefile import load_taxonomy, load_tree, save_tree
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from streams.base.errors import BrokerUnavailable, ConfigurationError
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.producer import Outgoing, Producer
 from streams.broker.tail import Tail
-from streams.errors import BrokerUnavailable, ConfigurationError
 from tests.fixtures.secure_kafka import SecureKafka
 
 pytestmark = pytest.mark.integration

@@ -23,7 +23,7 @@ from deploy.embedded.processes import MARK, clear_leftovers, marked
 from deploy.embedded.stack import lock
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from deploy.embedded.up import EXIT_KILLED, EXIT_STOPPED, until_signal
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from tests.fixtures.triton import crash_model
 
 pytestmark = pytest.mark.integration

@@ -16,10 +16,10 @@ from encoders.contract import MAX_QUEUE
 from encoders.encoder import load_encoder
 from encoders.export import config_text, export, write_repository
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir
+from streams.base.errors import ConfigurationError, EncoderUnavailable, WrongModelOutput
 from streams.breaker import Breaker
 from streams.encoder import TritonEncoder
 from streams.encoding import Encoded
-from streams.errors import ConfigurationError, EncoderUnavailable, WrongModelOutput
 from tests.fixtures.triton import ROOT, TritonServer
 
 pytestmark = pytest.mark.integration

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from streams.errors import StoreUnavailable
+from streams.base.errors import StoreUnavailable
 from streams.nodes import Node, profile_key
 from streams.store.qdrant import QdrantStore
 

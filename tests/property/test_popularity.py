@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.events import Event, Source
 from streams.nodes import NodeKey, decay
 from streams.plan import Contribution, Weighed, plan

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.events import Event, Source
 from streams.evidence import Began
 from streams.fold import fold

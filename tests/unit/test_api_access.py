@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.api.access import EVERYBODY, SCOPES, Access, Keys, Refused, is_loopback, make_key, read_keys
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.settings import Api
 
 SECRET = "a secret of the tests, long enough for every algorithm that a token may name: 64 bytes"

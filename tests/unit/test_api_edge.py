@@ -22,7 +22,7 @@ from streams.api.limits import Limits
 from streams.api.params import UserInPath, cursor, read_cursor
 from streams.api.problems import ApiProblem, BodyTooLarge, answer, problem_of
 from streams.api.telemetry import ApiMetrics
-from streams.errors import (
+from streams.base.errors import (
     BrokerUnavailable,
     ConfigurationError,
     EncoderUnavailable,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from deploy.embedded.broker import broker_process
+from streams.base.errors import BrokerUnavailable, ConfigurationError, PoisonError
 from streams.broker import KafkaConfig
 from streams.broker.clients import kafka_errors
 from streams.broker.fetching import FITS_FAUST, check_faust
 from streams.broker.producer import Outgoing, Producer
-from streams.errors import BrokerUnavailable, ConfigurationError, PoisonError
 
 
 def config(**changes: Any) -> KafkaConfig:

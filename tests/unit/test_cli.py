@@ -11,9 +11,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from streams.base.errors import BrokerUnavailable, ConfigurationError, Fenced, PoisonError
 from streams.cli import app
 from streams.commands.shell import extra, register
-from streams.errors import BrokerUnavailable, ConfigurationError, Fenced, PoisonError
 
 RUNNER = CliRunner()
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from streams.base.errors import StoreUnavailable
 from streams.commands import findings
 from streams.commands.checks import INDEXED, check_collections, check_concepts, check_group, check_here
 from streams.commands.findings import Findings, drawn
 from streams.concepts import Concept, ConceptTree
-from streams.errors import StoreUnavailable
 from streams.settings import Concepts, Settings
 from streams.store.collections import CONTROL
 from streams.store.look import Facts, Survey

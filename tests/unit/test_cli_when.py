@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.base.errors import ConfigurationError
 from streams.commands.when import ago, lasting, parse_time, rfc3339, stamp
-from streams.errors import ConfigurationError
 
 T0 = 1_600_000_000_000  # 2020-09-13 12:26:40 UTC
 S, MIN, H, D = 1_000, 60_000, 3_600_000, 86_400_000

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.api.models import LiveUpdate, UserCard, Users
+from streams.base.errors import RetryableError
 from streams.client import (
     ApiError,
     AsyncInterestClient,
@@ -40,7 +41,6 @@ from streams.client.core import Body, Core, Lines, core_of, may_repeat
 from streams.client.errors import error_of, retry_after_s
 from streams.client.following import SILENT_S, Following, ended
 from streams.client.pages import iter_users
-from streams.errors import RetryableError
 
 NOW_S = 1_790_000_000.0
 IDS = st.text(min_size=1, max_size=256).filter(lambda text: not any(0xD800 <= ord(char) < 0xE000 for char in text))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from streams import clock
+from streams.base import clock
 
 
 def test_it_is_the_wall_clock() -> None:

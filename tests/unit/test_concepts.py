@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streams.base.errors import ConfigurationError
 from streams.concepts import OTHER, Concept, ConceptTree, Match, build_tree, texts_of
-from streams.errors import ConfigurationError
 from streams.labels import slug
 
 CONCEPTS = [

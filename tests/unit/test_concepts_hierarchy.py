@@ -15,8 +15,8 @@ from encoders.hierarchy import (
     spherical_kmeans,
 )
 from encoders.naming import Text, name_clusters, words_of
+from streams.base.errors import ConfigurationError
 from streams.concepts import Concept, texts_of
-from streams.errors import ConfigurationError
 from streams.labels import slug
 from streams.treefile import load_taxonomy
 from streams.zeroshot import unit

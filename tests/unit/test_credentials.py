@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from streams.credentials import MAX_SECRET_BYTES, TlsFiles, secret, untrusted
-from streams.errors import ConfigurationError
+from streams.base.credentials import MAX_SECRET_BYTES, TlsFiles, secret, untrusted
+from streams.base.errors import ConfigurationError
 from streams.settings import Kafka, Qdrant, Settings
 from streams.wiring import kafka_config, qdrant_config
 

@@ -14,9 +14,9 @@ import pytest
 from deploy.demo.data import invented, real
 from deploy.demo.readers import READERS
 from deploy.demo.trees import changes, large, liked_shares
+from streams.base.errors import ConfigurationError
 from streams.commands.branches import Branch, TreeView
 from streams.commands.eventlog import EventLog
-from streams.errors import ConfigurationError
 from streams.nodes import Node, NodeKey
 from streams.settings import Settings
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.base.errors import EncoderUnavailable, WrongModelOutput
 from streams.breaker import Breaker
-from streams.errors import EncoderUnavailable, WrongModelOutput
 from streams.replies import checked
 from streams.textcache import TextCache, text_key
 

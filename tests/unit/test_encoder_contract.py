@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 from encoders import contract
 from encoders.contract import EMBEDDING, INPUTS, MODEL_NAME, OUTPUTS, SENTIMENT, TEXT, TensorSpec
 from encoders.export import SHELL, config_text
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.triton import info_of
 
 REPO = Path(__file__).resolve().parents[2] / "model_repo" / MODEL_NAME

@@ -21,7 +21,7 @@ from encoders.sentiment import Head, centred, embeddings, load_head, normalised,
 from encoders.text import batches
 from encoders.train_sentiment import as_typed
 from encoders.train_sentiment import fit as fit_sentiment
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 CONFIG = {"hidden_size": 8, "num_hidden_layers": 2, "max_position_embeddings": 64, "architectures": ["BertModel"]}
 MODULES = [{"type": "sentence_transformers.models.Transformer", "path": ""},

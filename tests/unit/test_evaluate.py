@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from streams.base.errors import ConfigurationError
 from streams.cli import app
 from streams.commands.evaluation_log import read
-from streams.errors import ConfigurationError
 from streams.evaluate import measures
 from streams.evaluate.scorers import PARTS, known_parts
 from streams.evaluate.world import Catalogue, Popularity, World

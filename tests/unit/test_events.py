@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from streams.errors import PoisonError
+from streams.base.errors import PoisonError
 from streams.events import WITHOUT_ITEM, Event, EventType, Source, by_user
 from streams.items import Item
 from streams.parse import Limits, parse_events

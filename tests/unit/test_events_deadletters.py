@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streams.base.errors import PoisonError
 from streams.deadletters import MAX_MESSAGE_BYTES, DeadLetter, headers, topic_of
-from streams.errors import PoisonError
 from tests.fixtures.records import NOW_MS, click, record
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.base.errors import ConfigurationError, PoisonError
 from streams.deadletters import headers as dead_headers
-from streams.errors import ConfigurationError, PoisonError
 from streams.events import Source
 from streams.parse import parse_events
 from streams.unresolved import ORIGIN, RetryPolicy, Wait, due_ms, next_attempt, read

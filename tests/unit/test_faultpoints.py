@@ -9,7 +9,7 @@ import time
 import pytest
 
 from streams import faultpoints
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)

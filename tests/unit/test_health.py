@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from streams.errors import StoreUnavailable
+from streams.base.errors import StoreUnavailable
 from streams.health import Facts, Limits, not_live, not_ready
 from streams.status import Status, answer, serving
 

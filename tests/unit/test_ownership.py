@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from streams.base.errors import Fenced
 from streams.broker.batches import Take
 from streams.broker.fetched import FetchedBatch, GroupIdentity
 from streams.epochs import Seen, judge, raised
-from streams.errors import Fenced
 from streams.ownership import Owner, Ownership
 from streams.policy_settings import Nodes
 from streams.store.base import Control, Fence

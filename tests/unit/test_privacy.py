@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from streams.base.errors import ConfigurationError
 from streams.deadletters import DeadLetter
-from streams.errors import ConfigurationError
 from streams.parse import parse_events
 from streams.privacy import Letters, Pseudonyms, is_pseudonym, open_sealed, pseudonymous
 from streams.privacy_settings import letters_of, private_key, pseudonyms_of, public_key

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from streams import tracing
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 from streams.parse import parse_events
 from streams.pipeline import Report
 from streams.settings import Settings, Tracing, load

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from streams.api.answers import told
 from streams.api.models import Ready
 from streams.api.params import Parts, guard
-from streams.errors import RetryableError
+from streams.base.errors import RetryableError
 
 router = APIRouter(tags=["health"])
 _ASK_WITHIN_S = 2.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from streams.errors import ConfigurationError
+from streams.base.errors import ConfigurationError
 
 MAX_SECRET_BYTES = 64 << 10
 

@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, the clock, credentials, caches. It imports nothing else of `streams`."""
