@@ -17,8 +17,7 @@ import xxhash
 from encoders.naming import Text, name_clusters
 from streams.base.errors import ConfigurationError
 from streams.concepts import Concept, ConceptTree, build_tree, slug, texts_of
-from streams.items import Item
-from streams.text import item_text
+from streams.events.items import Item, item_text
 from streams.treefile import TAXONOMY_FILE, load_taxonomy, save_tree
 from streams.zeroshot import unit
 
@@ -213,7 +212,7 @@ def read_items(path: Path) -> list[dict[str, Any]]:
 
 
 def text_of(item: Mapping[str, Any], max_chars: int = MAX_CHARS) -> str:
-    """The text an item of the catalogue is encoded by: the same as on the path (`streams.text.item_text`)."""
+    """The text an item of the catalogue is encoded by: the same as on the path (`streams.events.items.item_text`)."""
     told = Item(
         item_id=str(item.get("item_id", "")),
         title=item.get("title"),

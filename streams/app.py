@@ -24,7 +24,8 @@ from streams.broker.producer import Producer
 from streams.broker.standing import Standing
 from streams.broker.worker import run_worker
 from streams.derive import Deriving
-from streams.events import Event
+from streams.events.event import Event
+from streams.events.unresolved import RetryPolicy
 from streams.health import Limits
 from streams.metrics import Metrics
 from streams.outputs import Announcer, Teller
@@ -39,7 +40,6 @@ from streams.store.collections import Collections
 from streams.store.population import PopulationStore
 from streams.store.qdrant import QdrantStore
 from streams.tracing_export import exporting
-from streams.unresolved import RetryPolicy
 from streams.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder
 from streams.worker import KafkaOutbox, Worker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from streams.events import Source
+from streams.events.event import Source
 
 _EMPTY: dict[str, int] = {}
 

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from streams.base.errors import PoisonError
-from streams.deadletters import DeadLetter
-from streams.events import RecordLike
+from streams.events.dead_letters import DeadLetter
+from streams.events.event import RecordLike
 from streams.fold import fold
 from streams.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.plan import Plan

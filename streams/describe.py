@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from streams.base.errors import PoisonError
 from streams.concepts import ConceptTree
 from streams.encoding import Encoder
-from streams.items import Item
+from streams.events.items import Item, item_text
 from streams.store.base import ItemPoint
-from streams.text import item_text
 
 #: Characters of an item's text that are encoded: about what a 512-token model reads.
 ITEM_CHARS = 2_000

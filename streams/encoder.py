@@ -12,8 +12,8 @@ from streams.base.credentials import TlsFiles
 from streams.base.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
 from streams.breaker import Breaker
 from streams.encoding import Encoded
+from streams.events.text import normalise_text
 from streams.suspects import Suspects
-from streams.text import normalise_text
 from streams.textcache import TextCache, text_key
 from streams.triton import Busy, EncoderInfo, EncoderObserver, Floats, Refused, TritonModel
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from streams.events import Event
+from streams.events.event import Event
 from streams.nodes import Node, profile_key
 from streams.store.base import Fence, Store
 

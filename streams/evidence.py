@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from streams.events import Source
+from streams.events.event import Source
 
 _FIELD, _ENTRY = "\x1f", "\x1e"
 _RING_ENTRY = 10  # bytes: six of the event id's hash, four of its source's

@@ -11,23 +11,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from streams.aside import Waiting, set_aside
 from streams.concepts import ConceptTree
-from streams.deadletters import DeadLetter
 from streams.describe import describe
 from streams.encoding import Encoder
 from streams.erase import erase, without_erased
-from streams.events import Event, RecordLike
+from streams.events.dead_letters import DeadLetter
+from streams.events.event import Event, RecordLike
+from streams.events.parse import parse_events, parse_items
+from streams.events.privacy import Pseudonyms, pseudonymous
+from streams.events.side_outputs import Waiting, set_aside
+from streams.events.unresolved import RetryPolicy
 from streams.faultpoints import reach
 from streams.fold import fold
 from streams.nodes import Node, NodePolicy, profile_key
-from streams.parse import parse_events, parse_items
 from streams.plan import Plan, Weighed, gate, plan
-from streams.privacy import Pseudonyms, pseudonymous
 from streams.resolve import resolve
 from streams.store.base import Fence, Store
 from streams.tracing import stage
-from streams.unresolved import RetryPolicy
 from streams.weigh import texts_of, weigh
 from streams.weights import WeightTable
 

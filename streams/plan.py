@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streams.events import Event, Source
+from streams.events.event import Event, Source
 from streams.evidence import NOT_BEGUN, Began, Mark, in_ring, ring_entry, seen_entry, source_hash
 from streams.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.situations import situations

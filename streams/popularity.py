@@ -16,7 +16,7 @@ import msgspec
 
 from streams.applied import Applied
 from streams.base.errors import PoisonError
-from streams.events import Source
+from streams.events.event import Source
 from streams.nodes import decay
 from streams.plan import Contribution
 

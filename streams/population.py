@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from streams.base.errors import PoisonError
-from streams.events import Source
+from streams.events.event import Source
 from streams.levels import Level
 from streams.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key
 from streams.plan import Contribution, Plan, Remembered, Weighed

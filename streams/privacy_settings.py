@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.base.credentials import read, secret
 from streams.base.errors import ConfigurationError
-from streams.privacy import Letters, Pseudonyms
+from streams.events.privacy import Letters, Pseudonyms
 from streams.settings import Settings
 
 

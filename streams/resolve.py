@@ -9,8 +9,8 @@ from streams.base.errors import PoisonError
 from streams.concepts import ConceptTree
 from streams.describe import describe
 from streams.encoding import Encoder
-from streams.events import Event, Source
-from streams.items import Item
+from streams.events.event import Event, Source
+from streams.events.items import Item
 from streams.store.base import Store, StoredItem
 
 

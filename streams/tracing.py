@@ -17,7 +17,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from streams.events import RecordLike
+from streams.events.event import RecordLike
 from streams.nodes import Node, node_id
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from streams.events import Event
+from streams.events.event import Event
 from streams.levels import Level
 from streams.nodes import Node, NodePolicy, expires_at_ms, mass_at
 from streams.plan import Weighed

@@ -10,7 +10,7 @@ import numpy as np
 from streams.base.errors import PoisonError
 from streams.concepts import ConceptTree
 from streams.encoding import Encoded
-from streams.events import Event, Source
+from streams.events.event import Event, Source
 from streams.nodes import Vector
 from streams.plan import Weighed
 from streams.store.base import StoredItem

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from streams.events import Event
+from streams.events.event import Event
 
 #: Types that take back what another type gave.
 UNDOES = {"unlike": "like", "unbookmark": "bookmark"}

@@ -8,25 +8,25 @@ from functools import partial
 
 import structlog
 
-from streams import deadletters, unresolved
-from streams.aside import Waiting
 from streams.base.clock import now_ms
 from streams.base.errors import PoisonError, RetryableError
 from streams.broker.batches import Take
 from streams.broker.producer import Outgoing, Producer
-from streams.deadletters import DeadLetter, topic_of
 from streams.derive import Derived
-from streams.events import RecordLike
+from streams.events import dead_letters, unresolved
+from streams.events.dead_letters import DeadLetter, topic_of
+from streams.events.event import RecordLike
+from streams.events.privacy import BODY, Letters
+from streams.events.side_outputs import Waiting
+from streams.events.unresolved import due_ms
 from streams.faultpoints import reach
 from streams.metrics import Metrics
 from streams.outputs import Announcer
 from streams.ownership import Ownership
 from streams.pipeline import Parts, Report, apply, apply_items
-from streams.privacy import BODY, Letters
 from streams.retrying import forever
 from streams.store.base import Fence
 from streams.tracing import Followed, batch, follow, stage
-from streams.unresolved import due_ms
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ Derive = Callable[[Sequence[RecordLike], Fence], Awaitable[Derived]]
 
 def _smaller(record: Outgoing) -> Outgoing:
     """The same record with our own headers only, and without a key or body that has no room."""
-    ours = tuple(header for header in record.headers if header[0].startswith((deadletters.PREFIX, unresolved.PREFIX)))
+    ours = tuple(header for header in record.headers if header[0].startswith((dead_letters.PREFIX, unresolved.PREFIX)))
     key = record.key if len(record.key or b"") <= _ROOM_BYTES else None
     if len(record.value or b"") <= _ROOM_BYTES:
         return Outgoing(key, record.value, ours, record.timestamp_ms)

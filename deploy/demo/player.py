@@ -18,8 +18,8 @@ from streams.broker.admin import Admin
 from streams.commands.eventlog import Timed, moved
 from streams.commands.progress import Meter, meter
 from streams.commands.reading import read_lines
-from streams.commands.records import Drafts, Line, draft_events, draft_items, topic_of_type
 from streams.commands.sending import Sender
+from streams.events.drafts import Drafts, Line, draft_events, draft_items, topic_of_type
 from streams.settings import Settings
 
 _BATCH = 500

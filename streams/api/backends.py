@@ -18,8 +18,8 @@ from streams.api.sending import Sending
 from streams.api.telemetry import ApiMetrics
 from streams.base.errors import EncoderUnavailable
 from streams.encoder import TritonEncoder
+from streams.events.privacy import Pseudonyms
 from streams.nodes import NodePolicy, Vector
-from streams.privacy import Pseudonyms
 from streams.privacy_settings import pseudonyms_of
 from streams.rank import RankPolicy
 from streams.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from streams.api.receipts import Problem
-from streams.schemas import event_schema, item_schema
+from streams.events.schemas import event_schema, item_schema
 
 ABOUT: Final = """Every user's interests as live vectors: trees, recommendations, explanations, audiences.
 

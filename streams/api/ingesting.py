@@ -12,8 +12,8 @@ from streams.api.problems import ApiProblem
 from streams.api.receipts import Accepted, Placed, Rejected
 from streams.api.sending import Sending
 from streams.broker.producer import Outgoing
-from streams.commands.records import Draft, Drafts, Line, Refused, draft_events, draft_items, topic_of_type
-from streams.privacy import is_pseudonym
+from streams.events.drafts import Draft, Drafts, Line, Refused, draft_events, draft_items, topic_of_type
+from streams.events.privacy import is_pseudonym
 
 _NOT_A_PSEUDONYM = "user_id: expected a user's own id, got a pseudonym"
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])

@@ -18,8 +18,8 @@ from streams.api.access import Principal, Refused, Scope
 from streams.api.backends import Backends
 from streams.api.models import MAX_ID, Context
 from streams.api.problems import ApiProblem
-from streams.text import has_invisible
-from streams.wire import MAX_TS_MS
+from streams.events.text import has_invisible
+from streams.events.wire import MAX_TS_MS
 
 _BEARER = HTTPBearer(auto_error=False, description="An API key, or a JSON web token.", scheme_name="bearer")
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.", scheme_name="key")

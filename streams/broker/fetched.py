@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from streams.events import RecordLike
+from streams.events.event import RecordLike
 
 RECORD_OVERHEAD_BYTES = 64
 

@@ -16,7 +16,7 @@ from streams.settings import Settings, load
 
 if TYPE_CHECKING:
     from streams.broker.fetched import Record
-    from streams.privacy import Original
+    from streams.events.privacy import Original
 
 letters = typer.Typer(help="Dead letters: keys to seal them with, and what sealed ones hold.", no_args_is_help=True)
 
@@ -88,8 +88,8 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
 
 def original(record: Record, private: Any) -> Original | None:
     """The record that a dead letter carries; None where it was dropped, or is sealed and there is no key."""
-    from streams.deadletters import PREFIX  # noqa: PLC0415  # beside the imports below
-    from streams.privacy import BODY, SEALED, Original, open_sealed  # noqa: PLC0415  # as above
+    from streams.events.dead_letters import PREFIX  # noqa: PLC0415  # beside the imports below
+    from streams.events.privacy import BODY, SEALED, Original, open_sealed  # noqa: PLC0415  # as above
 
     body = dict(record.headers).get(BODY)
     if body == SEALED:

@@ -10,7 +10,7 @@ import msgspec
 
 from streams.commands.eventlog import EventLog, Timed
 from streams.commands.reading import read_lines
-from streams.commands.records import Draft
+from streams.events.drafts import Draft
 
 _TOPIC: Final = "events"
 

@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from streams import times
 from streams.base.errors import PoisonError
 from streams.commands.reading import read_lines
-from streams.commands.records import Line
-from streams.wire import MIN_EVENT_TS_MS, MIN_ITEM_TS_MS, EventTime
+from streams.events import times
+from streams.events.drafts import Line
+from streams.events.wire import MIN_EVENT_TS_MS, MIN_ITEM_TS_MS, EventTime
 
 #: Bytes of lines sorted in memory at a time.
 RUN_BYTES: Final = 64 << 20

@@ -13,10 +13,10 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.commands.reading import STDIN, read_lines
-from streams.commands.records import Drafts, Line, Refused, draft_events, draft_items, topic_of_type
 from streams.commands.shell import EXIT_FAILED, complain, register, run
+from streams.events.drafts import Drafts, Line, Refused, draft_events, draft_items, topic_of_type
+from streams.events.wire import EventType
 from streams.settings import Settings, load
-from streams.wire import EventType
 
 _BATCH = 500
 _EXAMPLE = "interests produce --user u1 --type comment --item i1 --text 'Well put.'"

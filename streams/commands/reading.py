@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from streams.base.errors import ConfigurationError
-from streams.commands.records import Line
+from streams.events.drafts import Line
 
 STDIN: Final = Path("-")
 #: A longer line is cut: the parser refuses it by its size, and memory stays bounded.

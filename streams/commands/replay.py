@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
-from streams.commands.records import topic_of_type
 from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, complain, console, register, run
 from streams.commands.when import ago, lasting, parse_time, stamp
+from streams.events.drafts import topic_of_type
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Final
 from streams.commands.eventlog import EventLog, Timed, moved
 from streams.commands.progress import Meter
 from streams.commands.reading import read_lines
-from streams.commands.records import Drafts, Line, Refused, draft_events, draft_items
 from streams.commands.sending import Sender
+from streams.events.drafts import Drafts, Line, Refused, draft_events, draft_items
 
 BATCH: Final = 1_000
 BATCH_BYTES: Final = 1 << 20

@@ -10,8 +10,8 @@ from streams.base.errors import ConfigurationError
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Outgoing, Producer
 from streams.commands.connecting import admin_of, producer_of
-from streams.commands.records import Draft
-from streams.events import Source
+from streams.events.drafts import Draft
+from streams.events.event import Source
 from streams.settings import Settings
 
 

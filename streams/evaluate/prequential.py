@@ -12,19 +12,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.aside import Waiting
 from streams.concepts import ConceptTree
-from streams.deadletters import DeadLetter
 from streams.encoding import Encoder
 from streams.evaluate.world import Catalogue, Floats, Undated, World
-from streams.events import Event, RecordLike
+from streams.events.dead_letters import DeadLetter
+from streams.events.event import Event, RecordLike
+from streams.events.parse import parse_events
+from streams.events.side_outputs import Waiting
+from streams.events.unresolved import RetryPolicy
 from streams.nodes import Node, NodeKey, NodePolicy
-from streams.parse import parse_events
 from streams.pipeline import Parts, apply
 from streams.rank import Interest, Targets, interests_of
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
-from streams.unresolved import RetryPolicy
 from streams.weigh import texts_of
 from streams.weights import WeightTable, signed_weight
 

@@ -20,8 +20,8 @@ from streams.evaluate.prequential import Counts, Kind, Replay
 from streams.evaluate.scorers import SERVICE, ablations, baselines, service
 from streams.evaluate.texts import KeptEncoder, LocalEncoder
 from streams.evaluate.world import Catalogue, Undated
-from streams.events import RecordLike
-from streams.parse import parse_events, parse_items
+from streams.events.event import RecordLike
+from streams.events.parse import parse_events, parse_items
 from streams.settings import Settings
 from streams.store.base import ItemPoint
 from streams.store.memory import MemoryStore

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.encoding import Encoded, Encoder
+from streams.events.text import normalise_text
 from streams.replies import checked
-from streams.text import normalise_text
 from streams.textcache import text_key
 
 _MAX_CHARS = 8_192  # what the Triton client sends of a text

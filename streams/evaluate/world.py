@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.events import Event
+from streams.events.event import Event
 from streams.nodes import Vector
 from streams.rank import Targets
 from streams.store.base import ItemPoint

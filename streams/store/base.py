@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from streams.items import Item
+from streams.events.items import Item
 from streams.nodes import Node, NodeKey, Vector
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from deploy.embedded.stack import Stack
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
+from streams.events.items import Item
 from streams.evidence import Evidence
-from streams.items import Item
 from streams.nodes import Level, Node, NodeKey, Vector
 from streams.store.base import Fence, ItemPoint
 from streams.store.collections import Collections

@@ -15,8 +15,8 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
-from streams.events import by_user
-from streams.parse import parse_events, parse_items
+from streams.events.event import by_user
+from streams.events.parse import parse_events, parse_items
 
 NOW_MS = 1_760_000_000_000
 BATCH = 5_000

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from streams.applied import Applied
-from streams.deadletters import DeadLetter
 from streams.derive import Deriving, count_votes, learn_beginnings
-from streams.events import Source
+from streams.events.dead_letters import DeadLetter
+from streams.events.event import Source
 from streams.nodes import Node, NodeKey, profile_key
 from streams.policy_settings import Population
 from streams.popularity import ItemPopularity, Vote, Votes, pack_votes

@@ -11,8 +11,8 @@ import pytest
 
 from streams.applied import Applied
 from streams.base.errors import ConfigurationError, StoreUnavailable
+from streams.events.items import Item
 from streams.evidence import Began, Evidence, Mark
-from streams.items import Item
 from streams.nodes import Node, NodeKey, profile_key
 from streams.policy_settings import Nodes
 from streams.retrying import forever

@@ -13,7 +13,7 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from streams.parse import parse_events
+from streams.events.parse import parse_events
 from tests.fault.registry import scenario
 from tests.fault.trial import Trial
 from tests.fixtures.records import NOW_MS, record

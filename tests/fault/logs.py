@@ -16,7 +16,7 @@ from typing import Any
 
 from deploy.demo.data import Data, real
 from streams.commands.eventlog import EventLog
-from streams.events import Source
+from streams.events.event import Source
 from streams.nodes import Node, NodeKey
 from streams.wiring import qdrant_config
 from tests.fault.arena import QUICK, Arena, FaultyWorker, Skipped

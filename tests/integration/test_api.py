@@ -17,8 +17,8 @@ from fastapi import FastAPI
 
 from streams.api.app import create_app
 from streams.api.backends import Backends
+from streams.events.items import Item
 from streams.evidence import Evidence, extend_seen, seen_entry
-from streams.items import Item
 from streams.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.popularity import ItemPopularity
 from streams.settings import Settings

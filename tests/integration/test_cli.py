@@ -26,8 +26,8 @@ from streams.cli import app
 from streams.commands.connecting import look_of
 from streams.commands.progress import Meter
 from streams.commands.waiting import Waited, until_folded
+from streams.events.items import Item
 from streams.evidence import Evidence
-from streams.items import Item
 from streams.nodes import Node, NodeKey
 from streams.settings import Settings
 from streams.store.base import Fence, ItemPoint

@@ -25,7 +25,7 @@ from streams.evaluate.running import Plan, run
 from streams.evaluate.scorers import SERVICE
 from streams.evaluate.texts import KeptEncoder, LocalEncoder
 from streams.evaluate.world import Catalogue
-from streams.parse import parse_items
+from streams.events.parse import parse_items
 from streams.rank import RankPolicy, score
 from streams.settings import Settings
 from streams.store.memory import MemoryStore

@@ -25,8 +25,8 @@ from streams.broker import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
 from streams.broker.whole import whole
 from streams.commands.dead_letters import original
+from streams.events.privacy import SEALED, Pseudonyms, is_pseudonym
 from streams.nodes import NodeKey
-from streams.privacy import SEALED, Pseudonyms, is_pseudonym
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig
 from tests.fixtures.qdrant import QdrantServer

@@ -20,8 +20,8 @@ import pytest
 from deploy.embedded.processes import marked
 from deploy.embedded.stack import Stack
 from streams.commands.connecting import look_of
-from streams.commands.records import Line, draft_events, draft_items
 from streams.commands.sending import sender_of
+from streams.events.drafts import Line, draft_events, draft_items
 from streams.nodes import Node, NodeKey, profile_key
 from streams.store.qdrant import QdrantStore
 from streams.wiring import qdrant_config

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from streams.events import Event, Source
+from streams.events.event import Event, Source
 from streams.fold import fold
 from streams.nodes import LEVELS, Node, NodeKey, NodePolicy, decay, expires_at_ms, mass_at, rebase
 from streams.plan import Weighed, gate, plan

@@ -9,11 +9,12 @@ from typing import Any, get_args
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.deadletters import Reason, headers
-from streams.events import WITHOUT_ITEM, EventType, Source
-from streams.parse import Parsed, ParsedItems, parse_events, parse_items
-from streams.text import has_invisible, item_text, normalise_text, shorten
-from streams.unresolved import RetryPolicy, next_attempt, read
+from streams.events.dead_letters import Reason, headers
+from streams.events.event import WITHOUT_ITEM, EventType, Source
+from streams.events.items import item_text
+from streams.events.parse import Parsed, ParsedItems, parse_events, parse_items
+from streams.events.text import has_invisible, normalise_text, shorten
+from streams.events.unresolved import RetryPolicy, next_attempt, read
 from tests.fixtures.records import NOW_MS, record
 
 # No deadline: the machine is shared, and the suite's own time limit holds.

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.base.errors import PoisonError
-from streams.events import Event, Source
+from streams.events.event import Event, Source
 from streams.nodes import NodeKey, decay
 from streams.plan import Contribution, Weighed, plan
 from streams.policy_settings import Nodes

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.base.errors import PoisonError
-from streams.events import Event, Source
+from streams.events.event import Event, Source
 from streams.evidence import Began
 from streams.fold import fold
 from streams.nodes import Node, NodeKey, profile_key

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.events import Event, Source
+from streams.events.event import Event, Source
 from streams.evidence import Seen, extend_seen, seen_entry
 from streams.fold import fold
 from streams.nodes import Node, NodeKey, profile_key, seen_of

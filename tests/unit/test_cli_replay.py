@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from streams.base.errors import ConfigurationError
 from streams.commands.eventlog import EventLog, moved, time_of
 from streams.commands.reading import MAX_LINE_BYTES, read_lines
-from streams.commands.records import Line, Refused, draft_events, draft_items, topic_of_type
 from streams.commands.replay import Plan, parse_speed, shift_of, summary
 from streams.commands.replaying import BATCH, Pace, Tally, _chunks
-from streams.wire import EventType
+from streams.events.drafts import Line, Refused, draft_events, draft_items, topic_of_type
+from streams.events.wire import EventType
 
 T0 = 1_600_000_000_000
 TOPICS = ("clicks", "comments", "events")

@@ -17,8 +17,8 @@ from streams.commands.evaluation_log import read
 from streams.evaluate import measures
 from streams.evaluate.scorers import PARTS, known_parts
 from streams.evaluate.world import Catalogue, Popularity, World
-from streams.events import Event, Source
-from streams.items import Item
+from streams.events.event import Event, Source
+from streams.events.items import Item
 from streams.popularity import Vote, Votes, count, popularity_at
 from streams.rank import RankPolicy
 from streams.store.base import ItemPoint

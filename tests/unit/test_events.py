@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from streams.base.errors import PoisonError
-from streams.events import WITHOUT_ITEM, Event, EventType, Source, by_user
-from streams.items import Item
-from streams.parse import Limits, parse_events
+from streams.events.event import WITHOUT_ITEM, Event, EventType, Source, by_user
+from streams.events.items import Item
+from streams.events.parse import Limits, parse_events
 from tests.fixtures.records import NOW_MS, click, record
 
 NEEDED: dict[str, dict[str, Any]] = {

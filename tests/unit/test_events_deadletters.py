@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.base.errors import PoisonError
-from streams.deadletters import MAX_MESSAGE_BYTES, DeadLetter, headers, topic_of
+from streams.events.dead_letters import MAX_MESSAGE_BYTES, DeadLetter, headers, topic_of
 from tests.fixtures.records import NOW_MS, click, record
 
 

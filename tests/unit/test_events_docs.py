@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 import pytest
 
-from streams import unresolved
-from streams.deadletters import DeadLetter, Reason, headers
-from streams.events import EventType
-from streams.parse import parse_events, parse_items
+from streams.events import unresolved
+from streams.events.dead_letters import DeadLetter, Reason, headers
+from streams.events.event import EventType
+from streams.events.parse import parse_events, parse_items
+from streams.events.wire import WireEvent, WireItem
 from streams.weights import DEFAULT_BASE
-from streams.wire import WireEvent, WireItem
 from tests.fixtures.records import NOW_MS, click, record
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from streams.deadletters import Reason
-from streams.parse import parse_events
+from streams.events.dead_letters import Reason
+from streams.events.parse import parse_events
 from tests.fixtures.records import NOW_MS, click, record
 
 SECRET = "zq9secret"  # stands for what a user wrote

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from streams.parse import parse_events, parse_items
-from streams.text import item_text
+from streams.events.items import item_text
+from streams.events.parse import parse_events, parse_items
 from tests.fixtures.records import NOW_MS, record
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"

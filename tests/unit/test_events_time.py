@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.parse import Parsed, parse_events
+from streams.events.parse import Parsed, parse_events
 from tests.fixtures.records import NOW_MS, click, record
 
 MINUTE_MS = 60_000

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from streams.base.errors import ConfigurationError, PoisonError
-from streams.deadletters import headers as dead_headers
-from streams.events import Source
-from streams.parse import parse_events
-from streams.unresolved import ORIGIN, RetryPolicy, Wait, due_ms, next_attempt, read
+from streams.events.dead_letters import headers as dead_headers
+from streams.events.event import Source
+from streams.events.parse import parse_events
+from streams.events.unresolved import ORIGIN, RetryPolicy, Wait, due_ms, next_attempt, read
 from tests.fixtures.records import NOW_MS, click, record
 
 POLICY = RetryPolicy(base_ms=1_000, cap_ms=10_000, deadline_ms=60_000)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from streams.events import Source
-from streams.items import Item, Media
-from streams.parse import parse_items
+from streams.events.event import Source
+from streams.events.items import Item, Media
+from streams.events.parse import parse_items
 from tests.fixtures.records import NOW_MS, item, record
 
 

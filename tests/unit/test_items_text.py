@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.items import Item
-from streams.text import has_invisible, item_text, normalise_text, shorten
+from streams.events.items import Item, item_text
+from streams.events.text import has_invisible, normalise_text, shorten
 
 
 @pytest.mark.parametrize(

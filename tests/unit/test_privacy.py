@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from streams.base.errors import ConfigurationError
-from streams.deadletters import DeadLetter
-from streams.parse import parse_events
-from streams.privacy import Letters, Pseudonyms, is_pseudonym, open_sealed, pseudonymous
+from streams.events.dead_letters import DeadLetter
+from streams.events.parse import parse_events
+from streams.events.privacy import Letters, Pseudonyms, is_pseudonym, open_sealed, pseudonymous
 from streams.privacy_settings import letters_of, private_key, pseudonyms_of, public_key
 from streams.settings import Privacy, Settings
 from tests.fixtures.records import NOW_MS, click, record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.events import Source
+from streams.events.event import Source
 from streams.evidence import in_ring, ring_entry
 
 HERE, THERE = Source("events", 1, 0), Source("events", 1, 7)

@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
-from streams.events import EventType
-from streams.parse import parse_events, parse_items
-from streams.schemas import DRAFT, schemas, text_of
-from streams.wire import WireEvent, WireItem
+from streams.events.event import EventType
+from streams.events.parse import parse_events, parse_items
+from streams.events.schemas import DRAFT, schemas, text_of
+from streams.events.wire import WireEvent, WireItem
 from tests.fixtures.records import NOW_MS, click, item, record
 from tests.unit.test_events import NEEDED
 
@@ -24,7 +24,7 @@ def valid(name: str, body: Any) -> bool:
 
 @pytest.mark.parametrize("name", ["event.json", "item.json"])
 def test_the_files_are_those_of_the_code(name: str) -> None:
-    # `python -m streams.schemas` writes them anew.
+    # `python -m streams.events.schemas` writes them anew.
     assert (FOLDER / name).read_text(encoding="utf-8") == text_of(schemas()[name])
 
 

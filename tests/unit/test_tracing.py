@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from streams import tracing
 from streams.base.errors import ConfigurationError
-from streams.parse import parse_events
+from streams.events.parse import parse_events
 from streams.pipeline import Report
 from streams.settings import Settings, Tracing, load
 from streams.tracing_export import exporting

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streams.api.models import LiveUpdate
-from streams.events import Event, Source
+from streams.events.event import Event, Source
 from streams.nodes import Node, NodeKey, profile_key
 from streams.plan import Weighed
 from streams.policy_settings import Nodes

@@ -18,17 +18,17 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from streams import deadletters
 from streams.base.errors import ConfigurationError, PoisonError
-from streams.deadletters import DeadLetter
-from streams.events import Event, RecordLike, Source
+from streams.events import dead_letters
+from streams.events.dead_letters import DeadLetter
+from streams.events.event import Event, RecordLike, Source
 
 LEAST_KEY_BYTES: Final = 32
 _KEPT_BYTES: Final = 20
 _FORM: Final = re.compile(r"~[0-9a-f]{40}")
 #: Headers of ours, and the trace's: what a letter keeps of its record's when its body is dropped or sealed.
 _KEPT: Final = ("unresolved-", "traceparent")
-BODY: Final = deadletters.PREFIX + "body"
+BODY: Final = dead_letters.PREFIX + "body"
 SEALED: Final = b"sealed hpke x25519 hkdf-sha256 chacha20-poly1305"
 DROPPED: Final = b"dropped"
 _SUITE: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
@@ -119,13 +119,13 @@ class Letters:
 
     def of(self, letter: DeadLetter) -> Sendable:
         """The letter as it is sent."""
-        record, headers = letter.record, deadletters.headers(letter)
+        record, headers = letter.record, dead_letters.headers(letter)
         key = record.key
         if key is not None and self.pseudonyms is not None and record.topic not in self.impersonal:
             key = self._pseudonym(key).encode()
         if self.bodies == "keep":
             return Sendable(key, record.value, tuple(headers))
-        ours = [header for header in headers if header[0].startswith((deadletters.PREFIX, *_KEPT))]
+        ours = [header for header in headers if header[0].startswith((dead_letters.PREFIX, *_KEPT))]
         if self.bodies == "drop" or self.recipient is None:
             return Sendable(key, None, (*ours, (BODY, DROPPED)))
         return Sendable(key, seal(record, self.recipient), (*ours, (BODY, SEALED)))
@@ -148,8 +148,8 @@ def open_sealed(value: bytes, headers: Sequence[tuple[str, bytes]], private: X25
     """The record in a sealed dead letter. ConfigurationError where the key is another or the letter was changed."""
     told = dict(headers)
     try:
-        topic = told[deadletters.PREFIX + "topic"].decode()
-        place = [int(told[deadletters.PREFIX + name]) for name in ("partition", "offset")]
+        topic = told[dead_letters.PREFIX + "topic"].decode()
+        place = [int(told[dead_letters.PREFIX + name]) for name in ("partition", "offset")]
         plain = _SUITE.decrypt(value, private, _bound_to(topic, *place))
     except (KeyError, ValueError, InvalidTag) as error:
         raise ConfigurationError(

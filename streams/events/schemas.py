@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of what comes in, made from the wire classes: `python -m streams.schemas`."""
+"""JSON Schemas (draft 2020-12) of what comes in, made from the wire classes: `python -m streams.events.schemas`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from streams.events import WITHOUT_ITEM
-from streams.wire import EventType, WireEvent, WireItem
+from streams.events.event import WITHOUT_ITEM
+from streams.events.wire import EventType, WireEvent, WireItem
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
-FOLDER: Final = Path(__file__).parent.parent / "docs" / "schemas"
+FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 
 _Schema = dict[str, Any]
 _PRESENT: Final[_Schema] = {"not": {"type": "null"}}

@@ -1,14 +1,17 @@
-"""Items after validation: what the catalogue, and an event that brings its item along, say of an item."""
+"""Items after validation: what the catalogue, or an event that brings its item along, says of one, and its text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
 
 from streams.base.errors import PoisonError
-from streams.text import normalise_text
-from streams.wire import WireItemContent, WireMedia
+from streams.events.text import normalise_text, shorten
+from streams.events.wire import WireItemContent, WireMedia
+
+_ENDS_SENTENCE = ".!?…。！？"
 
 
 class Media(Struct, frozen=True, gc=False):
@@ -53,6 +56,35 @@ def item_of(wire: WireItemContent, item_id: str, ts_ms: int | None) -> Item:
         media=tuple(_medium(medium) for medium in wire.media or ()),
         deleted=bool(wire.deleted),
     )
+
+
+def item_text(item: Item, max_chars: int) -> str | None:
+    """Compose what the encoder reads of an item: title, description, then categories, tags and brand as words.
+
+    At most `max_chars` characters. A long description is cut first, so that the words (at most a quarter of
+    the room) are still read. None where the item has nothing to read.
+    """
+    words = shorten(_words([*item.categories, *item.tags, *([item.brand] if item.brand else [])]), max_chars // 4)
+    head = shorten(item.title or "", max_chars)
+    room = max_chars - len(head) - len(words) - 4  # two joins of two characters
+    body = shorten(item.description or "", room) if room > 0 else ""
+    if not head and not body:
+        words = shorten(_words([*item.categories, *item.tags, *([item.brand] if item.brand else [])]), max_chars)
+    return shorten(_sentences(part for part in (head, body, words) if part), max_chars) or None
+
+
+def _words(parts: Iterable[str]) -> str:
+    seen = dict.fromkeys(part.replace("_", " ") for part in parts)
+    return ", ".join(part for part in seen if part)
+
+
+def _sentences(parts: Iterable[str]) -> str:
+    text = ""
+    for part in parts:
+        if text:
+            text += " " if text[-1] in _ENDS_SENTENCE else ". "
+        text += part
+    return text
 
 
 def _text(text: str | None) -> str | None:

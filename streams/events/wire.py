@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from streams.text import INVISIBLE
+from streams.events.text import INVISIBLE
 
 MAX_ID_CHARS: Final = 256
 MAX_EVENT_ID_CHARS: Final = 128

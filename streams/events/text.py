@@ -1,14 +1,9 @@
-"""Text as the path uses it: NFC, one line, no control or bidi characters; and the text of an item."""
+"""Text as the path uses it: NFC, one line, no control or bidi characters"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from streams.items import Item
 
 # Line and tab characters part words, so they become a space.
 _BREAKS = "\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029"
@@ -16,7 +11,6 @@ _BREAKS = "\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029"
 INVISIBLE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 _BREAK = re.compile(f"[{_BREAKS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
-_ENDS_SENTENCE = ".!?…。！？"
 
 
 def normalise_text(text: str) -> str:
@@ -45,32 +39,3 @@ def shorten(text: str, max_chars: int) -> str:
     cut = text[:max_chars]
     space = cut.rfind(" ")
     return (cut[:space] if space >= max_chars * 4 // 5 else cut).rstrip()
-
-
-def item_text(item: Item, max_chars: int) -> str | None:
-    """Compose what the encoder reads of an item: title, description, then categories, tags and brand as words.
-
-    At most `max_chars` characters. A long description is cut first, so that the words (at most a quarter of
-    the room) are still read. None where the item has nothing to read.
-    """
-    words = shorten(_words([*item.categories, *item.tags, *([item.brand] if item.brand else [])]), max_chars // 4)
-    head = shorten(item.title or "", max_chars)
-    room = max_chars - len(head) - len(words) - 4  # two joins of two characters
-    body = shorten(item.description or "", room) if room > 0 else ""
-    if not head and not body:
-        words = shorten(_words([*item.categories, *item.tags, *([item.brand] if item.brand else [])]), max_chars)
-    return shorten(_sentences(part for part in (head, body, words) if part), max_chars) or None
-
-
-def _words(parts: Iterable[str]) -> str:
-    seen = dict.fromkeys(part.replace("_", " ") for part in parts)
-    return ", ".join(part for part in seen if part)
-
-
-def _sentences(parts: Iterable[str]) -> str:
-    text = ""
-    for part in parts:
-        if text:
-            text += " " if text[-1] in _ENDS_SENTENCE else ". "
-        text += part
-    return text

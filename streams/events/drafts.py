@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from streams.deadletters import DeadLetter
-from streams.parse import parse_events, parse_items
+from streams.events.dead_letters import DeadLetter
+from streams.events.parse import parse_events, parse_items
 
 Kind = Literal["event", "item"]
 
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A record that is not sent yet; `offset` is its line's number. Fits `streams.events.RecordLike`."""
+    """A record that is not sent yet; `offset` is its line's number. Fits `streams.events.event.RecordLike`."""
 
     topic: str
     partition: int

@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from streams.base.errors import PoisonError
-from streams.times import time_error
-from streams.wire import StrictEvent, StrictItem, WireEvent, WireInlineItem, WireItem
+from streams.events.times import time_error
+from streams.events.wire import StrictEvent, StrictItem, WireEvent, WireInlineItem, WireItem
 
 MAX_DEPTH: Final = 64
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from streams.base.errors import PoisonError
-from streams.wire import MAX_TS_MS, MIN_EVENT_TS_MS
+from streams.events.wire import MAX_TS_MS, MIN_EVENT_TS_MS
 
 FUTURE_MS: Final = 300_000
 

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from streams.items import Item
-from streams.wire import EventType
+from streams.events.items import Item
+from streams.events.wire import EventType
 
 __all__ = ["WITHOUT_ITEM", "Event", "EventType", "RecordLike", "Source", "by_user"]
 

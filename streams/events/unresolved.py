@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.base.errors import ConfigurationError, PoisonError
-from streams.events import RecordLike, Source
+from streams.events.event import RecordLike, Source
 
 PREFIX: Final = "unresolved-"
 ATTEMPT: Final = PREFIX + "attempt"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from streams.base.errors import PoisonError
-from streams.events import RecordLike
+from streams.events.event import RecordLike
 
 # What parsing and resolving can find wrong. docs/events.md describes each; a test holds the two together.
 Reason = Literal[

@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
-from streams import decode, times, unresolved
 from streams.base.errors import PoisonError
-from streams.deadletters import DeadLetter
-from streams.events import WITHOUT_ITEM, Event, RecordLike, Source
-from streams.items import Item, item_of
-from streams.text import has_invisible, normalise_text
-from streams.wire import MIN_ITEM_TS_MS, WireEvent, WireInlineItem, WireItem
+from streams.events import decode, times, unresolved
+from streams.events.dead_letters import DeadLetter
+from streams.events.event import WITHOUT_ITEM, Event, RecordLike, Source
+from streams.events.items import Item, item_of
+from streams.events.text import has_invisible, normalise_text
+from streams.events.wire import MIN_ITEM_TS_MS, WireEvent, WireInlineItem, WireItem
 
 # Types that ask for a field of their own even where there is an item.
 _ASK_MORE: Final = frozenset({"rating", "impression"})

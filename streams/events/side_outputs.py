@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.base.errors import PoisonError
-from streams.deadletters import DeadLetter
-from streams.events import Event, RecordLike, Source
-from streams.unresolved import RetryPolicy, next_attempt
+from streams.events.dead_letters import DeadLetter
+from streams.events.event import Event, RecordLike, Source
+from streams.events.unresolved import RetryPolicy, next_attempt
 
 
 class Waiting(NamedTuple):
