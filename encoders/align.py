@@ -24,7 +24,7 @@ from encoders.sentiment import WEIGHTS, Head, load_head, write_head
 
 Floats = npt.NDArray[np.float32]
 
-TAXONOMY = Path(__file__).parents[1] / "streams" / "taxonomy.json"
+TAXONOMY = Path(__file__).parents[1] / "streams" / "concepts" / "taxonomy.json"
 DIRECTIONS = 4
 
 

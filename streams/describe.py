@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streams.base.errors import PoisonError
-from streams.concepts import ConceptTree
+from streams.concepts.tree import ConceptTree
 from streams.encoding import Encoder
 from streams.events.items import Item, item_text
 from streams.store.base import ItemPoint

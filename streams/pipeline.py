@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from streams.concepts import ConceptTree
+from streams.concepts.tree import ConceptTree
 from streams.describe import describe
 from streams.encoding import Encoder
 from streams.erase import erase, without_erased

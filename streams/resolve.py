@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streams.base.errors import PoisonError
-from streams.concepts import ConceptTree
+from streams.concepts.tree import ConceptTree
 from streams.describe import describe
 from streams.encoding import Encoder
 from streams.events.event import Event, Source

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streams.base.errors import PoisonError
-from streams.concepts import ConceptTree
+from streams.concepts.tree import ConceptTree
 from streams.encoding import Encoded
 from streams.events.event import Event, Source
 from streams.nodes import Vector

@@ -10,13 +10,13 @@ from streams.base.credentials import TlsFiles, secret
 from streams.base.errors import ConfigurationError
 from streams.broker.admin import TopicSpec
 from streams.broker.config import KafkaConfig
-from streams.concepts import ConceptTree, build_tree, texts_of
+from streams.concepts.tree import ConceptTree, build_tree, texts_of
+from streams.concepts.tree_file import load_taxonomy
+from streams.concepts.tree_file import load_tree as read_tree
 from streams.encoder import TritonEncoder
 from streams.encoding import Encoder
 from streams.settings import Kafka, Settings, Triton
 from streams.store.connection import QdrantConfig
-from streams.treefile import load_taxonomy
-from streams.treefile import load_tree as read_tree
 from streams.triton import EncoderObserver
 
 

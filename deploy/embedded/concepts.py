@@ -10,9 +10,10 @@ import hashlib
 from pathlib import Path
 
 from encoders.locate import cache_dir
-from streams import concepts, treefile
+from streams.concepts import tree as tree_module
+from streams.concepts import tree_file as file_module
+from streams.concepts.tree_file import TAXONOMY_FILE, save_tree
 from streams.settings import Settings
-from streams.treefile import TAXONOMY_FILE, save_tree
 from streams.wiring import load_tree, triton_encoder
 
 
@@ -33,6 +34,6 @@ async def tree_file(settings: Settings, root: Path | None = None) -> Path:
 
 def _made_from() -> str:
     digest = hashlib.sha256()
-    for source in (TAXONOMY_FILE, Path(concepts.__file__), Path(treefile.__file__)):
+    for source in (TAXONOMY_FILE, Path(tree_module.__file__), Path(file_module.__file__)):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]

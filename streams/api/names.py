@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from streams.concepts.tree_file import load_names
 from streams.nodes import Level
-from streams.treefile import load_names
 
 _ROOTS: Final[dict[Level, str]] = {
     "profile": "All interests", "session": "Right now", "aversion": "Turned away from",

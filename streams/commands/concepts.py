@@ -16,8 +16,8 @@ from streams.commands.shell import console, extra, register, run
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:
-    from encoders.hierarchy import Floats
-    from streams.concepts import ConceptTree
+    from streams.concepts.catalogue_tree import Floats
+    from streams.concepts.tree import ConceptTree
 
 _EXAMPLE = "interests concepts build --from-catalogue items.jsonl.gz --out concepts.npz"
 _CHUNK = 256
@@ -61,7 +61,7 @@ def build(
     items = read_items(from_catalogue) if from_catalogue else None
     options = {"topics": topics, "interests": interests, "seed": seed}
     tree = run(_build(load(), items, taxonomy, options))
-    from streams.treefile import save_tree  # noqa: PLC0415  # numpy takes its time
+    from streams.concepts.tree_file import save_tree  # noqa: PLC0415  # numpy takes its time
 
     save_tree(tree, out)
     wide = sum(concept.is_topic for concept in tree.concepts)
@@ -71,7 +71,7 @@ def build(
 
 def read_items(path: Path) -> list[dict[str, Any]]:
     """The items of a file that there is something to read of; ConfigurationError where a line is no JSON object."""
-    from encoders.hierarchy import text_of  # noqa: PLC0415  # numpy takes its time
+    from streams.concepts.catalogue_tree import text_of  # noqa: PLC0415  # numpy takes its time
 
     items = []
     for line in read_lines(path):
@@ -88,10 +88,10 @@ async def _build(
     settings: Settings, items: list[dict[str, Any]] | None, taxonomy: Path | None, options: dict[str, Any]
 ) -> ConceptTree:
     from streams.commands.connecting import encoder_of  # noqa: PLC0415  # the clients take a second to import
-    from streams.treefile import TAXONOMY_FILE  # noqa: PLC0415  # numpy takes its time
+    from streams.concepts.tree_file import TAXONOMY_FILE  # noqa: PLC0415  # numpy takes its time
 
     with extra("encoder"):
-        from encoders import hierarchy  # noqa: PLC0415  # may ask for what runs encoders
+        from streams.concepts import catalogue_tree  # noqa: PLC0415  # may ask for what runs encoders
     loop = asyncio.get_running_loop()
     async with encoder_of(settings, _DEADLINE_S) as client:
         served = await client.info()
@@ -114,9 +114,9 @@ async def _build(
 
         def make() -> ConceptTree:
             if items is None:
-                return hierarchy.build_from_taxonomy(encode, served.encoder_id, taxonomy or TAXONOMY_FILE)
-            vectors = encode([hierarchy.text_of(item) for item in items])
-            return hierarchy.build_from_catalogue(items, vectors, served.encoder_id, **options)
+                return catalogue_tree.build_from_taxonomy(encode, served.encoder_id, taxonomy or TAXONOMY_FILE)
+            vectors = encode([catalogue_tree.text_of(item) for item in items])
+            return catalogue_tree.build_from_catalogue(items, vectors, served.encoder_id, **options)
 
         # The builders compute and call back for vectors: in a thread, so that the client's loop goes on.
         return await asyncio.to_thread(make)

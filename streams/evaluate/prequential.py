@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.concepts import ConceptTree
+from streams.concepts.tree import ConceptTree
 from streams.encoding import Encoder
 from streams.evaluate.world import Catalogue, Floats, Undated, World
 from streams.events.dead_letters import DeadLetter

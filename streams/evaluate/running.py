@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from encoders.encoder import load_encoder
-from streams.concepts import ConceptTree
+from streams.concepts.tree import ConceptTree
 from streams.describe import describe
 from streams.encoder import TritonEncoder
 from streams.evaluate import prequential

@@ -18,13 +18,13 @@ import numpy as np
 from deploy.embedded.stack import Stack
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
+from streams.concepts.tree_file import load_tree
 from streams.events.items import Item
 from streams.evidence import Evidence
 from streams.nodes import Level, Node, NodeKey, Vector
 from streams.store.base import Fence, ItemPoint
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.treefile import load_tree
 from streams.wiring import kafka_config, qdrant_config
 
 USERS, ITEMS, TOPICS_A_USER = 10_000, 10_000, 3

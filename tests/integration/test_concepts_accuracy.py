@@ -16,10 +16,10 @@ import pytest
 
 from deploy.demo.traffic import catalogue, topic_of
 from encoders.encoder import Encoder, load_encoder
-from encoders.hierarchy import build_from_catalogue, build_from_taxonomy, text_of
 from encoders.locate import DEFAULT_MODEL, cache_dir
-from streams.concepts import ConceptTree
-from streams.treefile import load_tree, save_tree
+from streams.concepts.catalogue_tree import build_from_catalogue, build_from_taxonomy, text_of
+from streams.concepts.tree import ConceptTree
+from streams.concepts.tree_file import load_tree, save_tree
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / ".." / "shared" / "data"

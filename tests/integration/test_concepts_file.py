@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from streams.base.errors import ConfigurationError
-from streams.concepts import Concept, ConceptTree, Floors
-from streams.treefile import load_taxonomy, load_tree, save_tree
+from streams.concepts.tree import Concept, ConceptTree, Floors
+from streams.concepts.tree_file import load_taxonomy, load_tree, save_tree
 
 
 def tree_of(dim: int = 16) -> ConceptTree:

@@ -18,7 +18,8 @@ from encoders.encoder import Encoder, load_encoder
 from encoders.locate import LIGHT_MODEL, cache_dir
 from streams.cli import app
 from streams.commands.evaluation_log import Log, read
-from streams.concepts import Concept, build_tree
+from streams.concepts.tree import Concept, build_tree
+from streams.concepts.tree_file import load_tree, save_tree
 from streams.describe import describe
 from streams.evaluate.prequential import Case, Protocol, Replay
 from streams.evaluate.running import Plan, run
@@ -29,7 +30,6 @@ from streams.events.parse import parse_items
 from streams.rank import RankPolicy, score
 from streams.settings import Settings
 from streams.store.memory import MemoryStore
-from streams.treefile import load_tree, save_tree
 from tests.fixtures.logs import rows
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from encoders.contract import EMBEDDING, MAX_BATCH, MODEL_NAME, SENTIMENT, TEXT
+from streams.concepts.tree_file import load_tree
 from streams.settings import Settings
-from streams.treefile import load_tree
 from tests.oracle.expect import Doubles, World
 
 

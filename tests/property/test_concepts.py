@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.concepts import Concept, ConceptTree
-from streams.labels import MAX_SLUG_CHARS, slug
-from streams.treefile import load_taxonomy
+from streams.concepts.labels import MAX_SLUG_CHARS, slug
+from streams.concepts.tree import Concept, ConceptTree
+from streams.concepts.tree_file import load_taxonomy
 
 DIM = 12
 STEPS = st.text("abcdefgh", min_size=1, max_size=3)

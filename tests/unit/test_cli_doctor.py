@@ -15,11 +15,11 @@ from streams.base.errors import StoreUnavailable
 from streams.commands import findings
 from streams.commands.checks import INDEXED, check_collections, check_concepts, check_group, check_here
 from streams.commands.findings import Findings, drawn
-from streams.concepts import Concept, ConceptTree
+from streams.concepts.tree import Concept, ConceptTree
+from streams.concepts.tree_file import save_tree
 from streams.settings import Concepts, Settings
 from streams.store.collections import CONTROL
 from streams.store.look import Facts, Survey
-from streams.treefile import save_tree
 from streams.triton import EncoderInfo
 
 INFO = EncoderInfo("e5", 384, 64)

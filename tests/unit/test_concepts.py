@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from streams.base.errors import ConfigurationError
-from streams.concepts import OTHER, Concept, ConceptTree, Match, build_tree, texts_of
-from streams.labels import slug
+from streams.concepts.labels import slug
+from streams.concepts.tree import OTHER, Concept, ConceptTree, Match, build_tree, texts_of
 
 CONCEPTS = [
     Concept("sports", {"en": "Sports", "zh": "体育", "zh-Hant": "體育"}, {"en": "Games", "zh": "比赛"}, ("athletics",)),

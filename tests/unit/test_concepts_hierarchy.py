@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from encoders.hierarchy import (
+from streams.base.errors import ConfigurationError
+from streams.concepts.catalogue_tree import (
     MIN_ITEMS,
     build_from_catalogue,
     build_from_taxonomy,
     languages_read,
     spherical_kmeans,
 )
-from encoders.naming import Text, name_clusters, words_of
-from streams.base.errors import ConfigurationError
-from streams.concepts import Concept, texts_of
-from streams.labels import slug
-from streams.treefile import load_taxonomy
-from streams.zeroshot import unit
+from streams.concepts.labels import slug
+from streams.concepts.naming import Text, name_clusters, words_of
+from streams.concepts.tree import Concept, texts_of
+from streams.concepts.tree_file import load_taxonomy
+from streams.concepts.zeroshot import unit
 
 WORDS = [
     [("goal", "match", "striker"), ("racket", "serve", "court")],

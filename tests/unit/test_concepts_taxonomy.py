@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from streams.concepts import Concept
-from streams.labels import LabelTable, key, slug
-from streams.treefile import load_taxonomy
+from streams.concepts.labels import LabelTable, key, slug
+from streams.concepts.tree import Concept
+from streams.concepts.tree_file import load_taxonomy
 
 TAXONOMY = load_taxonomy()
 TOPICS = [concept for concept in TAXONOMY.concepts if concept.is_topic]

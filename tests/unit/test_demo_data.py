@@ -11,8 +11,8 @@ import pytest
 
 from deploy.demo.phrases import COMPLAINT, SEARCHES
 from deploy.demo.traffic import READERS, catalogue, generate, topic_of
+from streams.concepts.tree_file import load_taxonomy
 from streams.events.wire import StrictEvent, StrictItem
-from streams.treefile import load_taxonomy
 from streams.weights import DEFAULT_BASE, UNDOES, WeightTable, comment_factor, rating_factor
 
 DAY_MS = 1_795_046_400_000

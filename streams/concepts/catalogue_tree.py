@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import gzip
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from encoders.naming import Text, name_clusters
 from streams.base.errors import ConfigurationError
-from streams.concepts import Concept, ConceptTree, build_tree, slug, texts_of
+from streams.concepts.naming import Text, name_clusters
+from streams.concepts.tree import Concept, ConceptTree, build_tree, slug, texts_of
+from streams.concepts.tree_file import TAXONOMY_FILE, load_taxonomy
+from streams.concepts.zeroshot import unit
 from streams.events.items import Item, item_text
-from streams.treefile import TAXONOMY_FILE, load_taxonomy, save_tree
-from streams.zeroshot import unit
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -204,13 +201,6 @@ def _text(item: Mapping[str, Any]) -> Text:
     return Text(f"{item.get('title') or ''}. {item.get('description') or ''}", tuple(map(str, words)))
 
 
-def read_items(path: Path) -> list[dict[str, Any]]:
-    """Items from JSON lines, gzipped or not; those without any text, and deleted ones, are left out."""
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        items = [json.loads(line) for line in lines if line.strip()]
-    return [item for item in items if text_of(item) and not item.get("deleted")]
-
-
 def text_of(item: Mapping[str, Any], max_chars: int = MAX_CHARS) -> str:
     """The text an item of the catalogue is encoded by: the same as on the path (`streams.events.items.item_text`)."""
     told = Item(
@@ -222,41 +212,3 @@ def text_of(item: Mapping[str, Any], max_chars: int = MAX_CHARS) -> str:
         brand=item.get("brand"),
     )
     return item_text(told, max_chars) or ""
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Build a tree file: `python -m encoders.hierarchy --out tree.npz [--items items.jsonl.gz]`."""
-    from encoders.encoder import load_encoder  # noqa: PLC0415  a tree can be built where no backend is installed
-    from encoders.locate import DEFAULT_MODEL  # noqa: PLC0415  as above
-
-    parser = argparse.ArgumentParser(prog="python -m encoders.hierarchy", description="Build a concept tree.")
-    parser.add_argument("--out", type=Path, required=True, help="the npz file to write")
-    parser.add_argument("--items", type=Path, help="a catalogue in JSON lines; without it the written taxonomy")
-    parser.add_argument("--taxonomy", type=Path, default=TAXONOMY_FILE, help="a written taxonomy")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a model's name or directory")
-    parser.add_argument("--topics", type=int, help="how many topics; by default what the catalogue's size bears")
-    parser.add_argument("--interests", type=int, help="a topic's most interests")
-    parser.add_argument("--seed", type=int, default=7)
-    told = parser.parse_args(arguments)
-    encoder = load_encoder(told.model)
-
-    def encode(texts: Iterable[str]) -> Floats:
-        return encoder.encode(list(texts))[0]
-
-    if told.items is None:
-        tree = build_from_taxonomy(encode, encoder.encoder_id, told.taxonomy)
-    else:
-        items = read_items(told.items)
-        tree = build_from_catalogue(
-            items,
-            encode(map(text_of, items)),
-            encoder.encoder_id,
-            topics=told.topics,
-            interests=told.interests,
-            seed=told.seed,
-        )
-    save_tree(tree, told.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.base.errors import ConfigurationError
-from streams.labels import LabelTable, Match, slug
-from streams.zeroshot import ZeroShot, unit
+from streams.concepts.labels import LabelTable, Match, slug
+from streams.concepts.zeroshot import ZeroShot, unit
 
 __all__ = ["OTHER", "Concept", "ConceptTree", "Floors", "Match", "build_tree", "slug", "texts_of"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from streams.base.errors import ConfigurationError
-from streams.concepts import Concept, ConceptTree, Floors
+from streams.concepts.tree import Concept, ConceptTree, Floors
 
 TAXONOMY_FILE: Final = Path(__file__).with_name("taxonomy.json")
 

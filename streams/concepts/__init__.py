@@ -1,0 +1,1 @@
+"""From labels and vectors to paths: the concept tree, its files and its builders. Asks no server: vectors are given."""
