@@ -15,12 +15,13 @@ import numpy as np
 from streams.base.errors import PoisonError
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
-from streams.fold import fold
-from streams.nodes import Node, NodeKey, NodePolicy, profile_key
-from streams.plan import Plan
-from streams.popularity import ItemPopularity, Votes, count, unpack_votes
-from streams.population import Beginnings, lessons, unpack_beginnings
-from streams.store.base import Fence, StoredItem
+from streams.interests.fold import fold
+from streams.interests.item_vectors import StoredItem
+from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
+from streams.interests.plan import Plan
+from streams.interests.popularity import ItemPopularity, Votes, count, unpack_votes
+from streams.interests.priors import Beginnings, lessons, unpack_beginnings
+from streams.store.base import Fence
 
 T = TypeVar("T", Votes, Beginnings)
 

@@ -8,7 +8,7 @@ from streams.base.errors import PoisonError
 from streams.concepts.tree import ConceptTree
 from streams.encoding import Encoder
 from streams.events.items import Item, item_text
-from streams.store.base import ItemPoint
+from streams.interests.item_vectors import ItemPoint
 
 #: Characters of an item's text that are encoded: about what a 512-token model reads.
 ITEM_CHARS = 2_000

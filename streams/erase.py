@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from streams.events.event import Event
-from streams.nodes import Node, profile_key
+from streams.interests.nodes import Node, profile_key
 from streams.store.base import Fence, Store
 
 
@@ -33,20 +33,6 @@ async def erase(
     gone = [event for event in events if event.type != "erase" and event.ts_ms <= erased_at.get(event.user_id, -1)]
     before = {event.source for event in gone}
     return [event for event in events if event.source not in before], gone
-
-
-def without_erased(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes but those that an erasure ended, told by the profiles among them.
-
-    A conditional upsert inserts what is not there: a worker that has lost its partitions and does not know it yet can
-    put back a node that an erasure deleted. After an erasure only younger events are folded, so a node with an event
-    no younger than it is such a one. `Store.sweep` deletes it; until then whoever reads leaves it out.
-    """
-    found = list(nodes)
-    erased = {node.key.user_id: node.erased_at_ms for node in found if node.erased_at_ms}
-    if not erased:
-        return found
-    return [node for node in found if node.key.level == "profile" or node.first_ms > erased.get(node.key.user_id, -1)]
 
 
 def _tombstone(user_id: str, ts_ms: int, profile: Node | None, dim: int) -> Node:

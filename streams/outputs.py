@@ -7,16 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.broker.producer import Outgoing, Producer
-from streams.nodes import Node, NodePolicy
+from streams.interests.nodes import Node, NodePolicy
+from streams.interests.plan import Plan, Weighed
+from streams.interests.popularity import pack_votes, tally
+from streams.interests.priors import PriorPolicy, beginnings, pack_beginnings
+from streams.interests.updates import GROUP, encoded, updates_of
 from streams.pipeline import Report
-from streams.plan import Plan, Weighed
-from streams.popularity import pack_votes, tally
-from streams.population import PriorPolicy, beginnings, pack_beginnings
-from streams.updates import encoded, updates_of
-
-#: Header that names the sender's group: while a second group fills another encoder's collections, its changes are
-#: not those that people look at.
-GROUP = "group"
 
 
 class Announcer:

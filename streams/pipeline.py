@@ -14,7 +14,7 @@ from typing import Protocol
 from streams.concepts.tree import ConceptTree
 from streams.describe import describe
 from streams.encoding import Encoder
-from streams.erase import erase, without_erased
+from streams.erase import erase
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike
 from streams.events.parse import parse_events, parse_items
@@ -22,14 +22,14 @@ from streams.events.privacy import Pseudonyms, pseudonymous
 from streams.events.side_outputs import Waiting, set_aside
 from streams.events.unresolved import RetryPolicy
 from streams.faultpoints import reach
-from streams.fold import fold
-from streams.nodes import Node, NodePolicy, profile_key
-from streams.plan import Plan, Weighed, gate, plan
+from streams.interests.fold import fold
+from streams.interests.nodes import Node, NodePolicy, profile_key, without_erased
+from streams.interests.plan import Plan, Weighed, gate, plan
+from streams.interests.signed_weight import WeightTable
 from streams.resolve import resolve
 from streams.store.base import Fence, Store
 from streams.tracing import stage
 from streams.weigh import texts_of, weigh
-from streams.weights import WeightTable
 
 
 class Outbox(Protocol):

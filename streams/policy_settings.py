@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from streams.base.errors import ConfigurationError
-from streams.nodes import Level, NodePolicy
-from streams.population import PriorPolicy
-from streams.rank import DEFAULT_LEVELS, RankPolicy
-from streams.weights import DEFAULT_BASE, WeightTable
+from streams.interests.nodes import Level, NodePolicy
+from streams.interests.priors import PriorPolicy
+from streams.interests.score import DEFAULT_LEVELS, RankPolicy
+from streams.interests.signed_weight import DEFAULT_BASE, WeightTable
 
 _DAY_S = 86_400.0
 _HALF_LIVES: dict[Level, float] = {

@@ -11,7 +11,8 @@ from streams.describe import describe
 from streams.encoding import Encoder
 from streams.events.event import Event, Source
 from streams.events.items import Item
-from streams.store.base import Store, StoredItem
+from streams.interests.item_vectors import StoredItem
+from streams.store.base import Store
 
 
 @dataclass(slots=True)

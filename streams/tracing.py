@@ -18,7 +18,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from streams.events.event import RecordLike
-from streams.nodes import Node, node_id
+from streams.interests.nodes import Node, node_id
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -11,12 +11,11 @@ from streams.base.errors import PoisonError
 from streams.concepts.tree import ConceptTree
 from streams.encoding import Encoded
 from streams.events.event import Event, Source
-from streams.nodes import Vector
-from streams.plan import Weighed
-from streams.store.base import StoredItem
-from streams.weights import UNDOES, WeightTable, signed_weight
+from streams.interests.item_vectors import StoredItem
+from streams.interests.nodes import Vector
+from streams.interests.plan import Weighed
+from streams.interests.signed_weight import UNDOES, WeightTable, signed_weight
 
-# A like is taken back along its item's own vector, so no text may be blended into either.
 _ITEM_ONLY = frozenset(UNDOES) | frozenset(UNDOES.values())
 
 

@@ -17,7 +17,7 @@ from streams.commands.connecting import look_of
 from streams.commands.showing import names
 from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view
-from streams.nodes import Node, NodePolicy, decay, profile_key
+from streams.interests.nodes import Node, NodePolicy, decay, profile_key
 from streams.settings import Settings
 from streams.store.qdrant import QdrantStore
 from streams.wiring import qdrant_config

@@ -15,7 +15,7 @@ from streams.api.models import (
     SimilarUsers,
 )
 from streams.api.problems import not_found
-from streams.nodes import NodePolicy, Vector, decay
+from streams.interests.nodes import NodePolicy, Vector, decay
 from streams.store.reading import Hit
 
 _MORE_GROUPS = 4  # strength is similarity times mass, and Qdrant orders by similarity alone

@@ -19,9 +19,9 @@ from streams.api.telemetry import ApiMetrics
 from streams.base.errors import EncoderUnavailable
 from streams.encoder import TritonEncoder
 from streams.events.privacy import Pseudonyms
-from streams.nodes import NodePolicy, Vector
+from streams.interests.nodes import NodePolicy, Vector
+from streams.interests.score import RankPolicy
 from streams.privacy_settings import pseudonyms_of
-from streams.rank import RankPolicy
 from streams.settings import Settings
 from streams.store.catalogue import CardCache, Catalogue
 from streams.store.crowd import Crowd

@@ -17,7 +17,7 @@ from streams.api.backends import Backends
 from streams.api.ingesting import take_events
 from streams.api.problems import ApiProblem, not_found
 from streams.api.receipts import Receipt
-from streams.nodes import Node
+from streams.interests.nodes import Node
 
 _EVENT_ID = re.compile(r"erase-(\d{1,15})-[0-9a-f]{16}")
 _LOOK_EVERY_S = 0.1

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.api.models import Context
-from streams.nodes import Node, NodePolicy, mass_at
-from streams.population import PriorPolicy, cohorts_of, prior_nodes
+from streams.interests.nodes import Node, NodePolicy, mass_at
+from streams.interests.priors import PriorPolicy, cohorts_of, prior_nodes
 from streams.store.crowd import Crowd
 
 #: Before the id in a borrowed node's key, so that it is never taken for the person's own node of the same path.

@@ -16,7 +16,7 @@ from streams.base.errors import InterestsError, RetryableError
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched import Record
 from streams.broker.tail import Tail
-from streams.outputs import GROUP
+from streams.interests.updates import GROUP
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streams.levels import Level
+from streams.interests.levels import Level
 
 MAX_ID = 256
 MAX_K = 200

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.concepts.tree_file import load_names
-from streams.nodes import Level
+from streams.interests.nodes import Level
 
 _ROOTS: Final[dict[Level, str]] = {
     "profile": "All interests", "session": "Right now", "aversion": "Turned away from",

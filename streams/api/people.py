@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from streams.api.lending import Lending
 from streams.api.models import Context
 from streams.api.trees import living
-from streams.nodes import Node, NodePolicy
-from streams.rank import Interest, interests_of
-from streams.situations import situation
+from streams.interests.contexts import situation
+from streams.interests.nodes import Node, NodePolicy
+from streams.interests.score import Interest, interests_of
 from streams.store.reading import Reading
 
 

@@ -1,4 +1,4 @@
-"""Recommendations, rankings and explanations: reads, then one score (`streams.rank`), then how it is told."""
+"""Recommendations, rankings and explanations: reads, then one score (`interests/score.py`), then the answer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from streams.api.people import Person, person
 from streams.api.problems import not_found
 from streams.api.scoring import PULLS_SHOWN, Telling, targets_of, with_texts
 from streams.api.trees import View, item_ids
-from streams.diversity import mmr
-from streams.evidence import seen_entry
-from streams.nodes import seen_of
-from streams.rank import Interest, RankPolicy, score
+from streams.interests.evidence import seen_entry
+from streams.interests.mmr import mmr
+from streams.interests.nodes import seen_of
+from streams.interests.score import Interest, RankPolicy, score
 from streams.store.catalogue import Card, ItemFilter
 
 SEEN_BYTES = len(seen_entry(""))

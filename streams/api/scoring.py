@@ -1,4 +1,4 @@
-"""Scores as the API tells them: targets from cards, and the parts and pulls of a score as `streams.rank` gave them."""
+"""Scores as the API tells them: targets from cards, and the parts and pulls of a score (`interests/score.py`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from streams.api.models import Pull, RankedItem, ScoreParts
 from streams.api.trees import NameOf
-from streams.nodes import Vector
-from streams.rank import Interest, Scored, Targets
+from streams.interests.nodes import Vector
+from streams.interests.score import Interest, Scored, Targets
 from streams.store.catalogue import Card
 
 PULLS_SHOWN = 5

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.api.models import EvidenceEntry, InterestNode, Order, Tree
-from streams.nodes import LEVELS, Level, Node, NodePolicy, decay, expires_at_ms, mass_at
+from streams.interests.nodes import LEVELS, Level, Node, NodePolicy, decay, expires_at_ms, mass_at
 
 NameOf = Callable[[Level, str], str]
 Titles = Mapping[str, str | None]

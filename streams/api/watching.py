@@ -17,7 +17,7 @@ from streams.api.live import Watcher
 from streams.api.models import InterestNode, LiveEvent, LiveUpdate
 from streams.api.trees import View, Wanted, chosen, item_ids, level_masses, living
 from streams.base.errors import StoreUnavailable
-from streams.nodes import Node
+from streams.interests.nodes import Node
 
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000

@@ -32,7 +32,7 @@ from streams.api.models import (
 )
 from streams.api.receipts import Accepted, Receipt
 from streams.client.errors import BadRequest, misfit
-from streams.levels import Level
+from streams.interests.levels import Level
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

@@ -10,7 +10,7 @@ from streams.api.models import InterestNode, Tree, UserCard, Users
 from streams.client import calls
 from streams.client.calls import Call
 from streams.client.errors import UnexpectedAnswer
-from streams.levels import Level
+from streams.interests.levels import Level
 
 PAGE: Final = 200
 

@@ -18,7 +18,7 @@ from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, asking
 from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import ago, stamp
-from streams.levels import LEVELS, Level
+from streams.interests.levels import LEVELS, Level
 
 if TYPE_CHECKING:
     from streams.api.models import Audience, AudienceMember

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from streams.levels import Level
+from streams.interests.levels import Level
 
 NameOf = Callable[[str], str]
 

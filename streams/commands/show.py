@@ -10,7 +10,7 @@ import typer
 from streams.base.errors import ConfigurationError
 from streams.commands.shell import EXIT_FAILED, console, register, run
 from streams.commands.when import parse_time
-from streams.nodes import LEVELS, Level
+from streams.interests.nodes import LEVELS, Level
 from streams.settings import load
 
 _EXAMPLE = "interests show u17 --evidence 3"

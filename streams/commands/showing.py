@@ -17,7 +17,7 @@ from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view
 from streams.commands.when import ago, rfc3339, stamp
 from streams.concepts.tree_file import load_names
-from streams.nodes import Level, Node
+from streams.interests.nodes import Level, Node
 from streams.privacy_settings import pseudonyms_of
 from streams.settings import Settings
 from streams.store.look import Card

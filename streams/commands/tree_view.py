@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.commands.branches import Branch, NameOf, Reason, TreeView, grow
-from streams.evidence import Evidence
-from streams.nodes import Level, Node, NodePolicy, decay, expires_at_ms, mass_at
+from streams.interests.evidence import Evidence
+from streams.interests.nodes import Level, Node, NodePolicy, decay, expires_at_ms, mass_at
 from streams.store.look import Card
 
 

@@ -20,13 +20,13 @@ from streams.events.event import Event, RecordLike
 from streams.events.parse import parse_events
 from streams.events.side_outputs import Waiting
 from streams.events.unresolved import RetryPolicy
-from streams.nodes import Node, NodeKey, NodePolicy
+from streams.interests.nodes import Node, NodeKey, NodePolicy
+from streams.interests.score import Interest, Targets, interests_of
+from streams.interests.signed_weight import WeightTable, signed_weight
 from streams.pipeline import Parts, apply
-from streams.rank import Interest, Targets, interests_of
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
 from streams.weigh import texts_of
-from streams.weights import WeightTable, signed_weight
 
 Kind = Literal["next", "impression"]
 

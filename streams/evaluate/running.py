@@ -22,8 +22,8 @@ from streams.evaluate.texts import KeptEncoder, LocalEncoder
 from streams.evaluate.world import Catalogue, Undated
 from streams.events.event import RecordLike
 from streams.events.parse import parse_events, parse_items
+from streams.interests.item_vectors import ItemPoint
 from streams.settings import Settings
-from streams.store.base import ItemPoint
 from streams.store.memory import MemoryStore
 from streams.weigh import texts_of
 from streams.wiring import load_tree

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from streams.base.errors import ConfigurationError
 from streams.evaluate.prequential import Case
 from streams.evaluate.world import Floats
-from streams.nodes import Level
-from streams.rank import RankPolicy, freshness, score
+from streams.interests.nodes import Level
+from streams.interests.score import RankPolicy, freshness, score
 
 Scorer = Callable[[Case], Floats]
 

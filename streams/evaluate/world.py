@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.events.event import Event
-from streams.nodes import Vector
-from streams.rank import Targets
-from streams.store.base import ItemPoint
+from streams.interests.item_vectors import ItemPoint
+from streams.interests.nodes import Vector
+from streams.interests.score import Targets
 
 Floats = NDArray[np.float64]
 Undated = Literal["known", "met"]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from streams.events.items import Item
-from streams.nodes import Node, NodeKey, Vector
+from streams.interests.item_vectors import ItemPoint, StoredItem
+from streams.interests.nodes import Node, NodeKey
 
 
 class Fence(NamedTuple):
@@ -20,23 +20,6 @@ class Fence(NamedTuple):
     def number(self) -> int:
         """epoch * 2^32 + generation: under 2^53 for two million epochs, so exact in Qdrant's ranges."""
         return (self.epoch << 32) + self.generation
-
-
-class StoredItem(NamedTuple):
-    """An item as the fold needs it: its unit vector (dim,) and its path on the concept tree ("" unknown)."""
-
-    item_id: str
-    vector: Vector
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class ItemPoint:
-    """An item with its vector and path, as it is written."""
-
-    item: Item
-    vector: Vector
-    path: str
 
 
 @dataclass(frozen=True, slots=True)

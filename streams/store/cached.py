@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import Generic, TypeVar
 
-from streams.nodes import Node, NodeKey
-from streams.store.base import Control, Fence, ItemPoint, Store, StoredItem
+from streams.interests.item_vectors import ItemPoint, StoredItem
+from streams.interests.nodes import Node, NodeKey
+from streams.store.base import Control, Fence, Store
 
 K = TypeVar("K")
 V = TypeVar("V")

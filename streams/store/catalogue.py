@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from qdrant_client import grpc
 
-from streams.nodes import Vector
+from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.collections import Collections
 from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, fields, nearest

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from qdrant_client import grpc
 
-from streams.applied import pack_applied, unpack_applied
-from streams.evidence import (
+from streams.interests.applied import pack_applied, unpack_applied
+from streams.interests.evidence import (
     NOT_BEGUN,
     pack_began,
     pack_evidence,
@@ -21,8 +21,9 @@ from streams.evidence import (
     unpack_marks,
     unpack_ring,
 )  # fmt: skip
-from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, Vector, expires_at_ms
-from streams.store.base import Fence, ItemPoint, StoredItem
+from streams.interests.item_vectors import ItemPoint, StoredItem
+from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy, Vector, expires_at_ms
+from streams.store.base import Fence
 
 #: Bumped when what a payload means changes; flagged in the CHANGELOG.
 PAYLOAD_VERSION = 1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from qdrant_client import grpc
 
-from streams.nodes import Node, decay
+from streams.interests.nodes import Node, decay
 from streams.store import codec
 from streams.store.collections import POPULARITY
 from streams.store.population import popularity_id, scoped, unscoped

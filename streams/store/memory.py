@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from streams.erase import without_erased
-from streams.nodes import Node, NodeKey, NodePolicy, expires_at_ms
-from streams.store.base import Control, Fence, ItemPoint, StoredItem
+from streams.interests.item_vectors import ItemPoint, StoredItem
+from streams.interests.nodes import Node, NodeKey, NodePolicy, expires_at_ms, without_erased
+from streams.store.base import Control, Fence
 
 
 class MemoryStore:

@@ -9,9 +9,9 @@ from typing import Any
 
 from qdrant_client import grpc, models
 
-from streams.applied import pack_applied, unpack_applied
-from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy
-from streams.popularity import ItemPopularity, forgotten_at_ms
+from streams.interests.applied import pack_applied, unpack_applied
+from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy
+from streams.interests.popularity import ItemPopularity, forgotten_at_ms
 from streams.store import codec
 from streams.store.base import Fence
 from streams.store.collections import POPULARITY, Collections, ensure

@@ -12,10 +12,10 @@ from typing import Any
 from qdrant_client import grpc
 
 from streams.base.errors import StoreUnavailable
-from streams.erase import without_erased
-from streams.nodes import NAMESPACE, Node, NodeKey, NodePolicy, node_id
+from streams.interests.item_vectors import ItemPoint, StoredItem
+from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy, node_id, without_erased
 from streams.store import codec
-from streams.store.base import Control, Fence, ItemPoint, StoredItem
+from streams.store.base import Control, Fence
 from streams.store.collections import CONTROL, Collections
 from streams.store.connection import QdrantConfig, connect, guarded
 

@@ -14,8 +14,7 @@ from grpc import RpcError, StatusCode
 from qdrant_client import AsyncQdrantClient, grpc
 
 from streams.base.errors import StoreUnavailable
-from streams.erase import without_erased
-from streams.nodes import Level, Node, Vector, node_id, profile_key
+from streams.interests.nodes import Level, Node, Vector, node_id, profile_key, without_erased
 from streams.store import codec
 from streams.store.collections import ALIASES, Collections
 from streams.store.connection import QdrantConfig, connect, guarded

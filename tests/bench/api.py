@@ -20,9 +20,10 @@ from streams.broker.config import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
 from streams.concepts.tree_file import load_tree
 from streams.events.items import Item
-from streams.evidence import Evidence
-from streams.nodes import Level, Node, NodeKey, Vector
-from streams.store.base import Fence, ItemPoint
+from streams.interests.evidence import Evidence
+from streams.interests.item_vectors import ItemPoint
+from streams.interests.nodes import Level, Node, NodeKey, Vector
+from streams.store.base import Fence
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from streams.wiring import kafka_config, qdrant_config

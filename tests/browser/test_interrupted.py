@@ -13,8 +13,7 @@ import pytest
 from playwright.async_api import expect
 
 from streams.broker.producer import Outgoing, Producer
-from streams.outputs import GROUP
-from streams.updates import ChangedNode, Happened, Update
+from streams.interests.updates import GROUP, ChangedNode, Happened, Update
 from tests.browser.test_page import live
 from tests.fixtures.api import ApiServer
 from tests.fixtures.path import Rig

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.applied import Applied
 from streams.derive import Deriving, count_votes, learn_beginnings
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Source
-from streams.nodes import Node, NodeKey, profile_key
+from streams.interests.applied import Applied
+from streams.interests.item_vectors import StoredItem
+from streams.interests.nodes import Node, NodeKey, profile_key
+from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
+from streams.interests.priors import Beginnings, First, pack_beginnings
 from streams.policy_settings import Population
-from streams.popularity import ItemPopularity, Vote, Votes, pack_votes
-from streams.population import Beginnings, First, pack_beginnings
-from streams.store.base import Fence, StoredItem
+from streams.store.base import Fence
 from streams.store.collections import Collections
 from streams.store.memory import MemoryStore
 from streams.store.population import PopulationStore

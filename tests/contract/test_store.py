@@ -9,14 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streams.applied import Applied
 from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.events.items import Item
-from streams.evidence import Began, Evidence, Mark
-from streams.nodes import Node, NodeKey, profile_key
+from streams.interests.applied import Applied
+from streams.interests.evidence import Began, Evidence, Mark
+from streams.interests.item_vectors import ItemPoint
+from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.policy_settings import Nodes
 from streams.retrying import forever
-from streams.store.base import Control, Fence, ItemPoint, Store
+from streams.store.base import Control, Fence, Store
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
 from streams.store.connection import QdrantConfig

@@ -17,7 +17,7 @@ from typing import Any
 from deploy.demo.data import Data, real
 from streams.commands.eventlog import EventLog
 from streams.events.event import Source
-from streams.nodes import Node, NodeKey
+from streams.interests.nodes import Node, NodeKey
 from streams.wiring import qdrant_config
 from tests.fault.arena import QUICK, Arena, FaultyWorker, Skipped
 from tests.fault.registry import scenario

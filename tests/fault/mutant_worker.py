@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from streams import erase
-from streams.applied import Applied
 from streams.cli import app
-from streams.nodes import Node
+from streams.interests.applied import Applied
+from streams.interests.nodes import Node
 from streams.store.collections import CONTROL
 from streams.store.qdrant import QdrantStore
 from streams.worker import Worker

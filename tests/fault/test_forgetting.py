@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.nodes import NodeKey
+from streams.interests.nodes import NodeKey
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import Rig
 

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from streams.base.errors import BrokerUnavailable
 from streams.broker.admin import Admin
-from streams.popularity import ItemPopularity
+from streams.interests.popularity import ItemPopularity
 from streams.retrying import answered
 from streams.settings import Settings
 from streams.store.collections import Collections

@@ -18,11 +18,12 @@ from fastapi import FastAPI
 from streams.api.app import create_app
 from streams.api.backends import Backends
 from streams.events.items import Item
-from streams.evidence import Evidence, extend_seen, seen_entry
-from streams.nodes import Level, Node, NodeKey, Vector, profile_key
-from streams.popularity import ItemPopularity
+from streams.interests.evidence import Evidence, extend_seen, seen_entry
+from streams.interests.item_vectors import ItemPoint
+from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
+from streams.interests.popularity import ItemPopularity
 from streams.settings import Settings
-from streams.store.base import Fence, ItemPoint
+from streams.store.base import Fence
 from streams.store.collections import Collections
 from streams.store.population import PopulationStore
 from streams.store.qdrant import QdrantStore

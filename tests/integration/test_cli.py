@@ -27,10 +27,11 @@ from streams.commands.connecting import look_of
 from streams.commands.progress import Meter
 from streams.commands.waiting import Waited, until_folded
 from streams.events.items import Item
-from streams.evidence import Evidence
-from streams.nodes import Node, NodeKey
+from streams.interests.evidence import Evidence
+from streams.interests.item_vectors import ItemPoint
+from streams.interests.nodes import Node, NodeKey
 from streams.settings import Settings
-from streams.store.base import Fence, ItemPoint
+from streams.store.base import Fence
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from streams.wiring import qdrant_config, topic_specs

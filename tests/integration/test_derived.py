@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaConsumer
 
 from streams.api.models import LiveUpdate
 from streams.broker.partitions import partition_of
-from streams.nodes import mass_at
-from streams.popularity import ItemPopularity, popularity_at
-from streams.population import prior_nodes
+from streams.interests.nodes import mass_at
+from streams.interests.popularity import ItemPopularity, popularity_at
+from streams.interests.priors import prior_nodes
 from streams.store.collections import Collections
 from streams.store.population import PopulationStore
 from streams.wiring import qdrant_config

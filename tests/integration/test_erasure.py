@@ -8,7 +8,7 @@ import time
 import pytest
 
 from streams.broker.whole import whole
-from streams.nodes import NodeKey
+from streams.interests.nodes import NodeKey
 from tests.fixtures.path import Rig
 
 pytestmark = pytest.mark.integration

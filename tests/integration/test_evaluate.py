@@ -27,7 +27,7 @@ from streams.evaluate.scorers import SERVICE
 from streams.evaluate.texts import KeptEncoder, LocalEncoder
 from streams.evaluate.world import Catalogue
 from streams.events.parse import parse_items
-from streams.rank import RankPolicy, score
+from streams.interests.score import RankPolicy, score
 from streams.settings import Settings
 from streams.store.memory import MemoryStore
 from tests.fixtures.logs import rows

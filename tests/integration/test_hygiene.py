@@ -26,7 +26,7 @@ from streams.broker.producer import Outgoing, Producer
 from streams.broker.whole import whole
 from streams.commands.dead_letters import original
 from streams.events.privacy import SEALED, Pseudonyms, is_pseudonym
-from streams.nodes import NodeKey
+from streams.interests.nodes import NodeKey
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig
 from tests.fixtures.qdrant import QdrantServer

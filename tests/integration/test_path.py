@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streams.broker.whole import whole
-from streams.nodes import NodeKey
+from streams.interests.nodes import NodeKey
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig, WorkerProcess
 from tests.fixtures.qdrant import QdrantServer

@@ -22,7 +22,7 @@ from deploy.embedded.stack import Stack
 from streams.commands.connecting import look_of
 from streams.commands.sending import sender_of
 from streams.events.drafts import Line, draft_events, draft_items
-from streams.nodes import Node, NodeKey, profile_key
+from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.store.qdrant import QdrantStore
 from streams.wiring import qdrant_config
 from tests.integration.test_stack_processes import alive

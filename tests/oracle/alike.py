@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streams.nodes import Node, NodeKey, NodePolicy, mass_at
+from streams.interests.nodes import Node, NodeKey, NodePolicy, mass_at
 from tests.oracle.check import MASSES, VECTORS
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from streams.nodes import Node, NodeKey
-from streams.popularity import ItemPopularity
+from streams.interests.nodes import Node, NodeKey
+from streams.interests.popularity import ItemPopularity
 from tests.oracle.expect import FUTURE_MS, Expected, NodeName, World, erasures, tree_of
 from tests.oracle.ledger import Entry
 from tests.oracle.watch import Regress

@@ -1,4 +1,4 @@
-"""The expected nodes: direct sums over events, from the formulas of the design, in float64. No line of `streams.fold`.
+"""The expected nodes: direct sums over events, from the formulas of the design, in float64. No line of the fold.
 
 For every node, S = sum of s*2^((t-t0)/h)*v, W the same of |s| and P of s. A node here is simply the list of what
 goes into it, so that it can be summed for whatever t0 the stored node has.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streams.weights import WeightTable
+from streams.interests.signed_weight import WeightTable
 
 Doubles = npt.NDArray[np.float64]
 NodeName = tuple[str, str, str]

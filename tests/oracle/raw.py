@@ -7,7 +7,7 @@ from typing import Any
 
 from qdrant_client import AsyncQdrantClient, grpc
 
-from streams.nodes import Node
+from streams.interests.nodes import Node
 from streams.store import codec
 from streams.store.collections import CONTROL
 from streams.store.connection import QdrantConfig, connect

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.base.errors import StoreUnavailable
-from streams.nodes import Node, profile_key
+from streams.interests.nodes import Node, profile_key
 from streams.store.qdrant import QdrantStore
 
 EVERY_S = 0.25

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from streams.base.errors import PoisonError
 from streams.events.event import Event, Source
-from streams.nodes import NodeKey, decay
-from streams.plan import Contribution, Weighed, plan
-from streams.policy_settings import Nodes
-from streams.popularity import (
+from streams.interests.nodes import NodeKey, decay
+from streams.interests.plan import Contribution, Weighed, plan
+from streams.interests.popularity import (
     VOTES_A_RECORD,
     ItemPopularity,
     Vote,
@@ -27,6 +26,7 @@ from streams.popularity import (
     tally,
     unpack_votes,
 )
+from streams.policy_settings import Nodes
 
 T0 = 1_700_000_000_000
 HALF_LIFE_S = 7 * 86_400.0

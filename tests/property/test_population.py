@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from streams.base.errors import PoisonError
 from streams.events.event import Event, Source
-from streams.evidence import Began
-from streams.fold import fold
-from streams.nodes import Node, NodeKey, profile_key
-from streams.plan import Weighed, plan
-from streams.policy_settings import Nodes, Population
-from streams.population import (
+from streams.interests.evidence import Began
+from streams.interests.fold import fold
+from streams.interests.nodes import Node, NodeKey, profile_key
+from streams.interests.plan import Weighed, plan
+from streams.interests.priors import (
     Beginnings,
     First,
     PriorPolicy,
@@ -27,6 +26,7 @@ from streams.population import (
     prior_nodes,
     unpack_beginnings,
 )
+from streams.policy_settings import Nodes, Population
 
 T0 = 1_700_000_000_000  # a Tuesday, 22:13 UTC: night
 NODES = Nodes().policy()

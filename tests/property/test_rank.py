@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.diversity import mmr
-from streams.nodes import LEVELS
-from streams.rank import Interest, RankPolicy, Targets, score
+from streams.interests.mmr import mmr
+from streams.interests.nodes import LEVELS
+from streams.interests.score import Interest, RankPolicy, Targets, score
 
 NOW = 1_700_000_000_000
 DIM = 6

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.events.event import Event, Source
-from streams.evidence import Seen, extend_seen, seen_entry
-from streams.fold import fold
-from streams.nodes import Node, NodeKey, profile_key, seen_of
-from streams.plan import Weighed, gate, plan
+from streams.interests.evidence import Seen, extend_seen, seen_entry
+from streams.interests.fold import fold
+from streams.interests.nodes import Node, NodeKey, profile_key, seen_of
+from streams.interests.plan import Weighed, gate, plan
 from streams.policy_settings import Nodes
 
 LENGTH = 5

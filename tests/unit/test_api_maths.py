@@ -14,11 +14,11 @@ from streams.api.people import Person
 from streams.api.recommending import SeenItems, leading
 from streams.api.scoring import Telling, targets_of, with_texts
 from streams.api.trees import View, Wanted, below, chosen, level_masses, living, tree
-from streams.evidence import Began, Evidence, extend_seen, seen_entry
-from streams.nodes import Level, Node, NodeKey, Vector, profile_key
+from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry
+from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
+from streams.interests.priors import PriorPolicy
+from streams.interests.score import RankPolicy, interests_of, score
 from streams.policy_settings import Nodes, Population
-from streams.population import PriorPolicy
-from streams.rank import RankPolicy, interests_of, score
 from streams.store.catalogue import Card, CardCache
 from streams.store.recent import Recent
 

@@ -13,7 +13,7 @@ from deploy.demo.phrases import COMPLAINT, SEARCHES
 from deploy.demo.traffic import READERS, catalogue, generate, topic_of
 from streams.concepts.tree_file import load_taxonomy
 from streams.events.wire import StrictEvent, StrictItem
-from streams.weights import DEFAULT_BASE, UNDOES, WeightTable, comment_factor, rating_factor
+from streams.interests.signed_weight import DEFAULT_BASE, UNDOES, WeightTable, comment_factor, rating_factor
 
 DAY_MS = 1_795_046_400_000
 HOUR_MS = 3_600_000

@@ -17,7 +17,7 @@ from deploy.demo.trees import changes, large, liked_shares
 from streams.base.errors import ConfigurationError
 from streams.commands.branches import Branch, TreeView
 from streams.commands.eventlog import EventLog
-from streams.nodes import Node, NodeKey
+from streams.interests.nodes import Node, NodeKey
 from streams.settings import Settings
 
 NOW_MS = 1_760_000_000_000

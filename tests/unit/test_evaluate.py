@@ -19,9 +19,9 @@ from streams.evaluate.scorers import PARTS, known_parts
 from streams.evaluate.world import Catalogue, Popularity, World
 from streams.events.event import Event, Source
 from streams.events.items import Item
-from streams.popularity import Vote, Votes, count, popularity_at
-from streams.rank import RankPolicy
-from streams.store.base import ItemPoint
+from streams.interests.item_vectors import ItemPoint
+from streams.interests.popularity import Vote, Votes, count, popularity_at
+from streams.interests.score import RankPolicy
 
 DAY_MS = 86_400_000
 T0 = 1_700_000_000_000

@@ -13,7 +13,7 @@ from streams.events.dead_letters import DeadLetter, Reason, headers
 from streams.events.event import EventType
 from streams.events.parse import parse_events, parse_items
 from streams.events.wire import WireEvent, WireItem
-from streams.weights import DEFAULT_BASE
+from streams.interests.signed_weight import DEFAULT_BASE
 from tests.fixtures.records import NOW_MS, click, record
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")

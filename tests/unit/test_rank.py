@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streams.diversity import mmr
-from streams.nodes import Level, Node, NodeKey, NodePolicy, expires_at_ms
+from streams.interests.mmr import mmr
+from streams.interests.nodes import Level, Node, NodeKey, NodePolicy, expires_at_ms
+from streams.interests.score import Interest, RankPolicy, Targets, freshness, interests_of, score
 from streams.policy_settings import Ranking
-from streams.rank import Interest, RankPolicy, Targets, freshness, interests_of, score
 from streams.settings import Settings
 
 DAY_MS = 86_400_000

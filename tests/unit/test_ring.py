@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.events.event import Source
-from streams.evidence import in_ring, ring_entry
+from streams.interests.evidence import in_ring, ring_entry
 
 HERE, THERE = Source("events", 1, 0), Source("events", 1, 7)
 

@@ -17,8 +17,8 @@ from streams.commands.drawing import ASCII
 from streams.commands.showing import Asked, names, why_empty
 from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view
-from streams.evidence import Evidence
-from streams.nodes import Level, Node, NodeKey
+from streams.interests.evidence import Evidence
+from streams.interests.nodes import Level, Node, NodeKey
 from streams.policy_settings import Nodes
 from streams.store.look import Card
 

@@ -10,10 +10,10 @@ import pytest
 
 from streams.api.models import LiveUpdate
 from streams.events.event import Event, Source
-from streams.nodes import Node, NodeKey, profile_key
-from streams.plan import Weighed
+from streams.interests.nodes import Node, NodeKey, profile_key
+from streams.interests.plan import Weighed
+from streams.interests.updates import MAX_EVENTS, MAX_NODES, encoded, updates_of
 from streams.policy_settings import Nodes
-from streams.updates import MAX_EVENTS, MAX_NODES, encoded, updates_of
 
 NOW = 1_700_000_000_000
 POLICY = Nodes().policy()

@@ -27,7 +27,7 @@ from streams.api.params import (
     read_cursor,
 )
 from streams.api.trees import Wanted
-from streams.nodes import Level
+from streams.interests.nodes import Level
 from streams.store.catalogue import ItemFilter
 
 router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.nodes import Vector
+from streams.interests.nodes import Vector
 
 
 def mmr(vectors: Vector, scores: NDArray[np.float64], k: int, diversity: float) -> list[int]:

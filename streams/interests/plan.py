@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.events.event import Event, Source
-from streams.evidence import NOT_BEGUN, Began, Mark, in_ring, ring_entry, seen_entry, source_hash
-from streams.nodes import Node, NodeKey, NodePolicy, profile_key
-from streams.situations import situations
-from streams.weights import UNDOES
+from streams.interests.contexts import situations
+from streams.interests.evidence import NOT_BEGUN, Began, Mark, in_ring, ring_entry, seen_entry, source_hash
+from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
+from streams.interests.signed_weight import UNDOES
 
 _MARKED = frozenset(UNDOES.values())
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.nodes import Level, Node, NodePolicy, Vector, decay, expires_at_ms
+from streams.interests.nodes import Level, Node, NodePolicy, Vector, decay, expires_at_ms
 
 Floats = NDArray[np.float64]
 

@@ -12,12 +12,15 @@ from typing import Final
 import msgspec
 
 from streams.events.event import Event
-from streams.levels import Level
-from streams.nodes import Node, NodePolicy, expires_at_ms, mass_at
-from streams.plan import Weighed
+from streams.interests.levels import Level
+from streams.interests.nodes import Node, NodePolicy, expires_at_ms, mass_at
+from streams.interests.plan import Weighed
 
 #: A tree of which more has changed is to be read again as a whole: a record stays far under Kafka's limit of 1 MiB.
 MAX_NODES: Final = 200
+#: Header that names the sender's group: while a second group fills another encoder's collections, its changes are
+#: not those that people look at.
+GROUP = "group"
 #: The latest events of a take are named, no more.
 MAX_EVENTS: Final = 50
 

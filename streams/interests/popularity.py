@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from streams.applied import Applied
 from streams.base.errors import PoisonError
 from streams.events.event import Source
-from streams.nodes import decay
-from streams.plan import Contribution
+from streams.interests.applied import Applied
+from streams.interests.nodes import decay
+from streams.interests.plan import Contribution
 
 #: Votes a record holds, about: it stays far under Kafka's limit of 1 MiB.
 VOTES_A_RECORD: Final = 1000

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,9 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams import levels
-from streams.applied import Applied
-from streams.evidence import NOT_BEGUN, Began, Evidence, Mark, Seen
+from streams.interests import levels
+from streams.interests.applied import Applied
+from streams.interests.evidence import NOT_BEGUN, Began, Evidence, Mark, Seen
 
 Level = levels.Level
 LEVELS = levels.LEVELS
@@ -157,3 +157,17 @@ def rebase(node: Node, t0_ms: int, policy: NodePolicy) -> Node:
         node.first_ms, node.last_ms, node.count, node.applied, node.evidence, node.ring, node.marks, node.erased_at_ms,
         node.seen, node.began,
     )  # fmt: skip
+
+
+def without_erased(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes but those that an erasure ended, told by the profiles among them.
+
+    A conditional upsert inserts what is not there: a worker that has lost its partitions and does not know it yet can
+    put back a node that an erasure deleted. After an erasure only younger events are folded, so a node with an event
+    no younger than it is such a one. `Store.sweep` deletes it; until then whoever reads leaves it out.
+    """
+    found = list(nodes)
+    erased = {node.key.user_id: node.erased_at_ms for node in found if node.erased_at_ms}
+    if not erased:
+        return found
+    return [node for node in found if node.key.level == "profile" or node.first_ms > erased.get(node.key.user_id, -1)]

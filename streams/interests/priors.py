@@ -17,10 +17,10 @@ import numpy as np
 
 from streams.base.errors import PoisonError
 from streams.events.event import Source
-from streams.levels import Level
-from streams.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key
-from streams.plan import Contribution, Plan, Remembered, Weighed
-from streams.situations import situations
+from streams.interests.contexts import situations
+from streams.interests.levels import Level
+from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key
+from streams.interests.plan import Contribution, Plan, Remembered, Weighed
 
 EVERYBODY: Final = "*"
 #: First events a record holds, at most: it stays far under Kafka's limit of 1 MiB.

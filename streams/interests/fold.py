@@ -9,10 +9,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.applied import Applied
-from streams.evidence import Evidence, extend_ring, extend_seen, strongest
-from streams.nodes import Node, NodeKey, NodePolicy, Vector, profile_key
-from streams.plan import Contribution, Plan
+from streams.interests.applied import Applied
+from streams.interests.evidence import Evidence, extend_ring, extend_seen, strongest
+from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, profile_key
+from streams.interests.plan import Contribution, Plan
 
 _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding error
 
