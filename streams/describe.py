@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from streams.base.errors import PoisonError
 from streams.concepts.tree import ConceptTree
-from streams.encoding import Encoder
+from streams.encoder.base import Encoder
 from streams.events.items import Item, item_text
 from streams.interests.item_vectors import ItemPoint
 

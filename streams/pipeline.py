@@ -13,7 +13,7 @@ from typing import Protocol
 
 from streams.concepts.tree import ConceptTree
 from streams.describe import describe
-from streams.encoding import Encoder
+from streams.encoder.base import Encoder
 from streams.erase import erase
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike

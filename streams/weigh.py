@@ -9,7 +9,7 @@ import numpy as np
 
 from streams.base.errors import PoisonError
 from streams.concepts.tree import ConceptTree
-from streams.encoding import Encoded
+from streams.encoder.base import Encoded
 from streams.events.event import Event, Source
 from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Vector

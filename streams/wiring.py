@@ -13,11 +13,11 @@ from streams.broker.config import KafkaConfig
 from streams.concepts.tree import ConceptTree, build_tree, texts_of
 from streams.concepts.tree_file import load_taxonomy
 from streams.concepts.tree_file import load_tree as read_tree
-from streams.encoder import TritonEncoder
-from streams.encoding import Encoder
+from streams.encoder.base import Encoder
+from streams.encoder.client import TritonEncoder
+from streams.encoder.triton import EncoderObserver
 from streams.settings import Kafka, Settings, Triton
 from streams.store.connection import QdrantConfig
-from streams.triton import EncoderObserver
 
 
 def kafka_config(kafka: Kafka) -> KafkaConfig:

@@ -17,7 +17,7 @@ from streams.api.retention import Retention
 from streams.api.sending import Sending
 from streams.api.telemetry import ApiMetrics
 from streams.base.errors import EncoderUnavailable
-from streams.encoder import TritonEncoder
+from streams.encoder.client import TritonEncoder
 from streams.events.privacy import Pseudonyms
 from streams.interests.nodes import NodePolicy, Vector
 from streams.interests.score import RankPolicy

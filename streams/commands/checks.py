@@ -18,10 +18,10 @@ from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.topics import read_topics, service_topics
 from streams.commands.waiting import by_topic
 from streams.concepts.tree_file import load_tree
+from streams.encoder.triton import EncoderInfo
 from streams.settings import Settings
 from streams.store.collections import ALIASES, CONTROL, Collections
 from streams.store.look import Survey
-from streams.triton import EncoderInfo
 
 #: Versions this service was written against; another one is not known to keep its promises.
 EXACT: Final = {"faust-streaming": "0.15.3"}

@@ -10,7 +10,7 @@ from streams.base.errors import BrokerUnavailable, EncoderUnavailable, Retryable
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Producer
-from streams.encoder import TritonEncoder
+from streams.encoder.client import TritonEncoder
 from streams.settings import Settings
 from streams.store.look import Look
 from streams.wiring import kafka_config, qdrant_config, triton_encoder

@@ -12,7 +12,7 @@ from streams.commands.shell import console, extra, register, run
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:
-    from streams.triton import EncoderInfo
+    from streams.encoder.triton import EncoderInfo
 
 _EXAMPLE = "interests encoder export multilingual-e5-small --out model_repo"
 _SAMPLE = [f"{number} cups of tea, and a plain sentence of ten words or so" for number in range(64)]

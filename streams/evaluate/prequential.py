@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.concepts.tree import ConceptTree
-from streams.encoding import Encoder
+from streams.encoder.base import Encoder
 from streams.evaluate.world import Catalogue, Floats, Undated, World
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from encoders.encoder import load_encoder
 from streams.concepts.tree import ConceptTree
 from streams.describe import describe
-from streams.encoder import TritonEncoder
+from streams.encoder.client import TritonEncoder
 from streams.evaluate import prequential
 from streams.evaluate.contest import Contest
 from streams.evaluate.prequential import Counts, Kind, Replay

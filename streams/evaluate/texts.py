@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.encoding import Encoded, Encoder
+from streams.encoder.base import Encoded, Encoder
+from streams.encoder.text_cache import text_key
+from streams.encoder.triton import checked
 from streams.events.text import normalise_text
-from streams.replies import checked
-from streams.textcache import text_key
 
 _MAX_CHARS = 8_192  # what the Triton client sends of a text
 _CHUNK = 256
@@ -30,7 +30,7 @@ class Model(Protocol):
 
 
 class LocalEncoder:
-    """A `streams.encoding.Encoder` over a model in this process."""
+    """A `streams.encoder.base.Encoder` over a model in this process."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

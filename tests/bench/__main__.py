@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.embedded.stack import Stack
-from streams.encoder import TritonEncoder
+from streams.encoder.client import TritonEncoder
 from tests.bench import bench_consume, bench_parse
 from tests.bench.api import api_latency
 from tests.bench.path import age_at_half_load, bytes_a_user, describe_items, events_per_s, texts_per_s

@@ -14,7 +14,7 @@ import httpx
 
 from deploy.embedded.stack import Stack
 from streams.broker.producer import Outgoing, Producer
-from streams.encoder import TritonEncoder
+from streams.encoder.client import TritonEncoder
 from streams.store.base import Fence
 from streams.store.codec import node_payload
 from streams.store.collections import Collections

@@ -13,7 +13,7 @@ from deploy.embedded.triton import triton_process
 from encoders.locate import CACHE_VARIABLE, cache_dir
 from streams.base.credentials import TlsFiles
 from streams.base.errors import ConfigurationError, EncoderUnavailable, StoreUnavailable
-from streams.encoder import TritonEncoder
+from streams.encoder.client import TritonEncoder
 from streams.store.connection import QdrantConfig, connect, guarded
 from tests.fixtures.certificates import Certificates
 from tests.fixtures.qdrant import QdrantServer

@@ -17,9 +17,9 @@ from encoders.encoder import load_encoder
 from encoders.export import config_text, export, write_repository
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir
 from streams.base.errors import ConfigurationError, EncoderUnavailable, WrongModelOutput
-from streams.breaker import Breaker
-from streams.encoder import TritonEncoder
-from streams.encoding import Encoded
+from streams.encoder.base import Encoded
+from streams.encoder.breaker import Breaker
+from streams.encoder.client import TritonEncoder
 from tests.fixtures.triton import ROOT, TritonServer
 
 pytestmark = pytest.mark.integration

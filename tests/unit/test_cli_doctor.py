@@ -17,10 +17,10 @@ from streams.commands.checks import INDEXED, check_collections, check_concepts, 
 from streams.commands.findings import Findings, drawn
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
+from streams.encoder.triton import EncoderInfo
 from streams.settings import Concepts, Settings
 from streams.store.collections import CONTROL
 from streams.store.look import Facts, Survey
-from streams.triton import EncoderInfo
 
 INFO = EncoderInfo("e5", 384, 64)
 NODES = Facts(384, 7, INDEXED)

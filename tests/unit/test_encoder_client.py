@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.base.errors import EncoderUnavailable, WrongModelOutput
-from streams.breaker import Breaker
-from streams.replies import checked
-from streams.textcache import TextCache, text_key
+from streams.encoder.breaker import Breaker
+from streams.encoder.text_cache import TextCache, text_key
+from streams.encoder.triton import checked
 
 
 class Clock:

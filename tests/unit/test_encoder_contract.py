@@ -12,7 +12,7 @@ from encoders import contract
 from encoders.contract import EMBEDDING, INPUTS, MODEL_NAME, OUTPUTS, SENTIMENT, TEXT, TensorSpec
 from encoders.export import SHELL, config_text
 from streams.base.errors import ConfigurationError
-from streams.triton import info_of
+from streams.encoder.triton import info_of
 
 REPO = Path(__file__).resolve().parents[2] / "model_repo" / MODEL_NAME
 

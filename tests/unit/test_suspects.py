@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.suspects import Suspects
+from streams.encoder.crash_suspects import Suspects
 
 KEYS = [b"%d" % n for n in range(64)]
 CULPRIT = KEYS[41]

@@ -10,12 +10,12 @@ import numpy as np
 from encoders.contract import MODEL_NAME
 from streams.base.credentials import TlsFiles
 from streams.base.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
-from streams.breaker import Breaker
-from streams.encoding import Encoded
+from streams.encoder.base import Encoded
+from streams.encoder.breaker import Breaker
+from streams.encoder.crash_suspects import Suspects
+from streams.encoder.text_cache import TextCache, text_key
+from streams.encoder.triton import Busy, EncoderInfo, EncoderObserver, Floats, Refused, TritonModel
 from streams.events.text import normalise_text
-from streams.suspects import Suspects
-from streams.textcache import TextCache, text_key
-from streams.triton import Busy, EncoderInfo, EncoderObserver, Floats, Refused, TritonModel
 
 MAX_CHARS = 8_192
 """What is sent of a text: far more than a model of 512 tokens reads."""

@@ -14,11 +14,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
 
-from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, SENTIMENT, TEXT
+from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, NORM_TOLERANCE, SENTIMENT, TEXT
 from streams.base.credentials import TlsFiles, untrusted
-from streams.base.errors import ConfigurationError, EncoderUnavailable
-from streams.breaker import Breaker
-from streams.replies import checked
+from streams.base.errors import ConfigurationError, EncoderUnavailable, WrongModelOutput
+from streams.encoder.breaker import Breaker
 
 T = TypeVar("T")
 Floats = npt.NDArray[np.float32]
@@ -212,3 +211,32 @@ def info_of(config: Any, max_batch: int) -> EncoderInfo:
             f"parameter {ENCODER_ID_PARAMETER}, got {outputs}; export it with `interests encoder export`"
         )
     return EncoderInfo(encoder_id, int(dims[0]), min(max_batch, int(config.max_batch_size) or 1))
+
+
+def checked(vectors: object, sentiment: object, n: int, dim: int) -> Floats:
+    """The reply for `n` texts as one block of shape (n, dim + 1): the vectors, then the sentiment.
+
+    Raises WrongModelOutput where a tensor is missing, its type, count or dimension differs, a value is not finite,
+    a vector's length is not 1 ± 0.01 or a sentiment lies outside [-1, 1].
+    """
+    block = np.empty((n, dim + 1), np.float32)
+    block[:, :dim] = _tensor(vectors, EMBEDDING.name, (n, dim))
+    block[:, dim:] = _tensor(sentiment, SENTIMENT.name, (n, 1))
+    if not np.isfinite(block).all():
+        raise WrongModelOutput(f"encoder: expected finite values, got {np.count_nonzero(~np.isfinite(block))} others")
+    norms = np.linalg.norm(block[:, :dim], axis=1)
+    if n and np.abs(norms - 1).max() > NORM_TOLERANCE:
+        raise WrongModelOutput(f"encoder: expected vectors of length 1, got {norms.min():.3f} to {norms.max():.3f}")
+    if n and np.abs(block[:, dim]).max() > 1:
+        raise WrongModelOutput(f"encoder: expected sentiments in [-1, 1], got up to {np.abs(block[:, dim]).max():.3f}")
+    return block
+
+
+def _tensor(value: object, name: str, shape: tuple[int, int]) -> Floats:
+    if not isinstance(value, np.ndarray):
+        raise WrongModelOutput(f"encoder: expected a tensor {name}, got none")
+    if value.dtype != np.float32:
+        raise WrongModelOutput(f"encoder: expected {name} as float32, got {value.dtype}")
+    if value.shape != shape:
+        raise WrongModelOutput(f"encoder: expected {name} of shape {shape}, got {value.shape}")
+    return value
