@@ -19,9 +19,9 @@ from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.broker.admin import Admin
 from streams.broker.app import make_app
 from streams.broker.config import KafkaConfig
+from streams.broker.consumer_state import Standing
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
-from streams.broker.standing import Standing
 from streams.broker.worker import run_worker
 from streams.derive import Deriving
 from streams.events.event import Event
@@ -36,8 +36,8 @@ from streams.retrying import answered
 from streams.settings import Kafka, Settings
 from streams.status import Probe, Status, serving
 from streams.store.cached import CachedStore
+from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
-from streams.store.population import PopulationStore
 from streams.store.qdrant import QdrantStore
 from streams.tracing_export import exporting
 from streams.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder

@@ -27,7 +27,7 @@ T = TypeVar("T", Votes, Beginnings)
 
 
 class Crowd(Protocol):
-    """Where popularity and cohorts' nodes live; `streams.store.population.PopulationStore`."""
+    """Where popularity and cohorts' nodes live; `streams.store.cohort_store.PopulationStore`."""
 
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items that have any."""

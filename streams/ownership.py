@@ -11,7 +11,7 @@ import structlog
 
 from streams.base.errors import BrokerUnavailable, Fenced
 from streams.broker.batches import Take
-from streams.broker.fetched import GroupIdentity
+from streams.broker.fetched_batch import GroupIdentity
 from streams.epochs import Seen, judge, raised
 from streams.store.base import Control, Fence, Store
 

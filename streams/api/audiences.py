@@ -16,7 +16,7 @@ from streams.api.models import (
 )
 from streams.api.problems import not_found
 from streams.interests.nodes import NodePolicy, Vector, decay
-from streams.store.reading import Hit
+from streams.store.reader import Hit
 
 _MORE_GROUPS = 4  # strength is similarity times mass, and Qdrant orders by similarity alone
 _MOST_GROUPS = 2000

@@ -24,8 +24,8 @@ from streams.interests.score import RankPolicy
 from streams.privacy_settings import pseudonyms_of
 from streams.settings import Settings
 from streams.store.catalogue import CardCache, Catalogue
-from streams.store.crowd import Crowd
-from streams.store.reading import Reading
+from streams.store.cohorts import Crowd
+from streams.store.reader import Reading
 from streams.wiring import kafka_config, qdrant_config, triton_encoder
 
 log = structlog.get_logger(__name__)

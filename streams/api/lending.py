@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streams.api.models import Context
 from streams.interests.nodes import Node, NodePolicy, mass_at
 from streams.interests.priors import PriorPolicy, cohorts_of, prior_nodes
-from streams.store.crowd import Crowd
+from streams.store.cohorts import Crowd
 
 #: Before the id in a borrowed node's key, so that it is never taken for the person's own node of the same path.
 BORROWED = "borrowed\x1f"

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from streams.api.models import LiveUpdate
 from streams.base.errors import InterestsError, RetryableError
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched import Record
-from streams.broker.tail import Tail
+from streams.broker.fetched_batch import Record
+from streams.broker.follow import Tail
 from streams.interests.updates import GROUP
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from streams.api.trees import living
 from streams.interests.contexts import situation
 from streams.interests.nodes import Node, NodePolicy
 from streams.interests.score import Interest, interests_of
-from streams.store.reading import Reading
+from streams.store.reader import Reading
 
 
 @dataclass(frozen=True, slots=True)

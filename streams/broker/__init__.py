@@ -16,8 +16,8 @@ Nothing is acknowledged but by `take.ack()`, and nothing is committed past a bat
 assignment has ended is `stale()`; its partitions are read again from their committed offsets, here or elsewhere.
 
 - `config`     addresses, group, limits, secrets of a client
-- `fetched`    batches and the ledger of what was handed out and acknowledged (pure)
-- `fetching`   the thread that owns the aiokafka consumer
+- `fetched_batch` batches and the ledger of what was handed out and acknowledged (pure)
+- `consumer_thread` the thread that owns the aiokafka consumer
 - `transport`  Faust's consumer and transport, handing out batches
 - `app`        the Faust app · `batches` takes for agents · `worker` start, watch, stop, exit code · `watchdog`
 - `producer`   acknowledged sending · `admin` topics, groups, lag · `clients` foreign errors to ours
@@ -29,7 +29,7 @@ from streams.broker.admin import Admin, Group, Lag, Member, Topic, TopicSpec
 from streams.broker.app import BrokerApp, make_app
 from streams.broker.batches import Take, takes
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched import FetchedBatch, GroupIdentity, Partition, Record
+from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, Partition, Record
 from streams.broker.producer import Outgoing, Producer
 from streams.broker.watchdog import Watchdog
 from streams.broker.worker import run_worker

@@ -18,7 +18,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from streams.base.errors import BrokerUnavailable, ConfigurationError
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched import Partition
+from streams.broker.fetched_batch import Partition
 
 RETRY_S = 0.2
 NO_CONFIG: Mapping[str, str] = MappingProxyType({})

@@ -12,7 +12,7 @@ from faust.tables.manager import TableManager
 from mode.supervisors import CrashingSupervisor
 
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched import GroupIdentity
+from streams.broker.fetched_batch import GroupIdentity
 from streams.broker.transport import BatchConsumer, BatchTransport
 
 QUEUE_SLACK = 4_096

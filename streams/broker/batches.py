@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from streams.broker.app import BrokerApp
-from streams.broker.fetched import FetchedBatch, GroupIdentity, Record
+from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, Record
 
 
 class Take:

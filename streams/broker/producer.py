@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from streams.base.errors import PoisonError
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched import RECORD_OVERHEAD_BYTES
+from streams.broker.fetched_batch import RECORD_OVERHEAD_BYTES
 from streams.broker.partitions import partition_of
 
 MAX_BATCH_BYTES = 128 << 10

@@ -1,7 +1,7 @@
 """Faust's Kafka transport, handing agents whole fetched batches instead of single records.
 
 Written against faust-streaming 0.15.3: it overrides private methods, so the version is checked at import (in
-`fetching`). Group membership, rebalancing, flow control and commits stay Faust's; what changes:
+`consumer_thread`). Group membership, rebalancing, flow control and commits stay Faust's; what changes:
 
 - One message carries one `FetchedBatch`; no object is made a record.
 - `AckLedger` replaces Faust's list of acknowledged offsets, which can commit past a record in flight.
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
-from streams.broker.fetched import AckLedger, FetchedBatch, GroupIdentity, Partition, interleave
-from streams.broker.fetching import BatchConsumerThread, BatchRebalanceListener
+from streams.broker.consumer_thread import BatchConsumerThread, BatchRebalanceListener
+from streams.broker.fetched_batch import AckLedger, FetchedBatch, GroupIdentity, Partition, interleave
 
 if TYPE_CHECKING:
     from streams.broker.app import BrokerApp

@@ -21,7 +21,7 @@ from streams.concepts.tree_file import load_tree
 from streams.encoder.triton import EncoderInfo
 from streams.settings import Settings
 from streams.store.collections import ALIASES, CONTROL, Collections
-from streams.store.look import Survey
+from streams.store.survey import Survey
 
 #: Versions this service was written against; another one is not known to keep its promises.
 EXACT: Final = {"faust-streaming": "0.15.3"}

@@ -12,7 +12,7 @@ from streams.broker.config import KafkaConfig
 from streams.broker.producer import Producer
 from streams.encoder.client import TritonEncoder
 from streams.settings import Settings
-from streams.store.look import Look
+from streams.store.survey import Look
 from streams.wiring import kafka_config, qdrant_config, triton_encoder
 
 ANSWER_WITHIN_S = 10.0

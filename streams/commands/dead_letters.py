@@ -15,7 +15,7 @@ from streams.commands.shell import console, register, run
 from streams.settings import Settings, load
 
 if TYPE_CHECKING:
-    from streams.broker.fetched import Record
+    from streams.broker.fetched_batch import Record
     from streams.events.privacy import Original
 
 letters = typer.Typer(help="Dead letters: keys to seal them with, and what sealed ones hold.", no_args_is_help=True)
@@ -64,7 +64,7 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
 
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
     from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
-    from streams.broker.whole import whole  # noqa: PLC0415  # as above
+    from streams.broker.read_all import whole  # noqa: PLC0415  # as above
     from streams.commands.connecting import producer_of  # noqa: PLC0415  # as above
     from streams.privacy_settings import private_key  # noqa: PLC0415  # as above
     from streams.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import

@@ -20,8 +20,8 @@ from streams.concepts.tree_file import load_names
 from streams.interests.nodes import Level, Node
 from streams.privacy_settings import pseudonyms_of
 from streams.settings import Settings
-from streams.store.look import Card
 from streams.store.qdrant import QdrantStore
+from streams.store.survey import Card
 from streams.wiring import qdrant_config
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from streams.commands.branches import Branch, NameOf, Reason, TreeView, grow
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodePolicy, decay, expires_at_ms, mass_at
-from streams.store.look import Card
+from streams.store.survey import Card
 
 
 @dataclass(frozen=True, slots=True)

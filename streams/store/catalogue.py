@@ -13,7 +13,7 @@ from qdrant_client import grpc
 from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.collections import Collections
-from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, fields, nearest
+from streams.store.reader import ALL_PAYLOAD, VECTORS, Reading, any_of, fields, nearest
 from streams.store.recent import Recent
 
 _ITEMS_PER_CALL = 500

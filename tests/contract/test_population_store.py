@@ -20,9 +20,9 @@ from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
 from streams.policy_settings import Population
 from streams.store.base import Fence
+from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
 from streams.store.memory import MemoryStore
-from streams.store.population import PopulationStore
 from tests.contract.test_store import DIM, NOW, config_of
 from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.records import record

@@ -21,8 +21,8 @@ from streams.broker.admin import Admin
 from streams.interests.popularity import ItemPopularity
 from streams.retrying import answered
 from streams.settings import Settings
+from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
-from streams.store.population import PopulationStore
 from streams.wiring import qdrant_config
 from tests.fault.arena import Arena, FaultyWorker
 from tests.fixtures.interposer import Interposer

@@ -24,8 +24,8 @@ from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.popularity import ItemPopularity
 from streams.settings import Settings
 from streams.store.base import Fence
+from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
-from streams.store.population import PopulationStore
 from streams.store.qdrant import QdrantStore
 from streams.wiring import qdrant_config
 from tests.fixtures.qdrant import QdrantServer

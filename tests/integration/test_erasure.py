@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from streams.broker.whole import whole
+from streams.broker.read_all import whole
 from streams.interests.nodes import NodeKey
 from tests.fixtures.path import Rig
 

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from streams.broker import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
-from streams.broker.whole import whole
+from streams.broker.read_all import whole
 from streams.commands.dead_letters import original
 from streams.events.privacy import SEALED, Pseudonyms, is_pseudonym
 from streams.interests.nodes import NodeKey

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streams.broker.whole import whole
+from streams.broker.read_all import whole
 from streams.interests.nodes import NodeKey
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig, WorkerProcess

@@ -9,8 +9,8 @@ import pytest
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError
 from streams.broker.admin import Admin, TopicSpec
+from streams.broker.follow import Tail
 from streams.broker.producer import Outgoing, Producer
-from streams.broker.tail import Tail
 from tests.fixtures.secure_kafka import SecureKafka
 
 pytestmark = pytest.mark.integration

@@ -11,7 +11,7 @@ from deploy.embedded.broker import broker_process
 from streams.base.errors import BrokerUnavailable, ConfigurationError, PoisonError
 from streams.broker import KafkaConfig
 from streams.broker.clients import kafka_errors
-from streams.broker.fetching import FITS_FAUST, check_faust
+from streams.broker.consumer_thread import FITS_FAUST, check_faust
 from streams.broker.producer import Outgoing, Producer
 
 

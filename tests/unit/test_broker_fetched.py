@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.broker.fetched import (
+from streams.broker.fetched_batch import (
     RECORD_OVERHEAD_BYTES,
     AckLedger,
     FetchedBatch,

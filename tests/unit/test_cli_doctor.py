@@ -20,7 +20,7 @@ from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
 from streams.settings import Concepts, Settings
 from streams.store.collections import CONTROL
-from streams.store.look import Facts, Survey
+from streams.store.survey import Facts, Survey
 
 INFO = EncoderInfo("e5", 384, 64)
 NODES = Facts(384, 7, INDEXED)

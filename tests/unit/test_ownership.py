@@ -9,7 +9,7 @@ import pytest
 
 from streams.base.errors import Fenced
 from streams.broker.batches import Take
-from streams.broker.fetched import FetchedBatch, GroupIdentity
+from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
 from streams.epochs import Seen, judge, raised
 from streams.ownership import Owner, Ownership
 from streams.policy_settings import Nodes

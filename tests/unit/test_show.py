@@ -20,7 +20,7 @@ from streams.commands.tree_view import Wanted, item_ids, view
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodeKey
 from streams.policy_settings import Nodes
-from streams.store.look import Card
+from streams.store.survey import Card
 
 NOW = 1_780_000_000_000
 MIN, H, D = 60_000, 3_600_000, 86_400_000

@@ -20,7 +20,7 @@ from streams.base.errors import BrokerUnavailable
 from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched import Record
+from streams.broker.fetched_batch import Record
 
 FETCH_WAIT_S = 0.25
 RETRY_S = 0.5

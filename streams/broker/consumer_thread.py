@@ -24,8 +24,8 @@ from faust.types import TP
 from mode.threads import WorkerThread
 
 from streams.base.errors import ConfigurationError
-from streams.broker.fetched import FetchedBatch, GroupIdentity, split
-from streams.broker.joins import JoinWatch
+from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, split
+from streams.broker.tansu import JoinWatch
 
 FITS_FAUST = "0.15.3"
 LEAVE_WITHIN_S = 5.0

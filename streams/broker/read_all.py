@@ -11,7 +11,7 @@ from streams.base.errors import ConfigurationError
 from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched import Record
+from streams.broker.fetched_batch import Record
 
 _FETCH_WAIT_MS = 250
 

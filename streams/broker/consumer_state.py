@@ -11,7 +11,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.base.errors import BrokerUnavailable
 from streams.broker.app import BrokerApp
-from streams.broker.fetched import GroupIdentity
+from streams.broker.fetched_batch import GroupIdentity
 from streams.broker.transport import BatchConsumer
 
 CONFIRM_WITHIN_S = 10.0

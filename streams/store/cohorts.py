@@ -10,9 +10,9 @@ from qdrant_client import grpc
 
 from streams.interests.nodes import Node, decay
 from streams.store import codec
+from streams.store.cohort_store import popularity_id, scoped, unscoped
 from streams.store.collections import POPULARITY
-from streams.store.population import popularity_id, scoped, unscoped
-from streams.store.reading import ALL_PAYLOAD, VECTORS, Reading, any_of, fields
+from streams.store.reader import ALL_PAYLOAD, VECTORS, Reading, any_of, fields
 from streams.store.recent import Recent
 
 _POPULAR_FOR_S = 30.0
