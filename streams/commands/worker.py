@@ -10,10 +10,10 @@ import signal
 import structlog
 import typer
 
-from streams import faultpoints
 from streams.base.errors import ConfigurationError
 from streams.commands.logs import set_up
 from streams.commands.shell import register, run
+from streams.pipeline import faultpoints
 from streams.settings import Settings, load
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ async def serve(settings: Settings) -> int:
 
     Once it works it has signal handlers of its own, which let the batch at hand finish.
     """
-    from streams.app import run as run_worker  # noqa: PLC0415  # Faust and the clients take a second to import
+    from streams.worker.run import run as run_worker  # noqa: PLC0415  # Faust and the clients take a second to import
 
     working = asyncio.create_task(run_worker(settings))
     loop = asyncio.get_running_loop()

@@ -23,10 +23,10 @@ from streams.events.unresolved import RetryPolicy
 from streams.interests.nodes import Node, NodeKey, NodePolicy
 from streams.interests.score import Interest, Targets, interests_of
 from streams.interests.signed_weight import WeightTable, signed_weight
-from streams.pipeline import Parts, apply
+from streams.pipeline.apply import Parts, apply
+from streams.pipeline.weigh import texts_of
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
-from streams.weigh import texts_of
 
 Kind = Literal["next", "impression"]
 
@@ -86,7 +86,7 @@ class _Aside:
 
 @dataclass
 class Replay:
-    """A log, replayed event by event through `streams.pipeline.apply` on the in-memory store.
+    """A log, replayed event by event through `streams.pipeline.apply.apply` on the in-memory store.
 
     Records of a user are folded when the user is next ranked: a batch is exactly its events one by one.
     """

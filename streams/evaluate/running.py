@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 from encoders.encoder import load_encoder
 from streams.concepts.tree import ConceptTree
-from streams.describe import describe
 from streams.encoder.client import TritonEncoder
 from streams.evaluate import prequential
 from streams.evaluate.contest import Contest
@@ -23,9 +22,10 @@ from streams.evaluate.world import Catalogue, Undated
 from streams.events.event import RecordLike
 from streams.events.parse import parse_events, parse_items
 from streams.interests.item_vectors import ItemPoint
+from streams.pipeline.describe import describe
+from streams.pipeline.weigh import texts_of
 from streams.settings import Settings
 from streams.store.memory import MemoryStore
-from streams.weigh import texts_of
 from streams.wiring import load_tree
 
 _CHUNK = 512

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.derive import Deriving, count_votes, learn_beginnings
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Source
 from streams.interests.applied import Applied
@@ -18,6 +17,7 @@ from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
+from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
 from streams.policy_settings import Population
 from streams.store.base import Fence
 from streams.store.cohort_store import PopulationStore

@@ -16,13 +16,13 @@ from streams.interests.evidence import Began, Evidence, Mark
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.policy_settings import Nodes
-from streams.retrying import forever
 from streams.store.base import Control, Fence, Store
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
 from streams.store.connection import QdrantConfig
 from streams.store.memory import MemoryStore
 from streams.store.qdrant import QdrantStore
+from streams.worker.retrying import forever
 from tests.fixtures.qdrant import QdrantServer
 
 DIM = 16

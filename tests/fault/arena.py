@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from streams import faultpoints
+from streams.pipeline import faultpoints
 from streams.settings import Settings
 from tests.fixtures.brokers import Broker, Tansu, make_broker
 from tests.fixtures.path import ROOT, Rig, WorkerProcess

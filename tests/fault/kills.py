@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 
-from streams.faultpoints import POINTS
+from streams.pipeline.faultpoints import POINTS
 from tests.fault.registry import scenario
 from tests.fault.trial import Trial
 

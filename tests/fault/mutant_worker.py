@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from streams import erase
 from streams.cli import app
 from streams.interests.applied import Applied
 from streams.interests.nodes import Node
+from streams.pipeline import erase
 from streams.store.collections import CONTROL
 from streams.store.qdrant import QdrantStore
-from streams.worker import Worker
+from streams.worker.batch_worker import Worker
 
 
 def no_fence() -> None:

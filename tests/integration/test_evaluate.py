@@ -20,7 +20,6 @@ from streams.cli import app
 from streams.commands.evaluation_log import Log, read
 from streams.concepts.tree import Concept, build_tree
 from streams.concepts.tree_file import load_tree, save_tree
-from streams.describe import describe
 from streams.evaluate.prequential import Case, Protocol, Replay
 from streams.evaluate.running import Plan, run
 from streams.evaluate.scorers import SERVICE
@@ -28,6 +27,7 @@ from streams.evaluate.texts import KeptEncoder, LocalEncoder
 from streams.evaluate.world import Catalogue
 from streams.events.parse import parse_items
 from streams.interests.score import RankPolicy, score
+from streams.pipeline.describe import describe
 from streams.settings import Settings
 from streams.store.memory import MemoryStore
 from tests.fixtures.logs import rows

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.faultpoints import VARIABLE
+from streams.pipeline.faultpoints import VARIABLE
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig, WorkerProcess
 from tests.fixtures.qdrant import QdrantServer

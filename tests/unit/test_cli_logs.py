@@ -32,11 +32,11 @@ def lines(form: str, level: str = "info") -> io.StringIO:
 
 def test_json_lines_are_objects_with_utc_times_from_both_kinds_of_logger() -> None:
     out = lines("json")
-    structlog.get_logger("streams.app").info("ready", encoder="e5", 茶="é")
+    structlog.get_logger("streams.worker.run").info("ready", encoder="e5", 茶="é")
     logging.getLogger("streams.broker").warning("lost %s", "a broker")
     one, two = map(json.loads, out.getvalue().splitlines())
     assert (one["event"], one["encoder"], one["茶"], one["level"], one["logger"]) == (
-        "ready", "e5", "é", "info", "streams.app",
+        "ready", "e5", "é", "info", "streams.worker.run",
     )  # fmt: skip
     assert (two["event"], two["level"], two["logger"]) == ("lost a broker", "warning", "streams.broker")
     assert all(entry["timestamp"].endswith("Z") for entry in (one, two))

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from deploy.demo.accounts import Counted, distinct, quantile, read_counters, verdict
 from streams.events.event import Source
 from streams.interests.evidence import extend_ring, ring_entry
-from streams.metrics import Metrics
+from streams.worker.metrics import Metrics
 
 
 def counted(**outcomes: int) -> Counted:

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from streams import faultpoints
 from streams.base.errors import ConfigurationError
+from streams.pipeline import faultpoints
 
 
 @pytest.fixture(autouse=True)

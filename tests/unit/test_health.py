@@ -15,8 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from streams.base.errors import StoreUnavailable
-from streams.health import Facts, Limits, not_live, not_ready
-from streams.status import Status, answer, serving
+from streams.worker.health import Facts, Limits, not_live, not_ready
+from streams.worker.status import Status, answer, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Limits(loop_s=30, stuck_s=120, answered_s=10)
@@ -119,8 +119,8 @@ def test_the_port_answers_while_the_loop_hangs() -> None:
 HANGS = """
 import asyncio, sys, time
 from prometheus_client import CollectorRegistry
-from streams.health import Limits
-from streams.status import Status, serving
+from streams.worker.health import Limits
+from streams.worker.status import Status, serving
 
 async def main():
     status = Status(Limits())

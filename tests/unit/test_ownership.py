@@ -10,11 +10,11 @@ import pytest
 from streams.base.errors import Fenced
 from streams.broker.batches import Take
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
-from streams.epochs import Seen, judge, raised
-from streams.ownership import Owner, Ownership
 from streams.policy_settings import Nodes
 from streams.store.base import Control, Fence
 from streams.store.memory import MemoryStore
+from streams.worker.epochs import Seen, judge, raised
+from streams.worker.ownership import Owner, Ownership
 
 PARTITIONS = {"clicks": 2, "comments": 2}
 STORED = Control(3, 2, 7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 99})

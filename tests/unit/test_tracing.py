@@ -12,12 +12,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from streams import tracing
 from streams.base.errors import ConfigurationError
 from streams.events.parse import parse_events
-from streams.pipeline import Report
+from streams.pipeline import tracing
+from streams.pipeline.apply import Report
 from streams.settings import Settings, Tracing, load
-from streams.tracing_export import exporting
+from streams.worker.tracing_export import exporting
 from tests.fixtures.records import NOW_MS, click, record
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -1,4 +1,4 @@
-"""Is the worker alive, and is it ready? Judged from facts, with reasons. Pure; `streams/status.py` gathers and serves.
+"""Is the worker alive, and is it ready? Judged from facts, with reasons. Pure; `status.py` gathers and serves.
 
 Live means that starting it again would not help: it works, or it waits for a server and says so. Ready means that
 events produced now are folded now.

@@ -7,9 +7,9 @@ from typing import Any
 
 from streams.broker.app import BrokerApp
 from streams.broker.batches import takes
-from streams.derive import Deriving, count_votes, learn_beginnings
+from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
 from streams.settings import Settings
-from streams.worker import Worker
+from streams.worker.batch_worker import Worker
 
 #: Popularity and priors may be a moment late, and one write of an item then holds many events.
 _DERIVED_LINGER_S = 0.5

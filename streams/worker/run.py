@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import structlog
 
-from streams.agents import register
 from streams.base.clock import now_ms
 from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.broker.admin import Admin
@@ -23,25 +22,27 @@ from streams.broker.consumer_state import Standing
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
 from streams.broker.worker import run_worker
-from streams.derive import Deriving
 from streams.events.event import Event
 from streams.events.unresolved import RetryPolicy
-from streams.health import Limits
-from streams.metrics import Metrics
-from streams.outputs import Announcer, Teller
-from streams.ownership import Owner, Ownership
-from streams.pipeline import Parts
+from streams.pipeline.apply import Parts
+from streams.pipeline.derive import Deriving
 from streams.privacy_settings import letters_of, pseudonyms_of
-from streams.retrying import answered
 from streams.settings import Kafka, Settings
-from streams.status import Probe, Status, serving
 from streams.store.cached import CachedStore
 from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.tracing_export import exporting
 from streams.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder
-from streams.worker import KafkaOutbox, Worker
+from streams.worker.agents import register
+from streams.worker.batch_worker import Worker
+from streams.worker.health import Limits
+from streams.worker.metrics import Metrics
+from streams.worker.outbox import KafkaOutbox
+from streams.worker.outputs import Announcer, Teller
+from streams.worker.ownership import Owner, Ownership
+from streams.worker.retrying import answered
+from streams.worker.status import Probe, Status, serving
+from streams.worker.tracing_export import exporting
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from streams.base.errors import InterestsError
-from streams.health import Facts, Limits, not_live, not_ready
+from streams.worker.health import Facts, Limits, not_live, not_ready
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from streams.interests.nodes import Node, node_id
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-    from streams.pipeline import Report
+    from streams.pipeline.apply import Report
 
 TRACEPARENT: Final = "traceparent"
 _HEADERS: Final = (TRACEPARENT, "tracestate")

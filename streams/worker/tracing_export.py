@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from streams import tracing
 from streams.base.errors import ConfigurationError
+from streams.pipeline import tracing
 from streams.settings import Settings
 
 _EXPORT_WITHIN_S = 5

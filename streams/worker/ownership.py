@@ -12,8 +12,8 @@ import structlog
 from streams.base.errors import BrokerUnavailable, Fenced
 from streams.broker.batches import Take
 from streams.broker.fetched_batch import GroupIdentity
-from streams.epochs import Seen, judge, raised
 from streams.store.base import Control, Fence, Store
+from streams.worker.epochs import Seen, judge, raised
 
 log = structlog.get_logger(__name__)
 

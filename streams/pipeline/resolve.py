@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from streams.base.errors import PoisonError
 from streams.concepts.tree import ConceptTree
-from streams.describe import describe
 from streams.encoder.base import Encoder
 from streams.events.event import Event, Source
 from streams.events.items import Item
 from streams.interests.item_vectors import StoredItem
+from streams.pipeline.describe import describe
 from streams.store.base import Store
 
 

@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from streams.concepts.tree import ConceptTree
-from streams.describe import describe
 from streams.encoder.base import Encoder
-from streams.erase import erase
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike
 from streams.events.parse import parse_events, parse_items
 from streams.events.privacy import Pseudonyms, pseudonymous
 from streams.events.side_outputs import Waiting, set_aside
 from streams.events.unresolved import RetryPolicy
-from streams.faultpoints import reach
 from streams.interests.fold import fold
 from streams.interests.nodes import Node, NodePolicy, profile_key, without_erased
 from streams.interests.plan import Plan, Weighed, gate, plan
 from streams.interests.signed_weight import WeightTable
-from streams.resolve import resolve
+from streams.pipeline.describe import describe
+from streams.pipeline.erase import erase
+from streams.pipeline.faultpoints import reach
+from streams.pipeline.resolve import resolve
+from streams.pipeline.tracing import stage
+from streams.pipeline.weigh import texts_of, weigh
 from streams.store.base import Fence, Store
-from streams.tracing import stage
-from streams.weigh import texts_of, weigh
 
 
 class Outbox(Protocol):

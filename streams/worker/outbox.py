@@ -1,0 +1,57 @@
+"""Where records go that do not become nodes: dead letters, and events that wait for their item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streams.base.errors import PoisonError
+from streams.broker.producer import Outgoing, Producer
+from streams.events import dead_letters, unresolved
+from streams.events.dead_letters import DeadLetter, topic_of
+from streams.events.privacy import BODY, Letters
+from streams.events.side_outputs import Waiting
+
+_ROOM_BYTES = 262_144  # as much as the parser reads of a value: every broker takes that
+
+
+class KafkaOutbox:
+    """Dead letters to `<topic>.dead`, waiting events to the unresolved topic, each acknowledged before it returns."""
+
+    def __init__(self, producer: Producer, unresolved_topic: str, letters: Letters) -> None:
+        self._producer, self._unresolved_topic, self._letters = producer, unresolved_topic, letters
+
+    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+        """Send dead letters as `letters` has them, with headers that say where they lay and what was wrong."""
+        by_topic: dict[str, list[Outgoing]] = {}
+        for letter in dead:
+            sent, record = self._letters.of(letter), letter.record
+            out = Outgoing(sent.key, sent.value, sent.headers, record.timestamp)
+            by_topic.setdefault(topic_of(record.topic), []).append(out)
+        for topic, records in by_topic.items():
+            await self._send(topic, records)
+
+    async def defer(self, waiting: Sequence[Waiting]) -> None:
+        """Send records to the unresolved topic, where their key brings them to the worker that has their user."""
+        records = [Outgoing(w.record.key, w.record.value, tuple(w.headers), w.record.timestamp) for w in waiting]
+        if records:
+            await self._send(self._unresolved_topic, records)
+
+    async def _send(self, topic: str, records: Sequence[Outgoing]) -> None:
+        """Send records; one that the broker's limit or ours has no room for goes without what makes it large."""
+        try:
+            await self._producer.send_many(topic, records)
+        except PoisonError:
+            for record in records:
+                try:
+                    await self._producer.send_many(topic, [record])
+                except PoisonError:
+                    await self._producer.send_many(topic, [_smaller(record)])
+
+
+def _smaller(record: Outgoing) -> Outgoing:
+    """The same record with our own headers only, and without a key or body that has no room."""
+    ours = tuple(header for header in record.headers if header[0].startswith((dead_letters.PREFIX, unresolved.PREFIX)))
+    key = record.key if len(record.key or b"") <= _ROOM_BYTES else None
+    if len(record.value or b"") <= _ROOM_BYTES:
+        return Outgoing(key, record.value, ours, record.timestamp_ms)
+    return Outgoing(key, None, (*ours, (BODY, b"left out: too large")), record.timestamp_ms)
