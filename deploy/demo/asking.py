@@ -8,7 +8,7 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models  # noqa: TID251  # the point is that any client can ask
 
 from streams.commands.connecting import encoder_of
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 #: What some five clicks leave.
 LEAST_MASS = 5.0

@@ -20,7 +20,7 @@ from streams.commands.progress import Meter, meter
 from streams.commands.reading import read_lines
 from streams.commands.sending import Sender
 from streams.events.drafts import Drafts, Line, draft_events, draft_items, topic_of_type
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 _BATCH = 500
 _LOOK_EVERY_S = 0.2

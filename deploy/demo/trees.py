@@ -18,9 +18,9 @@ from streams.commands.showing import names
 from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view
 from streams.interests.nodes import Node, NodePolicy, decay, profile_key
-from streams.settings import Settings
+from streams.settings.service import Settings
+from streams.settings.wiring import qdrant_config
 from streams.store.qdrant import QdrantStore
-from streams.wiring import qdrant_config
 
 _A_CHANGE = 0.03
 _LARGE = 0.03

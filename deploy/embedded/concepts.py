@@ -13,8 +13,8 @@ from encoders.locate import cache_dir
 from streams.concepts import tree as tree_module
 from streams.concepts import tree_file as file_module
 from streams.concepts.tree_file import TAXONOMY_FILE, save_tree
-from streams.settings import Settings
-from streams.wiring import load_tree, triton_encoder
+from streams.settings.service import Settings
+from streams.settings.wiring import load_tree, triton_encoder
 
 
 async def tree_file(settings: Settings, root: Path | None = None) -> Path:

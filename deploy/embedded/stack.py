@@ -22,8 +22,8 @@ from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from streams.base.errors import ConfigurationError, InterestsError
 from streams.broker.admin import Admin
-from streams.settings import Concepts, Settings, load
-from streams.wiring import kafka_config, topic_specs
+from streams.settings.service import Concepts, Settings, load
+from streams.settings.wiring import kafka_config, topic_specs
 
 #: The embedded broker makes the first member of a group wait for half its session time-out.
 SESSION_TIMEOUT_S = 6.0

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import jwt
 
 from streams.base.errors import ConfigurationError
-from streams.settings import Api
+from streams.settings.service import Api
 
 Scope = Literal["read", "ingest", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

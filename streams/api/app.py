@@ -20,7 +20,7 @@ from streams.api.page import HEADERS, page
 from streams.api.problems import ApiProblem, answer
 from streams.api.routes import audiences, erasure, health, ingest, live, users
 from streams.base.errors import InterestsError
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:

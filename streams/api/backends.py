@@ -21,12 +21,12 @@ from streams.encoder.client import TritonEncoder
 from streams.events.privacy import Pseudonyms
 from streams.interests.nodes import NodePolicy, Vector
 from streams.interests.score import RankPolicy
-from streams.privacy_settings import pseudonyms_of
-from streams.settings import Settings
+from streams.settings.privacy import pseudonyms_of
+from streams.settings.service import Settings
+from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
 from streams.store.catalogue import CardCache, Catalogue
 from streams.store.cohorts import Crowd
 from streams.store.reader import Reading
-from streams.wiring import kafka_config, qdrant_config, triton_encoder
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.api.app import create_app
-from streams.commands.settings_doc import defaults
+from streams.settings.document import defaults
 
 FILE: Final = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 

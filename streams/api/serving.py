@@ -21,8 +21,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 from streams.api.app import create_app
 from streams.api.telemetry import MULTIPROCESS
 from streams.base.errors import ConfigurationError
-from streams.commands.logs import set_up
-from streams.settings import Settings
+from streams.settings.logs import set_up
+from streams.settings.service import Settings
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.commands.shell import register, register_group
-from streams.settings import load
+from streams.settings.service import load
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; by default api.host.")]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Its port; by default api.port.")]

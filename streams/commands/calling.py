@@ -11,7 +11,7 @@ import typer
 
 from streams.base.errors import ConfigurationError, InterestsError
 from streams.commands.when import lasting
-from streams.settings import Client, load
+from streams.settings.service import Client, load
 
 if TYPE_CHECKING:
     from streams.client import ApiError, InterestClient

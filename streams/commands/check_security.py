@@ -9,8 +9,8 @@ from pathlib import Path
 
 from streams.base.errors import ConfigurationError
 from streams.commands.findings import Findings
-from streams.privacy_settings import letters_of, pseudonyms_of
-from streams.settings import Settings
+from streams.settings.privacy import letters_of, pseudonyms_of
+from streams.settings.service import Settings
 
 
 def check_security(found: Findings, settings: Settings) -> None:

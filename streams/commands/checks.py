@@ -19,7 +19,7 @@ from streams.commands.topics import read_topics, service_topics
 from streams.commands.waiting import by_topic
 from streams.concepts.tree_file import load_tree
 from streams.encoder.triton import EncoderInfo
-from streams.settings import Settings
+from streams.settings.service import Settings
 from streams.store.collections import ALIASES, CONTROL, Collections
 from streams.store.survey import Survey
 

@@ -13,7 +13,7 @@ import typer
 from streams.base.errors import ConfigurationError
 from streams.commands.reading import read_lines
 from streams.commands.shell import console, extra, register, run
-from streams.settings import Settings, load
+from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
     from streams.concepts.catalogue_tree import Floats

@@ -11,9 +11,9 @@ from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.producer import Producer
 from streams.encoder.client import TritonEncoder
-from streams.settings import Settings
+from streams.settings.service import Settings
+from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
 from streams.store.survey import Look
-from streams.wiring import kafka_config, qdrant_config, triton_encoder
 
 ANSWER_WITHIN_S = 10.0
 """How long a command waits for a server, where the settings do not ask for less."""

@@ -12,7 +12,7 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.commands.shell import console, register, run
-from streams.settings import Settings, load
+from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
     from streams.broker.fetched_batch import Record
@@ -39,7 +39,7 @@ def keys(private: Private, public: Public) -> None:
 
     Workers get the public one. Keep the private one away from them: whoever has it reads what people wrote.
     """
-    from streams.privacy_settings import new_pair  # noqa: PLC0415  # the cryptography takes a moment to import
+    from streams.settings.privacy import new_pair  # noqa: PLC0415  # the cryptography takes a moment to import
 
     for file in (private, public):
         if file.exists():
@@ -66,8 +66,8 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
     from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
     from streams.broker.read_all import whole  # noqa: PLC0415  # as above
     from streams.commands.connecting import producer_of  # noqa: PLC0415  # as above
-    from streams.privacy_settings import private_key  # noqa: PLC0415  # as above
-    from streams.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import
+    from streams.settings.privacy import private_key  # noqa: PLC0415  # as above
+    from streams.settings.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import
 
     private = private_key(key) if key else None
     back: dict[str, list[Outgoing]] = {}

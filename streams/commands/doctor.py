@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from streams.commands.shell import EXIT_FAILED, console, register, run
-from streams.settings import Settings, load
+from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
     from streams.commands.findings import Findings

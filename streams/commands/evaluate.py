@@ -14,7 +14,7 @@ from streams.commands.evaluation_log import Log, read
 from streams.commands.progress import meter
 from streams.commands.shell import console, extra, register, run
 from streams.commands.when import lasting
-from streams.settings import Settings, load
+from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
     from streams.evaluate.contest import Contest

@@ -16,7 +16,7 @@ from streams.commands.reading import STDIN, read_lines
 from streams.commands.shell import EXIT_FAILED, complain, register, run
 from streams.events.drafts import Drafts, Line, Refused, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
-from streams.settings import Settings, load
+from streams.settings.service import Settings, load
 
 _BATCH = 500
 _EXAMPLE = "interests produce --user u1 --type comment --item i1 --text 'Well put.'"

@@ -16,7 +16,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, complain, console, register, run
 from streams.commands.when import ago, lasting, parse_time, stamp
 from streams.events.drafts import topic_of_type
-from streams.settings import Settings, load
+from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
     from streams.commands.eventlog import EventLog

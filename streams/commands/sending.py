@@ -12,7 +12,7 @@ from streams.broker.producer import Outgoing, Producer
 from streams.commands.connecting import admin_of, producer_of
 from streams.events.drafts import Draft
 from streams.events.event import Source
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 
 class Sender:

@@ -8,9 +8,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from streams.commands.settings_doc import defaults, markdown, rows, told
 from streams.commands.shell import console, register
-from streams.settings import load
+from streams.settings.document import defaults, markdown, rows, told
+from streams.settings.service import load
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="The page docs/settings.md, with the defaults.")]
 Changed = Annotated[bool, typer.Option("--changed", help="Only what differs from its default.")]

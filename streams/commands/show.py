@@ -11,7 +11,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.shell import EXIT_FAILED, console, register, run
 from streams.commands.when import parse_time
 from streams.interests.nodes import LEVELS, Level
-from streams.settings import load
+from streams.settings.service import load
 
 _EXAMPLE = "interests show u17 --evidence 3"
 

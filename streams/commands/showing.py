@@ -18,11 +18,11 @@ from streams.commands.tree_view import Wanted, item_ids, view
 from streams.commands.when import ago, rfc3339, stamp
 from streams.concepts.tree_file import load_names
 from streams.interests.nodes import Level, Node
-from streams.privacy_settings import pseudonyms_of
-from streams.settings import Settings
+from streams.settings.privacy import pseudonyms_of
+from streams.settings.service import Settings
+from streams.settings.wiring import qdrant_config
 from streams.store.qdrant import QdrantStore
 from streams.store.survey import Card
-from streams.wiring import qdrant_config
 
 
 @dataclass(frozen=True, slots=True)

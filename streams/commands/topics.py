@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from streams.commands.shell import console, register, run
-from streams.settings import Settings, load
+from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
     from streams.broker.admin import Group, Lag, Topic
@@ -73,7 +73,7 @@ def service_topics(settings: Settings) -> list[str]:
 
 async def _create(settings: Settings) -> list[Topic]:
     from streams.commands.connecting import admin_of  # noqa: PLC0415  # as above
-    from streams.wiring import topic_specs  # noqa: PLC0415  # the clients take a second to import
+    from streams.settings.wiring import topic_specs  # noqa: PLC0415  # the clients take a second to import
 
     async with admin_of(settings) as admin:
         return await admin.create_topics(topic_specs(settings.kafka))

@@ -11,10 +11,10 @@ import structlog
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.commands.logs import set_up
 from streams.commands.shell import register, run
 from streams.pipeline import faultpoints
-from streams.settings import Settings, load
+from streams.settings.logs import set_up
+from streams.settings.service import Settings, load
 
 log = structlog.get_logger(__name__)
 

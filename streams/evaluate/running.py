@@ -24,9 +24,9 @@ from streams.events.parse import parse_events, parse_items
 from streams.interests.item_vectors import ItemPoint
 from streams.pipeline.describe import describe
 from streams.pipeline.weigh import texts_of
-from streams.settings import Settings
+from streams.settings.service import Settings
+from streams.settings.wiring import load_tree
 from streams.store.memory import MemoryStore
-from streams.wiring import load_tree
 
 _CHUNK = 512
 

@@ -8,7 +8,7 @@ from typing import Any
 from streams.broker.app import BrokerApp
 from streams.broker.batches import takes
 from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
-from streams.settings import Settings
+from streams.settings.service import Settings
 from streams.worker.batch_worker import Worker
 
 #: Popularity and priors may be a moment late, and one write of an item then holds many events.

@@ -26,13 +26,13 @@ from streams.events.event import Event
 from streams.events.unresolved import RetryPolicy
 from streams.pipeline.apply import Parts
 from streams.pipeline.derive import Deriving
-from streams.privacy_settings import letters_of, pseudonyms_of
-from streams.settings import Kafka, Settings
+from streams.settings.privacy import letters_of, pseudonyms_of
+from streams.settings.service import Kafka, Settings
+from streams.settings.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder
 from streams.store.cached import CachedStore
 from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder
 from streams.worker.agents import register
 from streams.worker.batch_worker import Worker
 from streams.worker.health import Limits

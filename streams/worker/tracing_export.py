@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from streams.base.errors import ConfigurationError
 from streams.pipeline import tracing
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 _EXPORT_WITHIN_S = 5
 _QUEUE = 8192

@@ -23,10 +23,10 @@ from streams.events.items import Item
 from streams.interests.evidence import Evidence
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Level, Node, NodeKey, Vector
+from streams.settings.wiring import kafka_config, qdrant_config
 from streams.store.base import Fence
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.wiring import kafka_config, qdrant_config
 
 USERS, ITEMS, TOPICS_A_USER = 10_000, 10_000, 3
 EVENTS_PER_S, REQUESTS_PER_S = 200.0, 20.0

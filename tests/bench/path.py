@@ -15,11 +15,11 @@ import httpx
 from deploy.embedded.stack import Stack
 from streams.broker.producer import Outgoing, Producer
 from streams.encoder.client import TritonEncoder
+from streams.settings.wiring import kafka_config, qdrant_config
 from streams.store.base import Fence
 from streams.store.codec import node_payload
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.wiring import kafka_config, qdrant_config
 
 ITEMS, USERS = 2_000, 2_000
 WORDS = [

@@ -18,7 +18,7 @@ from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
 from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
-from streams.policy_settings import Population
+from streams.settings.policies import Population
 from streams.store.base import Fence
 from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections

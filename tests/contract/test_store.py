@@ -15,7 +15,7 @@ from streams.interests.applied import Applied
 from streams.interests.evidence import Began, Evidence, Mark
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey, profile_key
-from streams.policy_settings import Nodes
+from streams.settings.policies import Nodes
 from streams.store.base import Control, Fence, Store
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections

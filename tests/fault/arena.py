@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.pipeline import faultpoints
-from streams.settings import Settings
+from streams.settings.service import Settings
 from tests.fixtures.brokers import Broker, Tansu, make_broker
 from tests.fixtures.path import ROOT, Rig, WorkerProcess
 from tests.fixtures.proxy import KafkaProxy

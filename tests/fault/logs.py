@@ -18,7 +18,7 @@ from deploy.demo.data import Data, real
 from streams.commands.eventlog import EventLog
 from streams.events.event import Source
 from streams.interests.nodes import Node, NodeKey
-from streams.wiring import qdrant_config
+from streams.settings.wiring import qdrant_config
 from tests.fault.arena import QUICK, Arena, FaultyWorker, Skipped
 from tests.fault.registry import scenario
 from tests.fault.trial import Trial

@@ -19,10 +19,10 @@ from aiokafka.errors import KafkaError
 from streams.base.errors import BrokerUnavailable
 from streams.broker.admin import Admin
 from streams.interests.popularity import ItemPopularity
-from streams.settings import Settings
+from streams.settings.service import Settings
+from streams.settings.wiring import qdrant_config
 from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
-from streams.wiring import qdrant_config
 from streams.worker.retrying import answered
 from tests.fault.arena import Arena, FaultyWorker
 from tests.fixtures.interposer import Interposer

@@ -22,12 +22,12 @@ from streams.interests.evidence import Evidence, extend_seen, seen_entry
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.popularity import ItemPopularity
-from streams.settings import Settings
+from streams.settings.service import Settings
+from streams.settings.wiring import qdrant_config
 from streams.store.base import Fence
 from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.wiring import qdrant_config
 from tests.fixtures.qdrant import QdrantServer
 
 pytestmark = pytest.mark.integration

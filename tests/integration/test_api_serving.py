@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streams.settings import Settings
+from streams.settings.service import Settings
+from streams.settings.wiring import qdrant_config
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.wiring import qdrant_config
 from tests.fixtures.path import ROOT, environment
 from tests.fixtures.qdrant import QdrantServer, free_ports
 

@@ -30,11 +30,11 @@ from streams.events.items import Item
 from streams.interests.evidence import Evidence
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey
-from streams.settings import Settings
+from streams.settings.service import Settings
+from streams.settings.wiring import qdrant_config, topic_specs
 from streams.store.base import Fence
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
-from streams.wiring import qdrant_config, topic_specs
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ROOT, Rig, environment
 from tests.fixtures.qdrant import QdrantServer, free_ports

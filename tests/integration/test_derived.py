@@ -16,9 +16,9 @@ from streams.broker.partitions import partition_of
 from streams.interests.nodes import mass_at
 from streams.interests.popularity import ItemPopularity, popularity_at
 from streams.interests.priors import prior_nodes
+from streams.settings.wiring import qdrant_config
 from streams.store.cohort_store import PopulationStore
 from streams.store.collections import Collections
-from streams.wiring import qdrant_config
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig
 

@@ -28,7 +28,7 @@ from streams.evaluate.world import Catalogue
 from streams.events.parse import parse_items
 from streams.interests.score import RankPolicy, score
 from streams.pipeline.describe import describe
-from streams.settings import Settings
+from streams.settings.service import Settings
 from streams.store.memory import MemoryStore
 from tests.fixtures.logs import rows
 

@@ -23,8 +23,8 @@ from streams.commands.connecting import look_of
 from streams.commands.sending import sender_of
 from streams.events.drafts import Line, draft_events, draft_items
 from streams.interests.nodes import Node, NodeKey, profile_key
+from streams.settings.wiring import qdrant_config
 from streams.store.qdrant import QdrantStore
-from streams.wiring import qdrant_config
 from tests.integration.test_stack_processes import alive
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

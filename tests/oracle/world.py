@@ -11,7 +11,7 @@ import tritonclient.grpc as triton
 
 from encoders.contract import EMBEDDING, MAX_BATCH, MODEL_NAME, SENTIMENT, TEXT
 from streams.concepts.tree_file import load_tree
-from streams.settings import Settings
+from streams.settings.service import Settings
 from tests.oracle.expect import Doubles, World
 
 

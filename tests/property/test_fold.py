@@ -15,7 +15,7 @@ from streams.interests.fold import fold
 from streams.interests.nodes import LEVELS, Node, NodeKey, NodePolicy, decay, expires_at_ms, mass_at, rebase
 from streams.interests.plan import Weighed, gate, plan
 from streams.interests.signed_weight import WeightTable, signed_weight
-from streams.policy_settings import Nodes
+from streams.settings.policies import Nodes
 
 DIM = 8
 T0 = 1_700_000_000_000

@@ -26,7 +26,7 @@ from streams.interests.popularity import (
     tally,
     unpack_votes,
 )
-from streams.policy_settings import Nodes
+from streams.settings.policies import Nodes
 
 T0 = 1_700_000_000_000
 HALF_LIFE_S = 7 * 86_400.0

@@ -26,7 +26,7 @@ from streams.interests.priors import (
     prior_nodes,
     unpack_beginnings,
 )
-from streams.policy_settings import Nodes, Population
+from streams.settings.policies import Nodes, Population
 
 T0 = 1_700_000_000_000  # a Tuesday, 22:13 UTC: night
 NODES = Nodes().policy()

@@ -13,7 +13,7 @@ from streams.interests.evidence import Seen, extend_seen, seen_entry
 from streams.interests.fold import fold
 from streams.interests.nodes import Node, NodeKey, profile_key, seen_of
 from streams.interests.plan import Weighed, gate, plan
-from streams.policy_settings import Nodes
+from streams.settings.policies import Nodes
 
 LENGTH = 5
 POLICY = replace(Nodes().policy(), seen_length=LENGTH)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streams.api.access import EVERYBODY, SCOPES, Access, Keys, Refused, is_loopback, make_key, read_keys
 from streams.base.errors import ConfigurationError
-from streams.settings import Api
+from streams.settings.service import Api
 
 SECRET = "a secret of the tests, long enough for every algorithm that a token may name: 64 bytes"
 NO_DIGEST = "0" * 62

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from streams.api import examples, models, receipts
 from streams.api.app import create_app
 from streams.api.openapi import FILE, text
-from streams.commands.settings_doc import defaults
+from streams.settings.document import defaults
 
 DOCUMENT = create_app(defaults()).openapi()
 ROUTES = [

@@ -30,7 +30,7 @@ from streams.base.errors import (
     PoisonError,
     StoreUnavailable,
 )
-from streams.settings import Api, Settings
+from streams.settings.service import Api, Settings
 
 BODY_LIMIT = 2048
 NOWHERE = {

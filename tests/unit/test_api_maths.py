@@ -18,7 +18,7 @@ from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.priors import PriorPolicy
 from streams.interests.score import RankPolicy, interests_of, score
-from streams.policy_settings import Nodes, Population
+from streams.settings.policies import Nodes, Population
 from streams.store.catalogue import Card, CardCache
 from streams.store.recent import Recent
 

@@ -8,7 +8,7 @@ import pytest
 
 from streams.commands.check_security import check_security, here, in_the_clear
 from streams.commands.findings import Findings
-from streams.settings import Kafka, Privacy, Qdrant, Settings, Triton
+from streams.settings.service import Kafka, Privacy, Qdrant, Settings, Triton
 
 
 def statuses(settings: Settings) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.api.access import Access, read_keys
-from streams.settings import Api
+from streams.settings.service import Api
 from tests.unit.test_cli import call
 
 

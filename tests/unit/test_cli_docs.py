@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from streams.cli import app
-from streams.commands.settings_doc import FILE, defaults, markdown, rows
-from streams.settings import Settings
+from streams.settings.document import FILE, defaults, markdown, rows
+from streams.settings.service import Settings
 from tests.unit.test_cli import COMMANDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def test_every_example_parses() -> None:
 
 
 def test_settings_page_is_made_from_the_code() -> None:
-    assert FILE.read_text(encoding="utf-8") == markdown(defaults()), "run python -m streams.commands.settings_doc"
+    assert FILE.read_text(encoding="utf-8") == markdown(defaults()), "run python -m streams.settings.document"
 
 
 def test_settings_page_ignores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

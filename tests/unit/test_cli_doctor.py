@@ -18,7 +18,7 @@ from streams.commands.findings import Findings, drawn
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
-from streams.settings import Concepts, Settings
+from streams.settings.service import Concepts, Settings
 from streams.store.collections import CONTROL
 from streams.store.survey import Facts, Survey
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from streams.commands.logs import PERSONAL, set_up
-from streams.settings import Log
+from streams.settings.logs import PERSONAL, set_up
+from streams.settings.service import Log
 
 
 @pytest.fixture(autouse=True)

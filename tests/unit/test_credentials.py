@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from streams.base.credentials import MAX_SECRET_BYTES, TlsFiles, secret, untrusted
 from streams.base.errors import ConfigurationError
-from streams.settings import Kafka, Qdrant, Settings
-from streams.wiring import kafka_config, qdrant_config
+from streams.settings.service import Kafka, Qdrant, Settings
+from streams.settings.wiring import kafka_config, qdrant_config
 
 
 def test_the_first_line_of_the_file_is_the_secret(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.branches import Branch, TreeView
 from streams.commands.eventlog import EventLog
 from streams.interests.nodes import Node, NodeKey
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 NOW_MS = 1_760_000_000_000
 POLICY = Settings().nodes.policy()

@@ -10,7 +10,7 @@ import pytest
 from streams.base.errors import Fenced
 from streams.broker.batches import Take
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
-from streams.policy_settings import Nodes
+from streams.settings.policies import Nodes
 from streams.store.base import Control, Fence
 from streams.store.memory import MemoryStore
 from streams.worker.epochs import Seen, judge, raised

@@ -14,8 +14,8 @@ from streams.base.errors import ConfigurationError
 from streams.events.dead_letters import DeadLetter
 from streams.events.parse import parse_events
 from streams.events.privacy import Letters, Pseudonyms, is_pseudonym, open_sealed, pseudonymous
-from streams.privacy_settings import letters_of, private_key, pseudonyms_of, public_key
-from streams.settings import Privacy, Settings
+from streams.settings.privacy import letters_of, private_key, pseudonyms_of, public_key
+from streams.settings.service import Privacy, Settings
 from tests.fixtures.records import NOW_MS, click, record
 
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -10,8 +10,8 @@ import pytest
 from streams.interests.mmr import mmr
 from streams.interests.nodes import Level, Node, NodeKey, NodePolicy, expires_at_ms
 from streams.interests.score import Interest, RankPolicy, Targets, freshness, interests_of, score
-from streams.policy_settings import Ranking
-from streams.settings import Settings
+from streams.settings.policies import Ranking
+from streams.settings.service import Settings
 
 DAY_MS = 86_400_000
 NOW = 1_700_000_000_000

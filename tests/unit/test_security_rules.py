@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from streams.commands.settings_doc import defaults, rows
+from streams.settings.document import defaults, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = [path for folder in ("streams", "encoders", "deploy", "model_repo") for path in (ROOT / folder).rglob("*.py")]

@@ -19,7 +19,7 @@ from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodeKey
-from streams.policy_settings import Nodes
+from streams.settings.policies import Nodes
 from streams.store.survey import Card
 
 NOW = 1_780_000_000_000

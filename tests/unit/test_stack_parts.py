@@ -11,7 +11,7 @@ from deploy.embedded.parts import scrape_config
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import tail
 from deploy.embedded.stack import environment_of, settings_for
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "prometheus.yml"
 SHIFTED = Ports(*(port + 10_000 for _, port in Ports().items()))

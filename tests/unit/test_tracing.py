@@ -16,7 +16,7 @@ from streams.base.errors import ConfigurationError
 from streams.events.parse import parse_events
 from streams.pipeline import tracing
 from streams.pipeline.apply import Report
-from streams.settings import Settings, Tracing, load
+from streams.settings.service import Settings, Tracing, load
 from streams.worker.tracing_export import exporting
 from tests.fixtures.records import NOW_MS, click, record
 

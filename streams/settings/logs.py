@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import Processor
 
-from streams.settings import Log
+from streams.settings.service import Log
 
 #: Keys whose values say who did or wrote something: never logged, whatever a caller hands over.
 PERSONAL: Final = frozenset({"user_id", "user", "users", "text", "texts", "key", "value", "body", "payload"})

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from streams.base.errors import ConfigurationError
-from streams.policy_settings import Nodes, Population, Ranking, Section, Unresolved, Weights
+from streams.settings.policies import Nodes, Population, Ranking, Section, Unresolved, Weights
 
 
 class Kafka(Section):

@@ -1,4 +1,4 @@
-"""docs/settings.md, made from the settings themselves: `python -m streams.commands.settings_doc`."""
+"""docs/settings.md, made from the settings themselves: `python -m streams.settings.document`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 FILE: Final = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 _HIDDEN: Final = "••••••"
 _BOUNDS: Final = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
 _HEAD: Final = """# Settings
 
-Made from `streams/settings.py` by `python -m streams.commands.settings_doc`; a test holds the two together.
+Made from `streams/settings/service.py` by `python -m streams.settings.document`; a test holds the two together.
 
 Every setting is read once, at the start. Three places say what it is, the earlier over the later:
 

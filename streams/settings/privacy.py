@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from streams.base.credentials import read, secret
 from streams.base.errors import ConfigurationError
 from streams.events.privacy import Letters, Pseudonyms
-from streams.settings import Settings
+from streams.settings.service import Settings
 
 
 def pseudonyms_of(settings: Settings) -> Pseudonyms | None:

@@ -16,7 +16,7 @@ from streams.concepts.tree_file import load_tree as read_tree
 from streams.encoder.base import Encoder
 from streams.encoder.client import TritonEncoder
 from streams.encoder.triton import EncoderObserver
-from streams.settings import Kafka, Settings, Triton
+from streams.settings.service import Kafka, Settings, Triton
 from streams.store.connection import QdrantConfig
 
 
