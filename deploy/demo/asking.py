@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models  # noqa: TID251  # the point is that any client can ask
 
-from streams.commands.connecting import encoder_of
+from streams.commands.connections import encoder_of
 from streams.settings.service import Settings
 
 #: What some five clicks leave.

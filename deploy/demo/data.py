@@ -13,8 +13,8 @@ import msgspec
 
 from deploy.demo.traffic import READERS, catalogue, generate
 from streams.base.errors import ConfigurationError
-from streams.commands.eventlog import EventLog
-from streams.commands.reading import read_lines
+from streams.commands.event_log import EventLog
+from streams.commands.json_lines import read_lines
 
 #: Events of a real log that are played, at most: what a small machine encodes in two minutes.
 LIMIT = 5_000

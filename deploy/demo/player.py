@@ -15,10 +15,10 @@ from rich.console import Console
 from deploy.demo.accounts import Counted, read_counters
 from streams.base.errors import FatalError
 from streams.broker.admin import Admin
-from streams.commands.eventlog import Timed, moved
+from streams.commands.event_log import Timed, moved
+from streams.commands.json_lines import read_lines
 from streams.commands.progress import Meter, meter
-from streams.commands.reading import read_lines
-from streams.commands.sending import Sender
+from streams.commands.sender import Sender
 from streams.events.drafts import Drafts, Line, draft_events, draft_items, topic_of_type
 from streams.settings.service import Settings
 

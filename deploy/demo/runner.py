@@ -20,9 +20,9 @@ from deploy.demo.trees import Trees
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import Status, addresses_table, quiet, wide_console
 from deploy.embedded.up import until_signal
-from streams.commands.connecting import admin_of
-from streams.commands.eventlog import EventLog
-from streams.commands.sending import sender_of
+from streams.commands.connections import admin_of
+from streams.commands.event_log import EventLog
+from streams.commands.sender import sender_of
 from streams.commands.when import stamp
 
 DATA_DIR = Path(".interests/demo")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from deploy.demo.accounts import RING_ENTRY_BYTES, distinct
 from streams.commands.branches import Branch, TreeView
-from streams.commands.connecting import look_of
+from streams.commands.connections import look_of
 from streams.commands.showing import names
 from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view

@@ -178,7 +178,7 @@ def qdrant(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
 
 def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part:
     """A worker, ready once it holds partitions; started again for as long as the stack runs, as in production."""
-    argv = [sys.executable, "-m", "streams.cli", "worker"]
+    argv = [sys.executable, "-m", "streams.commands.cli", "worker"]
     ready = probes.answers(f"http://{HOST}:{ports.worker_metrics}/metrics", "interests_lag_records{")
     return Part(
         "worker", argv, ready, {**environment, "PYTHONUNBUFFERED": "1"}, ready_within_s=60.0, stop_within_s=45.0,
@@ -188,7 +188,7 @@ def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part
 
 def api(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part:
     """The HTTP API and its page, ready once it can read trees. Started again for ever: it keeps nothing."""
-    argv = [sys.executable, "-m", "streams.cli", "api"]
+    argv = [sys.executable, "-m", "streams.commands.cli", "api"]
     ready = probes.answers(f"http://{HOST}:{ports.api}/readyz")
     return Part(
         "api", argv, ready, {**environment, "PYTHONUNBUFFERED": "1"}, ready_within_s=60.0, stop_within_s=15.0,

@@ -12,7 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from streams import ui
+from streams.api import ui
 from streams.api.backends import backends
 from streams.api.description import ABOUT, TAGS, described
 from streams.api.edge import Edge

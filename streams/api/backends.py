@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from streams.api.access import Access
-from streams.api.lending import Lending, Terms
 from streams.api.limits import Limits
 from streams.api.live import Hub
 from streams.api.names import Names
+from streams.api.priors import Lending, Terms
 from streams.api.retention import Retention
-from streams.api.sending import Sending
+from streams.api.sender import Sending
 from streams.api.telemetry import ApiMetrics
 from streams.base.errors import EncoderUnavailable
 from streams.encoder.client import TritonEncoder

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from streams.api.lending import Lending
 from streams.api.models import Context
+from streams.api.priors import Lending
 from streams.api.trees import living
 from streams.interests.contexts import situation
 from streams.interests.nodes import Node, NodePolicy

@@ -1,1 +1,1 @@
-"""The command line: one module a command, thin; what computes is pure and beside it."""
+"""The terminal: one module a command, and what they share. It holds no rules of its own: rooms below it do the work."""

@@ -36,7 +36,7 @@ def api(context: typer.Context, host: Host = None, port: Port = None, workers: W
     settings = load()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=changed)})
-    from streams.api.serving import serve  # noqa: PLC0415  # the framework and the clients take a second to import
+    from streams.api.server import serve  # noqa: PLC0415  # the framework and the clients take a second to import
 
     raise typer.Exit(serve(settings, workers))
 

@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from streams.base.errors import ConfigurationError
-from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, asking
+from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, asking
 from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import ago, stamp

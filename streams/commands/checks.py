@@ -13,10 +13,10 @@ import numpy as np
 
 from encoders.contract import NORM_TOLERANCE
 from streams.base.errors import ConfigurationError, RetryableError
-from streams.commands.connecting import admin_of, encoder_of, look_of
+from streams.commands.connections import admin_of, encoder_of, look_of
 from streams.commands.findings import DEADLINE_S, Findings
+from streams.commands.lag_wait import by_topic
 from streams.commands.topics import read_topics, service_topics
-from streams.commands.waiting import by_topic
 from streams.concepts.tree_file import load_tree
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import Settings

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.commands.reading import read_lines
+from streams.commands.json_lines import read_lines
 from streams.commands.shell import console, extra, register, run
 from streams.settings.service import Settings, load
 
@@ -87,7 +87,7 @@ def read_items(path: Path) -> list[dict[str, Any]]:
 async def _build(
     settings: Settings, items: list[dict[str, Any]] | None, taxonomy: Path | None, options: dict[str, Any]
 ) -> ConceptTree:
-    from streams.commands.connecting import encoder_of  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.connections import encoder_of  # noqa: PLC0415  # the clients take a second to import
     from streams.concepts.tree_file import TAXONOMY_FILE  # noqa: PLC0415  # numpy takes its time
 
     with extra("encoder"):

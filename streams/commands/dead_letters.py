@@ -65,7 +65,7 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
     from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
     from streams.broker.read_all import whole  # noqa: PLC0415  # as above
-    from streams.commands.connecting import producer_of  # noqa: PLC0415  # as above
+    from streams.commands.connections import producer_of  # noqa: PLC0415  # as above
     from streams.settings.privacy import private_key  # noqa: PLC0415  # as above
     from streams.settings.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import
 

@@ -63,7 +63,7 @@ def info() -> None:
 
 
 async def _ask(settings: Settings) -> tuple[EncoderInfo, float]:
-    from streams.commands.connecting import encoder_of  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.connections import encoder_of  # noqa: PLC0415  # the clients take a second to import
 
     async with encoder_of(settings) as client:
         served = await client.info()

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from streams.base.errors import ConfigurationError
-from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, User, asking
+from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, User, asking
 from streams.commands.drawing import WIDEST
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import lasting, stamp

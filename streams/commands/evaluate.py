@@ -17,9 +17,9 @@ from streams.commands.when import lasting
 from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
-    from streams.evaluate.contest import Contest
-    from streams.evaluate.prequential import Kind
-    from streams.evaluate.running import Plan
+    from streams.evaluation.contest import Contest
+    from streams.evaluation.experiment import Plan
+    from streams.evaluation.prequential import Kind
 
 _EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
 _CASES: Final[dict[str, frozenset[Kind]]] = {
@@ -74,7 +74,7 @@ def evaluate(
     if undated not in {"known", "met"}:
         raise ConfigurationError(f"got --undated {undated!r}, expected known or met")
     with extra("encoder"):
-        from streams.evaluate.running import Plan  # noqa: PLC0415  # the model's libraries take seconds
+        from streams.evaluation.experiment import Plan  # noqa: PLC0415  # the model's libraries take seconds
     plan = Plan(
         name or events[0].resolve().parent.name, _CASES[cases], parts_of(without), negatives, seed,
         "met" if undated == "met" else "known", model, triton, cache,
@@ -85,16 +85,16 @@ def evaluate(
 
 def parts_of(without: str) -> tuple[str, ...]:
     """The parts that `--without` names; ConfigurationError for an unknown one."""
-    from streams.evaluate.scorers import PARTS, known_parts  # noqa: PLC0415  # numpy takes its time
+    from streams.evaluation.scorers import PARTS, known_parts  # noqa: PLC0415  # numpy takes its time
 
     return tuple(PARTS) if without == "all" else known_parts([part for part in without.split(",") if part.strip()])
 
 
 def _evaluate(settings: Settings, plan: Plan, log: Log, out: Path, shown: Console) -> None:
-    from streams.evaluate import picture, running  # noqa: PLC0415  # the model's libraries take seconds
+    from streams.evaluation import experiment, picture  # noqa: PLC0415  # the model's libraries take seconds
 
     ran = run(
-        running.run(
+        experiment.run(
             settings, plan, log.items, log.events, now_ms=log.last_ms, meter=lambda name, n: meter(shown, name, n)
         )
     )
@@ -114,7 +114,7 @@ def _evaluate(settings: Settings, plan: Plan, log: Log, out: Path, shown: Consol
 
 def tables(contest: Contest) -> list[Table]:
     """A table for each group of cases but the halves: a line a scorer, best of a column in bold."""
-    from streams.evaluate.contest import GROUPS  # noqa: PLC0415  # numpy takes its time
+    from streams.evaluation.contest import GROUPS  # noqa: PLC0415  # numpy takes its time
 
     made = []
     for group, scorers in contest.results().items():

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from streams.commands.eventlog import EventLog, Timed
-from streams.commands.reading import read_lines
+from streams.commands.event_log import EventLog, Timed
+from streams.commands.json_lines import read_lines
 from streams.events.drafts import Draft
 
 _TOPIC: Final = "events"

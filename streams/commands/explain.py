@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
+from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
 from streams.commands.shell import console, register
 
 _EXAMPLE = "interests explain u17 i12 --evidence 3"
@@ -36,7 +36,7 @@ def explain(
     if as_json:
         typer.echo(told.model_dump_json(indent=2))
         return
-    from streams.commands.scores_draw import draw_explained  # noqa: PLC0415  # its types take a while to import
+    from streams.commands.score_drawing import draw_explained  # noqa: PLC0415  # its types take a while to import
 
     out = console()
     out.print(draw_explained(told, out, evidence=evidence, fold=not everything))

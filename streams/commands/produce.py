@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.commands.reading import STDIN, read_lines
+from streams.commands.json_lines import STDIN, read_lines
 from streams.commands.shell import EXIT_FAILED, complain, register, run
 from streams.events.drafts import Drafts, Line, Refused, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
@@ -85,7 +85,7 @@ def produce(
 async def _send(
     settings: Settings, lines: Iterator[Line], *, items: bool, topic: str | None, check: bool, quiet: bool
 ) -> list[Refused]:
-    from streams.commands.sending import sender_of  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.sender import sender_of  # noqa: PLC0415  # the clients take a second to import
 
     refused: list[Refused] = []
     sent = 0

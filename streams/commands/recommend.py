@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.commands.calling import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
+from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 
 _EXAMPLE = "interests recommend u17 -k 5 --context daypart=evening"
@@ -51,7 +51,7 @@ def recommend(
     if as_json:
         typer.echo(told.model_dump_json(indent=2))
     elif told.items:
-        from streams.commands.scores_draw import draw_ranked  # noqa: PLC0415  # its types take a while to import
+        from streams.commands.score_drawing import draw_ranked  # noqa: PLC0415  # its types take a while to import
 
         out = console()
         out.print(draw_ranked(user, told.at_ms, told.items, out, prior=told.prior))

@@ -19,9 +19,9 @@ from streams.events.drafts import topic_of_type
 from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
-    from streams.commands.eventlog import EventLog
-    from streams.commands.replaying import Tally
-    from streams.commands.sending import Sender
+    from streams.commands.event_log import EventLog
+    from streams.commands.playback import Tally
+    from streams.commands.sender import Sender
 
 _EXAMPLE = "interests replay --items items.jsonl.gz --events events.jsonl.gz --shift-to now --wait"
 _OLD_MS = 30 * 86_400_000
@@ -108,9 +108,9 @@ def shift_of(plan: Plan, last_ms: int | None, now_ms: int) -> int:
 
 
 async def _replay(settings: Settings, plan: Plan, out: Console) -> int:
-    from streams.commands.eventlog import EventLog  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.replaying import Tally, stopping  # noqa: PLC0415  # as above
-    from streams.commands.sending import sender_of  # noqa: PLC0415  # as above
+    from streams.commands.event_log import EventLog  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.playback import Tally, stopping  # noqa: PLC0415  # as above
+    from streams.commands.sender import sender_of  # noqa: PLC0415  # as above
 
     tally = Tally()
     with EventLog(plan.events, plan.limit) as log, stopping() as stop:
@@ -132,7 +132,7 @@ async def _play(
     settings: Settings, plan: Plan, out: Console, sender: Sender, log: EventLog, shift_ms: int, tally: Tally,
     stop: asyncio.Event,
 ) -> bool:  # fmt: skip
-    from streams.commands import replaying  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands import playback  # noqa: PLC0415  # the clients take a second to import
     from streams.commands.progress import meter  # noqa: PLC0415  # as above
 
     kafka = settings.kafka
@@ -142,14 +142,14 @@ async def _play(
 
     if plan.items:
         sender.check([kafka.items_topic])
-        with meter(out, "items", replaying.count_lines(plan.items)) as bar:
-            await replaying.send_items(sender, plan.items, kafka.items_topic, shift_ms, tally, bar, stop)
+        with meter(out, "items", playback.count_lines(plan.items)) as bar:
+            await playback.send_items(sender, plan.items, kafka.items_topic, shift_ms, tally, bar, stop)
         if plan.wait and plan.events and not await _wait(settings, plan, out, [kafka.items_topic], stop):
             return False
     if plan.events and not stop.is_set():
-        pace = replaying.Pace(log.first_ms or 0, plan.speed)
+        pace = playback.Pace(log.first_ms or 0, plan.speed)
         with meter(out, "events", log.count) as bar:
-            await replaying.send_events(sender, log, choose, shift_ms, pace, tally, bar, stop)
+            await playback.send_events(sender, log, choose, shift_ms, pace, tally, bar, stop)
     if plan.wait and not stop.is_set():
         topics = {*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic}
         return await _wait(settings, plan, out, sorted(topics), stop)
@@ -157,9 +157,9 @@ async def _play(
 
 
 async def _wait(settings: Settings, plan: Plan, out: Console, topics: list[str], stop: asyncio.Event) -> bool:
-    from streams.commands.connecting import admin_of  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.connections import admin_of  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.lag_wait import until_folded  # noqa: PLC0415  # as above
     from streams.commands.progress import meter  # noqa: PLC0415  # as above
-    from streams.commands.waiting import until_folded  # noqa: PLC0415  # as above
 
     async with admin_of(settings) as admin:
         with meter(out, "folded", 0) as bar:

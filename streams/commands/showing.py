@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from streams.commands.branches import NameOf, TreeView
-from streams.commands.connecting import look_of
+from streams.commands.connections import look_of
 from streams.commands.shell import complain
 from streams.commands.tree_draw import draw
 from streams.commands.tree_view import Wanted, item_ids, view

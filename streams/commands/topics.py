@@ -72,7 +72,7 @@ def service_topics(settings: Settings) -> list[str]:
 
 
 async def _create(settings: Settings) -> list[Topic]:
-    from streams.commands.connecting import admin_of  # noqa: PLC0415  # as above
+    from streams.commands.connections import admin_of  # noqa: PLC0415  # as above
     from streams.settings.wiring import topic_specs  # noqa: PLC0415  # the clients take a second to import
 
     async with admin_of(settings) as admin:
@@ -80,7 +80,7 @@ async def _create(settings: Settings) -> list[Topic]:
 
 
 async def _list(settings: Settings) -> tuple[dict[str, Topic], list[Lag], Group]:
-    from streams.commands.connecting import admin_of  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.connections import admin_of  # noqa: PLC0415  # the clients take a second to import
 
     async with admin_of(settings) as admin:
         found = await admin.topics(service_topics(settings))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console, Group
 
-from streams.commands.calling import PANEL, ApiUrl, KeyFile, User, asking
+from streams.commands.api_client import PANEL, ApiUrl, KeyFile, User, asking
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 
 if TYPE_CHECKING:

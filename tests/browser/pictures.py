@@ -19,9 +19,9 @@ from rich.console import Console
 from deploy.demo.data import invented
 from deploy.demo.player import Player
 from deploy.embedded.stack import Stack
-from streams.commands.connecting import admin_of
-from streams.commands.eventlog import EventLog
-from streams.commands.sending import sender_of
+from streams.commands.connections import admin_of
+from streams.commands.event_log import EventLog
+from streams.commands.sender import sender_of
 from tests.browser.chromium import chromium, found
 
 READER = "reader-bo-invented"

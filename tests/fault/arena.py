@@ -51,7 +51,7 @@ class FaultyWorker(WorkerProcess):
 
     def __init__(self, settings: Settings, log: Path, mutant: str = "", module: str = "", **env: str) -> None:
         super().__init__(settings, log, **env)
-        self._command = [sys.executable, "-m", module or "streams.cli", "worker"]
+        self._command = [sys.executable, "-m", module or "streams.commands.cli", "worker"]
         if mutant:
             self._command = [sys.executable, "-m", "tests.fault.mutant_worker", mutant]
 

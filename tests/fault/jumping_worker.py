@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from streams.base import clock
-from streams.cli import app
+from streams.commands.cli import app
 
 _STEPS_S = (0.0, 3600.0, -3600.0, 0.0, -7200.0)
 

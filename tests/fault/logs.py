@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.demo.data import Data, real
-from streams.commands.eventlog import EventLog
+from streams.commands.event_log import EventLog
 from streams.events.event import Source
 from streams.interests.nodes import Node, NodeKey
 from streams.settings.wiring import qdrant_config
@@ -114,7 +114,7 @@ async def _replay(rig: Rig, data: Data, speed: float, log: Path) -> asyncio.subp
     files = ("--items", str(data.items), "--events", str(data.events), "--speed", str(speed))
     with log.open("wb") as out:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "streams.cli", "replay", *files, "--wait", "--deadline-s", str(_WITHIN_S),
+            sys.executable, "-m", "streams.commands.cli", "replay", *files, "--wait", "--deadline-s", str(_WITHIN_S),
             env={**os.environ, **environment(rig.settings)}, stdout=out, stderr=out, cwd=ROOT,
         )  # fmt: skip
 

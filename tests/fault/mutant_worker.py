@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from streams.cli import app
+from streams.commands.cli import app
 from streams.interests.applied import Applied
 from streams.interests.nodes import Node
 from streams.pipeline import erase

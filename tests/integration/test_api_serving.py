@@ -53,7 +53,7 @@ def serve(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subproce
 
     def start(*options: str) -> subprocess.Popen[bytes]:
         with (tmp_path / "api.log").open("ab") as log:
-            command = [sys.executable, "-m", "streams.cli", "api", *options]
+            command = [sys.executable, "-m", "streams.commands.cli", "api", *options]
             env = {**os.environ, **environment(settings)}
             started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=ROOT))
         end = time.monotonic() + READY_S

@@ -22,10 +22,10 @@ from typer.testing import CliRunner, Result
 
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.partitions import partition_of
-from streams.cli import app
-from streams.commands.connecting import look_of
+from streams.commands.cli import app
+from streams.commands.connections import look_of
+from streams.commands.lag_wait import Waited, until_folded
 from streams.commands.progress import Meter
-from streams.commands.waiting import Waited, until_folded
 from streams.events.items import Item
 from streams.interests.evidence import Evidence
 from streams.interests.item_vectors import ItemPoint
@@ -249,7 +249,7 @@ def test_ctrl_c_ends_a_replay_in_order(broker: Broker, tmp_path: Path) -> None:
     settings = made(broker)
     log = write(tmp_path / "e", [event(n, ts=T0 + 3_600_000 * n) for n in range(9)])
     process = subprocess.Popen(
-        [sys.executable, "-m", "streams.cli", "replay", "--events", str(log), "--speed", "1"],
+        [sys.executable, "-m", "streams.commands.cli", "replay", "--events", str(log), "--speed", "1"],
         env={**os.environ, **environment(settings)}, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -490,7 +490,7 @@ def test_a_worker_that_waits_for_its_servers_ends_on_request(number: int) -> Non
         worker={"metrics_port": metrics}, log={"form": "json"},  # type: ignore[arg-type]
     )  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "streams.cli", "worker"], env={**os.environ, **environment(settings)}, cwd=ROOT,
+        [sys.executable, "-m", "streams.commands.cli", "worker"], env={**os.environ, **environment(settings)}, cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -512,8 +512,8 @@ def test_a_metrics_port_that_is_taken_is_a_setting_to_change() -> None:
         other.listen()
         settings = Settings(worker={"metrics_port": other.getsockname()[1]})  # type: ignore[arg-type]
         process = subprocess.run(
-            [sys.executable, "-m", "streams.cli", "worker"], env={**os.environ, **environment(settings)}, cwd=ROOT,
-            capture_output=True, timeout=60, check=False,
+            [sys.executable, "-m", "streams.commands.cli", "worker"],
+            env={**os.environ, **environment(settings)}, cwd=ROOT, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
     assert process.returncode == 2
     assert b"worker.metrics_port" in process.stderr

@@ -13,8 +13,8 @@ import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
-from streams.cli import app
 from streams.client import InterestClient, NotFound
+from streams.commands.cli import app
 from tests.fixtures.api import ApiServer
 from tests.fixtures.path import ROOT, Rig
 

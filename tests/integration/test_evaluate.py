@@ -16,15 +16,15 @@ from typer.testing import CliRunner
 
 from encoders.encoder import Encoder, load_encoder
 from encoders.locate import LIGHT_MODEL, cache_dir
-from streams.cli import app
+from streams.commands.cli import app
 from streams.commands.evaluation_log import Log, read
 from streams.concepts.tree import Concept, build_tree
 from streams.concepts.tree_file import load_tree, save_tree
-from streams.evaluate.prequential import Case, Protocol, Replay
-from streams.evaluate.running import Plan, run
-from streams.evaluate.scorers import SERVICE
-from streams.evaluate.texts import KeptEncoder, LocalEncoder
-from streams.evaluate.world import Catalogue
+from streams.evaluation.experiment import Plan, run
+from streams.evaluation.prequential import Case, Protocol, Replay
+from streams.evaluation.scorers import SERVICE
+from streams.evaluation.texts import KeptEncoder, LocalEncoder
+from streams.evaluation.world import Catalogue
 from streams.events.parse import parse_items
 from streams.interests.score import RankPolicy, score
 from streams.pipeline.describe import describe

@@ -19,8 +19,8 @@ import pytest
 
 from deploy.embedded.processes import marked
 from deploy.embedded.stack import Stack
-from streams.commands.connecting import look_of
-from streams.commands.sending import sender_of
+from streams.commands.connections import look_of
+from streams.commands.sender import sender_of
 from streams.events.drafts import Line, draft_events, draft_items
 from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.settings.wiring import qdrant_config

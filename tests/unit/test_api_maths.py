@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.api.lending import BORROWED, Terms
 from streams.api.people import Person
-from streams.api.recommending import SeenItems, leading
+from streams.api.priors import BORROWED, Terms
+from streams.api.recommendations import SeenItems, leading
 from streams.api.scoring import Telling, targets_of, with_texts
 from streams.api.trees import View, Wanted, below, chosen, level_masses, living, tree
 from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry

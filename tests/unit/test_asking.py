@@ -25,7 +25,7 @@ from streams.api.models import (
     ScoreParts,
 )
 from streams.commands.audience import draw_audience
-from streams.commands.scores_draw import draw_explained, draw_ranked
+from streams.commands.score_drawing import draw_explained, draw_ranked
 from streams.commands.watching import Watched, draw_watched
 
 NOW = 1_790_000_000_000

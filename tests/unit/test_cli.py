@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError, Fenced, PoisonError
-from streams.cli import app
+from streams.commands.cli import app
 from streams.commands.shell import extra, register
 
 RUNNER = CliRunner()

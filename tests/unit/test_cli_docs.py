@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from streams.cli import app
+from streams.commands.cli import app
 from streams.settings.document import FILE, defaults, markdown, rows
 from streams.settings.service import Settings
 from tests.unit.test_cli import COMMANDS

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.base.errors import ConfigurationError
-from streams.commands.eventlog import EventLog, moved, time_of
-from streams.commands.reading import MAX_LINE_BYTES, read_lines
+from streams.commands.event_log import EventLog, moved, time_of
+from streams.commands.json_lines import MAX_LINE_BYTES, read_lines
+from streams.commands.playback import BATCH, Pace, Tally, _chunks
 from streams.commands.replay import Plan, parse_speed, shift_of, summary
-from streams.commands.replaying import BATCH, Pace, Tally, _chunks
 from streams.events.drafts import Line, Refused, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
 

@@ -16,7 +16,7 @@ from deploy.demo.readers import READERS
 from deploy.demo.trees import changes, large, liked_shares
 from streams.base.errors import ConfigurationError
 from streams.commands.branches import Branch, TreeView
-from streams.commands.eventlog import EventLog
+from streams.commands.event_log import EventLog
 from streams.interests.nodes import Node, NodeKey
 from streams.settings.service import Settings
 

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from streams.base.errors import ConfigurationError
-from streams.cli import app
+from streams.commands.cli import app
 from streams.commands.evaluation_log import read
-from streams.evaluate import measures
-from streams.evaluate.scorers import PARTS, known_parts
-from streams.evaluate.world import Catalogue, Popularity, World
+from streams.evaluation import measures
+from streams.evaluation.scorers import PARTS, known_parts
+from streams.evaluation.world import Catalogue, Popularity, World
 from streams.events.event import Event, Source
 from streams.events.items import Item
 from streams.interests.item_vectors import ItemPoint

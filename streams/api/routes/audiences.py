@@ -8,11 +8,11 @@ from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
 from streams.api import audiences
-from streams.api.answers import problems, told
 from streams.api.examples import AUDIENCE, AUDIENCE_REQUESTS, SIMILAR, example
 from streams.api.models import Audience, AudienceRequest, SimilarUsers
 from streams.api.params import Parts, User, guard, now_ms
 from streams.api.problems import ApiProblem
+from streams.api.responses import problems, told
 
 router = APIRouter(prefix="/v1", dependencies=guard("read"))
 NDJSON = "application/x-ndjson"

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from streams.api import erasing
-from streams.api.answers import problems, told
+from streams.api import erasure
 from streams.api.examples import RECEIPT, example
 from streams.api.params import Parts, User, UserInPath, guard, now_ms
 from streams.api.receipts import Receipt
+from streams.api.responses import problems, told
 
 router = APIRouter(prefix="/v1/users", tags=["erasure"], dependencies=guard("admin"))
 
@@ -29,7 +29,7 @@ async def erase(parts: Parts, user_id: UserInPath) -> Response:
 
     `retained` names the topics that may still hold their records until these expire.
     """
-    receipt = await erasing.erase(parts, user_id, now_ms())
+    receipt = await erasure.erase(parts, user_id, now_ms())
     return told(receipt, 200 if receipt.verified else 202)
 
 
@@ -45,4 +45,4 @@ async def verify(
     ] = None,
 ) -> Response:
     """Read again what is kept: `verified` says that the erasure has taken effect and nothing older is left."""
-    return told(await erasing.verify(parts, user_id, event_id))
+    return told(await erasure.verify(parts, user_id, event_id))

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from streams.api.answers import told
 from streams.api.models import Ready
 from streams.api.params import Parts, guard
+from streams.api.responses import told
 from streams.base.errors import RetryableError
 
 router = APIRouter(tags=["health"])

@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from streams.api.answers import problems, told
 from streams.api.examples import ACCEPTED, EVENTS, ITEM, ITEM_BATCH, ITEMS, example
-from streams.api.ingesting import bodies, named, take_events, take_items
+from streams.api.ingest import bodies, named, take_events, take_items
 from streams.api.models import MAX_BATCH, ItemCard
 from streams.api.params import ItemInPath, Parts, guard, now_ms
 from streams.api.problems import ApiProblem, not_found
 from streams.api.receipts import Accepted
+from streams.api.responses import problems, told
 
 router = APIRouter(prefix="/v1")
 _INGEST = guard("ingest")

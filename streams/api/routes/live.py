@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from streams.api.answers import problems
 from streams.api.examples import LIVE
+from streams.api.live_stream import LiveResponse
 from streams.api.params import Parts, User, guard
-from streams.api.watching import LiveResponse
+from streams.api.responses import problems
 
 router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))
 

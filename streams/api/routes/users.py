@@ -7,8 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
-from streams.api import recommending
-from streams.api.answers import problems, told
 from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECOMMENDATIONS, TREE, USERS, example
 from streams.api.listing import interests, people
 from streams.api.models import MAX_K, Explanation, Order, Ranking, RankRequest, Recommendations, Tree, Users
@@ -26,6 +24,10 @@ from streams.api.params import (
     now_ms,
     read_cursor,
 )
+from streams.api.recommendations import Asked, recommend
+from streams.api.recommendations import explain as explain_item
+from streams.api.recommendations import rank as rank_targets
+from streams.api.responses import problems, told
 from streams.api.trees import Wanted
 from streams.interests.nodes import Level
 from streams.store.catalogue import ItemFilter
@@ -112,11 +114,11 @@ async def recommendations(
     """
     moment = at_ms if at_ms is not None else now_ms()
     since = None if max_age_s is None else moment - int(max_age_s * 1000)
-    asked = recommending.Asked(
+    asked = Asked(
         user_id, moment, k, diversity, ItemFilter(category, lang, since), exclude_seen, context_of(daypart, device),
         prior, explain,
     )  # fmt: skip
-    return told(await recommending.recommend(parts, asked))
+    return told(await recommend(parts, asked))
 
 
 @router.post(
@@ -131,7 +133,7 @@ async def rank(
 ) -> Response:
     """Order given items and texts by what they are worth to a person, with the interests that made each score."""
     moment = asked.at_ms if asked.at_ms is not None else now_ms()
-    return told(await recommending.rank(parts, user_id, asked, moment, prior=prior))
+    return told(await rank_targets(parts, user_id, asked, moment, prior=prior))
 
 
 @router.get(
@@ -153,4 +155,4 @@ async def explain(
     """
     moment = at_ms if at_ms is not None else now_ms()
     context = context_of(daypart, device)
-    return told(await recommending.explain(parts, user_id, item_id, moment, context, prior=prior))
+    return told(await explain_item(parts, user_id, item_id, moment, context, prior=prior))

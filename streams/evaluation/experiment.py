@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Protocol
 from encoders.encoder import load_encoder
 from streams.concepts.tree import ConceptTree
 from streams.encoder.client import TritonEncoder
-from streams.evaluate import prequential
-from streams.evaluate.contest import Contest
-from streams.evaluate.prequential import Counts, Kind, Replay
-from streams.evaluate.scorers import SERVICE, ablations, baselines, service
-from streams.evaluate.texts import KeptEncoder, LocalEncoder
-from streams.evaluate.world import Catalogue, Undated
+from streams.evaluation import prequential
+from streams.evaluation.contest import Contest
+from streams.evaluation.prequential import Counts, Kind, Replay
+from streams.evaluation.scorers import SERVICE, ablations, baselines, service
+from streams.evaluation.texts import KeptEncoder, LocalEncoder
+from streams.evaluation.world import Catalogue, Undated
 from streams.events.event import RecordLike
 from streams.events.parse import parse_events, parse_items
 from streams.interests.item_vectors import ItemPoint

@@ -13,10 +13,10 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Final
 
-from streams.commands.eventlog import EventLog, Timed, moved
+from streams.commands.event_log import EventLog, Timed, moved
+from streams.commands.json_lines import read_lines
 from streams.commands.progress import Meter
-from streams.commands.reading import read_lines
-from streams.commands.sending import Sender
+from streams.commands.sender import Sender
 from streams.events.drafts import Drafts, Line, Refused, draft_events, draft_items
 
 BATCH: Final = 1_000

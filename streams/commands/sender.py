@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from streams.base.errors import ConfigurationError
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Outgoing, Producer
-from streams.commands.connecting import admin_of, producer_of
+from streams.commands.connections import admin_of, producer_of
 from streams.events.drafts import Draft
 from streams.events.event import Source
 from streams.settings.service import Settings

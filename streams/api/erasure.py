@@ -14,7 +14,7 @@ from time import monotonic
 import msgspec
 
 from streams.api.backends import Backends
-from streams.api.ingesting import take_events
+from streams.api.ingest import take_events
 from streams.api.problems import ApiProblem, not_found
 from streams.api.receipts import Receipt
 from streams.interests.nodes import Node

@@ -10,7 +10,7 @@ from streams.api.backends import Backends
 from streams.api.models import MAX_BATCH
 from streams.api.problems import ApiProblem
 from streams.api.receipts import Accepted, Placed, Rejected
-from streams.api.sending import Sending
+from streams.api.sender import Sending
 from streams.broker.producer import Outgoing
 from streams.events.drafts import Draft, Drafts, Line, Refused, draft_events, draft_items, topic_of_type
 from streams.events.privacy import is_pseudonym

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from streams.evaluate import measures
-from streams.evaluate.prequential import Case
-from streams.evaluate.scorers import Scorer
+from streams.evaluation import measures
+from streams.evaluation.prequential import Case
+from streams.evaluation.scorers import Scorer
 
 #: What each group holds, in the order of the tables.
 GROUPS: Mapping[str, str] = {

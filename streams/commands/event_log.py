@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.base.errors import PoisonError
-from streams.commands.reading import read_lines
+from streams.commands.json_lines import read_lines
 from streams.events import times
 from streams.events.drafts import Line
 from streams.events.wire import MIN_EVENT_TS_MS, MIN_ITEM_TS_MS, EventTime

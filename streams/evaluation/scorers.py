@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.base.errors import ConfigurationError
-from streams.evaluate.prequential import Case
-from streams.evaluate.world import Floats
+from streams.evaluation.prequential import Case
+from streams.evaluation.world import Floats
 from streams.interests.nodes import Level
 from streams.interests.score import RankPolicy, freshness, score
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streams.concepts.tree import ConceptTree
 from streams.encoder.base import Encoder
-from streams.evaluate.world import Catalogue, Floats, Undated, World
+from streams.evaluation.world import Catalogue, Floats, Undated, World
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike
 from streams.events.parse import parse_events
