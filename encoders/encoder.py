@@ -60,7 +60,7 @@ def load_encoder(
 ) -> Encoder:
     """Load a model by name or directory, with the head kept for it (or the one given).
 
-    Arguments are those of `locate`, `read_layout` and `make_backend`. Raises ConfigurationError where a model, a
+    Arguments are those of `locate`, `read_layout` and `make_backend`. Raises ModelError where a model, a
     package or a supported layout is missing. No network is used.
     """
     cache = cache or cache_dir()

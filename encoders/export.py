@@ -11,7 +11,7 @@ import numpy as np
 
 from encoders import contract
 from encoders.encoder import Encoder, load_encoder
-from streams.base.errors import ConfigurationError
+from encoders.errors import ModelError
 
 SHELL = '''"""The text encoder, as Triton's Python backend loads it. All of it lives in `encoders/`."""
 
@@ -43,7 +43,7 @@ def export(
 ) -> Exported:
     """Write `repo`/text_encoder for a model (a known name or a directory) after it has encoded a proof text.
 
-    The folder is replaced as a whole. Raises ConfigurationError where the model cannot be loaded or its vectors are
+    The folder is replaced as a whole. Raises ModelError where the model cannot be loaded or its vectors are
     not finite and of length 1.
     """
     encoder = load_encoder(model, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
@@ -62,16 +62,16 @@ def export(
 
 
 def prove(encoder: Encoder) -> None:
-    """Encode three texts and check what comes out. Raises ConfigurationError where it breaks the contract."""
+    """Encode three texts and check what comes out. Raises ModelError where it breaks the contract."""
     vectors, signs = encoder.encode(PROOF)
     norms = np.linalg.norm(vectors, axis=1)
     if vectors.shape != (len(PROOF), encoder.dim) or not np.all(np.abs(norms - 1) < contract.NORM_TOLERANCE):
-        raise ConfigurationError(
+        raise ModelError(
             f"{encoder.encoder_id}: expected {len(PROOF)} vectors of {encoder.dim} and length 1, "
             f"got shape {vectors.shape} and lengths {np.round(norms, 3).tolist()}"
         )
     if not np.all(np.abs(signs) <= 1):
-        raise ConfigurationError(f"{encoder.encoder_id}: expected sentiments in [-1, 1], got {signs.tolist()}")
+        raise ModelError(f"{encoder.encoder_id}: expected sentiments in [-1, 1], got {signs.tolist()}")
 
 
 def write_repository(repo: Path, config: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import xxhash
 
-from streams.base.errors import ConfigurationError
+from encoders.errors import ModelError
 
 POOLINGS = {
     "pooling_mode_mean_tokens": "mean",
@@ -43,7 +43,7 @@ def read_layout(folder: Path, max_tokens: int | None = None) -> Layout:
     """The layout of a model directory, from the files sentence-transformers keeps beside the weights.
 
     Without them, a decoder-only model is pooled at its last token and any other by the mean. `max_tokens` lowers
-    the model's own limit. Raises ConfigurationError for what this graph cannot do (dense heads, other poolings).
+    the model's own limit. Raises ModelError for what this graph cannot do (dense heads, other poolings).
     """
     config = _load(folder / "config.json")
     modules = _load(folder / "modules.json") if (folder / "modules.json").is_file() else []
@@ -66,7 +66,7 @@ def fingerprint(folder: Path) -> str:
     digest = xxhash.xxh3_128()
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not files:
-        raise ConfigurationError(f"{folder.name}: expected weights in *.safetensors, found none")
+        raise ModelError(f"{folder.name}: expected weights in *.safetensors, found none")
     for path in [*files, folder / "tokenizer.json", folder / "config.json"]:
         if path.is_file():
             with path.open("rb") as file:
@@ -79,7 +79,7 @@ def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise ConfigurationError(f"{path.parent.name}/{path.name}: cannot be read as JSON ({error})") from error
+        raise ModelError(f"{path.parent.name}/{path.name}: cannot be read as JSON ({error})") from error
 
 
 def _pooling(folder: Path, modules: list[dict[str, str]], config: dict[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _pooling(folder: Path, modules: list[dict[str, str]], config: dict[str, Any]
         if kind == "Pooling":
             return _pooling_mode(_load(folder / module["path"] / "config.json"), folder.name)
         if kind not in ("Transformer", "Normalize"):
-            raise ConfigurationError(f"{folder.name}: module {kind} is not supported (Transformer, Pooling, Normalize)")
+            raise ModelError(f"{folder.name}: module {kind} is not supported (Transformer, Pooling, Normalize)")
     architecture = str((config.get("architectures") or [""])[0])
     return "last" if architecture.endswith(_DECODERS) else "mean"
 
@@ -100,7 +100,7 @@ def _pooling_mode(config: dict[str, Any], name: str) -> str:
     else:
         on = [POOLINGS.get(key, key) for key, value in config.items() if key.startswith("pooling_mode_") and value]
     if len(on) != 1 or on[0] not in POOLINGS.values():
-        raise ConfigurationError(f"{name}: pooling {on} is not supported, expected one of {sorted(POOLINGS.values())}")
+        raise ModelError(f"{name}: pooling {on} is not supported, expected one of {sorted(POOLINGS.values())}")
     return str(on[0])
 
 

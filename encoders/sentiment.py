@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streams.base.errors import ConfigurationError
+from encoders.errors import ModelError
 
 Floats = npt.NDArray[np.float32]
 
@@ -49,12 +49,12 @@ def load_head(name: str, folder: Path | None = None) -> Head:
 
 
 def read_head(path: Path) -> Head:
-    """A head from its .npz file, values widened to float32. Raises ConfigurationError where it cannot be read."""
+    """A head from its .npz file, values widened to float32. Raises ModelError where it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path.name}: cannot be read as a head ({error}); train it again") from error
+        raise ModelError(f"{path.name}: cannot be read as a head ({error}); train it again") from error
     floats = {key: value.astype(np.float32) for key, value in arrays.items() if key != "layers"}
     depth = sum(key.startswith("weight") for key in floats)
     return Head(

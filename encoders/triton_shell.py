@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb
 
 from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, MAX_TEXT_BYTES, SENTIMENT, TEXT
 from encoders.encoder import Encoder, load_encoder
-from streams.base.errors import ConfigurationError, PoisonError
+from encoders.errors import ModelError, TextsRefused
 
 WARM_UP = ("warm up", "预热一下这个模型", "a longer text, so that the first real request meets no new shape " * 4)
 
@@ -29,7 +29,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model named by the configuration's parameters and warm it up.
 
-        Raises ConfigurationError where the vectors would not be those the configuration promises.
+        Raises ModelError where the vectors would not be those the configuration promises.
         """
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
@@ -49,12 +49,12 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request, in order. A request with a text that cannot be encoded gets INVALID_ARG, alone."""
-        outcomes: list[list[str] | PoisonError] = [self._texts(request) for request in requests]
+        outcomes: list[list[str] | TextsRefused] = [self._texts(request) for request in requests]
         together = [text for texts in outcomes if isinstance(texts, list) for text in texts]
         vectors, signs = self._encoder.encode(together)
         responses, at = [], 0
         for texts in outcomes:
-            if isinstance(texts, PoisonError):
+            if isinstance(texts, TextsRefused):
                 error = pb.TritonError(str(texts), pb.TritonError.INVALID_ARG)
                 responses.append(pb.InferenceResponse(output_tensors=[], error=error))
                 continue
@@ -64,45 +64,43 @@ class TritonPythonModel:
             responses.append(pb.InferenceResponse(output_tensors=tensors))
         return responses
 
-    def _texts(self, request: Any) -> list[str] | PoisonError:
+    def _texts(self, request: Any) -> list[str] | TextsRefused:
         raw = pb.get_input_tensor_by_name(request, TEXT.name).as_numpy().reshape(-1)
         try:
             check_expectation(request.parameters(), self._encoder.encoder_id)
             return [decoded(value, self._max_text_bytes) for value in raw]
-        except PoisonError as error:
+        except TextsRefused as error:
             return error
 
 
 def check_expectation(parameters: str, encoder_id: str) -> None:
     """Refuse a client that began with another model: its vectors would be mixed with these.
 
-    `parameters` is the request's, as JSON; without `encoder_id` among them anything goes. Raises PoisonError.
+    `parameters` is the request's, as JSON; without `encoder_id` among them anything goes. Raises TextsRefused.
     """
     expected = json.loads(parameters or "{}").get(ENCODER_ID_PARAMETER, encoder_id)
     if expected != encoder_id:
-        raise PoisonError(f"{encoder_id} is served, the client expects {expected}", reason="encoder", stage="encode")
+        raise TextsRefused(f"{encoder_id} is served, the client expects {expected}")
 
 
 def decoded(value: bytes, max_text_bytes: int) -> str:
-    """The bytes of one text as a string. Raises PoisonError where they are too many or not UTF-8."""
+    """The bytes of one text as a string. Raises TextsRefused where they are too many or not UTF-8."""
     if len(value) > max_text_bytes:
-        raise PoisonError(
-            f"a text has {len(value)} bytes, at most {max_text_bytes}", reason="long_text", stage="encode"
-        )
+        raise TextsRefused(f"a text has {len(value)} bytes, at most {max_text_bytes}")
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"a text is not UTF-8 at byte {error.start}"
-        raise PoisonError(message, reason="bad_utf8", stage="encode") from error
+        raise TextsRefused(message) from error
 
 
 def check_promise(encoder: Encoder, config: dict[str, Any], promised_id: str) -> None:
-    """Compare the loaded model with what the configuration tells clients; ConfigurationError where they differ."""
+    """Compare the loaded model with what the configuration tells clients; ModelError where they differ."""
     if promised_id != encoder.encoder_id:
-        raise ConfigurationError(
+        raise ModelError(
             f"config.pbtxt promises encoder_id {promised_id!r}, the model is {encoder.encoder_id!r}: "
             "export it again (interests encoder export)"
         )
     dims = next(output["dims"] for output in config["output"] if output["name"] == EMBEDDING.name)
     if [int(n) for n in dims] != [encoder.dim]:
-        raise ConfigurationError(f"config.pbtxt promises dims {dims}, the model has {encoder.dim}: export it again")
+        raise ModelError(f"config.pbtxt promises dims {dims}, the model has {encoder.dim}: export it again")

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from encoders.errors import ModelError
 from encoders.layout import Layout
 from encoders.text import TokenBatch
-from streams.base.errors import ConfigurationError
 
 BACKENDS = ("auto", "torch", "openvino")
 
@@ -35,10 +35,10 @@ def make_backend(
     """A backend by name; `auto` is torch where CUDA is there and OpenVINO otherwise.
 
     `device` is torch's (`cuda:1`), empty for the best one; `streams` is OpenVINO's number of parallel requests, 0
-    for one a core; `cache` keeps OpenVINO's graphs. Raises ConfigurationError for another name.
+    for one a core; `cache` keeps OpenVINO's graphs. Raises ModelError for another name.
     """
     if name not in BACKENDS:
-        raise ConfigurationError(f"backend {name!r}: expected one of {', '.join(BACKENDS)}")
+        raise ModelError(f"backend {name!r}: expected one of {', '.join(BACKENDS)}")
     if name == "auto":
         name = "torch" if _cuda() or importlib.util.find_spec("openvino") is None else "openvino"
     if name == "torch":

@@ -47,8 +47,10 @@ def export(
     """
     with extra("encoder"):
         from encoders.export import export as export_model  # noqa: PLC0415  # asks for torch
+        from streams.encoder.base import model_errors  # noqa: PLC0415  # as above
 
-        made = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
+        with model_errors():
+            made = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
     console().print(f"{made.repo}: {made.encoder_id}, {made.dim} dimensions, {made.backend}")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.base.errors import PoisonError
+from encoders.errors import ModelError
+from streams.base.errors import ConfigurationError, PoisonError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +35,12 @@ class Encoder(Protocol):
 
     async def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode texts; an empty list is no call."""
+
+
+@contextmanager
+def model_errors() -> Iterator[None]:
+    """ConfigurationError where `encoders` says that a model cannot be used."""
+    try:
+        yield
+    except ModelError as error:
+        raise ConfigurationError(str(error)) from error

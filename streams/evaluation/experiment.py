@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from encoders.encoder import load_encoder
 from streams.concepts.tree import ConceptTree
+from streams.encoder.base import model_errors
 from streams.encoder.client import TritonEncoder
 from streams.evaluation import prequential
 from streams.evaluation.contest import Contest
@@ -121,7 +122,8 @@ async def encoder_of(settings: Settings, plan: Plan) -> AsyncIterator[Named]:
     """The encoder of a plan, with what it encoded before kept in `plan.cache`."""
     folder = plan.cache / "evaluate"
     if plan.triton is None:
-        model = load_encoder(plan.model, cache=plan.cache / "models")
+        with model_errors():
+            model = load_encoder(plan.model, cache=plan.cache / "models")
         with KeptEncoder(LocalEncoder(model), folder / f"{model.encoder_id}.sqlite") as kept:
             yield Named(kept, model.encoder_id)
         return

@@ -13,12 +13,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from encoders.backends import make_backend
 from encoders.encoder import load_encoder
+from encoders.errors import ModelError
 from encoders.export import export
 from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir
 from encoders.sentiment import Head, write_head
 from encoders.text import Tokeniser, batches
-from streams.base.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(60))]
@@ -191,7 +191,7 @@ def test_a_converted_graph_is_kept(folders: Callable[[str], Path], tmp_path: Pat
 
 def test_another_backend_is_refused(folders: Callable[[str], Path], graphs: Path) -> None:
     layout = load_encoder(str(folders("bert-cls")), backend="torch", cache=graphs, device="cpu").layout
-    with pytest.raises(ConfigurationError, match="openvino"):
+    with pytest.raises(ModelError, match="openvino"):
         make_backend("onnx", layout, cache=graphs)
 
 
@@ -209,6 +209,6 @@ def test_export_writes_a_repository_and_replaces_it(folders: Callable[[str], Pat
 def test_export_refuses_a_model_whose_vectors_are_not_finite(folders: Callable[[str], Path], tmp_path: Path) -> None:
     folder = write_model(tmp_path / "broken", "bert-mean")
     write_head(Head(mean=np.full(32, np.nan, np.float32)), folder / "interests_head.npz")
-    with pytest.raises(ConfigurationError, match="length 1"):
+    with pytest.raises(ModelError, match="length 1"):
         export(str(folder), tmp_path / "repo", backend="torch", cache=tmp_path / "cache")
     assert not (tmp_path / "repo").exists()

