@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from encoders.encoder import Encoder, load_encoder
+from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.locate import DEFAULT_MODEL
 
 _WORDS = re.findall(
@@ -28,7 +28,7 @@ def short_texts(n: int, seed: int = 0) -> list[str]:
     return [" ".join(draw.choices(_WORDS, k=draw.randint(6, 16))) + f" {i}" for i in range(n)]
 
 
-def texts_per_second(encoder: Encoder, texts: Sequence[str], runs: int = 3) -> float:
+def texts_per_second(encoder: LoadedEncoder, texts: Sequence[str], runs: int = 3) -> float:
     """The best of `runs` passes over the texts, after one to warm up, in texts a second."""
     encoder.encode(texts)
     best = float("inf")

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class LoadedEncoder:
     """A loaded model. `encoder_id` names everything that shapes a vector; equal ids mean comparable vectors."""
 
     encoder_id: str
@@ -57,7 +57,7 @@ def load_encoder(
     device: str = "",
     streams: int = 0,
     head: Head | None = None,
-) -> Encoder:
+) -> LoadedEncoder:
     """Load a model by name or directory, with the head kept for it (or the one given).
 
     Arguments are those of `locate`, `read_layout` and `make_backend`. Raises ModelError where a model, a
@@ -68,7 +68,7 @@ def load_encoder(
     layout = read_layout(folder, max_tokens)
     head = load_head(name_of(folder), folder) if head is None else head
     runner = make_backend(backend, layout, extra_layers=head.layers, cache=cache, device=device, streams=streams)
-    return Encoder(encoder_id(layout, head), layout, head, Tokeniser(layout), runner)
+    return LoadedEncoder(encoder_id(layout, head), layout, head, Tokeniser(layout), runner)
 
 
 def encoder_id(layout: Layout, head: Head) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from encoders import contract
-from encoders.encoder import Encoder, load_encoder
+from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.errors import ModelError
 
 SHELL = '''"""The text encoder, as Triton's Python backend loads it. All of it lives in `encoders/`."""
@@ -61,7 +61,7 @@ def export(
     return Exported(repo, encoder.encoder_id, encoder.dim, encoder.backend.name)
 
 
-def prove(encoder: Encoder) -> None:
+def prove(encoder: LoadedEncoder) -> None:
     """Encode three texts and check what comes out. Raises ModelError where it breaks the contract."""
     vectors, signs = encoder.encode(PROOF)
     norms = np.linalg.norm(vectors, axis=1)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.align import neutral_texts, plain_questions, taxonomy_pairs
-from encoders.encoder import Encoder, load_encoder
+from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, locate, name_of
 from encoders.sentiment import WEIGHTS, Head, features, load_head, sentiments, write_head
@@ -92,7 +92,7 @@ def accuracy(signs: Floats, good: npt.NDArray[np.int64]) -> float:
     return float(np.mean((signs > 0) == (good == 1)))
 
 
-def train(encoder: Encoder, data: Path, penalty_c: float = PENALTY_C) -> tuple[Head, dict[str, float]]:
+def train(encoder: LoadedEncoder, data: Path, penalty_c: float = PENALTY_C) -> tuple[Head, dict[str, float]]:
     """A head for the encoder's model and its figures on what it was not trained on.
 
     The encoder must have been loaded with a head that asks for the layers to read.

@@ -14,7 +14,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 
 from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, MAX_TEXT_BYTES, SENTIMENT, TEXT
-from encoders.encoder import Encoder, load_encoder
+from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.errors import ModelError, TextsRefused
 
 WARM_UP = ("warm up", "预热一下这个模型", "a longer text, so that the first real request meets no new shape " * 4)
@@ -23,7 +23,7 @@ WARM_UP = ("warm up", "预热一下这个模型", "a longer text, so that the fi
 class TritonPythonModel:
     """What Triton calls. One instance holds one model; requests of a dynamic batch are encoded together."""
 
-    _encoder: Encoder
+    _encoder: LoadedEncoder
     _max_text_bytes: int
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -94,7 +94,7 @@ def decoded(value: bytes, max_text_bytes: int) -> str:
         raise TextsRefused(message) from error
 
 
-def check_promise(encoder: Encoder, config: dict[str, Any], promised_id: str) -> None:
+def check_promise(encoder: LoadedEncoder, config: dict[str, Any], promised_id: str) -> None:
     """Compare the loaded model with what the configuration tells clients; ModelError where they differ."""
     if promised_id != encoder.encoder_id:
         raise ModelError(

@@ -15,7 +15,7 @@ ENDED = ("applied", "duplicate", "erased")
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class ReportedCounts:
     """A worker's counters; `ages` is the histogram of age at apply: events at most so many seconds old."""
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Counted:
         return sum(self.outcomes.get(outcome, 0) for outcome in ENDED) + self.dead
 
 
-def read_counters(text: str, items_topic: str) -> Counted:
+def read_counters(text: str, items_topic: str) -> ReportedCounts:
     """The counters from a worker's metrics page."""
     outcomes: Counter[str] = Counter()
     sums: Counter[str] = Counter()
@@ -46,7 +46,7 @@ def read_counters(text: str, items_topic: str) -> Counted:
                 sums[sample.name] += int(sample.value)
             elif sample.name == "interests_age_at_apply_seconds_bucket":
                 ages[float(sample.labels["le"])] += int(sample.value)
-    return Counted(
+    return ReportedCounts(
         outcomes, sums["dead"], sums["dead_items"], sums["interests_items_total"],
         sums["interests_nodes_written_total"], ages,
     )  # fmt: skip
@@ -70,7 +70,9 @@ def quantile(cumulative: Mapping[float, float], share: float) -> float | None:
     return lower
 
 
-def verdict(produced: int, counted: Counted, remembered: int, forgotten: Collection[str]) -> tuple[bool, list[str]]:
+def verdict(
+    produced: int, counted: ReportedCounts, remembered: int, forgotten: Collection[str]
+) -> tuple[bool, list[str]]:
     """Whether every event is accounted for and none was applied twice, and how that is known, in lines.
 
     `remembered` is how many different events the trees' own rings hold; `forgotten` are the users whose rings are

@@ -12,7 +12,7 @@ from time import monotonic, time
 import httpx
 from rich.console import Console
 
-from deploy.demo.accounts import Counted, read_counters
+from deploy.demo.accounts import ReportedCounts, read_counters
 from streams.base.errors import FatalError
 from streams.broker.admin import Admin
 from streams.commands.event_log import Timed, moved
@@ -83,7 +83,7 @@ class Player:
         await self._until_all(label, self.produced - before, lambda seen: seen.ended - before)
         return monotonic() - began_s
 
-    async def counted(self) -> Counted:
+    async def counted(self) -> ReportedCounts:
         """The worker's counters as they are now."""
         answer = await self._http.get(self._metrics_url)
         return read_counters(answer.text, self._settings.kafka.items_topic)
@@ -96,13 +96,13 @@ class Player:
         await self._sender.send(drafts.ready)
         self.sent.update(draft.topic for draft in drafts.ready)
 
-    async def _until_all(self, label: str, total: int, done: Callable[[Counted], int]) -> None:
+    async def _until_all(self, label: str, total: int, done: Callable[[ReportedCounts], int]) -> None:
         """Wait until as many are done as were sent, and committed. DemoFailed after long standstill."""
         with meter(self._console, label, total) as bar:
             await self._until(label, total, done, bar)
         await self._committed()
 
-    async def _until(self, label: str, total: int, done: Callable[[Counted], int], bar: Meter) -> None:
+    async def _until(self, label: str, total: int, done: Callable[[ReportedCounts], int], bar: Meter) -> None:
         most, since_s = -1, monotonic()
         while most < total:
             now = done(await self.counted())

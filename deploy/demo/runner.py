@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from deploy.demo.accounts import Counted, quantile, verdict
+from deploy.demo.accounts import ReportedCounts, quantile, verdict
 from deploy.demo.asking import who_is_into
 from deploy.demo.data import LIMIT, Data, invented, real
 from deploy.demo.player import DemoFailed, Player
 from deploy.demo.readers import READERS
 from deploy.demo.trees import Trees
 from deploy.embedded.stack import Stack
-from deploy.embedded.status import Status, addresses_table, quiet, wide_console
+from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
 from deploy.embedded.up import until_signal
 from streams.commands.connections import admin_of
 from streams.commands.event_log import EventLog
@@ -44,7 +44,7 @@ def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
     """
     quiet()
     console = wide_console()
-    status = Status(console)
+    status = StackStatus(console)
     environment = {
         "INTERESTS_NODES__RING_LENGTH": str(RING_LENGTH),
         "INTERESTS_WORKER__BATCH_RECORDS": str(_BATCH_RECORDS),
@@ -57,7 +57,7 @@ def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
 class Demo:
     """One run of the demo on one stack; what it prints is meant for a terminal of a hundred columns."""
 
-    def __init__(self, stack: Stack, status: Status, console: Console) -> None:
+    def __init__(self, stack: Stack, status: StackStatus, console: Console) -> None:
         self._stack, self._status, self._console = stack, status, console
 
     async def run(self, folder: Path | None, *, keep: bool) -> int:
@@ -172,7 +172,7 @@ def _short(user: str) -> str:
     return name.capitalize() or user
 
 
-def counts(counted: Counted, player: Player) -> list[str]:
+def counts(counted: ReportedCounts, player: Player) -> list[str]:
     """The figures of a run in lines."""
     outcomes = counted.outcomes
     ages = [quantile(counted.ages, share) for share in (0.5, 0.99)]

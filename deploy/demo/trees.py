@@ -16,7 +16,7 @@ from streams.commands.branches import Branch, TreeView
 from streams.commands.connections import look_of
 from streams.commands.showing import names
 from streams.commands.tree_draw import draw
-from streams.commands.tree_view import Wanted, item_ids, view
+from streams.commands.tree_view import TreeOptions, item_ids, view
 from streams.interests.nodes import Node, NodePolicy, decay, profile_key
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
@@ -59,7 +59,7 @@ class Trees:
         at_ms = int(time() * 1000) if at_ms is None else at_ms
         (self._after if user in self._before else self._before)[user] = liked_shares(nodes, at_ms, self._policy)
         cards = await self._look.cards(self._collections, item_ids(nodes, _EVIDENCE))
-        tree = view(user, nodes, at_ms, self._policy, self.name_of, cards, Wanted(_EVIDENCE))
+        tree = view(user, nodes, at_ms, self._policy, self.name_of, cards, TreeOptions(_EVIDENCE))
         return draw(large(tree), self._console, self.name_of)
 
     def changed(self, user: str) -> RenderableType:

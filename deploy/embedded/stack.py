@@ -22,7 +22,7 @@ from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from streams.base.errors import ConfigurationError, InterestsError
 from streams.broker.admin import Admin
-from streams.settings.service import Concepts, Settings, load
+from streams.settings.service import ConceptSettings, Settings, load
 from streams.settings.wiring import kafka_config, topic_specs
 
 #: The embedded broker makes the first member of a group wait for half its session time-out.
@@ -200,7 +200,7 @@ class Stack:
         if self.settings.concepts.file is None:
             self._observe(Change("concepts", "starting"))
             file = await tree_file(self.settings, parts.ROOT)
-            self._settings = self.settings.model_copy(update={"concepts": Concepts(file=file)})
+            self._settings = self.settings.model_copy(update={"concepts": ConceptSettings(file=file)})
         self._observe(Change("concepts", "ready", monotonic() - started_s))
 
     async def _start_broker(self) -> None:

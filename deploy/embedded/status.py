@@ -42,7 +42,7 @@ def quiet() -> None:
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 
-class Status:
+class StackStatus:
     """The state of every part. Give `changed` to a Stack as its observer; `with status` shows it."""
 
     def __init__(self, console: Console) -> None:
@@ -63,7 +63,7 @@ class Status:
                 line.append(f"  {change.detail}")
             self._console.print(line)
 
-    def __enter__(self) -> Status:
+    def __enter__(self) -> StackStatus:
         """Show the table in a terminal; lines anywhere else."""
         if self._console.is_terminal:
             self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=8)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
-from deploy.embedded.status import Status, addresses_table, quiet, wide_console
+from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
 from streams.base.errors import ConfigurationError, InterestsError
 
 DATA_DIR = Path(".interests")
@@ -36,7 +36,7 @@ def up(data_dir: Path = DATA_DIR, *, ports: PortChoice = "default") -> int:
     """
     quiet()
     console = wide_console()
-    status = Status(console)
+    status = StackStatus(console)
     stack = Stack(data_dir, ports=ports, observe=status.changed)
     return asyncio.run(until_signal(stack, _serve(stack, status, console)))
 
@@ -90,7 +90,7 @@ def complain(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text("error: ", "bold red") + Text(text))
 
 
-async def _serve(stack: Stack, status: Status, console: Console) -> int:
+async def _serve(stack: Stack, status: StackStatus, console: Console) -> int:
     console.print(Text("Starting interest-streams on this machine", "bold"))
     with status:
         async with stack:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import jwt
 
 from streams.base.errors import ConfigurationError
-from streams.settings.service import Api
+from streams.settings.service import ApiSettings
 
 Scope = Literal["read", "ingest", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -37,7 +37,7 @@ class Principal:
 EVERYBODY = Principal("local", frozenset(SCOPES))
 
 
-class Refused(Exception):
+class CredentialsRefused(Exception):
     """The credentials are missing or do not hold; the message says which, never what they were."""
 
 
@@ -126,16 +126,16 @@ class Tokens:
     audience: str | None
 
     def principal(self, token: str) -> Principal:
-        """Who a token speaks for. Refused where it does not hold."""
+        """Who a token speaks for. Raises CredentialsRefused where it does not hold."""
         try:
             claims = jwt.decode(
                 token, self.key, algorithms=list(self.algorithms), issuer=self.issuer, audience=self.audience,
                 leeway=_LEEWAY_S, options={"require": ["exp", "sub"], "verify_aud": self.audience is not None},
             )  # fmt: skip
         except jwt.ExpiredSignatureError as error:
-            raise Refused("the token has expired") from error
+            raise CredentialsRefused("the token has expired") from error
         except jwt.InvalidTokenError as error:
-            raise Refused("the token does not hold") from error
+            raise CredentialsRefused("the token does not hold") from error
         who = hashlib.sha256(str(claims["sub"]).encode()).hexdigest()[:12]
         return Principal(f"token-{who}", _scopes(claims))
 
@@ -147,7 +147,7 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
     return frozenset(scope for scope in SCOPES if scope in words)
 
 
-def tokens_of(api: Api) -> Tokens | None:
+def tokens_of(api: ApiSettings) -> Tokens | None:
     """How the settings say that tokens are checked; None where they do not."""
     if api.jwt_secret_file is not None and api.jwt_public_key_file is not None:
         raise ConfigurationError("api.jwt_secret_file and api.jwt_public_key_file: expected one of the two")
@@ -176,7 +176,7 @@ def _read(path: Path, setting: str) -> bytes:
 class Access:
     """Lets callers in. Without keys and tokens everybody may do everything, which only loopback allows."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiSettings) -> None:
         self._keys = Keys(api.keys.get_secret_value() if api.keys else "", api.keys_file)
         self._tokens = tokens_of(api)
         self.required = bool(len(self._keys) or api.keys_file or self._tokens)
@@ -187,18 +187,18 @@ class Access:
             )
 
     def principal(self, authorization: str | None, api_key: str | None) -> Principal:
-        """Who asks, by the headers `Authorization: Bearer` and `X-API-Key`. Refused where nobody known does."""
+        """Who asks, by the headers `Authorization: Bearer` and `X-API-Key`. Raises CredentialsRefused."""
         if not self.required:
             return EVERYBODY
         scheme, _, rest = (authorization or "").partition(" ")
         given = api_key or (rest.strip() if scheme.lower() == "bearer" else "")
         if not given:
-            raise Refused("no key and no token was given")
+            raise CredentialsRefused("no key and no token was given")
         if self._tokens is not None and given.count(".") == 2 and not given.startswith(KEY_PREFIX):
             return self._tokens.principal(given)
         key = self._keys.find(given)
         if key is None:
-            raise Refused("the key is not known")
+            raise CredentialsRefused("the key is not known")
         return Principal(key.name, key.scopes)
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from streams.api.access import Access
-from streams.api.limits import Limits
+from streams.api.limits import RateLimits
 from streams.api.live import Hub
 from streams.api.names import Names
-from streams.api.priors import Lending, Terms
+from streams.api.priors import Priors, PriorTerms
 from streams.api.retention import Retention
-from streams.api.sender import Sending
+from streams.api.sender import RecordSender
 from streams.api.telemetry import ApiMetrics
 from streams.base.errors import EncoderUnavailable
 from streams.encoder.client import TritonEncoder
@@ -25,8 +25,8 @@ from streams.settings.privacy import pseudonyms_of
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
 from streams.store.catalogue import CardCache, Catalogue
-from streams.store.cohorts import Crowd
-from streams.store.reader import Reading
+from streams.store.cohorts import CohortReader
+from streams.store.reader import StoreReader
 
 log = structlog.get_logger(__name__)
 
@@ -47,12 +47,12 @@ class Backends:
     names: Names
     metrics: ApiMetrics
     access: Access
-    limits: Limits
-    reading: Reading
+    limits: RateLimits
+    reading: StoreReader
     catalogue: Catalogue
     encoder: TritonEncoder
-    sending: Sending
-    lending: Lending
+    sending: RecordSender
+    lending: Priors
     popularity: Popularity
     retention: Retention
     hub: Hub
@@ -104,7 +104,7 @@ def backends(settings: Settings) -> Backends:
     """Put the parts together; nothing connects before it is asked."""
     api, metrics = settings.api, ApiMetrics()
     # A slow server runs into the request's own deadline first: that answers 504, a server that is away 503.
-    reading = Reading(
+    reading = StoreReader(
         replace(qdrant_config(settings), deadline_s=api.deadline_s + _BEYOND_DEADLINE_S), metrics.store_called
     )
     cache = CardCache(api.cards_cache_mib << 20, api.cards_ttl_s)
@@ -113,13 +113,15 @@ def backends(settings: Settings) -> Backends:
         triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
     )
     kafka = kafka_config(settings.kafka)
-    crowd = Crowd(reading, settings.kafka.group, settings.population.popularity_half_life_s)
-    lending = Lending(crowd, Terms(settings.population.priors(), settings.nodes.policy(), settings.population.policy()))
+    crowd = CohortReader(reading, settings.kafka.group, settings.population.popularity_half_life_s)
+    lending = Priors(
+        crowd, PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
+    )
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
         settings, settings.nodes.policy(), settings.ranking.policy(), Names(settings.concepts.file), metrics,
-        Access(api), Limits(api.rate), reading, Catalogue(reading, cache), encoder,
-        Sending(kafka, api.deadline_s), lending, crowd.popularity,
+        Access(api), RateLimits(api.rate), reading, Catalogue(reading, cache), encoder,
+        RecordSender(kafka, api.deadline_s), lending, crowd.popularity,
         Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
         pseudonyms_of(settings),
     )  # fmt: skip

@@ -10,9 +10,9 @@ from streams.api.backends import Backends
 from streams.api.models import MAX_BATCH
 from streams.api.problems import ApiProblem
 from streams.api.receipts import Accepted, Placed, Rejected
-from streams.api.sender import Sending
+from streams.api.sender import RecordSender
 from streams.broker.producer import Outgoing
-from streams.events.drafts import Draft, Drafts, Line, Refused, draft_events, draft_items, topic_of_type
+from streams.events.drafts import Draft, Drafts, Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.privacy import is_pseudonym
 
 _NOT_A_PSEUDONYM = "user_id: expected a user's own id, got a pseudonym"
@@ -47,7 +47,7 @@ async def take_events(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Ac
         # The worker refuses these: a user keyed by name here and by pseudonym there would lie in two partitions.
         astray = [one for one in drafts.ready if is_pseudonym((one.key or b"").decode())]
         refused = [
-            Refused(one.offset, "bad_id", "user_id: expected a user's own id, got a pseudonym") for one in astray
+            RefusedLine(one.offset, "bad_id", "user_id: expected a user's own id, got a pseudonym") for one in astray
         ]
         return Drafts([one for one in drafts.ready if one not in astray], [*drafts.refused, *refused])
 
@@ -82,7 +82,7 @@ def _checked(rows: Sequence[bytes], draft: Callable[[list[Line]], Drafts]) -> li
     return drafts.ready
 
 
-async def _send(sending: Sending, drafts: Sequence[Draft]) -> Accepted:
+async def _send(sending: RecordSender, drafts: Sequence[Draft]) -> Accepted:
     by_topic: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_topic.setdefault(draft.topic, []).append(draft)

@@ -11,7 +11,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from streams.base.errors import ConfigurationError
 
 
-class Limits:
+class RateLimits:
     """A sliding window a caller, kept by this process alone: each of several workers counts for itself."""
 
     def __init__(self, rate: str) -> None:

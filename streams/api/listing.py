@@ -9,12 +9,12 @@ from streams.api.models import Context, Tree, UserCard, Users
 from streams.api.params import bad_cursor, cursor, read_cursor
 from streams.api.people import person
 from streams.api.problems import ApiProblem, not_found
-from streams.api.trees import View, Wanted, chosen, item_ids
+from streams.api.trees import TreeQuery, View, chosen, item_ids
 from streams.api.trees import tree as tree_of
 
 
 async def interests(
-    parts: Backends, user_id: str, at_ms: int, wanted: Wanted, context: Context, *, prior: bool
+    parts: Backends, user_id: str, at_ms: int, wanted: TreeQuery, context: Context, *, prior: bool
 ) -> Tree:
     """A person's tree. 404 where nothing is kept of them and nothing is lent."""
     who = await person(

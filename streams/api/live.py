@@ -15,7 +15,7 @@ from streams.api.models import LiveUpdate
 from streams.base.errors import InterestsError, RetryableError
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Record
-from streams.broker.follow import Tail
+from streams.broker.follow import TopicFollower
 from streams.interests.updates import GROUP
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class Hub:
 
     def __init__(self, config: KafkaConfig, topic: str, *, watchers: int = 200, check_s: float = 2.0) -> None:
         self._group, self._most = config.group_id, watchers
-        self._tail = Tail(config, topic, check_s=check_s) if topic else None
+        self._tail = TopicFollower(config, topic, check_s=check_s) if topic else None
         self._watchers: dict[str, set[Watcher]] = {}
         self._count = 0
         self._following: asyncio.Task[None] | None = None
@@ -140,7 +140,7 @@ class Hub:
             if not self._watchers[user_id]:
                 del self._watchers[user_id]
 
-    async def _follow(self, tail: Tail) -> None:
+    async def _follow(self, tail: TopicFollower) -> None:
         try:
             async with aclosing(tail.batches()) as batches:
                 async for records in batches:

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from streams.api.backends import Backends
 from streams.api.live import Watcher
 from streams.api.models import InterestNode, LiveEvent, LiveUpdate
-from streams.api.trees import View, Wanted, chosen, item_ids, level_masses, living
+from streams.api.trees import TreeQuery, View, chosen, item_ids, level_masses, living
 from streams.base.errors import StoreUnavailable
 from streams.interests.nodes import Node
 
@@ -40,7 +40,7 @@ class Watching:
         parts, at_ms = self._parts, int(time() * 1000)
         nodes = await parts.reading.tree(self._user_id, vectors=False)
         self._nodes = {node.id: node for node in nodes}
-        alive = chosen(living(nodes, at_ms, parts.policy), at_ms, parts.policy, Wanted())
+        alive = chosen(living(nodes, at_ms, parts.policy), at_ms, parts.policy, TreeQuery())
         told = LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._told(alive, at_ms))
         if missed is None:
             return told

@@ -14,7 +14,7 @@ from fastapi.params import Depends as Dependency
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import AfterValidator, BeforeValidator
 
-from streams.api.access import Principal, Refused, Scope
+from streams.api.access import CredentialsRefused, Principal, Scope
 from streams.api.backends import Backends
 from streams.api.models import MAX_ID, Context
 from streams.api.problems import ApiProblem
@@ -40,7 +40,7 @@ def backends_of(request: Request) -> Backends:
 
 
 # Dependencies are coroutines, all of them: FastAPI sends plain functions to a thread, which takes half a millisecond.
-Parts = Annotated[Backends, Depends(_backends)]
+ApiBackends = Annotated[Backends, Depends(_backends)]
 
 
 def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
@@ -51,7 +51,7 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
         headers = request.headers
         try:
             who = parts.access.principal(headers.get("authorization"), headers.get("x-api-key"))
-        except Refused as error:
+        except CredentialsRefused as error:
             parts.metrics.refused.labels("credentials").inc()
             raise ApiProblem(
                 401, "no-access", f"Who is asking? {str(error).capitalize()}: send `Authorization: Bearer KEY`.",
@@ -106,7 +106,7 @@ ItemInPath = Annotated[
 ]
 
 
-async def _stored(parts: Parts, user_id: UserInPath) -> str:
+async def _stored(parts: ApiBackends, user_id: UserInPath) -> str:
     return parts.stored_as(user_id)
 
 

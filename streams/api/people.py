@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from streams.api.models import Context
-from streams.api.priors import Lending
+from streams.api.priors import Priors
 from streams.api.trees import living
 from streams.interests.contexts import situation
 from streams.interests.nodes import Node, NodePolicy
 from streams.interests.score import Interest, interests_of
-from streams.store.reader import Reading
+from streams.store.reader import StoreReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Person:
 
 
 async def person(
-    reading: Reading, lending: Lending | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context, *,
+    reading: StoreReader, lending: Priors | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context, *,
     vectors: bool = True,
 ) -> Person:  # fmt: skip
     """Read a person by one scroll; without `lending` nothing is borrowed, without `vectors` nothing can be scored."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streams.api.models import Context
 from streams.interests.nodes import Node, NodePolicy, mass_at
 from streams.interests.priors import PriorPolicy, cohorts_of, prior_nodes
-from streams.store.cohorts import Crowd
+from streams.store.cohorts import CohortReader
 
 #: Before the id in a borrowed node's key, so that it is never taken for the person's own node of the same path.
 BORROWED = "borrowed\x1f"
@@ -16,7 +16,7 @@ _WORTH_SHOWING = 0.1  # of the mass of one's own: what weighs less no longer cha
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PriorTerms:
     """On what terms is lent; `own` and `cohorts` have the half-lives of the two kinds of nodes. Pure."""
 
     policy: PriorPolicy
@@ -41,10 +41,10 @@ class Terms:
         return self.policy.mass * self.policy.events / (self.policy.events + events)
 
 
-class Lending:
+class Priors:
     """Borrowed nodes, on these terms, from the cohorts that are kept."""
 
-    def __init__(self, crowd: Crowd, terms: Terms) -> None:
+    def __init__(self, crowd: CohortReader, terms: PriorTerms) -> None:
         self._crowd, self._terms = crowd, terms
 
     async def nodes(self, user_id: str, own: Sequence[Node], context: Context, at_ms: int) -> list[Node]:

@@ -27,7 +27,7 @@ _MOST_EACH = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RecommendationQuery:
     """What recommendations were asked for."""
 
     user_id: str
@@ -41,11 +41,11 @@ class Asked:
     explain: bool = False
 
 
-async def recommend(parts: Backends, asked: Asked) -> Recommendations:
+async def recommend(parts: Backends, asked: RecommendationQuery) -> Recommendations:
     """The items for a person, best first: candidates near their interests, scored, seen ones left out, made diverse."""
     who = await _person(parts, asked.user_id, asked.at_ms, asked.context, prior=asked.prior)
     interests = who.interests(asked.context, parts.policy)
-    seen = SeenItems(who) if asked.exclude_seen else None
+    seen = ExcludedItems(who) if asked.exclude_seen else None
     cards = await _candidates(parts, interests, asked, seen.count if seen else 0)
     cards = [card for card in cards if seen is None or card.item_id not in seen]
     targets = targets_of(cards, await parts.popularity([card.item_id for card in cards], asked.at_ms))
@@ -115,7 +115,7 @@ async def explain(
     )  # fmt: skip
 
 
-class SeenItems:
+class ExcludedItems:
     """The items a person has had to do with: those their profile remembers, and those their evidence speaks of."""
 
     def __init__(self, who: Person) -> None:
@@ -139,7 +139,9 @@ def leading(interests: Sequence[Interest], policy: RankPolicy, count: int) -> li
     return [interest for weight, interest in weighed[:count] if weight > 0]
 
 
-async def _candidates(parts: Backends, interests: Sequence[Interest], asked: Asked, seen: int) -> list[Card]:
+async def _candidates(
+    parts: Backends, interests: Sequence[Interest], asked: RecommendationQuery, seen: int
+) -> list[Card]:
     about = max(parts.settings.api.candidates, 3 * asked.k)
     leaders = leading(interests, parts.ranking, _QUERIES)
     if not leaders:

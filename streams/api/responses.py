@@ -26,7 +26,7 @@ _ABOUT = {
 _ALWAYS = (401, 403, 422, 429, 500, 503, 504)
 
 
-def told(model: BaseModel, status: int = 200) -> Response:
+def json_response(model: BaseModel, status: int = 200) -> Response:
     """A model as JSON, written once and without a second check."""
     return Response(model.model_dump_json(), status_code=status, media_type="application/json")
 

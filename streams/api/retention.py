@@ -12,7 +12,7 @@ from streams.api.receipts import RetainedTopic
 from streams.base.errors import InterestsError
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
-from streams.settings.service import Kafka
+from streams.settings.service import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ _NOT_ASKED_FOR_S = 60.0  # a broker that does not tell is not asked with every e
 class Retention:
     """The topics that may hold a user's records, with their retention where the broker tells it."""
 
-    def __init__(self, config: KafkaConfig, kafka: Kafka, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, config: KafkaConfig, kafka: KafkaSettings, clock: Callable[[], float] = monotonic) -> None:
         events = [*kafka.event_topics, kafka.unresolved_topic]
         derived = [name for name in (kafka.updated_topic, kafka.population_topic) if name]
         self._topics = [*events, *(f"{name}.dead" for name in events), *derived]

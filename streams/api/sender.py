@@ -13,7 +13,7 @@ from streams.broker.config import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
 
 
-class Sending:
+class RecordSender:
     """Sends records and says where the broker put them. BrokerUnavailable while it is away; it is tried anew then."""
 
     def __init__(self, config: KafkaConfig, deadline_s: float) -> None:

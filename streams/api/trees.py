@@ -13,7 +13,7 @@ Titles = Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TreeQuery:
     """What of a tree to show: levels (none: all), paths at or below one, evidence entries a node, vectors, an order."""
 
     levels: frozenset[Level] = field(default_factory=frozenset)
@@ -33,7 +33,7 @@ def living(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> list[Node]:
     ]  # fmt: skip
 
 
-def chosen(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, wanted: Wanted) -> list[Node]:
+def chosen(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, wanted: TreeQuery) -> list[Node]:
     """The living nodes that are wanted, in order: by level, within it heaviest or latest first."""
     found = [
         node for node in nodes
@@ -102,7 +102,7 @@ def level_masses(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> dict[
 
 
 def tree(
-    user_id: str, nodes: Sequence[Node], alive: Sequence[Node], view: View, wanted: Wanted, *, prior: bool,
+    user_id: str, nodes: Sequence[Node], alive: Sequence[Node], view: View, wanted: TreeQuery, *, prior: bool,
     cursor: Callable[[int], str],
 ) -> Tree:  # fmt: skip
     """A user's tree: `nodes` as stored, of which `alive` have not expired (borrowed ones among them)."""

@@ -6,7 +6,7 @@ A worker is a Faust app without tables whose agents work on whole fetched batche
 
     @app.agent(app.topic("clicks"))
     async def clicks(stream):
-        async for take in takes(app, stream, max_records=4_000):
+        async for take in gather_batches(app, stream, max_records=4_000):
             await apply(take.records, take.generation)
             await take.ack()          # False: the assignment ended meanwhile, the records are read again
 
@@ -19,7 +19,7 @@ assignment has ended is `stale()`; its partitions are read again from their comm
 - `fetched_batch` batches and the ledger of what was handed out and acknowledged (pure)
 - `consumer_thread` the thread that owns the aiokafka consumer
 - `transport`  Faust's consumer and transport, handing out batches
-- `app`        the Faust app · `batches` takes for agents · `worker` start, watch, stop, exit code · `watchdog`
+- `app`        the Faust app · `batches` gather_batches for agents · `worker` start, watch, stop, exit code · `watchdog`
 - `producer`   acknowledged sending · `admin` topics, groups, lag · `clients` foreign errors to ours
 """
 
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from streams.broker.admin import Admin, Group, Lag, Member, Topic, TopicSpec
 from streams.broker.app import BrokerApp, make_app
-from streams.broker.batches import Take, takes
+from streams.broker.batches import Batch, gather_batches
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, Partition, Record
 from streams.broker.producer import Outgoing, Producer
@@ -36,6 +36,7 @@ from streams.broker.worker import run_worker
 
 __all__ = [
     "Admin",
+    "Batch",
     "BrokerApp",
     "FetchedBatch",
     "Group",
@@ -47,11 +48,10 @@ __all__ = [
     "Partition",
     "Producer",
     "Record",
-    "Take",
     "Topic",
     "TopicSpec",
     "Watchdog",
+    "gather_batches",
     "make_app",
     "run_worker",
-    "takes",
 ]

@@ -11,7 +11,7 @@ from streams.broker.app import BrokerApp
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, Record
 
 
-class Take:
+class Batch:
     """Fetched batches of one assignment, in the order they came; nothing is acknowledged until `ack`."""
 
     __slots__ = ("_app", "_events", "batches", "identity", "size_bytes")
@@ -57,14 +57,14 @@ class Take:
         return True
 
 
-async def takes(
+async def gather_batches(
     app: BrokerApp,
     stream: Any,
     *,
     max_records: int = 4_000,
     max_bytes: int = 16 << 20,
     within_s: float = 0.0,
-) -> AsyncIterator[Take]:
+) -> AsyncIterator[Batch]:
     """Gather what is there, up to `max_records` and `max_bytes`, and hand it out.
 
     What waits already is handed out at once. `within_s` waits that many seconds more for further batches while
@@ -93,9 +93,9 @@ class _Intake:
         self._queue = queue
         self._left: Any = None
 
-    async def gather(self, max_records: int, max_bytes: int, within_s: float) -> Take:
+    async def gather(self, max_records: int, max_bytes: int, within_s: float) -> Batch:
         first = await self._next(None)
-        take = Take(self._app, first.value.identity)
+        take = Batch(self._app, first.value.identity)
         take.add(first)
         deadline_s = monotonic() + within_s
         count = len(first.value)

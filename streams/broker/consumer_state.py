@@ -17,7 +17,7 @@ from streams.broker.transport import BatchConsumer
 CONFIRM_WITHIN_S = 10.0
 
 
-class Standing:
+class ConsumerState:
     """Reads a worker's consumer; while that holds no partitions there is nothing to read."""
 
     def __init__(self, app: BrokerApp) -> None:

@@ -29,7 +29,7 @@ LONGEST_RETRY_S = 10.0
 log = logging.getLogger(__name__)
 
 
-class Tail:
+class TopicFollower:
     """Records of a topic as they come: `async for records in tail.batches()`.
 
     None stands for a gap; the first thing handed out is one, since what was before is not told.
@@ -102,7 +102,7 @@ class _Session:
     """One connection, from the ends it began at until something about the broker has changed."""
 
     def __init__(
-        self, tail: Tail, admin: Admin, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int],
+        self, tail: TopicFollower, admin: Admin, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int],
         found: tuple[int, str | None],
     ) -> None:  # fmt: skip
         self._tail, self._admin, self._consumer, self._ends, self._found = tail, admin, consumer, ends, found

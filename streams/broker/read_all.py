@@ -16,7 +16,7 @@ from streams.broker.fetched_batch import Record
 _FETCH_WAIT_MS = 250
 
 
-async def whole(config: KafkaConfig, topic: str) -> AsyncIterator[Sequence[Record]]:
+async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[Sequence[Record]]:
     """Yield the records of a topic, partition by partition in offset order, up to the ends met on the way.
 
     ConfigurationError where there is no such topic, BrokerUnavailable where nothing comes for `request_timeout_s`.

@@ -11,7 +11,7 @@ import typer
 
 from streams.base.errors import ConfigurationError, InterestsError
 from streams.commands.when import lasting
-from streams.settings.service import Client, load
+from streams.settings.service import ClientSettings, load
 
 if TYPE_CHECKING:
     from streams.client import ApiError, InterestClient
@@ -103,7 +103,7 @@ def place(context: dict[str, str | float | bool]) -> tuple[str | None, str | Non
     return str(daypart) if daypart else None, str(device) if device else None
 
 
-def _key(told: Client, key_file: Path | None) -> str | None:
+def _key(told: ClientSettings, key_file: Path | None) -> str | None:
     path = key_file or (None if told.key else told.key_file)
     if path is None:
         return told.key.get_secret_value() if told.key else None

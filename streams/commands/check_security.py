@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streams.base.errors import ConfigurationError
 from streams.commands.findings import Findings
-from streams.settings.privacy import letters_of, pseudonyms_of
+from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
 from streams.settings.service import Settings
 
 
@@ -21,7 +21,7 @@ def check_security(found: Findings, settings: Settings) -> None:
     for name, what in in_the_clear(settings):
         found.warn("transport", f"{name} goes over the network in the clear", what)
     try:
-        letters_of(settings, pseudonyms_of(settings))
+        dead_letter_policy_of(settings, pseudonyms_of(settings))
     except ConfigurationError as error:
         found.fail("privacy", str(error), "see SECURITY.md")
         return

@@ -13,7 +13,7 @@ from streams.broker.producer import Producer
 from streams.encoder.client import TritonEncoder
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
-from streams.store.survey import Look
+from streams.store.survey import Surveyor
 
 ANSWER_WITHIN_S = 10.0
 """How long a command waits for a server, where the settings do not ask for less."""
@@ -60,10 +60,10 @@ async def producer_of(settings: Settings) -> AsyncIterator[Producer]:
 
 
 @asynccontextmanager
-async def look_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Look]:
+async def look_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Surveyor]:
     """A read-only connection to Qdrant."""
     config = qdrant_config(settings)
-    look = Look(replace(config, deadline_s=min(deadline_s, config.deadline_s)))
+    look = Surveyor(replace(config, deadline_s=min(deadline_s, config.deadline_s)))
     with named(f"Qdrant at {settings.qdrant.host}:{settings.qdrant.grpc_port}"):
         try:
             yield look

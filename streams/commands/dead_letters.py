@@ -64,14 +64,14 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
 
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
     from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
-    from streams.broker.read_all import whole  # noqa: PLC0415  # as above
+    from streams.broker.read_all import read_topic  # noqa: PLC0415  # as above
     from streams.commands.connections import producer_of  # noqa: PLC0415  # as above
     from streams.settings.privacy import private_key  # noqa: PLC0415  # as above
     from streams.settings.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import
 
     private = private_key(key) if key else None
     back: dict[str, list[Outgoing]] = {}
-    async for records in whole(kafka_config(settings.kafka), topic):
+    async for records in read_topic(kafka_config(settings.kafka), topic):
         for record in records:
             found = original(record, private)
             told = {name: value.decode("utf-8", "replace") for name, value in record.headers}

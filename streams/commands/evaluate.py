@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
-from streams.commands.evaluation_log import Log, read
+from streams.commands.evaluation_log import ReplayLog, read
 from streams.commands.progress import meter
 from streams.commands.shell import console, extra, register, run
 from streams.commands.when import lasting
@@ -18,7 +18,7 @@ from streams.settings.service import Settings, load
 
 if TYPE_CHECKING:
     from streams.evaluation.contest import Contest
-    from streams.evaluation.experiment import Plan
+    from streams.evaluation.experiment import ExperimentPlan
     from streams.evaluation.prequential import Kind
 
 _EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
@@ -74,8 +74,8 @@ def evaluate(
     if undated not in {"known", "met"}:
         raise ConfigurationError(f"got --undated {undated!r}, expected known or met")
     with extra("encoder"):
-        from streams.evaluation.experiment import Plan  # noqa: PLC0415  # the model's libraries take seconds
-    plan = Plan(
+        from streams.evaluation.experiment import ExperimentPlan  # noqa: PLC0415  # the model's libraries take seconds
+    plan = ExperimentPlan(
         name or events[0].resolve().parent.name, _CASES[cases], parts_of(without), negatives, seed,
         "met" if undated == "met" else "known", model, triton, cache,
     )  # fmt: skip
@@ -90,7 +90,7 @@ def parts_of(without: str) -> tuple[str, ...]:
     return tuple(PARTS) if without == "all" else known_parts([part for part in without.split(",") if part.strip()])
 
 
-def _evaluate(settings: Settings, plan: Plan, log: Log, out: Path, shown: Console) -> None:
+def _evaluate(settings: Settings, plan: ExperimentPlan, log: ReplayLog, out: Path, shown: Console) -> None:
     from streams.evaluation import experiment, picture  # noqa: PLC0415  # the model's libraries take seconds
 
     ran = run(

@@ -15,7 +15,7 @@ from streams.events.drafts import Draft
 _TOPIC: Final = "events"
 
 
-class Log(NamedTuple):
+class ReplayLog(NamedTuple):
     """Records of items and events; every event's timestamp is its own time. `last_ms` is the last one's."""
 
     items: list[Draft]
@@ -34,7 +34,9 @@ class _Head(msgspec.Struct, gc=False):
 _HEAD: Final = msgspec.json.Decoder(_Head)
 
 
-def read(items: Sequence[Path], events: Sequence[Path], users: int | None, limit: int | None, *, only_met: bool) -> Log:
+def read(
+    items: Sequence[Path], events: Sequence[Path], users: int | None, limit: int | None, *, only_met: bool
+) -> ReplayLog:
     """Read a log: the events of the first `users` users, at most `limit`, and the items (`only_met`: those met)."""
     with EventLog(events) as log:
         entries = [(entry, _head(entry)) for entry in log.lines()]
@@ -48,7 +50,7 @@ def read(items: Sequence[Path], events: Sequence[Path], users: int | None, limit
     ]
     met = {item_id for _, head in entries for item_id in (head.item_id, *(head.items or ())) if item_id}
     last_ms = max((entry.ts_ms for entry, _ in entries), default=0)
-    return Log(_items(items, met if only_met else None), drafts, last_ms)
+    return ReplayLog(_items(items, met if only_met else None), drafts, last_ms)
 
 
 def _first_users(heads: Sequence[_Head], count: int) -> frozenset[str]:

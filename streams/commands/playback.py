@@ -17,7 +17,7 @@ from streams.commands.event_log import EventLog, Timed, moved
 from streams.commands.json_lines import read_lines
 from streams.commands.progress import Meter
 from streams.commands.sender import Sender
-from streams.events.drafts import Drafts, Line, Refused, draft_events, draft_items
+from streams.events.drafts import Drafts, Line, RefusedLine, draft_events, draft_items
 
 BATCH: Final = 1_000
 BATCH_BYTES: Final = 1 << 20
@@ -34,7 +34,7 @@ class Tally:
     examples: dict[str, list[str]] = field(default_factory=dict)
     sending_s: float = 0.0
 
-    def refuse(self, path: Path, refused: Iterable[Refused]) -> None:
+    def refuse(self, path: Path, refused: Iterable[RefusedLine]) -> None:
         """Count refused lines of a file."""
         for one in refused:
             self.refused[one.reason] += 1

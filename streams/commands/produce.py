@@ -14,7 +14,7 @@ import typer
 from streams.base.errors import ConfigurationError
 from streams.commands.json_lines import STDIN, read_lines
 from streams.commands.shell import EXIT_FAILED, complain, register, run
-from streams.events.drafts import Drafts, Line, Refused, draft_events, draft_items, topic_of_type
+from streams.events.drafts import Drafts, Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
 from streams.settings.service import Settings, load
 
@@ -84,10 +84,10 @@ def produce(
 
 async def _send(
     settings: Settings, lines: Iterator[Line], *, items: bool, topic: str | None, check: bool, quiet: bool
-) -> list[Refused]:
+) -> list[RefusedLine]:
     from streams.commands.sender import sender_of  # noqa: PLC0415  # the clients take a second to import
 
-    refused: list[Refused] = []
+    refused: list[RefusedLine] = []
     sent = 0
     async with sender_of(settings) as sender:
         while chunk := list(islice(lines, _BATCH)):
@@ -114,7 +114,7 @@ def _drafts(settings: Settings, lines: Sequence[Line], *, items: bool, topic: st
     return draft_events(lines, choose, now_ms, check=check)
 
 
-def _tell(refused: Sequence[Refused], *, one: bool) -> None:
+def _tell(refused: Sequence[RefusedLine], *, one: bool) -> None:
     for line in refused[:20]:
         complain(f"{'' if one else f'line {line.number}: '}{line.reason}: {line.message}")
     if len(refused) > 20:

@@ -46,7 +46,7 @@ Deadline = Annotated[float, typer.Option("--deadline-s", min=1, help="With --wai
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayPlan:
     """What to replay, and how."""
 
     events: tuple[Path, ...]
@@ -79,7 +79,7 @@ def replay(
         raise ConfigurationError("expected --events FILE, --items FILE, or both")
     if shift_to not in {"keep", "now"}:
         parse_time(shift_to, 0)
-    plan = Plan(
+    plan = ReplayPlan(
         tuple(events or ()), tuple(items or ()), parse_speed(speed), shift_to, limit, topic, wait, deadline_s
     )  # fmt: skip
     code = run(_replay(load(), plan, console()))
@@ -100,14 +100,14 @@ def parse_speed(text: str) -> float | None:
     return speed
 
 
-def shift_of(plan: Plan, last_ms: int | None, now_ms: int) -> int:
+def shift_of(plan: ReplayPlan, last_ms: int | None, now_ms: int) -> int:
     """How far, in ms, `--shift-to` moves a log whose last event is at `last_ms`."""
     if plan.shift_to == "keep" or last_ms is None:
         return 0
     return parse_time(plan.shift_to, now_ms) - last_ms
 
 
-async def _replay(settings: Settings, plan: Plan, out: Console) -> int:
+async def _replay(settings: Settings, plan: ReplayPlan, out: Console) -> int:
     from streams.commands.event_log import EventLog  # noqa: PLC0415  # the clients take a second to import
     from streams.commands.playback import Tally, stopping  # noqa: PLC0415  # as above
     from streams.commands.sender import sender_of  # noqa: PLC0415  # as above
@@ -129,7 +129,7 @@ async def _replay(settings: Settings, plan: Plan, out: Console) -> int:
 
 
 async def _play(
-    settings: Settings, plan: Plan, out: Console, sender: Sender, log: EventLog, shift_ms: int, tally: Tally,
+    settings: Settings, plan: ReplayPlan, out: Console, sender: Sender, log: EventLog, shift_ms: int, tally: Tally,
     stop: asyncio.Event,
 ) -> bool:  # fmt: skip
     from streams.commands import playback  # noqa: PLC0415  # the clients take a second to import
@@ -156,7 +156,7 @@ async def _play(
     return True
 
 
-async def _wait(settings: Settings, plan: Plan, out: Console, topics: list[str], stop: asyncio.Event) -> bool:
+async def _wait(settings: Settings, plan: ReplayPlan, out: Console, topics: list[str], stop: asyncio.Event) -> bool:
     from streams.commands.connections import admin_of  # noqa: PLC0415  # the clients take a second to import
     from streams.commands.lag_wait import until_folded  # noqa: PLC0415  # as above
     from streams.commands.progress import meter  # noqa: PLC0415  # as above

@@ -39,13 +39,13 @@ def show(
     interest's is part of its topic's. Under each interest stand the events that say most why it is there. Needs Qdrant
     alone. Exit code 1: nobody is known by this id, or everything has faded.
     """
-    from streams.commands.showing import Asked, answer  # noqa: PLC0415  # the clients take a second to import
+    from streams.commands.showing import ShowRequest, answer  # noqa: PLC0415  # the clients take a second to import
 
     now_ms = int(time() * 1000)
     unknown = sorted(set(level or ()) - set(LEVELS))
     if unknown:
         raise ConfigurationError(f"got --level {', '.join(unknown)}, expected one of {', '.join(LEVELS)}")
     levels = frozenset(cast(Level, name) for name in level or ())
-    asked = Asked(user, parse_time(at, now_ms), levels, lang, evidence, everything, as_json)
+    asked = ShowRequest(user, parse_time(at, now_ms), levels, lang, evidence, everything, as_json)
     if not run(answer(load(), asked, console())):
         raise typer.Exit(EXIT_FAILED)

@@ -14,7 +14,7 @@ from streams.commands.branches import NameOf, TreeView
 from streams.commands.connections import look_of
 from streams.commands.shell import complain
 from streams.commands.tree_draw import draw
-from streams.commands.tree_view import Wanted, item_ids, view
+from streams.commands.tree_view import TreeOptions, item_ids, view
 from streams.commands.when import ago, rfc3339, stamp
 from streams.concepts.tree_file import load_names
 from streams.interests.nodes import Level, Node
@@ -26,7 +26,7 @@ from streams.store.survey import Card
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ShowRequest:
     """What was asked for: whose tree, aged to when (ms), and how to show it."""
 
     user_id: str
@@ -38,12 +38,12 @@ class Asked:
     as_json: bool
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> TreeOptions:
         """What of the tree to show."""
-        return Wanted(self.evidence, self.everything, self.levels)
+        return TreeOptions(self.evidence, self.everything, self.levels)
 
 
-async def answer(settings: Settings, asked: Asked, out: Console) -> bool:
+async def answer(settings: Settings, asked: ShowRequest, out: Console) -> bool:
     """Show the tree; False, with one line on standard error, where there is none to show."""
     names_of = pseudonyms_of(settings)
     if names_of is not None:
@@ -66,7 +66,7 @@ async def answer(settings: Settings, asked: Asked, out: Console) -> bool:
     return True
 
 
-async def fetch(settings: Settings, asked: Asked) -> tuple[list[Node], Mapping[str, Card]]:
+async def fetch(settings: Settings, asked: ShowRequest) -> tuple[list[Node], Mapping[str, Card]]:
     """A user's nodes, and what is known of the items that their evidence speaks of."""
     async with look_of(settings) as look:
         collections = await look.collections()
@@ -84,7 +84,7 @@ def names(file: Path | None, lang: str) -> NameOf:
     return lambda path: tree.name(path, lang)
 
 
-def why_empty(tree: TreeView, asked: Asked) -> str:
+def why_empty(tree: TreeView, asked: ShowRequest) -> str:
     """Why nothing is left of a tree, and what to do to see it."""
     if asked.levels and not tree.expired:
         return f"there is nothing on level {', '.join(sorted(asked.levels))}"

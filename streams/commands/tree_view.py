@@ -12,7 +12,7 @@ from streams.store.survey import Card
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TreeOptions:
     """What to show: evidence entries a node, and whether expired nodes too."""
 
     evidence: int = 1
@@ -31,7 +31,7 @@ def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:
 
 def view(
     user_id: str, nodes: Sequence[Node], at_ms: int, policy: NodePolicy, name_of: NameOf, cards: Mapping[str, Card],
-    wanted: Wanted,
+    wanted: TreeOptions,
 ) -> TreeView:  # fmt: skip
     """See a user's nodes at a moment; `cards` says what is known of items, `name_of` what to call a path."""
     live = [node for node in nodes if wanted.expired or not _expired(node, at_ms, policy)]
@@ -54,7 +54,7 @@ class _Seen:
     policy: NodePolicy
     name_of: NameOf
     cards: Mapping[str, Card]
-    wanted: Wanted
+    wanted: TreeOptions
 
     def branch(self, node: Node) -> Branch:
         """A node by itself: its share is worked out once the others are known."""

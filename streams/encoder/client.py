@@ -12,9 +12,9 @@ from streams.base.credentials import TlsFiles
 from streams.base.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
 from streams.encoder.base import Encoded
 from streams.encoder.breaker import Breaker
-from streams.encoder.crash_suspects import Suspects
+from streams.encoder.crash_suspects import CrashSuspects
 from streams.encoder.text_cache import TextCache, text_key
-from streams.encoder.triton import Busy, EncoderInfo, EncoderObserver, Floats, Refused, TritonModel
+from streams.encoder.triton import Busy, EncoderInfo, EncoderObserver, Floats, RequestRefused, TritonModel
 from streams.events.text import normalise_text
 
 MAX_CHARS = 8_192
@@ -53,7 +53,7 @@ class TritonEncoder:
         self._max_batch, self._cache_bytes = max_batch, cache_bytes
         self._info: EncoderInfo | None = None
         self._cache: TextCache | None = None
-        self._suspects = Suspects()
+        self._suspects = CrashSuspects()
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
         self._trial = asyncio.Lock()
 
@@ -183,13 +183,13 @@ class TritonEncoder:
         end = self._model.deadline()
         try:
             return await self._ask(texts, info, end, once=once), {}
-        except (Refused, WrongModelOutput):
+        except (RequestRefused, WrongModelOutput):
             await self._canary(info, end)
         if len(texts) == 1:
             try:
                 return await self._ask(texts, info, end), {}
-            except (Refused, WrongModelOutput) as error:
-                reason = "refused" if isinstance(error, Refused) else "wrong_output"
+            except (RequestRefused, WrongModelOutput) as error:
+                reason = "refused" if isinstance(error, RequestRefused) else "wrong_output"
                 poison = PoisonError(f"the encoder cannot take this text: {error}", reason=reason, stage="encode")
                 return np.zeros((1, info.dim + 1), np.float32), {0: poison}
         half = len(texts) // 2
@@ -201,7 +201,7 @@ class TritonEncoder:
         """Raises WrongModelOutput or EncoderUnavailable where the server cannot encode even a plain sentence now."""
         try:
             await self._ask([CANARY], info, end)
-        except Refused as error:
+        except RequestRefused as error:
             served = (await self._model.info(end)).encoder_id
             if served != info.encoder_id:
                 message = f"Triton serves {served} now, this process began with {info.encoder_id}: start it again"

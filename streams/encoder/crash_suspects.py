@@ -13,7 +13,7 @@ _SHRINK = 4
 _ALONE = 2
 
 
-class Suspects:
+class CrashSuspects:
     """How often texts, by key, were there when the encoder crashed; the latest `limit` of them. Not for threads."""
 
     def __init__(self, limit: int = 10_000) -> None:

@@ -70,7 +70,7 @@ class Busy(EncoderUnavailable):
         return self.code in _CRASHES
 
 
-class Refused(EncoderUnavailable):
+class RequestRefused(EncoderUnavailable):
     """The server called the request invalid; whether a text is at fault is not known yet."""
 
 
@@ -107,8 +107,8 @@ class TritonModel:
     async def encode(self, texts: Sequence[str], info: EncoderInfo, end: float, *, once: bool = False) -> Floats:
         """Rows of vector and sentiment, shape (n, dim + 1), for texts of one request.
 
-        `once` makes no second attempt. Raises Busy past the deadline, Refused, WrongModelOutput, EncoderUnavailable
-        while the breaker is open.
+        `once` makes no second attempt. Raises Busy past the deadline, RequestRefused, WrongModelOutput, and
+        EncoderUnavailable while the breaker is open.
         """
         start = monotonic()
         block = await self._retrying(lambda left_s: self._infer(texts, info, left_s), end, once=once)
@@ -165,7 +165,7 @@ class TritonModel:
             message = str(error.message())[:200]
             if error.status() == _REFUSED:
                 self._note(answered=True)
-                raise Refused(message) from error
+                raise RequestRefused(message) from error
             if untrusted(str(error.message())):
                 raise ConfigurationError(
                     "Triton's certificate is signed by nobody we trust, or for another host: check triton.ca_file and "

@@ -19,7 +19,7 @@ from streams.evaluation.contest import Contest
 from streams.evaluation.prequential import Counts, Kind, Replay
 from streams.evaluation.scorers import SERVICE, ablations, baselines, service
 from streams.evaluation.texts import KeptEncoder, LocalEncoder
-from streams.evaluation.world import Catalogue, Undated
+from streams.evaluation.world import KnownItems, Undated
 from streams.events.event import RecordLike
 from streams.events.parse import parse_events, parse_items
 from streams.interests.item_vectors import ItemPoint
@@ -44,7 +44,7 @@ Meter = Callable[[str, int], AbstractContextManager[Step]]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExperimentPlan:
     """What to evaluate. `model` is loaded here, unless `triton` names a server; `cache` is a folder."""
 
     name: str
@@ -79,7 +79,7 @@ class Ran:
 
 
 async def run(
-    settings: Settings, plan: Plan, items: Sequence[RecordLike], events: Sequence[RecordLike], *, now_ms: int,
+    settings: Settings, plan: ExperimentPlan, items: Sequence[RecordLike], events: Sequence[RecordLike], *, now_ms: int,
     meter: Meter,
 ) -> Ran:  # fmt: skip
     """Replay `events` in their order; times up to `now_ms` are believed. Raises ConfigurationError and PoisonError."""
@@ -97,7 +97,7 @@ async def run(
         protocol = prequential.Protocol(
             plan.negatives, plan.seed, plan.kinds, settings.population.popularity_half_life_s, plan.undated
         )
-        replay = Replay(Catalogue(points, encoder.dim), encoder, store, tree, nodes, weights, protocol)
+        replay = Replay(KnownItems(points, encoder.dim), encoder, store, tree, nodes, weights, protocol)
         with meter("rank", len(events)) as step:
             done = 0
             async for case in replay.cases(events, now_ms=now_ms):
@@ -118,7 +118,7 @@ async def run(
 
 
 @asynccontextmanager
-async def encoder_of(settings: Settings, plan: Plan) -> AsyncIterator[Named]:
+async def encoder_of(settings: Settings, plan: ExperimentPlan) -> AsyncIterator[Named]:
     """The encoder of a plan, with what it encoded before kept in `plan.cache`."""
     folder = plan.cache / "evaluate"
     if plan.triton is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streams.concepts.tree import ConceptTree
 from streams.encoder.base import Encoder
-from streams.evaluation.world import Catalogue, Floats, Undated, World
+from streams.evaluation.world import Floats, KnownItems, Undated, World
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike
 from streams.events.parse import parse_events
@@ -23,7 +23,7 @@ from streams.events.unresolved import RetryPolicy
 from streams.interests.nodes import Node, NodeKey, NodePolicy
 from streams.interests.score import Interest, Targets, interests_of
 from streams.interests.signed_weight import WeightTable, signed_weight
-from streams.pipeline.apply import Parts, apply
+from streams.pipeline.apply import PipelineDependencies, apply
 from streams.pipeline.weigh import texts_of
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
@@ -91,7 +91,7 @@ class Replay:
     Records of a user are folded when the user is next ranked: a batch is exactly its events one by one.
     """
 
-    catalogue: Catalogue
+    catalogue: KnownItems
     encoder: Encoder
     store: MemoryStore
     tree: ConceptTree
@@ -104,7 +104,7 @@ class Replay:
         self._world = World(self.catalogue, self.protocol.popularity_half_life_s, self.protocol.undated)
         self._trees: dict[str, dict[NodeKey, Node]] = {}
         self._pending: dict[str, list[RecordLike]] = {}
-        self._parts = Parts(
+        self._parts = PipelineDependencies(
             self.encoder, self.store, _Aside(self.counts), self.tree, self.nodes, self.weights,
             RetryPolicy(1, 1, 1), lambda _: True,
         )  # fmt: skip

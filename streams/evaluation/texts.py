@@ -22,7 +22,7 @@ _CHUNK = 256
 
 
 class Model(Protocol):
-    """A loaded model: `encoders.encoder.Encoder` is one."""
+    """A loaded model: `encoders.encoder.LoadedEncoder` is one."""
 
     @property
     def dim(self) -> int: ...

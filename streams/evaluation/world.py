@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Undated = Literal["known", "met"]
 
 
-class Catalogue:
+class KnownItems:
     """All items a log can speak of, one row each: `vectors` float32 (n, dim), `ts_ms` float64 (n,), nan unknown."""
 
     def __init__(self, points: Sequence[ItemPoint], dim: int) -> None:
@@ -60,7 +60,7 @@ class Popularity:
 
 
 @dataclass(slots=True)
-class Person:
+class ReplayedUser:
     """What a user did before: the rows of their items with times, in order, and how many events of any kind."""
 
     events: int = 0
@@ -75,15 +75,15 @@ class World:
     catalogue's items are, or with `undated` as "met" only once somebody has met it.
     """
 
-    def __init__(self, catalogue: Catalogue, popularity_half_life_s: float, undated: Undated) -> None:
+    def __init__(self, catalogue: KnownItems, popularity_half_life_s: float, undated: Undated) -> None:
         self.catalogue = catalogue
         self.popularity = Popularity(len(catalogue.ids), popularity_half_life_s)
-        self.people: dict[str, Person] = {}
+        self.people: dict[str, ReplayedUser] = {}
         self._met: NDArray[np.bool_] = np.isnan(catalogue.ts_ms) & (undated == "known")
 
-    def person(self, user_id: str) -> Person:
+    def person(self, user_id: str) -> ReplayedUser:
         """The user's past."""
-        return self.people.setdefault(user_id, Person())
+        return self.people.setdefault(user_id, ReplayedUser())
 
     def unseen(self, user_id: str, at_ms: int) -> NDArray[np.int64]:
         """The rows of items that are known at `at_ms` and that the user has not met, in order."""

@@ -37,7 +37,7 @@ class Draft(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class Refused(NamedTuple):
+class RefusedLine(NamedTuple):
     """A line that the parser would not take."""
 
     number: int
@@ -59,7 +59,7 @@ class Drafts:
     """What is to be sent, in the lines' order, and what was refused."""
 
     ready: list[Draft]
-    refused: list[Refused]
+    refused: list[RefusedLine]
 
 
 def topic_of_type(event_type: str | None, topics: Sequence[str]) -> str:
@@ -93,7 +93,7 @@ def _judged(drafts: list[Draft], parse: Callable[..., Any], now_ms: int) -> Draf
     dead: list[DeadLetter] = parse(drafts, now_ms=now_ms).dead
     if not dead:
         return Drafts(drafts, [])
-    refused = [Refused(letter.record.offset, letter.reason, letter.message) for letter in dead]
+    refused = [RefusedLine(letter.record.offset, letter.reason, letter.message) for letter in dead]
     numbers = {one.number for one in refused}
     return Drafts([draft for draft in drafts if draft.offset not in numbers], refused)
 

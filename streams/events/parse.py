@@ -21,14 +21,14 @@ _ASK_MORE: Final = frozenset({"rating", "impression"})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ParseLimits:
     """Bounds that are not part of the schema: a value's bytes, and how far ahead (ms) a clock may be."""
 
     max_value_bytes: int = 262_144
     future_ms: int = times.FUTURE_MS
 
 
-DEFAULT: Final = Limits()
+DEFAULT: Final = ParseLimits()
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class ParsedItems:
         return last
 
 
-def parse_events(records: Sequence[RecordLike], *, now_ms: int, limits: Limits = DEFAULT) -> Parsed:
+def parse_events(records: Sequence[RecordLike], *, now_ms: int, limits: ParseLimits = DEFAULT) -> Parsed:
     """Validate and normalise a batch of event records; `now_ms` is milliseconds since 1970.
 
     Never raises for what a record holds: each becomes one event or one dead letter of stage `parse`.
@@ -82,7 +82,7 @@ def parse_events(records: Sequence[RecordLike], *, now_ms: int, limits: Limits =
     return parsed
 
 
-def parse_items(records: Sequence[RecordLike], *, now_ms: int, limits: Limits = DEFAULT) -> ParsedItems:
+def parse_items(records: Sequence[RecordLike], *, now_ms: int, limits: ParseLimits = DEFAULT) -> ParsedItems:
     """Validate and normalise a batch of catalogue records; a null value or `deleted` takes the item out.
 
     Never raises for what a record holds: each becomes one upsert, one deletion or one dead letter.
@@ -96,7 +96,7 @@ def parse_items(records: Sequence[RecordLike], *, now_ms: int, limits: Limits = 
     return parsed
 
 
-def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: Limits) -> Event:
+def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: ParseLimits) -> Event:
     value = _value(record, limits)
     try:
         wire: WireEvent = decode.STRICT_EVENT.decode(value)
@@ -144,7 +144,7 @@ def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: Limits) -> E
     return event
 
 
-def _add_item(record: RecordLike, parsed: ParsedItems, now_ms: int, limits: Limits) -> None:
+def _add_item(record: RecordLike, parsed: ParsedItems, now_ms: int, limits: ParseLimits) -> None:
     source = Source(record.topic, record.partition, record.offset)
     if record.value is None:
         parsed.deletions.append((decode.key(record.key, "item_id"), source))
@@ -179,7 +179,7 @@ def _add_item(record: RecordLike, parsed: ParsedItems, now_ms: int, limits: Limi
     parsed.clamped += clamped
 
 
-def _value(record: RecordLike, limits: Limits) -> bytes:
+def _value(record: RecordLike, limits: ParseLimits) -> bytes:
     value = record.value
     if not value:
         raise PoisonError("the record has no value; expected a JSON object", reason="empty_value")

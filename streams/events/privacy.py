@@ -104,7 +104,7 @@ class Original(msgspec.Struct, array_like=True, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Letters:
+class DeadLetterPolicy:
     """What a dead letter carries of its record.
 
     `keep`: all, unchanged. `drop`: nothing but our own headers. `seal`: key, value and headers encrypted to

@@ -20,19 +20,19 @@ class Waiting(NamedTuple):
 
 
 @dataclass(slots=True)
-class Aside:
+class SideOutputs:
     """Dead letters, and the records that go to the unresolved topic."""
 
     dead: list[DeadLetter] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
 
 
-def set_aside(
+def side_outputs_of(
     records: Sequence[RecordLike], events: Sequence[Event], poison: Mapping[Source, PoisonError],
     retries: RetryPolicy, now_ms: int,
-) -> Aside:  # fmt: skip
+) -> SideOutputs:  # fmt: skip
     """Find the records of waiting `events` and of `poison`; one that has waited past its deadline is dead."""
-    aside = Aside()
+    aside = SideOutputs()
     if not events and not poison:
         return aside
     by_source = {Source(record.topic, record.partition, record.offset): record for record in records}

@@ -169,7 +169,7 @@ def extend_seen(seen: bytes, entries: Iterable[bytes], length: int) -> bytes:
     return seen[-length * _SEEN_ENTRY :] if length else b""
 
 
-class Seen:
+class SeenItems:
     """The items a person has given evidence of: `item_id in seen`. Two items share an entry once in 2^48."""
 
     def __init__(self, seen: bytes) -> None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from streams.interests import levels
 from streams.interests.applied import Applied
-from streams.interests.evidence import NOT_BEGUN, Began, Evidence, Mark, Seen
+from streams.interests.evidence import NOT_BEGUN, Began, Evidence, Mark, SeenItems
 
 Level = levels.Level
 LEVELS = levels.LEVELS
@@ -120,9 +120,9 @@ class NodePolicy:
         return self.half_life_s[level] * 1000.0
 
 
-def seen_of(profile: Node) -> Seen:
+def seen_of(profile: Node) -> SeenItems:
     """The items that a profile's person has given evidence of, for or against; those only shown are not among them."""
-    return Seen(profile.seen)
+    return SeenItems(profile.seen)
 
 
 def decay(elapsed_ms: float, half_life_ms: float) -> float:

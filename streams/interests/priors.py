@@ -128,7 +128,7 @@ def unpack_beginnings(value: bytes | None) -> Beginnings:
     return made
 
 
-def lessons(records: Sequence[Beginnings], rows: Mapping[str, int]) -> Plan:
+def plan_of_beginnings(records: Sequence[Beginnings], rows: Mapping[str, int]) -> Plan:
     """What records of one log are to add to their cohorts' nodes; an event that is there twice counts once.
 
     `rows` gives the row of each item's vector; an event about another item adds nothing.

@@ -1,6 +1,7 @@
 """The path of a batch, on one screen: parse, gate, resolve, encode, weigh, plan, fold, send aside, write.
 
-Everything here that computes is pure and lives in its own module; what talks to a server is one of `Parts`.
+Everything here that computes is pure and lives in its own module; what talks to a server is a field of
+`PipelineDependencies`.
 The caller acknowledges after `apply` has returned: whatever raises leaves the batch unacknowledged, and a batch
 that comes again changes nothing.
 """
@@ -17,7 +18,7 @@ from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike
 from streams.events.parse import parse_events, parse_items
 from streams.events.privacy import Pseudonyms, pseudonymous
-from streams.events.side_outputs import Waiting, set_aside
+from streams.events.side_outputs import Waiting, side_outputs_of
 from streams.events.unresolved import RetryPolicy
 from streams.interests.fold import fold
 from streams.interests.nodes import Node, NodePolicy, profile_key, without_erased
@@ -42,16 +43,16 @@ class Outbox(Protocol):
         """Send records to the topic of unresolved events, with the headers that say when they are due."""
 
 
-Tell = Callable[[Plan, Sequence[Weighed], Mapping[str, Node], int], Awaitable[None]]
+SendDerived = Callable[[Plan, Sequence[Weighed], Mapping[str, Node], int], Awaitable[None]]
 """Sends on what a batch says of its items and newcomers: the plan, what was weighed, the profiles before, the log."""
 
 
-async def tell_nobody(planned: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
+async def send_nothing(planned: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
     """Send nothing on: neither popularity nor priors are kept."""
 
 
 @dataclass(slots=True)
-class Parts:
+class PipelineDependencies:
     """What the path is made of: the servers behind their edges, the concept tree and the constants.
 
     `home` tells whether an event's record lies in the partition of its user. A producer with another partitioner
@@ -68,7 +69,7 @@ class Parts:
     retries: RetryPolicy
     home: Callable[[Event], bool]
     pseudonyms: Pseudonyms | None = None
-    tell: Tell = tell_nobody
+    tell: SendDerived = send_nothing
 
 
 @dataclass(slots=True)
@@ -84,7 +85,9 @@ class Report:
     weighed: Sequence[Weighed] = ()
 
 
-async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: int, *, now_ms: int) -> Report:
+async def apply(
+    records: Sequence[RecordLike], parts: PipelineDependencies, fence: Fence, log: int, *, now_ms: int
+) -> Report:
     """Fold a batch of event records into their users' trees; `log` names the incarnation of the topics.
 
     Raises RetryableError where a server is away (nothing is lost: call again) and FatalError where the process
@@ -112,7 +115,7 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
         planned = plan(said.said, applied, profiles, parts.policy, log)
         nodes = without_erased((await parts.store.read(planned.touched())).values())
         changed = fold(planned, said.vectors, {node.key: node for node in nodes}, parts.policy, log)
-    aside = set_aside(
+    aside = side_outputs_of(
         records, resolved.waiting + astray, refused | resolved.poison | said.poison, parts.retries, now_ms
     )
     await parts.outbox.bury(parsed.dead + aside.dead)
@@ -128,12 +131,14 @@ async def apply(records: Sequence[RecordLike], parts: Parts, fence: Fence, log: 
                   parsed.clamped, said.said)  # fmt: skip
 
 
-async def apply_items(records: Sequence[RecordLike], parts: Parts, *, now_ms: int) -> Report:
+async def apply_items(records: Sequence[RecordLike], parts: PipelineDependencies, *, now_ms: int) -> Report:
     """Encode a batch of catalogue records into the collection of items; raises as `apply` does."""
     parsed = parse_items(records, now_ms=now_ms)
     latest = parsed.latest()
     described, poison = await describe([item for item, _ in latest.values() if item], parts.encoder, parts.tree)
-    dead = set_aside(records, [], {latest[i][1]: error for i, error in poison.items()}, parts.retries, now_ms).dead
+    dead = side_outputs_of(
+        records, [], {latest[i][1]: error for i, error in poison.items()}, parts.retries, now_ms
+    ).dead
     await parts.outbox.bury(parsed.dead + dead)
     await parts.store.put_items(described)
     await parts.store.delete_items([item_id for item_id, (item, _) in latest.items() if item is None])

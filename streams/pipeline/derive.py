@@ -20,14 +20,14 @@ from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.interests.plan import Plan
 from streams.interests.popularity import ItemPopularity, Votes, count, unpack_votes
-from streams.interests.priors import Beginnings, lessons, unpack_beginnings
+from streams.interests.priors import Beginnings, plan_of_beginnings, unpack_beginnings
 from streams.store.base import Fence
 
 T = TypeVar("T", Votes, Beginnings)
 
 
-class Crowd(Protocol):
-    """Where popularity and cohorts' nodes live; `streams.store.cohort_store.PopulationStore`."""
+class CohortNodes(Protocol):
+    """Where popularity and cohorts' nodes live; `streams.store.cohort_store.CohortStore`."""
 
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items that have any."""
@@ -49,7 +49,7 @@ class Items(Protocol):
         """The described items among `item_ids`."""
 
 
-class Bury(Protocol):
+class DeadLetterSink(Protocol):
     """Where records go that nobody can read."""
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:
@@ -60,9 +60,9 @@ class Bury(Protocol):
 class Deriving:
     """What the second leg is made of; records of other groups than `group` are passed over."""
 
-    crowd: Crowd
+    crowd: CohortNodes
     items: Items
-    outbox: Bury
+    outbox: DeadLetterSink
     group: str
     dim: int
     popularity_half_life_s: float
@@ -97,7 +97,7 @@ async def learn_beginnings(records: Sequence[RecordLike], parts: Deriving, fence
     vectors = np.stack([item.vector for item in items.values()]) if items else np.zeros((0, parts.dim), np.float32)
     counted = repeated = 0
     for log in sorted({record.log for record in made}):
-        plan = lessons([record for record in made if record.log == log], rows)
+        plan = plan_of_beginnings([record for record in made if record.log == log], rows)
         stored = await parts.crowd.read(plan.touched())
         fresh = _of_this_log(plan, stored, log)
         changed = fold(fresh, vectors, stored, parts.policy, log)

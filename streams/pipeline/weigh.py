@@ -20,7 +20,7 @@ _ITEM_ONLY = frozenset(UNDOES) | frozenset(UNDOES.values())
 
 
 @dataclass(slots=True)
-class Said:
+class WeighedBatch:
     """What a batch says: `said` refers to rows of `vectors` (n, dim); `poison` are events with unreadable text."""
 
     vectors: Vector
@@ -69,10 +69,10 @@ def blend(item: Vector, text: Vector, share: float) -> Vector:
 
 def weigh(
     events: Sequence[Event], items: Mapping[str, StoredItem], encoded: Encoded, tree: ConceptTree, table: WeightTable
-) -> Said:
+) -> WeighedBatch:
     """Weigh every event of a batch; `encoded` holds what `texts_of(events)` asked for."""
     rows = _Rows(encoded.vectors.shape[1])
-    made = Said(rows.stacked())
+    made = WeighedBatch(rows.stacked())
     without_item: list[tuple[int, Event, float, int]] = []
     at = -1
     for event in events:

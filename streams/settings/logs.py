@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import Processor
 
-from streams.settings.service import Log
+from streams.settings.service import LogSettings
 
 #: Keys whose values say who did or wrote something: never logged, whatever a caller hands over.
 PERSONAL: Final = frozenset({"user_id", "user", "users", "text", "texts", "key", "value", "body", "payload"})
@@ -19,7 +19,7 @@ _OURS: Final = ("streams", "deploy", "encoders")
 _CHATTY: Final = ("aiokafka", "faust", "mode", "httpx", "httpcore", "grpc", "asyncio", "uvicorn.access")
 
 
-def set_up(log: Log, stream: TextIO | None = None) -> None:
+def set_up(log: LogSettings, stream: TextIO | None = None) -> None:
     """Send all logging to `stream` (standard error), from `log.level` on, in `log.form`."""
     out = stream or sys.stderr
     shared: list[Processor] = [
@@ -60,7 +60,7 @@ def without_personal_data(_: Any, __: str, event: MutableMapping[str, Any]) -> M
     return event
 
 
-def _renderers(log: Log, out: TextIO) -> list[Processor]:
+def _renderers(log: LogSettings, out: TextIO) -> list[Processor]:
     if log.form == "json":
         traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold what people wrote
         return [

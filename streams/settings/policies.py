@@ -23,7 +23,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
-class Nodes(Section):
+class NodeSettings(Section):
     """The hierarchy of interests."""
 
     half_life_s: dict[Level, float] = Field(_HALF_LIVES, description="Half-life of each level, in seconds.")
@@ -52,7 +52,7 @@ class Nodes(Section):
         )  # fmt: skip
 
 
-class Weights(Section):
+class WeightSettings(Section):
     """What an event says."""
 
     base: dict[str, float] = Field({}, description="Base weight by event type, over the defaults of docs/events.md.")
@@ -74,7 +74,7 @@ class Weights(Section):
         return WeightTable(**{**self.model_dump(), "base": {**DEFAULT_BASE, **self.base}})
 
 
-class Unresolved(Section):
+class UnresolvedSettings(Section):
     """How long an event waits for its item."""
 
     base_s: float = Field(1.0, gt=0, description="Wait before the first retry; doubles with each.")
@@ -82,7 +82,7 @@ class Unresolved(Section):
     deadline_s: float = Field(600.0, gt=0, description="After this an event whose item never came is dead-lettered.")
 
 
-class Ranking(Section):
+class RankingSettings(Section):
     """The score of an item for a person; docs/evaluation.md says what each part is worth."""
 
     beta: float = Field(10.0, ge=0, le=100, description="Sharpness of attention; 0: by evidence alone.")
@@ -100,7 +100,7 @@ class Ranking(Section):
         return RankPolicy(**{**self.model_dump(), "levels": {**DEFAULT_LEVELS, **self.levels}})
 
 
-class Population(Section):
+class PopulationSettings(Section):
     """What all users together say: the popularity of items, and the priors of newcomers."""
 
     popularity_half_life_s: float = Field(180 * _DAY_S, gt=0, description="Half-life of an item's popularity.")

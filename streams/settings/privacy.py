@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from streams.base.credentials import read, secret
 from streams.base.errors import ConfigurationError
-from streams.events.privacy import Letters, Pseudonyms
+from streams.events.privacy import DeadLetterPolicy, Pseudonyms
 from streams.settings.service import Settings
 
 
@@ -28,7 +28,7 @@ def pseudonyms_of(settings: Settings) -> Pseudonyms | None:
     return Pseudonyms(key.encode()) if key else None
 
 
-def letters_of(settings: Settings, pseudonyms: Pseudonyms | None) -> Letters:
+def dead_letter_policy_of(settings: Settings, pseudonyms: Pseudonyms | None) -> DeadLetterPolicy:
     """What dead letters carry. ConfigurationError where the section contradicts itself."""
     privacy = settings.privacy
     if pseudonyms is not None and privacy.dead_letter_bodies == "keep":
@@ -42,7 +42,7 @@ def letters_of(settings: Settings, pseudonyms: Pseudonyms | None) -> Letters:
             "`interests dead-letters keys`"
         )
     recipient = public_key(privacy.dead_letter_key_file) if privacy.dead_letter_key_file else None
-    return Letters(privacy.dead_letter_bodies, recipient, pseudonyms, frozenset({settings.kafka.items_topic}))
+    return DeadLetterPolicy(privacy.dead_letter_bodies, recipient, pseudonyms, frozenset({settings.kafka.items_topic}))
 
 
 class Pair(NamedTuple):

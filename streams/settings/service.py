@@ -15,10 +15,17 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from streams.base.errors import ConfigurationError
-from streams.settings.policies import Nodes, Population, Ranking, Section, Unresolved, Weights
+from streams.settings.policies import (
+    NodeSettings,
+    PopulationSettings,
+    RankingSettings,
+    Section,
+    UnresolvedSettings,
+    WeightSettings,
+)
 
 
-class Kafka(Section):
+class KafkaSettings(Section):
     """The broker, the group and the topics."""
 
     brokers: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
@@ -61,7 +68,7 @@ class Kafka(Section):
     key_file: Path | None = Field(None, description="Key of the client certificate.")
 
 
-class Triton(Section):
+class TritonSettings(Section):
     """The encoder's server."""
 
     url: str = Field("127.0.0.1:8001", description="gRPC address of Triton.")
@@ -77,7 +84,7 @@ class Triton(Section):
     key_file: Path | None = Field(None, description="Key of the client certificate.")
 
 
-class Qdrant(Section):
+class QdrantSettings(Section):
     """The vector store."""
 
     host: str = Field("127.0.0.1", description="Host of Qdrant.")
@@ -94,7 +101,7 @@ class Qdrant(Section):
     hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
 
 
-class Worker(Section):
+class WorkerSettings(Section):
     """Batches, caches and the watch over the worker."""
 
     batch_records: int = Field(1000, ge=1, description="Records a batch, at most.")
@@ -119,13 +126,13 @@ class Worker(Section):
     metrics_port: int = Field(9108, ge=0, le=65535, description="Their port; 0: any free one.")
 
 
-class Concepts(Section):
+class ConceptSettings(Section):
     """The concept tree."""
 
     file: Path | None = Field(None, description="A tree made by a builder; unset: the written taxonomy.")
 
 
-class Client(Section):
+class ClientSettings(Section):
     """Where the commands that ask the API find it."""
 
     url: str = Field("http://127.0.0.1:8080", description="Address of the API.")
@@ -134,7 +141,7 @@ class Client(Section):
     deadline_s: float = Field(10.0, gt=0, description="How long a command waits for an answer, retries included.")
 
 
-class Api(Section):
+class ApiSettings(Section):
     """The HTTP API."""
 
     host: str = Field("127.0.0.1", description="Address it listens on; any but loopback needs keys.")
@@ -164,7 +171,7 @@ class Api(Section):
     live_streams: int = Field(200, ge=1, description="Live streams a process serves at once, at most.")
 
 
-class Privacy(Section):
+class PrivacySettings(Section):
     """What is kept of who somebody is and what they wrote; see SECURITY.md."""
 
     user_id_key_file: Path | None = Field(
@@ -178,14 +185,14 @@ class Privacy(Section):
     )
 
 
-class Log(Section):
+class LogSettings(Section):
     """Logging."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     form: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON object a line.")
 
 
-class Tracing(Section):
+class TracingSettings(Section):
     """Traces of batches and events; off unless an endpoint is set."""
 
     endpoint: str | None = Field(
@@ -202,21 +209,21 @@ class Settings(BaseSettings):
         env_prefix="INTERESTS_", env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
     )
 
-    kafka: Kafka = Kafka()
-    triton: Triton = Triton()
-    qdrant: Qdrant = Qdrant()
-    nodes: Nodes = Nodes()
-    weights: Weights = Weights()
-    unresolved: Unresolved = Unresolved()
-    worker: Worker = Worker()
-    ranking: Ranking = Ranking()
-    population: Population = Population()
-    concepts: Concepts = Concepts()
-    api: Api = Api()
-    client: Client = Client()
-    log: Log = Log()
-    privacy: Privacy = Privacy()
-    tracing: Tracing = Tracing()
+    kafka: KafkaSettings = KafkaSettings()
+    triton: TritonSettings = TritonSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    nodes: NodeSettings = NodeSettings()
+    weights: WeightSettings = WeightSettings()
+    unresolved: UnresolvedSettings = UnresolvedSettings()
+    worker: WorkerSettings = WorkerSettings()
+    ranking: RankingSettings = RankingSettings()
+    population: PopulationSettings = PopulationSettings()
+    concepts: ConceptSettings = ConceptSettings()
+    api: ApiSettings = ApiSettings()
+    client: ClientSettings = ClientSettings()
+    log: LogSettings = LogSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -16,11 +16,11 @@ from streams.concepts.tree_file import load_tree as read_tree
 from streams.encoder.base import Encoder
 from streams.encoder.client import TritonEncoder
 from streams.encoder.triton import EncoderObserver
-from streams.settings.service import Kafka, Settings, Triton
+from streams.settings.service import KafkaSettings, Settings, TritonSettings
 from streams.store.connection import QdrantConfig
 
 
-def kafka_config(kafka: Kafka) -> KafkaConfig:
+def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
     """The broker edge's own configuration, from the settings."""
     return KafkaConfig(
         brokers=tuple(address.strip() for address in kafka.brokers.split(",") if address.strip()),
@@ -54,7 +54,7 @@ def qdrant_config(settings: Settings) -> QdrantConfig:
 
 
 def triton_encoder(
-    triton: Triton, *, observer: EncoderObserver | None = None, deadline_s: float | None = None
+    triton: TritonSettings, *, observer: EncoderObserver | None = None, deadline_s: float | None = None
 ) -> TritonEncoder:
     """The encoder's client, from the settings; nothing is sent yet."""
     tls = TlsFiles("triton", triton.ca_file, triton.cert_file, triton.key_file) if triton.tls else None
@@ -64,7 +64,7 @@ def triton_encoder(
     )  # fmt: skip
 
 
-def topic_specs(kafka: Kafka) -> list[TopicSpec]:
+def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
     """Every topic the service reads or writes."""
     plain = [*kafka.event_topics, kafka.unresolved_topic]
     specs = [TopicSpec(name, kafka.partitions, kafka.replication) for name in plain]

@@ -13,7 +13,7 @@ from qdrant_client import grpc
 from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.collections import Collections
-from streams.store.reader import ALL_PAYLOAD, VECTORS, Reading, any_of, fields, nearest
+from streams.store.reader import ALL_PAYLOAD, VECTORS, StoreReader, any_of, fields, nearest
 from streams.store.recent import Recent
 
 _ITEMS_PER_CALL = 500
@@ -90,7 +90,7 @@ class CardCache:
 class Catalogue:
     """Items by id and items near vectors. Cards are kept a while; which items there are is always asked anew."""
 
-    def __init__(self, reading: Reading, cache: CardCache) -> None:
+    def __init__(self, reading: StoreReader, cache: CardCache) -> None:
         self._reading, self._cache = reading, cache
         self._titles: Recent[str, str | None] = Recent(_MOST_TITLES, cache.ttl_s)
         self._of = ""

@@ -33,7 +33,7 @@ class _Cohorts(Collections):
         return self.population
 
 
-class PopulationStore(QdrantStore):
+class CohortStore(QdrantStore):
     """Cohorts' nodes, read and written as users' nodes are, and items' popularity.
 
     Both belong to a consumer group, since fence and log are the group's. `policy` has the half-lives of cohorts'

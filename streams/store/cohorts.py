@@ -12,7 +12,7 @@ from streams.interests.nodes import Node, decay
 from streams.store import codec
 from streams.store.cohort_store import popularity_id, scoped, unscoped
 from streams.store.collections import POPULARITY
-from streams.store.reader import ALL_PAYLOAD, VECTORS, Reading, any_of, fields
+from streams.store.reader import ALL_PAYLOAD, VECTORS, StoreReader, any_of, fields
 from streams.store.recent import Recent
 
 _POPULAR_FOR_S = 30.0
@@ -31,10 +31,10 @@ class _Mass(NamedTuple):
     t0_ms: int
 
 
-class Crowd:
+class CohortReader:
     """Popularity as one group of workers counts it, and cohorts. Nothing is popular where none was ever counted."""
 
-    def __init__(self, reading: Reading, group: str, half_life_s: float) -> None:
+    def __init__(self, reading: StoreReader, group: str, half_life_s: float) -> None:
         self._reading, self._group, self._half_life_ms = reading, group, half_life_s * 1000.0
         self._masses: Recent[str, _Mass] = Recent(_MOST_POPULAR, _POPULAR_FOR_S)
         self._cohorts: Recent[str, list[Node]] = Recent(_MOST_COHORTS, _COHORTS_FOR_S)

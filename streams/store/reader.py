@@ -39,7 +39,7 @@ class Hit(NamedTuple):
     last_ms: int
 
 
-class Person(NamedTuple):
+class ListedUser(NamedTuple):
     """A person as listed."""
 
     user_id: str
@@ -48,14 +48,14 @@ class Person(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class UserPage:
     """Some people, and the point to go on from (None: that was the last page)."""
 
-    people: list[Person]
+    people: list[ListedUser]
     following: str | None
 
 
-class Reading:
+class StoreReader:
     """Reads of Qdrant with one deadline a call, and the names of the collections that the aliases point at.
 
     Every call raises StoreUnavailable where the server is away, answers late or holds no collections yet.
@@ -156,7 +156,7 @@ class Reading:
         found = await self.nodes([node_id(profile_key(user_id))])
         return found[0] if found else None
 
-    async def people(self, limit: int, following: str | None) -> Page:
+    async def people(self, limit: int, following: str | None) -> UserPage:
         """A page of people, erased ones left out, in no order that means anything."""
         names = await self.names()
         request = grpc.ScrollPoints(
@@ -167,7 +167,7 @@ class Reading:
         )  # fmt: skip
         reply = await self.call(self.client.grpc_points.Scroll, request, "scroll")
         people = [_person(point.payload) for point in reply.result]
-        return Page(people, reply.next_page_offset.uuid if reply.HasField("next_page_offset") else None)
+        return UserPage(people, reply.next_page_offset.uuid if reply.HasField("next_page_offset") else None)
 
     async def alike(self, vector: Vector, user_id: str, limit: int, at_ms: int) -> list[tuple[str, float]]:
         """The users whose whole person is nearest to a vector, but for one, with the cosine."""
@@ -295,8 +295,8 @@ async def _or_none(call: Awaitable[Any]) -> Any:
         raise
 
 
-def _person(payload: Mapping[str, grpc.Value]) -> Person:
-    return Person(payload["user_id"].string_value, payload["count"].integer_value, payload["last"].integer_value)
+def _person(payload: Mapping[str, grpc.Value]) -> ListedUser:
+    return ListedUser(payload["user_id"].string_value, payload["count"].integer_value, payload["last"].integer_value)
 
 
 def _hit(point: Any) -> Hit:

@@ -25,7 +25,7 @@ class Card(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CollectionFacts:
     """A collection as the server describes it: its vectors' size, its points and the payload fields it indexes."""
 
     dim: int
@@ -38,11 +38,11 @@ class Survey:
     """A server's version, its collections by name, and where its aliases point."""
 
     version: str
-    collections: Mapping[str, Facts]
+    collections: Mapping[str, CollectionFacts]
     aliases: Mapping[str, str]
 
 
-class Look:
+class Surveyor:
     """A read-only connection. Every call raises StoreUnavailable past the deadline."""
 
     def __init__(self, config: QdrantConfig) -> None:
@@ -95,8 +95,8 @@ class Look:
         listed = await guarded(self._client.get_aliases(), "listing aliases")
         return {alias.alias_name: alias.collection_name for alias in listed.aliases}
 
-    async def _facts(self, name: str) -> Facts:
+    async def _facts(self, name: str) -> CollectionFacts:
         info = await guarded(self._client.get_collection(name), "describing a collection")
         vectors = info.config.params.vectors
         dim = vectors.size if isinstance(vectors, models.VectorParams) else 0
-        return Facts(dim, info.points_count or 0, frozenset(info.payload_schema or {}))
+        return CollectionFacts(dim, info.points_count or 0, frozenset(info.payload_schema or {}))

@@ -1,4 +1,4 @@
-"""The agents: what a worker listens to. Each gathers fetched batches into takes and hands them on."""
+"""The agents: what a worker listens to. Each gathers what was fetched into batches and hands them on."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from functools import partial
 from typing import Any
 
 from streams.broker.app import BrokerApp
-from streams.broker.batches import takes
+from streams.broker.batches import gather_batches
 from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
 from streams.settings.service import Settings
-from streams.worker.batch_worker import Worker
+from streams.worker.batch_worker import BatchWorker
 
 #: Popularity and priors may be a moment late, and one write of an item then holds many events.
 _DERIVED_LINGER_S = 0.5
 _WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind what is due later
 
 
-def register(app: BrokerApp, worker: Worker, settings: Settings, deriving: Deriving) -> None:
+def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: Deriving) -> None:
     """Add the agents of events, of events that wait for their item, of items, of popularity and of priors to `app`.
 
     One agent reads all topics of events, and reads one take after another: acknowledging in order is what keeps
     a failure from being committed past.
     """
     kafka, limits = settings.kafka, settings.worker
-    gather = partial(takes, app, max_bytes=limits.batch_bytes, within_s=limits.batch_linger_ms / 1000)
+    gather = partial(gather_batches, app, max_bytes=limits.batch_bytes, within_s=limits.batch_linger_ms / 1000)
 
     @app.agent(app.topic(*kafka.event_topics), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def events(stream: Any) -> None:
@@ -40,7 +40,7 @@ def register(app: BrokerApp, worker: Worker, settings: Settings, deriving: Deriv
         async for take in gather(stream, max_records=limits.batch_records):
             await worker.describe(take)
 
-    late = partial(takes, app, max_bytes=limits.batch_bytes, within_s=_DERIVED_LINGER_S)
+    late = partial(gather_batches, app, max_bytes=limits.batch_bytes, within_s=_DERIVED_LINGER_S)
     if kafka.popularity_topic:
 
         @app.agent(app.topic(kafka.popularity_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped

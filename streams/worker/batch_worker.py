@@ -10,17 +10,17 @@ import structlog
 
 from streams.base.clock import now_ms
 from streams.base.errors import RetryableError
-from streams.broker.batches import Take
+from streams.broker.batches import Batch
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.events.unresolved import due_ms
-from streams.pipeline.apply import Parts, Report, apply, apply_items
+from streams.pipeline.apply import PipelineDependencies, Report, apply, apply_items
 from streams.pipeline.derive import Derived
 from streams.pipeline.faultpoints import reach
 from streams.pipeline.tracing import Followed, batch, follow, stage
 from streams.store.base import Fence
 from streams.worker.metrics import Metrics
-from streams.worker.outputs import Announcer
+from streams.worker.outputs import UpdatesProducer
 from streams.worker.ownership import Ownership
 from streams.worker.retrying import forever
 
@@ -29,17 +29,22 @@ log = structlog.get_logger(__name__)
 Derive = Callable[[Sequence[RecordLike], Fence], Awaitable[Derived]]
 
 
-class Worker:
+class BatchWorker:
     """Takes in, nodes out. One lock holds all folding, so that a user's nodes are read and written by one batch."""
 
     def __init__(
-        self, parts: Parts, ownership: Ownership, metrics: Metrics, progress: Callable[[], None], announcer: Announcer
+        self,
+        parts: PipelineDependencies,
+        ownership: Ownership,
+        metrics: Metrics,
+        progress: Callable[[], None],
+        announcer: UpdatesProducer,
     ) -> None:
         self._parts, self._ownership, self._metrics, self._progress = parts, ownership, metrics, progress
         self._announcer = announcer
         self._folding = asyncio.Lock()
 
-    async def fold(self, take: Take) -> None:
+    async def fold(self, take: Batch) -> None:
         """Apply a take of events and acknowledge it."""
         with batch(take.records) as followed:
             if await self._until_done(take, lambda: self._fold(take, take.records, followed)):
@@ -48,7 +53,7 @@ class Worker:
                     await take.ack()
                 await reach("after_ack")
 
-    async def fold_when_due(self, take: Take) -> None:
+    async def fold_when_due(self, take: Batch) -> None:
         """Apply a take of events that waited for their items, each when it is due, in offset order."""
         records = take.records
         while records and not take.stale():
@@ -65,7 +70,7 @@ class Worker:
                     return
         await take.ack()
 
-    async def describe(self, take: Take) -> None:
+    async def describe(self, take: Batch) -> None:
         """Encode a take of items and acknowledge it."""
 
         async def work() -> bool:
@@ -77,7 +82,7 @@ class Worker:
             if await self._until_done(take, work):
                 await take.ack()
 
-    async def derive(self, take: Take, fold: Derive) -> None:
+    async def derive(self, take: Batch, fold: Derive) -> None:
         """Fold a take of what the path sent on, fenced as nodes are but beside their folding, and acknowledge it."""
 
         async def work() -> bool:
@@ -97,7 +102,7 @@ class Worker:
         if await self._until_done(take, work):
             await take.ack()
 
-    async def _fold(self, take: Take, records: Sequence[RecordLike], followed: Followed) -> bool:
+    async def _fold(self, take: Batch, records: Sequence[RecordLike], followed: Followed) -> bool:
         async with self._folding:
             owner = await self._ownership.enter(take)
             if owner is None:
@@ -111,7 +116,7 @@ class Worker:
         follow(followed, records, report)
         return True
 
-    async def _until_done(self, take: Take, work: Callable[[], Awaitable[bool]]) -> bool:
+    async def _until_done(self, take: Batch, work: Callable[[], Awaitable[bool]]) -> bool:
         """Do the work, waiting out servers that are away; False where a rebalance took the batch from us."""
 
         def waiting(server: str) -> None:

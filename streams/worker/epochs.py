@@ -15,7 +15,7 @@ from streams.store.base import Control
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class GroupView:
     """What a worker sees of broker and group now.
 
     `highwater` is the next offset the broker will give, by `topic/partition`, for partitions fetched so far.
@@ -28,7 +28,7 @@ class Seen:
     highwater: Mapping[str, int]
 
 
-def judge(stored: Control | None, seen: Seen) -> tuple[Control, str]:
+def judge(stored: Control | None, seen: GroupView) -> tuple[Control, str]:
     """The control point that fits what is seen, and why it is a new incarnation ("" if it is not).
 
     A new log: another cluster, another number of partitions, or a log that ends before what was folded from it.
@@ -57,7 +57,7 @@ def judge(stored: Control | None, seen: Seen) -> tuple[Control, str]:
     return known, ""
 
 
-def _new_log(stored: Control, seen: Seen) -> str:
+def _new_log(stored: Control, seen: GroupView) -> str:
     if stored.cluster and seen.cluster and stored.cluster != seen.cluster:
         return "another cluster"
     for topic, count in seen.partitions.items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HealthLimits:
     """In seconds: how long the event loop may be silent, work stand still, and a server not have answered."""
 
     loop_s: float = 30.0
@@ -20,7 +20,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class WorkerFacts:
     """A worker at one moment.
 
     `loop_silent_s`: since the event loop last ran. `stuck_s`: since anything was committed or noted as progress while
@@ -38,7 +38,7 @@ class Facts:
     stopping: bool = False
 
 
-def not_live(facts: Facts, limits: Limits) -> list[str]:
+def not_live(facts: WorkerFacts, limits: HealthLimits) -> list[str]:
     """Why the worker should be started again; empty: it is alive."""
     reasons = []
     if facts.loop_silent_s > limits.loop_s:
@@ -48,7 +48,7 @@ def not_live(facts: Facts, limits: Limits) -> list[str]:
     return reasons
 
 
-def not_ready(facts: Facts, limits: Limits) -> list[str]:
+def not_ready(facts: WorkerFacts, limits: HealthLimits) -> list[str]:
     """Why events produced now are not folded now; empty: they are."""
     reasons = not_live(facts, limits)
     if facts.stopping:

@@ -8,7 +8,7 @@ from streams.base.errors import PoisonError
 from streams.broker.producer import Outgoing, Producer
 from streams.events import dead_letters, unresolved
 from streams.events.dead_letters import DeadLetter, topic_of
-from streams.events.privacy import BODY, Letters
+from streams.events.privacy import BODY, DeadLetterPolicy
 from streams.events.side_outputs import Waiting
 
 _ROOM_BYTES = 262_144  # as much as the parser reads of a value: every broker takes that
@@ -17,7 +17,7 @@ _ROOM_BYTES = 262_144  # as much as the parser reads of a value: every broker ta
 class KafkaOutbox:
     """Dead letters to `<topic>.dead`, waiting events to the unresolved topic, each acknowledged before it returns."""
 
-    def __init__(self, producer: Producer, unresolved_topic: str, letters: Letters) -> None:
+    def __init__(self, producer: Producer, unresolved_topic: str, letters: DeadLetterPolicy) -> None:
         self._producer, self._unresolved_topic, self._letters = producer, unresolved_topic, letters
 
     async def bury(self, dead: Sequence[DeadLetter]) -> None:

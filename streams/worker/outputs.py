@@ -15,7 +15,7 @@ from streams.interests.updates import GROUP, encoded, updates_of
 from streams.pipeline.apply import Report
 
 
-class Announcer:
+class UpdatesProducer:
     """Sends one record a user whose tree a take has changed, keyed by user, to the topic of updates."""
 
     def __init__(self, producer: Producer, topic: str, group: str, policy: NodePolicy) -> None:
@@ -38,7 +38,7 @@ class Announcer:
 
 
 @dataclass(slots=True)
-class Teller:
+class DerivedEventsProducer:
     """Sends what a take's users say of items, and what its newcomers begin with; an empty topic's part is left out."""
 
     producer: Producer

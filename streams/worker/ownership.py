@@ -10,10 +10,10 @@ from typing import NamedTuple
 import structlog
 
 from streams.base.errors import BrokerUnavailable, Fenced
-from streams.broker.batches import Take
+from streams.broker.batches import Batch
 from streams.broker.fetched_batch import GroupIdentity
 from streams.store.base import Control, Fence, Store
-from streams.worker.epochs import Seen, judge, raised
+from streams.worker.epochs import GroupView, judge, raised
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Ownership:
         self._highest: dict[str, int] = {}
         self._noted_s = 0.0
 
-    async def enter(self, take: Take) -> Owner | None:
+    async def enter(self, take: Batch) -> Owner | None:
         """The fence and log for a take; None where the take's assignment is no longer ours."""
         highwater = {f"{b.topic}/{b.partition}": b.highwater for b in take.batches if b.topic in self._partitions}
         if take.identity is not self._identity or not self._slots.issuperset(highwater):
@@ -67,7 +67,9 @@ class Ownership:
         return Owner(Fence(self._control.epoch, identity.generation), self._control.log)
 
     async def _settle(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> bool:
-        seen = Seen(identity.generation, identity.leader_id, identity.cluster_id or "", self._partitions, highwater)
+        seen = GroupView(
+            identity.generation, identity.leader_id, identity.cluster_id or "", self._partitions, highwater
+        )
         for _ in range(_ATTEMPTS):
             stored = await self._store.control(self._group)
             wanted, reason = judge(stored, seen)
@@ -87,7 +89,7 @@ class Ownership:
         self._control = written
         return True
 
-    async def verify(self, take: Take) -> None:
+    async def verify(self, take: Batch) -> None:
         """After a write: Fenced if another epoch has begun; else note how far the log has been folded, now and then."""
         for batch in take.batches:
             if batch.topic not in self._partitions:

@@ -18,30 +18,30 @@ from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.broker.admin import Admin
 from streams.broker.app import make_app
 from streams.broker.config import KafkaConfig
-from streams.broker.consumer_state import Standing
+from streams.broker.consumer_state import ConsumerState
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
 from streams.broker.worker import run_worker
 from streams.events.event import Event
 from streams.events.unresolved import RetryPolicy
-from streams.pipeline.apply import Parts
+from streams.pipeline.apply import PipelineDependencies
 from streams.pipeline.derive import Deriving
-from streams.settings.privacy import letters_of, pseudonyms_of
-from streams.settings.service import Kafka, Settings
+from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
+from streams.settings.service import KafkaSettings, Settings
 from streams.settings.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder
 from streams.store.cached import CachedStore
-from streams.store.cohort_store import PopulationStore
+from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from streams.worker.agents import register
-from streams.worker.batch_worker import Worker
-from streams.worker.health import Limits
+from streams.worker.batch_worker import BatchWorker
+from streams.worker.health import HealthLimits
 from streams.worker.metrics import Metrics
 from streams.worker.outbox import KafkaOutbox
-from streams.worker.outputs import Announcer, Teller
+from streams.worker.outputs import DerivedEventsProducer, UpdatesProducer
 from streams.worker.ownership import Owner, Ownership
 from streams.worker.retrying import answered
-from streams.worker.status import Probe, Status, serving
+from streams.worker.status import Probe, WorkerStatus, serving
 from streams.worker.tracing_export import exporting
 
 log = structlog.get_logger(__name__)
@@ -53,9 +53,9 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 class Connected(NamedTuple):
     """What a worker talks to, once every server has answered; `partitions` by topic."""
 
-    parts: Parts
+    parts: PipelineDependencies
     store: CachedStore
-    crowd: PopulationStore
+    crowd: CohortStore
     deriving: Deriving
     producer: Producer
     partitions: dict[str, int]
@@ -66,7 +66,9 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     """Run one worker until it is told to stop (0) or must end (1)."""
     metrics, limits = Metrics(), settings.worker
     # Not live before it ends itself: whoever probes may act first. A request of texts may take half of the time.
-    status = Status(Limits(limits.loop_stuck_after_s, 0.75 * limits.stuck_after_s, limits.unanswered_after_s))
+    status = WorkerStatus(
+        HealthLimits(limits.loop_stuck_after_s, 0.75 * limits.stuck_after_s, limits.unanswered_after_s)
+    )
     with (
         exporting(settings),
         serving(status, metrics.registry, limits.metrics_host, limits.metrics_port, limits.stuck_after_s),
@@ -80,7 +82,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
 
 
 @asynccontextmanager
-async def _connected(settings: Settings, metrics: Metrics, status: Status) -> AsyncIterator[Connected]:
+async def _connected(settings: Settings, metrics: Metrics, status: WorkerStatus) -> AsyncIterator[Connected]:
     """Wait for Triton, Qdrant and Kafka, prepare collections and tree, and let go of all on the way out."""
 
     def waiting(name: str) -> None:
@@ -88,7 +90,7 @@ async def _connected(settings: Settings, metrics: Metrics, status: Status) -> As
         status.waiting_for = name
 
     pseudonyms = pseudonyms_of(settings)
-    letters = letters_of(settings, pseudonyms)
+    letters = dead_letter_policy_of(settings, pseudonyms)
     async with AsyncExitStack() as stack:
         encoder = triton_encoder(settings.triton, observer=metrics)
         stack.push_async_callback(encoder.close)
@@ -113,7 +115,7 @@ async def _connected(settings: Settings, metrics: Metrics, status: Status) -> As
         stack.push_async_callback(producer.stop)
         metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
         outbox = KafkaOutbox(producer, settings.kafka.unresolved_topic, letters)
-        parts = Parts(
+        parts = PipelineDependencies(
             encoder, store, outbox, tree, policy, settings.weights.table(), _retries(settings),
             _home(partitions, settings.kafka.unresolved_topic), pseudonyms, _teller(settings, producer),
         )  # fmt: skip
@@ -137,17 +139,17 @@ def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Eve
     return home
 
 
-def _crowd(settings: Settings, names: Collections, metrics: Metrics) -> PopulationStore:
+def _crowd(settings: Settings, names: Collections, metrics: Metrics) -> CohortStore:
     population = settings.population
-    return PopulationStore(
+    return CohortStore(
         qdrant_config(settings), population.policy(), names, settings.kafka.group, population.popularity_half_life_s,
         metrics.store_called,
     )  # fmt: skip
 
 
-def _teller(settings: Settings, producer: Producer) -> Teller:
+def _teller(settings: Settings, producer: Producer) -> DerivedEventsProducer:
     kafka, population = settings.kafka, settings.population
-    return Teller(
+    return DerivedEventsProducer(
         producer, kafka.popularity_topic, kafka.population_topic, kafka.group, population.priors(),
         settings.nodes.faint_below,
     )  # fmt: skip
@@ -159,7 +161,7 @@ def _retries(settings: Settings) -> RetryPolicy:
 
 
 async def _work(
-    settings: Settings, metrics: Metrics, connected: Connected, status: Status, stop: asyncio.Event | None
+    settings: Settings, metrics: Metrics, connected: Connected, status: WorkerStatus, stop: asyncio.Event | None
 ) -> int:
     kafka, limits = settings.kafka, settings.worker
     # A take never parts a batch, so batches are cut to a take's bounds.
@@ -171,11 +173,11 @@ async def _work(
         metrics.epoch.set(owner.fence.epoch)
         metrics.generation.set(owner.fence.generation)
 
-    standing = Standing(app)
+    standing = ConsumerState(app)
     metrics.progress = app.note_progress
     ownership = Ownership(store, kafka.group, partitions, standing.confirm, changed)
-    announcer = Announcer(producer, kafka.updated_topic, kafka.group, parts.policy)
-    register(app, Worker(parts, ownership, metrics, app.note_progress, announcer), settings, deriving)
+    announcer = UpdatesProducer(producer, kafka.updated_topic, kafka.group, parts.policy)
+    register(app, BatchWorker(parts, ownership, metrics, app.note_progress, announcer), settings, deriving)
     metrics.watch_lag(standing.lag)
     metrics.since_commit.set_function(standing.seconds_since_commit)
     status.stuck, status.lag, status.partitions = standing.stuck_s, standing.lag, standing.partitions
@@ -205,7 +207,7 @@ def _rarely_collect_garbage() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-async def sweep(stores: Sequence[CachedStore | PopulationStore], every_s: float) -> None:
+async def sweep(stores: Sequence[CachedStore | CohortStore], every_s: float) -> None:
     """Delete what has expired now and then; a server that is away is asked again next time."""
     while every_s > 0:
         await asyncio.sleep(every_s)
@@ -215,7 +217,7 @@ async def sweep(stores: Sequence[CachedStore | PopulationStore], every_s: float)
         log.info("swept", seconds=round(monotonic() - started, 3))
 
 
-async def partition_counts(config: KafkaConfig, kafka: Kafka) -> dict[str, int]:
+async def partition_counts(config: KafkaConfig, kafka: KafkaSettings) -> dict[str, int]:
     """Partitions by topic; all that carry users must have the same number, so that one worker has all of a user."""
     specs = topic_specs(kafka)
     async with Admin(config) as admin:

@@ -20,7 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from streams.base.errors import InterestsError
-from streams.worker.health import Facts, Limits, not_live, not_ready
+from streams.worker.health import HealthLimits, WorkerFacts, not_live, not_ready
 
 log = structlog.get_logger(__name__)
 
@@ -33,14 +33,14 @@ _REQUEST_WITHIN_S = 5.0
 Probe = Callable[[], Awaitable[bool]]
 
 
-class Status:
+class WorkerStatus:
     """What is known of a worker: told by its event loop (`watch`), timed and read by other threads.
 
     Silence of the loop is counted in ticks of a thread of its own, so that a process that was frozen as a whole is not
     taken for one whose loop hangs.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: HealthLimits) -> None:
         self.limits = limits
         self.stuck: Callable[[], float] = lambda: 0.0
         self.lag: Callable[[], Mapping[tuple[str, int], int]] = dict
@@ -52,7 +52,7 @@ class Status:
         self._silent_s = 0.0
         self._excused_s = 0.0
 
-    def facts(self) -> Facts:
+    def facts(self) -> WorkerFacts:
         """The worker now."""
         now_s = monotonic()
         answered = {name: None if at is None else now_s - at for name, at in list(self._answered.items())}
@@ -60,7 +60,7 @@ class Status:
             self._excused_s = now_s  # a server is away: that is what stands still
         lag = sum(self.lag().values())
         stuck_s = min(self.stuck(), now_s - self._excused_s) if lag else 0.0
-        return Facts(self._silent_s, stuck_s, self.partitions(), lag, answered, self.waiting_for, self.stopping)
+        return WorkerFacts(self._silent_s, stuck_s, self.partitions(), lag, answered, self.waiting_for, self.stopping)
 
     def complaint(self, stuck_s: float) -> str | None:
         """Why the worker must end: a standstill of more than `stuck_s`; None while there is none."""
@@ -101,7 +101,7 @@ class Status:
             await asyncio.sleep(PROBE_EVERY_S)
 
 
-def answer(status: Status, path: str) -> tuple[str, dict[str, Any]] | None:
+def answer(status: WorkerStatus, path: str) -> tuple[str, dict[str, Any]] | None:
     """The HTTP status and body for a path; None where there is nothing."""
     if path not in ("/healthz", "/readyz"):
         return None
@@ -127,7 +127,9 @@ class _Handler(WSGIRequestHandler):
 
 
 @contextmanager
-def serving(status: Status, registry: CollectorRegistry, host: str, port: int, exit_after_s: float) -> Iterator[int]:
+def serving(
+    status: WorkerStatus, registry: CollectorRegistry, host: str, port: int, exit_after_s: float
+) -> Iterator[int]:
     """Serve while the block runs; yields the port. After `exit_after_s` of a silent loop the process exits with 1."""
     metrics: Any = make_wsgi_app(registry)
 
@@ -159,7 +161,7 @@ def serving(status: Status, registry: CollectorRegistry, host: str, port: int, e
             thread.join()
 
 
-def _guard(status: Status, done: threading.Event, exit_after_s: float) -> None:
+def _guard(status: WorkerStatus, done: threading.Event, exit_after_s: float) -> None:
     """Time the loop's silence. What only the loop could end in order, this ends at once: nothing was acknowledged."""
     while not done.wait(_TICK_S):
         silent_s = status.tick(_TICK_S)

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.broker import make_app, run_worker, takes
+from streams.broker import gather_batches, make_app, run_worker
 from streams.broker.producer import Outgoing, Producer
 from tests.fixtures.brokers import Broker, make_broker
 
@@ -71,7 +71,7 @@ async def _consume(broker: Broker, topic: str, count: int) -> dict[str, float]:
     sizes: list[int] = []
 
     async def agent(stream: Any) -> None:
-        async for take in takes(app, stream):
+        async for take in gather_batches(app, stream):
             marks.append(time.perf_counter())
             users.update([decode(record.value).user_id for record in take.records])
             await take.ack()

@@ -18,26 +18,26 @@ from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
 from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
-from streams.settings.policies import Population
+from streams.settings.policies import PopulationSettings
 from streams.store.base import Fence
-from streams.store.cohort_store import PopulationStore
+from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.memory import MemoryStore
 from tests.contract.test_store import DIM, NOW, config_of
 from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.records import record
 
-POLICY = Population().policy()
+POLICY = PopulationSettings().policy()
 HALF_LIFE_S = 7 * 86_400.0
 VECTOR = np.eye(DIM, dtype=np.float32)[0]
 
 
-def store_of(server: QdrantServer, group: str, collections: Collections) -> PopulationStore:
-    return PopulationStore(config_of(server, points_per_write=7), POLICY, collections, group, HALF_LIFE_S)
+def store_of(server: QdrantServer, group: str, collections: Collections) -> CohortStore:
+    return CohortStore(config_of(server, points_per_write=7), POLICY, collections, group, HALF_LIFE_S)
 
 
 @pytest.fixture
-async def stores(qdrant: QdrantServer) -> AsyncIterator[tuple[PopulationStore, PopulationStore]]:
+async def stores(qdrant: QdrantServer) -> AsyncIterator[tuple[CohortStore, CohortStore]]:
     """The same collections as two groups see them."""
     names = Collections(uuid.uuid4().hex, DIM)
     made = store_of(qdrant, uuid.uuid4().hex, names), store_of(qdrant, uuid.uuid4().hex, names)
@@ -52,7 +52,7 @@ def item(item_id: str, mass: float = 2.5, **fields: object) -> ItemPopularity:
     return replace(ItemPopularity(item_id, mass, NOW, 3, Applied(2, {"clicks/3": 17})), **fields)  # type: ignore[arg-type]
 
 
-async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[PopulationStore, PopulationStore]) -> None:
+async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, other = stores
     items = [item(f"i{n}", mass=n / 8) for n in range(20)]
     await mine.put_popularity(items, Fence(1, 1))
@@ -60,7 +60,7 @@ async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[Popul
     assert await other.popularity(["i3"]) == {}
 
 
-async def test_an_older_fence_writes_nothing(stores: tuple[PopulationStore, PopulationStore]) -> None:
+async def test_an_older_fence_writes_nothing(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, _ = stores
     cohort = Node(profile_key("*"), VECTOR, norm=1, mass=1, net=1, t0_ms=NOW, first_ms=NOW, last_ms=NOW, count=1)
     await mine.put_popularity([item("i")], Fence(1, 5))
@@ -71,7 +71,7 @@ async def test_an_older_fence_writes_nothing(stores: tuple[PopulationStore, Popu
     assert (await mine.read([cohort.key]))[cohort.key].mass == 1
 
 
-async def test_cohorts_are_the_groups_own(stores: tuple[PopulationStore, PopulationStore]) -> None:
+async def test_cohorts_are_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, other = stores
     nodes = [
         Node(NodeKey("first=/a", level, path), VECTOR, norm=1, mass=2, net=2, t0_ms=NOW, count=4)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ async def test_cohorts_are_the_groups_own(stores: tuple[PopulationStore, Populat
     assert await other.read([nodes[0].key]) == {}
 
 
-async def test_what_is_forgotten_is_swept(stores: tuple[PopulationStore, PopulationStore]) -> None:
+async def test_what_is_forgotten_is_swept(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, _ = stores
     await mine.put_popularity([item("faint", mass=0.02), item("loud", mass=50.0)], Fence(1, 1))
     await mine.sweep(NOW + int(2 * HALF_LIFE_S * 1000))
@@ -103,7 +103,7 @@ def records(*values: bytes | None) -> list[Any]:
 
 
 async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_cannot_read(
-    stores: tuple[PopulationStore, PopulationStore],
+    stores: tuple[CohortStore, CohortStore],
 ) -> None:
     mine, _ = stores
     letters, known = Letters(), MemoryStore(POLICY)
@@ -131,7 +131,7 @@ async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_
 
 
 async def test_first_events_of_a_log_that_is_gone_come_too_late(
-    stores: tuple[PopulationStore, PopulationStore],
+    stores: tuple[CohortStore, CohortStore],
 ) -> None:
     mine, _ = stores
     known = MemoryStore(POLICY)

@@ -15,7 +15,7 @@ from streams.interests.applied import Applied
 from streams.interests.evidence import Began, Evidence, Mark
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey, profile_key
-from streams.settings.policies import Nodes
+from streams.settings.policies import NodeSettings
 from streams.store.base import Control, Fence, Store
 from streams.store.cached import CachedStore
 from streams.store.collections import Collections
@@ -26,7 +26,7 @@ from streams.worker.retrying import forever
 from tests.fixtures.qdrant import QdrantServer
 
 DIM = 16
-POLICY = Nodes().policy()
+POLICY = NodeSettings().policy()
 NOW = 1_700_000_000_000
 FENCE = Fence(1, 3)
 

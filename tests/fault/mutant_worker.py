@@ -16,7 +16,7 @@ from streams.interests.nodes import Node
 from streams.pipeline import erase
 from streams.store.collections import CONTROL
 from streams.store.qdrant import QdrantStore
-from streams.worker.batch_worker import Worker
+from streams.worker.batch_worker import BatchWorker
 
 
 def no_fence() -> None:
@@ -31,13 +31,13 @@ def no_fence() -> None:
 
 def early_ack() -> None:
     """A take is acknowledged before it is applied."""
-    fold = Worker.fold
+    fold = BatchWorker.fold
 
     async def first(self: Any, take: Any) -> None:
         await take.ack()
         await fold(self, take)
 
-    Worker.fold = first  # type: ignore[method-assign]  # sabotage
+    BatchWorker.fold = first  # type: ignore[method-assign]  # sabotage
 
 
 def no_applied() -> None:

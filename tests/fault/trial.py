@@ -21,7 +21,7 @@ from streams.broker.admin import Admin
 from streams.interests.popularity import ItemPopularity
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
-from streams.store.cohort_store import PopulationStore
+from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.worker.retrying import answered
 from tests.fault.arena import Arena, FaultyWorker
@@ -254,7 +254,7 @@ class Trial:
 
     async def _popularity(self, world: World) -> dict[str, ItemPopularity]:
         settings = self.rig.settings
-        store = PopulationStore(
+        store = CohortStore(
             qdrant_config(settings), settings.nodes.policy(), Collections("any", world.dim), settings.kafka.group, 1.0
         )
         try:

@@ -25,7 +25,7 @@ from streams.interests.popularity import ItemPopularity
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.base import Fence
-from streams.store.cohort_store import PopulationStore
+from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from tests.fixtures.qdrant import QdrantServer
@@ -99,7 +99,7 @@ async def fill(settings: Settings) -> None:
     ]  # fmt: skip
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
     await store.close()
-    crowd = PopulationStore(
+    crowd = CohortStore(
         qdrant_config(settings), settings.population.policy(), COLLECTIONS, settings.kafka.group, 7 * 86_400.0
     )
     await crowd.prepare()

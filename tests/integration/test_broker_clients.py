@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError, PoisonError
-from streams.broker import KafkaConfig, Record, Take
+from streams.broker import Batch, KafkaConfig, Record
 from streams.broker.admin import Admin, Topic, TopicSpec
 from streams.broker.producer import Outgoing, Producer
 from tests.fixtures.brokers import Broker, Kafka
@@ -97,7 +97,7 @@ async def test_every_compression_is_written_and_read(broker: Broker) -> None:
             await producer.send_many(topic, [Outgoing(b"k", codec.encode() * 50) for _ in range(100)])
     seen: Counter[bytes | None] = Counter()
 
-    async def note(take: Take) -> None:
+    async def note(take: Batch) -> None:
         seen.update(record.value for record in take.records)
 
     async with running(broker.config(), topic, on_take=note) as worker:

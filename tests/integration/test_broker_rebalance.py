@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 
-from streams.broker import FetchedBatch, GroupIdentity, KafkaConfig, Take
+from streams.broker import Batch, FetchedBatch, GroupIdentity, KafkaConfig
 from tests.fixtures.brokers import Broker
 from tests.fixtures.workers import committed, ends, produce, running, until
 
@@ -25,7 +25,7 @@ async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(
     go_on, holding = asyncio.Event(), asyncio.Event()
     verdicts: list[bool] = []
 
-    async def hold_the_first(take: Take) -> None:
+    async def hold_the_first(take: Batch) -> None:
         if not holding.is_set():
             holding.set()
             await go_on.wait()
@@ -57,7 +57,7 @@ async def test_batches_waiting_in_the_agents_queue_over_a_rebalance_are_read_aga
     places = set(await produce(config, topic, 1_000))
     slowly = 0.05
 
-    async def slow(_: Take) -> None:
+    async def slow(_: Batch) -> None:
         await asyncio.sleep(slowly)
 
     async with running(config, topic, on_take=slow, max_records=20) as first:
@@ -87,7 +87,7 @@ async def test_a_partition_without_a_commit_loses_nothing_when_the_group_changes
     config = broker.config(batch_records=50)
     allow = asyncio.Event()
 
-    async def wait(_: Take) -> None:
+    async def wait(_: Batch) -> None:
         await allow.wait()
 
     async with running(config, topic, on_take=wait) as first:

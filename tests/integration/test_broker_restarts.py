@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.base.errors import BrokerUnavailable
-from streams.broker import KafkaConfig, Take
+from streams.broker import Batch, KafkaConfig
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.producer import Outgoing, Producer
 from tests.fixtures.brokers import Broker
@@ -125,7 +125,7 @@ async def test_offsets_with_holes_from_transactions_are_committed_past(kafka: Br
         await producer.stop()
     values: list[bytes | None] = []
 
-    async def note(take: Take) -> None:
+    async def note(take: Batch) -> None:
         values.extend(record.value for record in take.records)
 
     async with running(config, topic, on_take=note) as worker:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import Take, make_app, run_worker, takes
+from streams.broker import Batch, gather_batches, make_app, run_worker
 from streams.broker.admin import Admin
 from tests.fixtures.brokers import Broker
 from tests.fixtures.workers import WorkerProcess, committed, ends, produce, running, until
@@ -25,7 +25,7 @@ async def test_takes_every_record_once_in_order_and_commits_exactly_the_next_off
     places = await produce(config, topic, 5_000)
     sizes: list[int] = []
 
-    async def note(take: Take) -> None:
+    async def note(take: Batch) -> None:
         sizes.append(len(take))
         assert all(len(batch) <= 200 for batch in take.batches)
         assert all(batch.highwater == end[batch.partition] for batch in take.batches)
@@ -76,10 +76,10 @@ async def test_what_is_not_acknowledged_comes_again(broker: Broker) -> None:
     places = await produce(config, topic, 100)
     app = make_app(config)
     stop = asyncio.Event()
-    held: list[Take] = []
+    held: list[Batch] = []
 
     async def hold(stream: object) -> None:
-        async for take in takes(app, stream):
+        async for take in gather_batches(app, stream):
             held.append(take)  # noqa: PERF401 - one by one, as they come
 
     app.agent(app.topic(topic))(hold)
@@ -101,7 +101,7 @@ async def test_stopping_commits_what_was_acknowledged_while_another_commit_was_u
     app, stop = make_app(config), asyncio.Event()
 
     async def agent(stream: object) -> None:
-        async for take in takes(app, stream, max_records=100):
+        async for take in gather_batches(app, stream, max_records=100):
             commits.append(asyncio.create_task(app.consumer.commit()))
             await asyncio.sleep(0)
             await take.ack()
@@ -174,12 +174,12 @@ async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
     stop, count = asyncio.Event(), 0
 
     async def stuck(stream: object) -> None:
-        async for _ in takes(app, stream):
+        async for _ in gather_batches(app, stream):
             await stop.wait()
 
     async def counting(stream: object) -> None:
         nonlocal count
-        async for take in takes(app, stream):
+        async for take in gather_batches(app, stream):
             count += len(take)
             await take.ack()
 
@@ -200,7 +200,7 @@ async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(
     config = broker.config()
     await produce(config, topic, 10)
 
-    async def hang(_: Take) -> None:
+    async def hang(_: Batch) -> None:
         await asyncio.Event().wait()
 
     async with running(config, topic, on_take=hang, stall_s=1.0, drain_s=0.1) as worker:
@@ -217,7 +217,7 @@ async def test_an_agent_that_says_it_waits_is_left_alone(broker: Broker) -> None
     app, stop = make_app(config), asyncio.Event()
 
     async def wait_out_an_outage(stream: object) -> None:
-        async for take in takes(app, stream):
+        async for take in gather_batches(app, stream):
             for _ in range(15):
                 app.note_progress()
                 await asyncio.sleep(0.1)
@@ -293,7 +293,7 @@ async def test_batches_of_a_partition_follow_each_other(broker: Broker) -> None:
     await produce(config, topic, 3_000)
     bounds: dict[int, list[tuple[int, int]]] = {}
 
-    async def note(take: Take) -> None:
+    async def note(take: Batch) -> None:
         for batch in take.batches:
             bounds.setdefault(batch.partition, []).append((batch.first_offset, batch.next_offset))
 

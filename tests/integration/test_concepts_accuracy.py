@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deploy.demo.traffic import catalogue, topic_of
-from encoders.encoder import Encoder, load_encoder
+from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.locate import DEFAULT_MODEL, cache_dir
 from streams.concepts.catalogue_tree import build_from_catalogue, build_from_taxonomy, text_of
 from streams.concepts.tree import ConceptTree
@@ -47,12 +47,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def encoder() -> LoadedEncoder:
     return load_encoder(DEFAULT_MODEL, cache=cache_dir(ROOT))
 
 
 @pytest.fixture(scope="module")
-def tree(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> ConceptTree:
+def tree(encoder: LoadedEncoder, tmp_path_factory: pytest.TempPathFactory) -> ConceptTree:
     path = tmp_path_factory.mktemp("tree") / "tree.npz"
     save_tree(build_from_taxonomy(lambda texts: encoder.encode(texts)[0], encoder.encoder_id), path)
     return load_tree(path)
@@ -75,14 +75,14 @@ def topics(paths: list[str]) -> list[str]:
     [("topics/agnews.jsonl.gz", AG_NEWS, 19, 0.68), ("topics/thucnews-dev.jsonl.gz", THUC_NEWS, 25, 0.55)],
 )
 def test_news_finds_its_topic(
-    encoder: Encoder, tree: ConceptTree, file: str, labels: Mapping[str, set[str]], every: int, floor: float
+    encoder: LoadedEncoder, tree: ConceptTree, file: str, labels: Mapping[str, set[str]], every: int, floor: float
 ) -> None:
     rows = rows_of(file, lambda number: number % every == 0)
     found = topics(tree.assign(encoder.encode([row["text"] for row in rows])[0]))
     assert np.mean([topic in labels[row["label"]] for topic, row in zip(found, rows, strict=True)]) > floor
 
 
-def test_the_demos_items_find_their_place(encoder: Encoder, tree: ConceptTree) -> None:
+def test_the_demos_items_find_their_place(encoder: LoadedEncoder, tree: ConceptTree) -> None:
     items = catalogue()
     vectors = encoder.encode([text_of(item) for item in items])[0]
     matches = [tree.path_of(item.get("categories", ()), item.get("tags", ())) for item in items]
@@ -96,7 +96,7 @@ def test_the_demos_items_find_their_place(encoder: Encoder, tree: ConceptTree) -
     )
 
 
-def test_a_forum_of_one_subject_stays_together(encoder: Encoder, tree: ConceptTree) -> None:
+def test_a_forum_of_one_subject_stays_together(encoder: LoadedEncoder, tree: ConceptTree) -> None:
     items = rows_of("cardano/items.jsonl.gz", lambda number: number % 5 == 0)
     vectors = encoder.encode([text_of(item, 400) for item in items])[0]
     found = tree.place([tree.path_of((), item.get("tags") or ()) for item in items], vectors)
@@ -104,7 +104,7 @@ def test_a_forum_of_one_subject_stays_together(encoder: Encoder, tree: ConceptTr
     assert np.mean([path == "/technology/blockchain" for path in found]) > 0.6
 
 
-def test_categories_of_two_catalogues_are_known(encoder: Encoder, tree: ConceptTree) -> None:
+def test_categories_of_two_catalogues_are_known(encoder: LoadedEncoder, tree: ConceptTree) -> None:
     for file, share in (("magazines/items.jsonl.gz", 0.9), ("mind-zh/items.jsonl.gz", 0.95)):
         items = [item for item in rows_of(file, lambda _: True) if item.get("categories")]
         assert np.mean([tree.path_of(item["categories"]).topic is not None for item in items]) > share
@@ -115,17 +115,17 @@ def test_categories_of_two_catalogues_are_known(encoder: Encoder, tree: ConceptT
     [("Deportes", "sports"), ("Bücher", "books"), ("Autos y motos", "cars"), ("投資理財專欄", "finance")],
 )
 def test_labels_in_other_languages_are_near_their_topic(
-    encoder: Encoder, tree: ConceptTree, label: str, topic: str
+    encoder: LoadedEncoder, tree: ConceptTree, label: str, topic: str
 ) -> None:
     assert tree.nearest_label(encoder.encode([label])[0]) == [topic]
 
 
-def test_labels_that_say_nothing_are_near_nothing(encoder: Encoder, tree: ConceptTree) -> None:
+def test_labels_that_say_nothing_are_near_nothing(encoder: LoadedEncoder, tree: ConceptTree) -> None:
     labels = ["uncategorized", "Level 3", "其他", "new arrivals", "Midwest", "Reference"]
     assert tree.nearest_label(encoder.encode(labels)[0]) == [None] * len(labels)
 
 
-def test_a_catalogues_own_tree_separates_its_topics(encoder: Encoder) -> None:
+def test_a_catalogues_own_tree_separates_its_topics(encoder: LoadedEncoder) -> None:
     rows = rows_of("topics/agnews.jsonl.gz", lambda number: number % 19 == 0)
     vectors = encoder.encode([row["text"] for row in rows])[0]
     items = [{"item_id": str(n), "title": row["text"]} for n, row in enumerate(rows)]

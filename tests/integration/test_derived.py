@@ -17,7 +17,7 @@ from streams.interests.nodes import mass_at
 from streams.interests.popularity import ItemPopularity, popularity_at
 from streams.interests.priors import prior_nodes
 from streams.settings.wiring import qdrant_config
-from streams.store.cohort_store import PopulationStore
+from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig
@@ -92,9 +92,9 @@ async def popularity(path: Rig, items: list[str]) -> dict[str, ItemPopularity]:
         await store.close()
 
 
-def crowd_of(path: Rig) -> PopulationStore:
+def crowd_of(path: Rig) -> CohortStore:
     settings = path.settings
-    return PopulationStore(
+    return CohortStore(
         qdrant_config(settings), settings.population.policy(), Collections(path._encoder_id(), 384),
         settings.kafka.group, settings.population.popularity_half_life_s,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from streams.broker.read_all import whole
+from streams.broker.read_all import read_topic
 from streams.interests.nodes import NodeKey
 from tests.fixtures.path import Rig
 
@@ -46,7 +46,7 @@ async def test_the_topic_of_updates_forgets_the_user(path: Rig) -> None:
     await path.produce(path.events, [event(2, me, "erase")])
     await path.until(lambda o: o.get("applied", 0) == 2)
     topic = path.settings.kafka.updated_topic
-    values = [r.value async for some in whole(path.config, topic) for r in some if r.key == me.encode()]
+    values = [r.value async for some in read_topic(path.config, topic) for r in some if r.key == me.encode()]
     assert len(values) >= 3
     assert b'"erased":true' in values[-2]
     assert values[-1] is None

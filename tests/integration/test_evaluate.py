@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from encoders.encoder import Encoder, load_encoder
+from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.locate import LIGHT_MODEL, cache_dir
 from streams.commands.cli import app
-from streams.commands.evaluation_log import Log, read
+from streams.commands.evaluation_log import ReplayLog, read
 from streams.concepts.tree import Concept, build_tree
 from streams.concepts.tree_file import load_tree, save_tree
-from streams.evaluation.experiment import Plan, run
+from streams.evaluation.experiment import ExperimentPlan, run
 from streams.evaluation.prequential import Case, Protocol, Replay
 from streams.evaluation.scorers import SERVICE
 from streams.evaluation.texts import KeptEncoder, LocalEncoder
-from streams.evaluation.world import Catalogue
+from streams.evaluation.world import KnownItems
 from streams.events.parse import parse_items
 from streams.interests.score import RankPolicy, score
 from streams.pipeline.describe import describe
@@ -40,12 +40,12 @@ TOPICS = {"staking": "stake pools, delegation and rewards", "wallets": "wallets,
 
 
 @pytest.fixture(scope="module")
-def model() -> Encoder:
+def model() -> LoadedEncoder:
     return load_encoder(LIGHT_MODEL, cache=cache_dir(ROOT), streams=1)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, model: Encoder) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, model: LoadedEncoder) -> Path:
     """A slice of the log, a small tree and a cache that starts empty but for the models."""
     events = rows("cardano", "events", EVENTS)
     met = {event["item_id"] for event in events}
@@ -73,23 +73,23 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.fixture
-def encoder(folder: Path, model: Encoder) -> Iterator[KeptEncoder]:
+def encoder(folder: Path, model: LoadedEncoder) -> Iterator[KeptEncoder]:
     with KeptEncoder(LocalEncoder(model), folder / "cache" / "evaluate" / f"{model.encoder_id}.sqlite") as kept:
         yield kept
 
 
-def log_of(folder: Path, limit: int | None = None) -> Log:
+def log_of(folder: Path, limit: int | None = None) -> ReplayLog:
     return read([folder / "items.jsonl.gz"], [folder / "events.jsonl.gz"], None, limit, only_met=False)
 
 
-async def cases_of(log: Log, now_ms: int, settings: Settings, encoder: KeptEncoder, folder: Path) -> list[Case]:
+async def cases_of(log: ReplayLog, now_ms: int, settings: Settings, encoder: KeptEncoder, folder: Path) -> list[Case]:
     tree = load_tree(folder / "tree.npz")
     items = [item for item, _ in parse_items(log.items, now_ms=now_ms).upserts]
     points, _ = await describe(items, encoder, tree)
     store = MemoryStore(settings.nodes.policy())
     await store.put_items(points)
     replay = Replay(
-        Catalogue(points, encoder.dim), encoder, store, tree, settings.nodes.policy(), settings.weights.table(),
+        KnownItems(points, encoder.dim), encoder, store, tree, settings.nodes.policy(), settings.weights.table(),
         Protocol(),
     )  # fmt: skip
     return [case async for case in replay.cases(log.events, now_ms=now_ms)]
@@ -115,7 +115,7 @@ def test_the_command_says_the_same_twice_and_encodes_once(folder: Path, settings
 
     log = log_of(folder)
     parts = tuple(name.removeprefix("without ") for name in figures if name.startswith("without"))
-    plan = Plan("again", model=LIGHT_MODEL, cache=folder / "cache", without=parts)
+    plan = ExperimentPlan("again", model=LIGHT_MODEL, cache=folder / "cache", without=parts)
 
     def quiet(_: str, __: int) -> AbstractContextManager[Silent]:
         return nullcontext(Silent())
@@ -166,7 +166,7 @@ async def test_candidates_are_known_and_new_to_the_user(folder: Path, settings: 
     assert any(case.own for case in cases)
 
 
-async def test_what_is_kept_is_used(tmp_path: Path, model: Encoder) -> None:
+async def test_what_is_kept_is_used(tmp_path: Path, model: LoadedEncoder) -> None:
     file = tmp_path / "texts.sqlite"
     with KeptEncoder(LocalEncoder(model), file) as encoder:
         first = await encoder.encode(["a stake pool", "a wallet", "a stake pool"])

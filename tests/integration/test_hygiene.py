@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from streams.broker import KafkaConfig
 from streams.broker.producer import Outgoing, Producer
-from streams.broker.read_all import whole
+from streams.broker.read_all import read_topic
 from streams.commands.dead_letters import original
 from streams.events.privacy import SEALED, Pseudonyms, is_pseudonym
 from streams.interests.nodes import NodeKey
@@ -123,7 +123,7 @@ def poison() -> list[tuple[bytes, bytes]]:
 
 async def everything(config: KafkaConfig, topics: list[str]) -> list[Any]:
     """Every record of some topics."""
-    return [record for topic in topics async for records in whole(config, topic) for record in records]
+    return [record for topic in topics async for records in read_topic(config, topic) for record in records]
 
 
 async def payloads(server: QdrantServer) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streams.broker.read_all import whole
+from streams.broker.read_all import read_topic
 from streams.interests.nodes import NodeKey
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig, WorkerProcess
@@ -82,7 +82,7 @@ async def test_an_event_waits_for_its_item_and_then_counts_once(path: Rig) -> No
     await path.items([{"item_id": late, "title": "A lighthouse keeper writes his diary"}])
     await path.until(lambda o: o.get("applied", 0) >= 1 and o.get("dead", 0) >= 1)
     await path.settled()
-    dead = whole(path.config, f"{path.settings.kafka.unresolved_topic}.dead")
+    dead = read_topic(path.config, f"{path.settings.kafka.unresolved_topic}.dead")
     [letter] = [record async for records in dead for record in records if record.key == me.encode()]
     headers = dict(letter.headers)
     assert headers["dead-letter-error"] == b"unresolved"

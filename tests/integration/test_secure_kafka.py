@@ -9,7 +9,7 @@ import pytest
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError
 from streams.broker.admin import Admin, TopicSpec
-from streams.broker.follow import Tail
+from streams.broker.follow import TopicFollower
 from streams.broker.producer import Outgoing, Producer
 from tests.fixtures.secure_kafka import SecureKafka
 
@@ -36,7 +36,7 @@ async def test_what_the_api_does_it_may_do(secure_kafka: SecureKafka) -> None:
         told = await admin.retention_ms(["clicks", "events.unresolved", "secret"])
     assert told.keys() == {"clicks", "events.unresolved"}
     assert all(told.values())
-    tail = Tail(mine, "interests.updated")
+    tail = TopicFollower(mine, "interests.updated")
     batches = tail.batches()
     async with asyncio.timeout(20):
         assert await anext(batches) is None

@@ -15,11 +15,11 @@ from streams.interests.fold import fold
 from streams.interests.nodes import LEVELS, Node, NodeKey, NodePolicy, decay, expires_at_ms, mass_at, rebase
 from streams.interests.plan import Weighed, gate, plan
 from streams.interests.signed_weight import WeightTable, signed_weight
-from streams.settings.policies import Nodes
+from streams.settings.policies import NodeSettings
 
 DIM = 8
 T0 = 1_700_000_000_000
-POLICY = replace(Nodes().policy(), contexts=frozenset({"daypart"}), evidence_length=200)
+POLICY = replace(NodeSettings().policy(), contexts=frozenset({"daypart"}), evidence_length=200)
 TABLE = WeightTable()
 ITEMS = {f"i{n}": n for n in range(5)}
 PATHS = ["/sports", "/sports/football", "/music/jazz", "", "/food/吃"]

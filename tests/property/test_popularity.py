@@ -26,11 +26,11 @@ from streams.interests.popularity import (
     tally,
     unpack_votes,
 )
-from streams.settings.policies import Nodes
+from streams.settings.policies import NodeSettings
 
 T0 = 1_700_000_000_000
 HALF_LIFE_S = 7 * 86_400.0
-POLICY = Nodes().policy()
+POLICY = NodeSettings().policy()
 
 #: What a source partition holds: an item, a time, a weight. Its place in the list is its offset.
 said = st.tuples(st.sampled_from("abc"), st.integers(0, 60 * 86_400_000), st.sampled_from([0.05, 0.5, 1.0, 4.0]))

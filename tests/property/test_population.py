@@ -21,16 +21,16 @@ from streams.interests.priors import (
     PriorPolicy,
     beginnings,
     cohorts_of,
-    lessons,
     pack_beginnings,
+    plan_of_beginnings,
     prior_nodes,
     unpack_beginnings,
 )
-from streams.settings.policies import Nodes, Population
+from streams.settings.policies import NodeSettings, PopulationSettings
 
 T0 = 1_700_000_000_000  # a Tuesday, 22:13 UTC: night
-NODES = Nodes().policy()
-COHORTS = Population().policy()
+NODES = NodeSettings().policy()
+COHORTS = PopulationSettings().policy()
 PRIORS = PriorPolicy(least_events=3)
 VECTORS = np.eye(4, dtype=np.float32)
 ROWS = {"goal": 0, "cup": 1, "jazz": 2}
@@ -69,7 +69,7 @@ def told(events: list[Event], profiles: dict[str, Node] | None = None, weight: f
 
 def learnt(records: list[Beginnings], nodes: dict[NodeKey, Node] | None = None) -> dict[NodeKey, Node]:
     nodes = dict(nodes or {})
-    nodes.update({node.key: node for node in fold(lessons(records, ROWS), VECTORS, nodes, COHORTS, 1)})
+    nodes.update({node.key: node for node in fold(plan_of_beginnings(records, ROWS), VECTORS, nodes, COHORTS, 1)})
     return nodes
 
 

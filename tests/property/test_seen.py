@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.events.event import Event, Source
-from streams.interests.evidence import Seen, extend_seen, seen_entry
+from streams.interests.evidence import SeenItems, extend_seen, seen_entry
 from streams.interests.fold import fold
 from streams.interests.nodes import Node, NodeKey, profile_key, seen_of
 from streams.interests.plan import Weighed, gate, plan
-from streams.settings.policies import Nodes
+from streams.settings.policies import NodeSettings
 
 LENGTH = 5
-POLICY = replace(Nodes().policy(), seen_length=LENGTH)
+POLICY = replace(NodeSettings().policy(), seen_length=LENGTH)
 T0 = 1_700_000_000_000
 VECTOR = np.ones((1, 4), np.float32) / 2
 KINDS = {"click": 1.0, "hide": -2.0, "impression": -0.05, "taken": 1.0, "unlike": 0.0}
@@ -86,5 +86,5 @@ def test_an_entry_is_found_on_its_own_place_only() -> None:
 
 
 def test_an_empty_profile_has_seen_nothing() -> None:
-    assert "a" not in Seen(b"")
-    assert len(Seen(b"")) == 0
+    assert "a" not in SeenItems(b"")
+    assert len(SeenItems(b"")) == 0

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.api.access import EVERYBODY, SCOPES, Access, Keys, Refused, is_loopback, make_key, read_keys
+from streams.api.access import EVERYBODY, SCOPES, Access, CredentialsRefused, Keys, is_loopback, make_key, read_keys
 from streams.base.errors import ConfigurationError
-from streams.settings.service import Api
+from streams.settings.service import ApiSettings
 
 SECRET = "a secret of the tests, long enough for every algorithm that a token may name: 64 bytes"
 NO_DIGEST = "0" * 62
@@ -23,7 +23,7 @@ DIGEST = "0" * 64
 
 
 def access(**changes: object) -> Access:
-    return Access(Api(**changes))  # type: ignore[arg-type]  # settings of one test
+    return Access(ApiSettings(**changes))  # type: ignore[arg-type]  # settings of one test
 
 
 def token(key: object = SECRET, algorithm: str = "HS256", **claims: object) -> str:
@@ -52,7 +52,7 @@ def test_a_key_is_let_in_by_either_header_with_its_scopes_only() -> None:
 @pytest.mark.parametrize("given", [None, "", "Basic abc", "Bearer", "Bearer ", "Bearer wrong", "Bearer a.b.c"])
 def test_anything_else_is_refused_without_a_word_of_it(given: str | None) -> None:
     let = access(keys=make_key("board", frozenset({"read"}))[1])
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CredentialsRefused) as refused:
         let.principal(given, None)
     assert "wrong" not in str(refused.value)
     assert "a.b.c" not in str(refused.value)
@@ -75,7 +75,7 @@ def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
 def test_an_empty_or_missing_key_file_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "none").write_text("")
-    with pytest.raises(Refused):
+    with pytest.raises(CredentialsRefused):
         access(keys_file=tmp_path / "none").principal("Bearer x", None)
     with pytest.raises(ConfigurationError, match="keys_file"):
         access(keys_file=tmp_path / "missing")
@@ -119,7 +119,7 @@ def test_tokens_speak_for_their_subject_under_a_hash(tmp_path: Path) -> None:
 def test_tokens_that_do_not_hold(tmp_path: Path, claims: dict[str, object]) -> None:
     (tmp_path / "secret").write_text(SECRET)
     let = access(jwt_secret_file=tmp_path / "secret", jwt_issuer="us", jwt_audience="api")
-    with pytest.raises(Refused):
+    with pytest.raises(CredentialsRefused):
         let.principal(f"Bearer {token(**{'iss': 'us', 'aud': 'api', **claims})}", None)
 
 
@@ -128,7 +128,7 @@ def test_tokens_of_another_key_or_algorithm_are_refused(tmp_path: Path) -> None:
     let = access(jwt_secret_file=tmp_path / "secret")
     none = jwt.encode({"sub": "x", "exp": time.time() + 60, "scope": "admin"}, None, "none")  # type: ignore[arg-type]  # what an attacker sends
     for bad in (token(SECRET[::-1]), none, token(algorithm="HS512")):
-        with pytest.raises(Refused):
+        with pytest.raises(CredentialsRefused):
             let.principal(f"Bearer {bad}", None)
 
 
@@ -143,7 +143,7 @@ def test_public_keys_check_rs256_and_es256_and_never_become_a_secret(tmp_path: P
         let = access(jwt_public_key_file=tmp_path / "pem")
         assert let.principal(f"Bearer {token(made, algorithm)}", None).scopes == {"read", "ingest"}
         header = jwt.utils.base64url_encode(b'{"alg":"HS256","typ":"JWT"}').decode()
-        with pytest.raises(Refused):
+        with pytest.raises(CredentialsRefused):
             let.principal(f"Bearer {header}.{token(made, algorithm).split('.')[1]}.AAAA", None)
 
 

@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from streams.api.access import make_key
 from streams.api.app import create_app
 from streams.api.edge import Edge
-from streams.api.limits import Limits
+from streams.api.limits import RateLimits
 from streams.api.params import UserInPath, cursor, read_cursor
 from streams.api.problems import ApiProblem, BodyTooLarge, answer, problem_of
 from streams.api.telemetry import ApiMetrics
@@ -30,7 +30,7 @@ from streams.base.errors import (
     PoisonError,
     StoreUnavailable,
 )
-from streams.settings.service import Api, Settings
+from streams.settings.service import ApiSettings, Settings
 
 BODY_LIMIT = 2048
 NOWHERE = {
@@ -189,19 +189,19 @@ def test_errors_have_their_status(error: Exception, status: int, kind: str, agai
 
 
 async def test_limits_count_by_caller_and_say_how_long_to_wait() -> None:
-    limits = Limits("3/minute")
+    limits = RateLimits("3/minute")
     assert [await limits.wait_s("a") for _ in range(3)] == [0, 0, 0]
     assert 1 <= await limits.wait_s("a") <= 60
     assert await limits.wait_s("b") == 0
-    assert [await Limits("").wait_s("a") for _ in range(5)] == [0] * 5
+    assert [await RateLimits("").wait_s("a") for _ in range(5)] == [0] * 5
     with pytest.raises(ConfigurationError, match="100/second"):
-        Limits("as many as you like")
+        RateLimits("as many as you like")
 
 
 async def test_scopes_credentials_and_rates_of_the_real_application(tmp_path: Any) -> None:
     lines = [make_key(name, frozenset({name})) for name in ("read", "ingest", "admin")]  # type: ignore[arg-type]  # scopes are their names
     keys = dict(zip(("read", "ingest", "admin"), (key for key, _ in lines), strict=True))
-    api = Api(keys="\n".join(line for _, line in lines), rate="6/minute")  # type: ignore[arg-type]  # read as a secret
+    api = ApiSettings(keys="\n".join(line for _, line in lines), rate="6/minute")  # type: ignore[arg-type]  # read as a secret
     app = create_app(Settings(api=api, **NOWHERE))  # type: ignore[arg-type]  # sections as dictionaries
     async with client(app) as http:
         missing = await http.get("/v1/users")
@@ -224,7 +224,7 @@ async def test_scopes_credentials_and_rates_of_the_real_application(tmp_path: An
 
 
 async def test_servers_that_are_away_are_a_503_each_for_what_needs_them() -> None:
-    app = create_app(Settings(api=Api(deadline_s=3, encode_deadline_s=1), **NOWHERE))  # type: ignore[arg-type]  # as above
+    app = create_app(Settings(api=ApiSettings(deadline_s=3, encode_deadline_s=1), **NOWHERE))  # type: ignore[arg-type]  # as above
     async with client(app) as http:
         assert (await http.get("/readyz")).json() == {"ready": False, "qdrant": False, "triton": False}
         reads = await http.get("/v1/users/u/interests")

@@ -10,23 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.api.people import Person
-from streams.api.priors import BORROWED, Terms
-from streams.api.recommendations import SeenItems, leading
+from streams.api.priors import BORROWED, PriorTerms
+from streams.api.recommendations import ExcludedItems, leading
 from streams.api.scoring import Telling, targets_of, with_texts
-from streams.api.trees import View, Wanted, below, chosen, level_masses, living, tree
+from streams.api.trees import TreeQuery, View, below, chosen, level_masses, living, tree
 from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.priors import PriorPolicy
 from streams.interests.score import RankPolicy, interests_of, score
-from streams.settings.policies import Nodes, Population
+from streams.settings.policies import NodeSettings, PopulationSettings
 from streams.store.catalogue import Card, CardCache
 from streams.store.recent import Recent
 
-POLICY = Nodes().policy()
+POLICY = NodeSettings().policy()
 NOW = 1_785_000_000_000
 DAY_MS = 86_400_000
 UNIT = np.eye(4, dtype=np.float32)
-TERMS = Terms(PriorPolicy(), POLICY, Population().policy())
+TERMS = PriorTerms(PriorPolicy(), POLICY, PopulationSettings().policy())
 
 
 def node(level: Level, path: str, mass: float, **more: Any) -> Node:
@@ -43,7 +43,7 @@ def test_shares_of_a_level_add_up_at_every_moment(weights: list[float], later_ms
     at = NOW + later_ms
     alive = living(nodes, at, POLICY)
     view = View(at, POLICY, lambda level, path: path, {})
-    told = tree("u", nodes, alive, view, Wanted(), prior=False, cursor=str)
+    told = tree("u", nodes, alive, view, TreeQuery(), prior=False, cursor=str)
     assert len(told.nodes) == len(alive)
     if alive:
         assert sum(one.share for one in told.nodes) == pytest.approx(1.0)
@@ -65,17 +65,20 @@ def test_an_entrys_share_does_not_depend_on_the_moment(weights: list[float], age
 def test_paging_walks_every_node_once_in_order() -> None:
     nodes = [node(level, f"/p{n}", 1.0 + n) for level in ("topic", "interest") for n in range(5)]
     view = View(NOW, POLICY, lambda *_: "", {})
-    whole = [one.id for one in tree("u", nodes, nodes, view, Wanted(), prior=False, cursor=str).nodes]
+    whole = [one.id for one in tree("u", nodes, nodes, view, TreeQuery(), prior=False, cursor=str).nodes]
     pages, start = [], 0
     while True:
-        page = tree("u", nodes, nodes, view, Wanted(limit=3, start=start), prior=False, cursor=str)
+        page = tree("u", nodes, nodes, view, TreeQuery(limit=3, start=start), prior=False, cursor=str)
         pages += [one.id for one in page.nodes]
         if page.next_cursor is None:
             break
         start = int(page.next_cursor)
     assert pages == whole
     latest = chosen(
-        [node("topic", "/a", 9.0, last_ms=1), node("topic", "/b", 1.0, last_ms=2)], NOW, POLICY, Wanted(order="latest")
+        [node("topic", "/a", 9.0, last_ms=1), node("topic", "/b", 1.0, last_ms=2)],
+        NOW,
+        POLICY,
+        TreeQuery(order="latest"),
     )
     assert [one.key.path for one in latest] == ["/b", "/a"]
     assert level_masses(nodes, NOW, POLICY)["topic"] == pytest.approx(15.0)
@@ -131,7 +134,7 @@ def test_what_was_seen_is_what_the_profile_and_the_evidence_remember() -> None:
         Node(profile_key("u"), UNIT[0], mass=1.0, seen=seen),
         node("topic", "/t", 1.0, evidence=(Evidence("e", "new", NOW, 1.0), Evidence("e2", "", NOW, 1.0))),
     ]
-    told = SeenItems(Person("u", NOW, stored, stored, frozenset()))
+    told = ExcludedItems(Person("u", NOW, stored, stored, frozenset()))
     assert all(item in told for item in ("old-0", "old-2", "new"))
     assert "other" not in told
     assert "" not in told

@@ -8,7 +8,7 @@ import pytest
 
 from streams.commands.check_security import check_security, here, in_the_clear
 from streams.commands.findings import Findings
-from streams.settings.service import Kafka, Privacy, Qdrant, Settings, Triton
+from streams.settings.service import KafkaSettings, PrivacySettings, QdrantSettings, Settings, TritonSettings
 
 
 def statuses(settings: Settings) -> dict[str, str]:
@@ -24,15 +24,16 @@ def test_defaults_lie_on_this_machine_and_are_fine() -> None:
 
 def test_what_goes_in_the_clear_is_named() -> None:
     settings = Settings(
-        kafka=Kafka(brokers="127.0.0.1:9092, kafka-1:9092"), triton=Triton(url="gpu-1:8001"),
-        qdrant=Qdrant(host="10.0.0.7", api_key="hidden"),  # type: ignore[arg-type]  # pydantic makes the secret of it
+        kafka=KafkaSettings(brokers="127.0.0.1:9092, kafka-1:9092"), triton=TritonSettings(url="gpu-1:8001"),
+        qdrant=QdrantSettings(host="10.0.0.7", api_key="hidden"),  # type: ignore[arg-type]  # pydantic makes the secret of it
     )  # fmt: skip
     told = list(in_the_clear(settings))
     assert [what for what, _ in told] == ["what users do", "the interests and the API key", "what users write"]
     assert "hidden" not in str(told)
     safe = Settings(
-        kafka=Kafka(brokers="kafka-1:9092", security_protocol="SSL"), triton=Triton(url="gpu-1:8001", tls=True),
-        qdrant=Qdrant(host="10.0.0.7", https=True),
+        kafka=KafkaSettings(brokers="kafka-1:9092", security_protocol="SSL"),
+        triton=TritonSettings(url="gpu-1:8001", tls=True),
+        qdrant=QdrantSettings(host="10.0.0.7", https=True),
     )  # fmt: skip
     assert list(in_the_clear(safe)) == []
 
@@ -41,7 +42,7 @@ def test_a_secret_that_everybody_may_read_is_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("hidden")
     file.chmod(0o644)
-    settings = Settings(qdrant=Qdrant(api_key_file=file))
+    settings = Settings(qdrant=QdrantSettings(api_key_file=file))
     assert statuses(settings)["secrets"] == "WARN"
     file.chmod(0o640)
     assert "secrets" not in statuses(settings)
@@ -49,7 +50,7 @@ def test_a_secret_that_everybody_may_read_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_privacy_section_that_cannot_work_fails(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("x" * 40)
-    assert statuses(Settings(privacy=Privacy(user_id_key_file=tmp_path / "key")))["privacy"] == "FAIL"
+    assert statuses(Settings(privacy=PrivacySettings(user_id_key_file=tmp_path / "key")))["privacy"] == "FAIL"
 
 
 @pytest.mark.parametrize(

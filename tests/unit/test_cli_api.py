@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.api.access import Access, read_keys
-from streams.settings.service import Api
+from streams.settings.service import ApiSettings
 from tests.unit.test_cli import call
 
 
@@ -36,7 +36,7 @@ def test_a_key_goes_to_standard_output_and_its_line_to_standard_error(tmp_path: 
     (kept,) = read_keys(line)
     assert (kept.name, kept.scopes) == ("gate", {"ingest", "read"})
     (tmp_path / "keys").write_text(line)
-    assert Access(Api(host="0.0.0.0", keys_file=tmp_path / "keys")).principal(None, key).name == "gate"
+    assert Access(ApiSettings(host="0.0.0.0", keys_file=tmp_path / "keys")).principal(None, key).name == "gate"
     assert read_keys(call("api", "key", "board").stderr)[0].scopes == {"read"}
 
 

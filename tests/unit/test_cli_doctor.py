@@ -18,16 +18,16 @@ from streams.commands.findings import Findings, drawn
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
-from streams.settings.service import Concepts, Settings
+from streams.settings.service import ConceptSettings, Settings
 from streams.store.collections import CONTROL
-from streams.store.survey import Facts, Survey
+from streams.store.survey import CollectionFacts, Survey
 
 INFO = EncoderInfo("e5", 384, 64)
-NODES = Facts(384, 7, INDEXED)
-ITEMS = Facts(384, 3, frozenset({"path"}))
+NODES = CollectionFacts(384, 7, INDEXED)
+ITEMS = CollectionFacts(384, 3, frozenset({"path"}))
 WELL = Survey(
     "1.18.3",
-    {"interests__e5": NODES, "items__e5": ITEMS, CONTROL: Facts(1, 1, frozenset())},
+    {"interests__e5": NODES, "items__e5": ITEMS, CONTROL: CollectionFacts(1, 1, frozenset())},
     {"interests": "interests__e5", "items": "items__e5"},
 )
 
@@ -65,7 +65,7 @@ def test_an_empty_store_is_a_warning() -> None:
         ({CONTROL: None}, "WARN", f"{CONTROL} is not there"),
     ],
 )
-def test_what_does_not_fit_is_named(collections: Mapping[str, Facts | None], status: str, told: str) -> None:
+def test_what_does_not_fit_is_named(collections: Mapping[str, CollectionFacts | None], status: str, told: str) -> None:
     held = {name: facts for name, facts in {**WELL.collections, **collections}.items() if facts is not None}
     assert any(told in line for line in judged(replace(WELL, collections=held))[status])
 
@@ -106,7 +106,7 @@ def test_variables_that_nothing_reads_are_named() -> None:
 def test_a_concept_tree_of_another_encoder_is_a_failure(tmp_path: Path) -> None:
     file = tmp_path / "tree.npz"
     tree = ConceptTree("1", "bge", [Concept("sports", {"en": "Sports"})], np.ones((1, 4), np.float32))
-    settings = Settings(concepts=Concepts(file=file))
+    settings = Settings(concepts=ConceptSettings(file=file))
     told = []
     for saved in (False, True):
         if saved:

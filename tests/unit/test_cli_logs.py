@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from streams.settings.logs import PERSONAL, set_up
-from streams.settings.service import Log
+from streams.settings.service import LogSettings
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def _as_it_was() -> Iterator[None]:
 
 def lines(form: str, level: str = "info") -> io.StringIO:
     out = io.StringIO()
-    set_up(Log(form=form, level=level), out)  # type: ignore[arg-type]
+    set_up(LogSettings(form=form, level=level), out)  # type: ignore[arg-type]
     return out
 
 

@@ -17,8 +17,8 @@ from streams.base.errors import ConfigurationError
 from streams.commands.event_log import EventLog, moved, time_of
 from streams.commands.json_lines import MAX_LINE_BYTES, read_lines
 from streams.commands.playback import BATCH, Pace, Tally, _chunks
-from streams.commands.replay import Plan, parse_speed, shift_of, summary
-from streams.events.drafts import Line, Refused, draft_events, draft_items, topic_of_type
+from streams.commands.replay import ReplayPlan, parse_speed, shift_of, summary
+from streams.events.drafts import Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
 
 T0 = 1_600_000_000_000
@@ -139,7 +139,7 @@ def test_a_time_the_parser_refuses_is_none(body: bytes) -> None:
 
 def test_limit_bounds_what_the_shift_is_measured_by(tmp_path: Path) -> None:
     path = write(tmp_path / "a", [event(n) for n in (0, 10, 20)])
-    plan = Plan((path,), (), None, "now", 2, None, wait=False, deadline_s=1)
+    plan = ReplayPlan((path,), (), None, "now", 2, None, wait=False, deadline_s=1)
     with EventLog([path], 2) as log:
         assert shift_of(plan, log.last_ms, T0 + 1_000) == 990
 
@@ -170,8 +170,8 @@ def test_moving_there_and_back_is_nothing(shift: int, ts: int) -> None:
 
 
 def test_shift_keeps_or_brings_the_last_event_to_a_time() -> None:
-    def plan(shift_to: str) -> Plan:
-        return Plan((), (), None, shift_to, None, None, wait=False, deadline_s=1)
+    def plan(shift_to: str) -> ReplayPlan:
+        return ReplayPlan((), (), None, shift_to, None, None, wait=False, deadline_s=1)
 
     assert shift_of(plan("keep"), T0, T0 + 5) == 0
     assert shift_of(plan("now"), T0, T0 + 5) == 5
@@ -241,7 +241,7 @@ def test_the_summary_names_the_first_refused_lines_of_each_reason() -> None:
     from rich.console import Console
 
     tally = Tally(sent=Counter(clicks=1_234), sending_s=2.0)
-    tally.refuse(Path("x/log.jsonl"), [Refused(n, "bad_json", "m") for n in range(1, 6)])
+    tally.refuse(Path("x/log.jsonl"), [RefusedLine(n, "bad_json", "m") for n in range(1, 6)])
     console = Console(width=80, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
         console.print(summary(tally))

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from streams.base.credentials import MAX_SECRET_BYTES, TlsFiles, secret, untrusted
 from streams.base.errors import ConfigurationError
-from streams.settings.service import Kafka, Qdrant, Settings
+from streams.settings.service import KafkaSettings, QdrantSettings, Settings
 from streams.settings.wiring import kafka_config, qdrant_config
 
 
@@ -56,8 +56,8 @@ def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_secrets_reach_the_clients_and_no_representation(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("hidden-word\n")
-    kafka = Kafka(security_protocol="SASL_SSL", sasl_username="me", sasl_password_file=tmp_path / "password")
-    settings = Settings(kafka=kafka, qdrant=Qdrant(api_key_file=tmp_path / "password"))
+    kafka = KafkaSettings(security_protocol="SASL_SSL", sasl_username="me", sasl_password_file=tmp_path / "password")
+    settings = Settings(kafka=kafka, qdrant=QdrantSettings(api_key_file=tmp_path / "password"))
     of_kafka, of_qdrant = kafka_config(settings.kafka), qdrant_config(settings)
     assert of_kafka.password == of_qdrant.api_key == "hidden-word"
     for shown in (repr(settings), repr(of_kafka), repr(of_qdrant), settings.model_dump_json()):

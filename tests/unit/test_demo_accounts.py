@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from deploy.demo.accounts import Counted, distinct, quantile, read_counters, verdict
+from deploy.demo.accounts import ReportedCounts, distinct, quantile, read_counters, verdict
 from streams.events.event import Source
 from streams.interests.evidence import extend_ring, ring_entry
 from streams.worker.metrics import Metrics
 
 
-def counted(**outcomes: int) -> Counted:
+def counted(**outcomes: int) -> ReportedCounts:
     dead = outcomes.pop("dead", 0)
-    return Counted(outcomes, dead=dead)
+    return ReportedCounts(outcomes, dead=dead)
 
 
 def test_counters_are_read_from_the_workers_own_page() -> None:
@@ -78,7 +78,7 @@ def test_there_is_no_quantile_of_nothing() -> None:
         (10, counted(applied=10), 9, False),  # the trees do not have what was counted
     ],
 )
-def test_when_the_accounts_hold(produced: int, seen: Counted, remembered: int, fine: bool) -> None:
+def test_when_the_accounts_hold(produced: int, seen: ReportedCounts, remembered: int, fine: bool) -> None:
     held, lines = verdict(produced, seen, remembered, [])
     assert held is fine
     assert len(lines) == 2

@@ -16,7 +16,7 @@ from streams.commands.cli import app
 from streams.commands.evaluation_log import read
 from streams.evaluation import measures
 from streams.evaluation.scorers import PARTS, known_parts
-from streams.evaluation.world import Catalogue, Popularity, World
+from streams.evaluation.world import KnownItems, Popularity, World
 from streams.events.event import Event, Source
 from streams.events.items import Item
 from streams.interests.item_vectors import ItemPoint
@@ -55,9 +55,9 @@ def test_impression_agrees_with_counting_pairs() -> None:
     assert perfect == {"auc": 1.0, "ndcg@10": pytest.approx(1.0)}
 
 
-def catalogue(*times_ms: int | None) -> Catalogue:
+def catalogue(*times_ms: int | None) -> KnownItems:
     vector = np.array([1.0, 0.0], np.float32)
-    return Catalogue([ItemPoint(Item(f"i{n}", ts_ms=ts_ms), vector, "/a") for n, ts_ms in enumerate(times_ms)], 2)
+    return KnownItems([ItemPoint(Item(f"i{n}", ts_ms=ts_ms), vector, "/a") for n, ts_ms in enumerate(times_ms)], 2)
 
 
 def event(user_id: str, item_id: str, at_ms: int, shown: Sequence[str] = ()) -> Event:

@@ -10,7 +10,7 @@ import pytest
 from streams.base.errors import PoisonError
 from streams.events.event import WITHOUT_ITEM, Event, EventType, Source, by_user
 from streams.events.items import Item
-from streams.events.parse import Limits, parse_events
+from streams.events.parse import ParseLimits, parse_events
 from tests.fixtures.records import NOW_MS, click, record
 
 NEEDED: dict[str, dict[str, Any]] = {
@@ -150,7 +150,7 @@ def test_poison_between_good_events_costs_nothing_else() -> None:
 
 def test_limit_of_bytes_is_inclusive() -> None:
     body = json.dumps(click()).encode()
-    limits = Limits(max_value_bytes=len(body))
+    limits = ParseLimits(max_value_bytes=len(body))
     records = [record(value=body), record(value=body + b" ")]
     parsed = parse_events(records, now_ms=NOW_MS, limits=limits)
     assert (len(parsed.events), [dead.reason for dead in parsed.dead]) == (1, ["too_large"])

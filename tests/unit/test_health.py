@@ -15,36 +15,36 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from streams.base.errors import StoreUnavailable
-from streams.worker.health import Facts, Limits, not_live, not_ready
-from streams.worker.status import Status, answer, serving
+from streams.worker.health import HealthLimits, WorkerFacts, not_live, not_ready
+from streams.worker.status import WorkerStatus, answer, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMITS = Limits(loop_s=30, stuck_s=120, answered_s=10)
-WELL = Facts(partitions=4, answered_s={"kafka": 1.0, "triton": 0.5, "qdrant": 2.0})
+LIMITS = HealthLimits(loop_s=30, stuck_s=120, answered_s=10)
+WELL = WorkerFacts(partitions=4, answered_s={"kafka": 1.0, "triton": 0.5, "qdrant": 2.0})
 
 
 @pytest.mark.parametrize(
     ("facts", "live", "ready"),
     [
         (WELL, [], []),
-        (Facts(waiting_for="qdrant"), [], ["it starts, and waits for qdrant"]),
-        (Facts(), [], ["it has no assignment: the group rebalances, or has not been joined yet"]),
+        (WorkerFacts(waiting_for="qdrant"), [], ["it starts, and waits for qdrant"]),
+        (WorkerFacts(), [], ["it has no assignment: the group rebalances, or has not been joined yet"]),
         (
-            Facts(partitions=4, lag=9, answered_s={"qdrant": 11.0, "triton": None}),
+            WorkerFacts(partitions=4, lag=9, answered_s={"qdrant": 11.0, "triton": None}),
             [], ["qdrant has not answered for 11 s", "triton has not answered yet"],
         ),
-        (Facts(partitions=4, stuck_s=121, lag=9), ["9 records wait and nothing was committed for 121 s"], None),
-        (Facts(partitions=4, loop_silent_s=31), ["the event loop has not run for 31 s"], None),
-        (Facts(partitions=4, stopping=True), [], ["it was told to stop"]),
+        (WorkerFacts(partitions=4, stuck_s=121, lag=9), ["9 records wait and nothing was committed for 121 s"], None),
+        (WorkerFacts(partitions=4, loop_silent_s=31), ["the event loop has not run for 31 s"], None),
+        (WorkerFacts(partitions=4, stopping=True), [], ["it was told to stop"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(facts: Facts, live: list[str], ready: list[str] | None) -> None:
+def test_what_is_wrong_is_said(facts: WorkerFacts, live: list[str], ready: list[str] | None) -> None:
     assert not_live(facts, LIMITS) == live
     assert not_ready(facts, LIMITS) == (live if ready is None else ready)
 
 
 def test_a_standstill_counts_only_while_records_wait() -> None:
-    status = Status(LIMITS)
+    status = WorkerStatus(LIMITS)
     status.stuck = lambda: 500.0
     assert status.complaint(400) is None
     status.lag = lambda: {("clicks", 0): 3}
@@ -53,7 +53,7 @@ def test_a_standstill_counts_only_while_records_wait() -> None:
 
 
 def test_a_server_that_is_away_excuses_a_standstill() -> None:
-    status = Status(LIMITS)
+    status = WorkerStatus(LIMITS)
     status.stuck, status.lag = lambda: 500.0, lambda: {("clicks", 0): 3}
     status._answered["qdrant"] = time.monotonic() - 11
     assert status.complaint(120) is None
@@ -64,7 +64,7 @@ def test_a_server_that_is_away_excuses_a_standstill() -> None:
 
 
 async def test_servers_are_asked_and_their_silence_grows() -> None:
-    status = Status(LIMITS)
+    status = WorkerStatus(LIMITS)
     away = False
 
     async def probe() -> bool:
@@ -87,7 +87,7 @@ async def test_servers_are_asked_and_their_silence_grows() -> None:
 
 
 def test_the_port_answers_while_the_loop_hangs() -> None:
-    status, registry = Status(Limits(loop_s=1.5, stuck_s=120, answered_s=10)), CollectorRegistry()
+    status, registry = WorkerStatus(HealthLimits(loop_s=1.5, stuck_s=120, answered_s=10)), CollectorRegistry()
     status.waiting_for, status.partitions = None, lambda: 4
     Counter("interests_something", "For the test.", registry=registry)
     hang = threading.Event()
@@ -119,11 +119,11 @@ def test_the_port_answers_while_the_loop_hangs() -> None:
 HANGS = """
 import asyncio, sys, time
 from prometheus_client import CollectorRegistry
-from streams.worker.health import Limits
-from streams.worker.status import Status, serving
+from streams.worker.health import HealthLimits
+from streams.worker.status import WorkerStatus, serving
 
 async def main():
-    status = Status(Limits())
+    status = WorkerStatus(HealthLimits())
     with serving(status, CollectorRegistry(), "127.0.0.1", 0, exit_after_s=2.0):
         asyncio.get_running_loop().create_task(status.beating())
         await asyncio.sleep(0.1)
@@ -142,7 +142,7 @@ def test_a_loop_that_hangs_for_good_ends_the_process_with_1() -> None:
 
 
 def test_bodies_are_json_and_nothing_else_is_served() -> None:
-    status = Status(LIMITS)
+    status = WorkerStatus(LIMITS)
     head, body = answer(status, "/readyz") or ("", {})
     assert head.startswith("503")
     assert json.loads(json.dumps(body))["reasons"] == ["it starts, and waits for its servers"]

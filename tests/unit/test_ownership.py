@@ -8,17 +8,17 @@ from types import SimpleNamespace
 import pytest
 
 from streams.base.errors import Fenced
-from streams.broker.batches import Take
+from streams.broker.batches import Batch
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
-from streams.settings.policies import Nodes
+from streams.settings.policies import NodeSettings
 from streams.store.base import Control, Fence
 from streams.store.memory import MemoryStore
-from streams.worker.epochs import Seen, judge, raised
+from streams.worker.epochs import GroupView, judge, raised
 from streams.worker.ownership import Owner, Ownership
 
 PARTITIONS = {"clicks": 2, "comments": 2}
 STORED = Control(3, 2, 7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 99})
-SEEN = Seen(7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 100})
+SEEN = GroupView(7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 100})
 
 
 @dataclass(slots=True)
@@ -28,9 +28,9 @@ class Rec:
     offset: int
 
 
-def take(identity: GroupIdentity, first: int = 0, last: int = 9, highwater: int = 10, topic: str = "clicks") -> Take:
+def take(identity: GroupIdentity, first: int = 0, last: int = 9, highwater: int = 10, topic: str = "clicks") -> Batch:
     records = [Rec(topic, 0, offset) for offset in range(first, last + 1)]
-    made = Take(SimpleNamespace(identity=identity), identity)  # type: ignore[arg-type]
+    made = Batch(SimpleNamespace(identity=identity), identity)  # type: ignore[arg-type]
     made.add(SimpleNamespace(value=FetchedBatch(topic, 0, records, last + 1, highwater, 1, identity)))  # type: ignore[arg-type]
     return made
 
@@ -56,7 +56,7 @@ def test_the_first_worker_begins_with_one() -> None:
         (replace(SEEN, highwater={"clicks/0": 99}), 4, 3),
     ],
 )
-def test_what_goes_backwards_is_a_new_incarnation(seen: Seen, epoch: int, log: int) -> None:
+def test_what_goes_backwards_is_a_new_incarnation(seen: GroupView, epoch: int, log: int) -> None:
     control, reason = judge(STORED, seen)
     assert (control.epoch, control.log) == (epoch, log)
     assert bool(reason) == (epoch > 3)
@@ -88,7 +88,7 @@ class Part:
 
 
 async def test_one_generation_is_settled_once_and_the_next_under_the_same_epoch() -> None:
-    store = MemoryStore(Nodes().policy())
+    store = MemoryStore(NodeSettings().policy())
     part = Part(store)
     first = GroupIdentity(1, "leader", "me", "cluster")
     assert await part.ownership.enter(take(first)) == Owner(Fence(1, 1), 1)
@@ -101,7 +101,7 @@ async def test_one_generation_is_settled_once_and_the_next_under_the_same_epoch(
 
 
 async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
-    store = MemoryStore(Nodes().policy())
+    store = MemoryStore(NodeSettings().policy())
     old = Part(store)
     before = take(GroupIdentity(1, "leader-1", "me-1", "cluster-1"))
     await old.ownership.enter(before)
@@ -114,7 +114,7 @@ async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
 
 
 async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
-    store = MemoryStore(Nodes().policy())
+    store = MemoryStore(NodeSettings().policy())
     part = Part(store)
     before = take(GroupIdentity(1, "leader", "me", None), 0, 99, 100)
     await part.ownership.enter(before)
@@ -124,7 +124,7 @@ async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
 
 
 async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_the_log() -> None:
-    store = MemoryStore(Nodes().policy())
+    store = MemoryStore(NodeSettings().policy())
     part = Part(store)
     identity = GroupIdentity(1, "leader", "me", None)
     full = take(identity, 0, 99, 100, topic="items.popularity")
@@ -139,7 +139,7 @@ async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_th
 
 
 async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
-    store = MemoryStore(Nodes().policy())
+    store = MemoryStore(NodeSettings().policy())
     await Part(store).ownership.enter(take(GroupIdentity(6, "leader-6", "other", "c")))
     zombie = Part(store, valid=False)
     assert await zombie.ownership.enter(take(GroupIdentity(5, "leader-5", "me", "c"))) is None
@@ -150,7 +150,7 @@ async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
 
 
 async def test_workers_that_see_the_same_new_cluster_agree_on_one_epoch() -> None:
-    store = MemoryStore(Nodes().policy())
+    store = MemoryStore(NodeSettings().policy())
     await Part(store).ownership.enter(take(GroupIdentity(9, "old", "me", "cluster-1")))
     owners = [
         await Part(store).ownership.enter(take(GroupIdentity(1, "leader", member, "cluster-2"))) for member in "abc"

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from streams.base.errors import ConfigurationError
 from streams.events.dead_letters import DeadLetter
 from streams.events.parse import parse_events
-from streams.events.privacy import Letters, Pseudonyms, is_pseudonym, open_sealed, pseudonymous
-from streams.settings.privacy import letters_of, private_key, pseudonyms_of, public_key
-from streams.settings.service import Privacy, Settings
+from streams.events.privacy import DeadLetterPolicy, Pseudonyms, is_pseudonym, open_sealed, pseudonymous
+from streams.settings.privacy import dead_letter_policy_of, private_key, pseudonyms_of, public_key
+from streams.settings.service import PrivacySettings, Settings
 from tests.fixtures.records import NOW_MS, click, record
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -56,15 +56,15 @@ def test_events_come_under_pseudonyms_and_a_pseudonym_that_comes_in_is_refused()
 
 
 def test_letters_are_kept_as_they_came() -> None:
-    sent = Letters().of(letter())
+    sent = DeadLetterPolicy().of(letter())
     assert (sent.key, sent.value) == (b"alice", b'{"user_id": "alice"')
     assert dict(sent.headers)["who"] == b"alice"
 
 
 def test_dropped_and_sealed_letters_say_what_was_wrong_and_nothing_else() -> None:
     private = X25519PrivateKey.generate()
-    dropped = Letters("drop", None, NAMES).of(letter())
-    sealed = Letters("seal", private.public_key(), NAMES).of(letter())
+    dropped = DeadLetterPolicy("drop", None, NAMES).of(letter())
+    sealed = DeadLetterPolicy("seal", private.public_key(), NAMES).of(letter())
     assert dropped.value is None
     for sent in (dropped, sealed):
         assert b"alice" not in b"".join([sent.key or b"", sent.value or b"", *dict(sent.headers).values()])
@@ -79,7 +79,7 @@ def test_dropped_and_sealed_letters_say_what_was_wrong_and_nothing_else() -> Non
 @pytest.mark.parametrize("damage", ["another key", "another place", "changed", "not sealed"])
 def test_a_seal_opens_for_its_key_at_its_place_alone(damage: str) -> None:
     private = X25519PrivateKey.generate()
-    sent = Letters("seal", private.public_key()).of(letter())
+    sent = DeadLetterPolicy("seal", private.public_key()).of(letter())
     value, headers = sent.value or b"", dict(sent.headers)
     if damage == "another key":
         private = X25519PrivateKey.generate()
@@ -95,26 +95,26 @@ def test_a_seal_opens_for_its_key_at_its_place_alone(damage: str) -> None:
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff\xfe"])
 def test_keys_that_are_no_id_come_out_as_no_id_either(key: bytes | None) -> None:
-    sent = Letters("drop", None, NAMES).of(letter(key))
+    sent = DeadLetterPolicy("drop", None, NAMES).of(letter(key))
     assert sent.key is None if key is None else is_pseudonym((sent.key or b"").decode())
 
 
 def test_the_catalogues_letters_keep_their_keys() -> None:
-    sent = Letters("drop", None, NAMES, frozenset({"items"})).of(letter(b"item-1", topic="items"))
+    sent = DeadLetterPolicy("drop", None, NAMES, frozenset({"items"})).of(letter(b"item-1", topic="items"))
     assert sent.key == b"item-1"
 
 
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(KEY)
     (tmp_path / "pair.pem").write_text("no key")
-    named = Settings(privacy=Privacy(user_id_key_file=tmp_path / "key"))
+    named = Settings(privacy=PrivacySettings(user_id_key_file=tmp_path / "key"))
     pseudonyms = pseudonyms_of(named)
     assert pseudonyms is not None
     assert pseudonyms.of("alice") == NAMES.of("alice")
     with pytest.raises(ConfigurationError, match="expected drop or seal, got keep"):
-        letters_of(named, pseudonyms)
+        dead_letter_policy_of(named, pseudonyms)
     with pytest.raises(ConfigurationError, match="go together"):
-        letters_of(Settings(privacy=Privacy(dead_letter_bodies="seal")), None)
+        dead_letter_policy_of(Settings(privacy=PrivacySettings(dead_letter_bodies="seal")), None)
     with pytest.raises(ConfigurationError, match="not an X25519 public key"):
         public_key(tmp_path / "pair.pem")
     with pytest.raises(ConfigurationError, match="not an X25519 private key"):
@@ -131,7 +131,9 @@ def test_keys_are_read_from_pem(tmp_path: Path) -> None:
     (tmp_path / "private.pem").write_bytes(
         private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    settings = Settings(privacy=Privacy(dead_letter_bodies="seal", dead_letter_key_file=tmp_path / "public.pem"))
-    sent = letters_of(settings, None).of(letter())
+    settings = Settings(
+        privacy=PrivacySettings(dead_letter_bodies="seal", dead_letter_key_file=tmp_path / "public.pem")
+    )
+    sent = dead_letter_policy_of(settings, None).of(letter())
     assert sent.key == b"alice"
     assert open_sealed(sent.value or b"", sent.headers, private_key(tmp_path / "private.pem")).key == b"alice"

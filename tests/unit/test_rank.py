@@ -10,7 +10,7 @@ import pytest
 from streams.interests.mmr import mmr
 from streams.interests.nodes import Level, Node, NodeKey, NodePolicy, expires_at_ms
 from streams.interests.score import Interest, RankPolicy, Targets, freshness, interests_of, score
-from streams.settings.policies import Ranking
+from streams.settings.policies import RankingSettings
 from streams.settings.service import Settings
 
 DAY_MS = 86_400_000
@@ -102,7 +102,7 @@ def test_interests_are_the_nodes_aged_to_now_without_the_expired() -> None:
 
 def test_the_settings_are_the_policy() -> None:
     assert Settings().ranking.policy() == POLICY
-    changed = Ranking(levels={"session": 3.0}, beta=2.0).policy()
+    changed = RankingSettings(levels={"session": 3.0}, beta=2.0).policy()
     assert changed.levels == {**POLICY.levels, "session": 3.0}
     assert changed.beta == 2.0
 

@@ -14,17 +14,17 @@ from rich.console import Console
 
 from streams.commands.branches import Branch, TreeView
 from streams.commands.drawing import ASCII
-from streams.commands.showing import Asked, names, why_empty
+from streams.commands.showing import ShowRequest, names, why_empty
 from streams.commands.tree_draw import draw
-from streams.commands.tree_view import Wanted, item_ids, view
+from streams.commands.tree_view import TreeOptions, item_ids, view
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodeKey
-from streams.settings.policies import Nodes
+from streams.settings.policies import NodeSettings
 from streams.store.survey import Card
 
 NOW = 1_780_000_000_000
 MIN, H, D = 60_000, 3_600_000, 86_400_000
-POLICY = Nodes().policy()
+POLICY = NodeSettings().policy()
 NAME_OF = names(None, "en")
 CARDS = {
     "q1": Card("How Cardano is different from Ethereum (2.0)?", "/finance/markets"),
@@ -61,7 +61,7 @@ TREE = [
 
 
 def see(nodes: Sequence[Node] = TREE, at_ms: int = NOW, **wanted: object) -> TreeView:
-    return view("u17", nodes, at_ms, POLICY, NAME_OF, CARDS, Wanted(**wanted))  # type: ignore[arg-type]
+    return view("u17", nodes, at_ms, POLICY, NAME_OF, CARDS, TreeOptions(**wanted))  # type: ignore[arg-type]
 
 
 def branch(tree: TreeView, *path: str) -> Branch:
@@ -151,7 +151,7 @@ def test_names_follow_the_language() -> None:
     ],
 )
 def test_an_empty_tree_says_why_and_what_to_do(tree: TreeView, levels: Sequence[Level], told: str) -> None:
-    asked = Asked("u17", tree.at_ms, frozenset(levels), "en", 1, everything=False, as_json=False)
+    asked = ShowRequest("u17", tree.at_ms, frozenset(levels), "en", 1, everything=False, as_json=False)
     assert told in why_empty(tree, asked)
 
 

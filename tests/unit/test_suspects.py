@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from streams.encoder.crash_suspects import Suspects
+from streams.encoder.crash_suspects import CrashSuspects
 
 KEYS = [b"%d" % n for n in range(64)]
 CULPRIT = KEYS[41]
 
 
-def hunt(suspects: Suspects) -> int:
+def hunt(suspects: CrashSuspects) -> int:
     """Ask for groups until one text is convicted; what was encoded is cleared. Returns the number of crashes."""
     crashes = 0
     while not suspects.convicted(CULPRIT):
@@ -24,21 +24,21 @@ def hunt(suspects: Suspects) -> int:
 
 
 def test_one_of_sixty_four_is_found_in_four_crashes_and_nobody_else() -> None:
-    suspects = Suspects()
+    suspects = CrashSuspects()
     suspects.doubt(KEYS)
     assert hunt(suspects) == 4
     assert not any(suspects.convicted(key) for key in KEYS if key != CULPRIT)
 
 
 def test_an_outage_without_a_canary_convicts_nobody() -> None:
-    suspects = Suspects()
+    suspects = CrashSuspects()
     for _ in range(100):
         suspects.doubt(KEYS[:1])
     assert not suspects.convicted(KEYS[0])
 
 
 def test_what_was_encoded_starts_anew() -> None:
-    suspects = Suspects()
+    suspects = CrashSuspects()
     assert not suspects.crashed(KEYS[:1])
     suspects.clear(KEYS[:1])
     assert KEYS[0] not in suspects
@@ -47,6 +47,6 @@ def test_what_was_encoded_starts_anew() -> None:
 
 
 def test_it_remembers_the_latest_only() -> None:
-    suspects = Suspects(limit=10)
+    suspects = CrashSuspects(limit=10)
     suspects.doubt(KEYS)
     assert [key in suspects for key in KEYS] == [False] * 54 + [True] * 10

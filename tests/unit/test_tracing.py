@@ -16,7 +16,7 @@ from streams.base.errors import ConfigurationError
 from streams.events.parse import parse_events
 from streams.pipeline import tracing
 from streams.pipeline.apply import Report
-from streams.settings.service import Settings, Tracing, load
+from streams.settings.service import Settings, TracingSettings, load
 from streams.worker.tracing_export import exporting
 from tests.fixtures.records import NOW_MS, click, record
 
@@ -110,7 +110,7 @@ def test_log_lines_of_a_batch_name_it() -> None:
 def test_settings_turn_it_on_and_off() -> None:
     with exporting(Settings()):
         assert tracing._tracer is None
-    with exporting(Settings(tracing=Tracing(endpoint="http://127.0.0.1:9/v1/traces"))):
+    with exporting(Settings(tracing=TracingSettings(endpoint="http://127.0.0.1:9/v1/traces"))):
         assert tracing._tracer is not None
     assert tracing._tracer is None
     with pytest.raises(ConfigurationError, match=r"tracing\.endpoint"):

@@ -13,10 +13,10 @@ from streams.events.event import Event, Source
 from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.interests.plan import Weighed
 from streams.interests.updates import MAX_EVENTS, MAX_NODES, encoded, updates_of
-from streams.settings.policies import Nodes
+from streams.settings.policies import NodeSettings
 
 NOW = 1_700_000_000_000
-POLICY = Nodes().policy()
+POLICY = NodeSettings().policy()
 SECRET = "nobody else is to read this"
 
 

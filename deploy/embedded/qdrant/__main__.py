@@ -18,10 +18,10 @@ import grpc
 import uvicorn
 from starlette.applications import Starlette
 
-from deploy.embedded.qdrant.collections_api import Collections
+from deploy.embedded.qdrant.collections_api import CollectionsApi
 from deploy.embedded.qdrant.errors import QdrantError
 from deploy.embedded.qdrant.grpc_server import build_server
-from deploy.embedded.qdrant.metrics import Metrics
+from deploy.embedded.qdrant.metrics import QdrantMetrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.registry import Registry
 from deploy.embedded.qdrant.rest import build_app
@@ -66,7 +66,7 @@ async def serve(settings: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     registry = Registry(settings.data, flush_each=settings.flush_interval_s == 0)
-    metrics, points, collections = Metrics(registry), Points(registry), Collections(registry)
+    metrics, points, collections = QdrantMetrics(registry), Points(registry), CollectionsApi(registry)
     rpc = build_server(points, collections, metrics, api_key)
     credentials = _grpc_credentials(settings)
     address = f"{HOST}:{settings.grpc_port}"

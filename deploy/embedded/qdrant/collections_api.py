@@ -12,7 +12,7 @@ from deploy.embedded.qdrant.indexes import schema_out
 from deploy.embedded.qdrant.registry import Registry
 
 
-class Collections:
+class CollectionsApi:
     """What the real server's Collections service does, over the registry."""
 
     def __init__(self, registry: Registry) -> None:

@@ -12,9 +12,9 @@ from qdrant_client import grpc as pb
 from qdrant_client.grpc import collections_service_pb2, points_service_pb2, qdrant_pb2, snapshots_service_pb2
 
 from deploy.embedded.qdrant import wire
-from deploy.embedded.qdrant.collections_api import Collections
+from deploy.embedded.qdrant.collections_api import CollectionsApi
 from deploy.embedded.qdrant.errors import QdrantError, internal, not_implemented
-from deploy.embedded.qdrant.metrics import Metrics
+from deploy.embedded.qdrant.metrics import QdrantMetrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.security import TITLE, authorise, protocol_version
 
@@ -56,7 +56,7 @@ def points_calls(points: Points) -> dict[str, Call]:
     }
 
 
-def collections_calls(collections: Collections) -> dict[str, Call]:
+def collections_calls(collections: CollectionsApi) -> dict[str, Call]:
     """Return the implemented methods of the Collections service by name."""
     return {
         "Create": collections.create,
@@ -75,7 +75,9 @@ async def _health(_request: Any) -> Any:
     return pb.HealthCheckReply(title=TITLE, version=protocol_version())
 
 
-def build_server(points: Points, collections: Collections, metrics: Metrics, api_key: str | None) -> grpc.aio.Server:
+def build_server(
+    points: Points, collections: CollectionsApi, metrics: QdrantMetrics, api_key: str | None
+) -> grpc.aio.Server:
     """Return a gRPC server without a port, its handlers in place."""
     server = grpc.aio.server(options=_OPTIONS)
     services: list[tuple[Any, dict[str, Call], bool]] = [
@@ -95,7 +97,7 @@ def build_server(points: Points, collections: Collections, metrics: Metrics, api
 
 
 def _handler(
-    service: Any, method: Any, call: Call | None, metrics: Metrics, api_key: str | None, *, as_bytes: bool
+    service: Any, method: Any, call: Call | None, metrics: QdrantMetrics, api_key: str | None, *, as_bytes: bool
 ) -> Any:
     path = f"/{service.full_name}/{method.name}"
     if as_bytes:

@@ -8,7 +8,7 @@ from deploy.embedded.qdrant.registry import Registry
 from deploy.embedded.qdrant.security import TITLE, protocol_version
 
 
-class Metrics:
+class QdrantMetrics:
     """Counts answers; sizes are read when somebody asks."""
 
     def __init__(self, registry: Registry) -> None:

@@ -21,9 +21,9 @@ from starlette.routing import Route as Path
 from deploy.embedded.qdrant import rest_requests as requests
 from deploy.embedded.qdrant import rest_results as results
 from deploy.embedded.qdrant import wire
-from deploy.embedded.qdrant.collections_api import Collections
+from deploy.embedded.qdrant.collections_api import CollectionsApi
 from deploy.embedded.qdrant.errors import QdrantError, bad_format, internal, not_implemented, too_large, wrong_input
-from deploy.embedded.qdrant.metrics import Metrics
+from deploy.embedded.qdrant.metrics import QdrantMetrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.security import TITLE, authorise, protocol_version
 
@@ -50,7 +50,7 @@ class Route:
     message: type[Any] | None = None  # the message class the call reads, where it is one with packed bytes
 
 
-def routes(points: Points, collections: Collections) -> list[Route]:
+def routes(points: Points, collections: CollectionsApi) -> list[Route]:
     """Return every REST call there is."""
     update, fast = results.update, wire.message_class
 
@@ -109,7 +109,7 @@ def routes(points: Points, collections: Collections) -> list[Route]:
     ]  # fmt: skip
 
 
-def build_app(points: Points, collections: Collections, metrics: Metrics, api_key: str | None) -> Starlette:
+def build_app(points: Points, collections: CollectionsApi, metrics: QdrantMetrics, api_key: str | None) -> Starlette:
     """Return the REST application."""
 
     async def version(_request: Request) -> Response:
@@ -143,7 +143,7 @@ def _text(text: str) -> Callable[[Request], Any]:
     return endpoint
 
 
-def _endpoint(route: Route, metrics: Metrics, api_key: str | None) -> Callable[[Request], Any]:
+def _endpoint(route: Route, metrics: QdrantMetrics, api_key: str | None) -> Callable[[Request], Any]:
     adapter = pydantic.TypeAdapter(route.body) if route.body is not None else None
 
     async def endpoint(request: Request) -> Response:

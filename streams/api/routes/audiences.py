@@ -10,9 +10,9 @@ from starlette.responses import Response
 from streams.api import audiences
 from streams.api.examples import AUDIENCE, AUDIENCE_REQUESTS, SIMILAR, example
 from streams.api.models import Audience, AudienceRequest, SimilarUsers
-from streams.api.params import Parts, User, guard, now_ms
+from streams.api.params import ApiBackends, User, guard, now_ms
 from streams.api.problems import ApiProblem
-from streams.api.responses import problems, told
+from streams.api.responses import json_response, problems
 
 router = APIRouter(prefix="/v1", dependencies=guard("read"))
 NDJSON = "application/x-ndjson"
@@ -32,10 +32,10 @@ _BOTH: dict[int | str, dict[str, Any]] = {
     responses={**problems(404), 200: example(SIMILAR)}, summary="The nearest people",
 )  # fmt: skip
 async def similar(
-    parts: Parts, user_id: User, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
+    parts: ApiBackends, user_id: User, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
 ) -> Response:
     """The people whose whole person is nearest, and the paths both hold."""
-    return told(await audiences.similar(parts, user_id, k, now_ms()))
+    return json_response(await audiences.similar(parts, user_id, k, now_ms()))
 
 
 @router.post(
@@ -44,7 +44,7 @@ async def similar(
     summary="Who is interested in this?",
 )  # fmt: skip
 async def search(
-    parts: Parts, request: Request, asked: Annotated[AudienceRequest, Body(openapi_examples=AUDIENCE_REQUESTS)]
+    parts: ApiBackends, request: Request, asked: Annotated[AudienceRequest, Body(openapi_examples=AUDIENCE_REQUESTS)]
 ) -> Response:
     """Who is interested in a text or an item, at which level, how strongly, since when; grouped by user.
 
@@ -56,4 +56,4 @@ async def search(
     if NDJSON in request.headers.get("accept", ""):
         lines = "".join(f"{member.model_dump_json()}\n" for member in found.members)
         return Response(lines, media_type=NDJSON)
-    return told(found)
+    return json_response(found)

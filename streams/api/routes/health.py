@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from streams.api.models import Ready
-from streams.api.params import Parts, guard
-from streams.api.responses import told
+from streams.api.params import ApiBackends, guard
+from streams.api.responses import json_response
 from streams.base.errors import RetryableError
 
 router = APIRouter(tags=["health"])
@@ -26,29 +26,29 @@ class Alive(BaseModel):
 @router.get("/healthz", response_model=Alive, summary="Does the process live?")
 async def healthz() -> Response:
     """The process answers; nothing behind it is asked."""
-    return told(Alive())
+    return json_response(Alive())
 
 
 @router.get(
     "/readyz", response_model=Ready, summary="Can it answer?",
     responses={503: {"model": Ready, "description": "Qdrant does not answer, or holds no collections yet."}},
 )  # fmt: skip
-async def readyz(parts: Parts) -> Response:
+async def readyz(parts: ApiBackends) -> Response:
     """Ready is who can read trees: 200, else 503."""
     qdrant, triton = await asyncio.gather(_reads(parts), parts.encoder.ready())
-    return told(Ready(ready=qdrant, qdrant=qdrant, triton=triton), 200 if qdrant else 503)
+    return json_response(Ready(ready=qdrant, qdrant=qdrant, triton=triton), 200 if qdrant else 503)
 
 
 @router.get(
     "/metrics", summary="Prometheus metrics", dependencies=guard("read"), response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-async def metrics(parts: Parts) -> Response:
+async def metrics(parts: ApiBackends) -> Response:
     """Counts of this process, or of all where several workers share a directory."""
     return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _reads(parts: Parts) -> bool:
+async def _reads(parts: ApiBackends) -> bool:
     try:
         async with asyncio.timeout(_ASK_WITHIN_S):
             await parts.reading.profile("-")

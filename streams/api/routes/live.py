@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from streams.api.examples import LIVE
 from streams.api.live_stream import LiveResponse
-from streams.api.params import Parts, User, guard
+from streams.api.params import ApiBackends, User, guard
 from streams.api.responses import problems
 
 router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read
         },
     },
 )  # fmt: skip
-async def live(parts: Parts, user_id: User) -> Response:
+async def live(parts: ApiBackends, user_id: User) -> Response:
     """Server-sent events, from the worker's own announcements: the whole tree, then each change with its events.
 
     A comment comes every 15 seconds. Connect again when it ends: the first event is the whole tree once more.

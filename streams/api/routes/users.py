@@ -11,11 +11,11 @@ from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECOMMENDA
 from streams.api.listing import interests, people
 from streams.api.models import MAX_K, Explanation, Order, Ranking, RankRequest, Recommendations, Tree, Users
 from streams.api.params import (
+    ApiBackends,
     AtMs,
     Daypart,
     Device,
     ItemInPath,
-    Parts,
     Prior,
     User,
     bad_cursor,
@@ -24,11 +24,11 @@ from streams.api.params import (
     now_ms,
     read_cursor,
 )
-from streams.api.recommendations import Asked, recommend
+from streams.api.recommendations import RecommendationQuery, recommend
 from streams.api.recommendations import explain as explain_item
 from streams.api.recommendations import rank as rank_targets
-from streams.api.responses import problems, told
-from streams.api.trees import Wanted
+from streams.api.responses import json_response, problems
+from streams.api.trees import TreeQuery
 from streams.interests.nodes import Level
 from streams.store.catalogue import ItemFilter
 
@@ -41,12 +41,12 @@ ConceptPath = Annotated[
 
 @router.get("", response_model=Users, responses={**problems(), 200: example(USERS)}, summary="Who there is")
 async def users(
-    parts: Parts,
+    parts: ApiBackends,
     limit: Annotated[int, Query(ge=1, le=500, description="People a page, at most.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
 ) -> Response:
     """A page of the people of whom something is kept, in no order that means anything."""
-    return told(await people(parts, limit, cursor))
+    return json_response(await people(parts, limit, cursor))
 
 
 @router.get(
@@ -54,7 +54,7 @@ async def users(
     summary="The tree of interests",
 )  # fmt: skip
 async def tree(
-    parts: Parts,
+    parts: ApiBackends,
     user_id: User,
     level: Annotated[list[Level] | None, Query(max_length=6, description="Only this level; repeatable.")] = None,
     path: ConceptPath = None,
@@ -78,8 +78,8 @@ async def tree(
         if not (at.isdigit() and begin.isdigit() and len(at) < 15 and len(begin) < 7):
             raise bad_cursor()
         moment, start = int(at), int(begin)
-    wanted = Wanted(frozenset(level or ()), path, evidence, vectors, order, limit, start)
-    return told(await interests(parts, user_id, moment, wanted, context_of(daypart, device), prior=prior))
+    wanted = TreeQuery(frozenset(level or ()), path, evidence, vectors, order, limit, start)
+    return json_response(await interests(parts, user_id, moment, wanted, context_of(daypart, device), prior=prior))
 
 
 @router.get(
@@ -87,7 +87,7 @@ async def tree(
     responses={**problems(), 200: example(RECOMMENDATIONS)}, summary="What to show them",
 )  # fmt: skip
 async def recommendations(
-    parts: Parts,
+    parts: ApiBackends,
     user_id: User,
     k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items.")] = 10,
     diversity: Annotated[float, Query(ge=0, le=1, description="0: plain order of scores; 1: as unlike as can be.")] = (
@@ -114,11 +114,11 @@ async def recommendations(
     """
     moment = at_ms if at_ms is not None else now_ms()
     since = None if max_age_s is None else moment - int(max_age_s * 1000)
-    asked = Asked(
+    asked = RecommendationQuery(
         user_id, moment, k, diversity, ItemFilter(category, lang, since), exclude_seen, context_of(daypart, device),
         prior, explain,
     )  # fmt: skip
-    return told(await recommend(parts, asked))
+    return json_response(await recommend(parts, asked))
 
 
 @router.post(
@@ -126,14 +126,14 @@ async def recommendations(
     summary="Put items or texts in order",
 )  # fmt: skip
 async def rank(
-    parts: Parts,
+    parts: ApiBackends,
     user_id: User,
     asked: Annotated[RankRequest, Body(openapi_examples=RANK_REQUESTS)],
     prior: Prior = True,
 ) -> Response:
     """Order given items and texts by what they are worth to a person, with the interests that made each score."""
     moment = asked.at_ms if asked.at_ms is not None else now_ms()
-    return told(await rank_targets(parts, user_id, asked, moment, prior=prior))
+    return json_response(await rank_targets(parts, user_id, asked, moment, prior=prior))
 
 
 @router.get(
@@ -141,7 +141,7 @@ async def rank(
     summary="Why an item has its score",
 )  # fmt: skip
 async def explain(
-    parts: Parts,
+    parts: ApiBackends,
     user_id: User,
     item_id: ItemInPath,
     prior: Prior = True,
@@ -155,4 +155,4 @@ async def explain(
     """
     moment = at_ms if at_ms is not None else now_ms()
     context = context_of(daypart, device)
-    return told(await explain_item(parts, user_id, item_id, moment, context, prior=prior))
+    return json_response(await explain_item(parts, user_id, item_id, moment, context, prior=prior))
