@@ -17,7 +17,8 @@ from streams.commands.connections import look_of
 from streams.commands.showing import names
 from streams.commands.tree_draw import draw
 from streams.commands.tree_view import TreeOptions, item_ids, view
-from streams.interests.nodes import Node, NodePolicy, decay, profile_key
+from streams.interests.decay import decayed
+from streams.interests.nodes import Node, NodePolicy, profile_key
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.qdrant import QdrantStore
@@ -101,7 +102,7 @@ def liked_shares(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> dict[
     liked: dict[str, float] = {}
     for node in nodes:
         if node.key.level == "topic" and node.net > 0:
-            liked[node.key.path] = node.net * decay(max(0, at_ms - node.t0_ms), policy.half_life_ms("topic"))
+            liked[node.key.path] = decayed(node.net, node.t0_ms, at_ms, policy.half_life_ms("topic"))
     total = sum(liked.values())
     return {path: weight / total for path, weight in liked.items()} if total else {}
 

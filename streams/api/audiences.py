@@ -15,7 +15,8 @@ from streams.api.models import (
     SimilarUsers,
 )
 from streams.api.problems import not_found
-from streams.interests.nodes import NodePolicy, Vector, decay
+from streams.interests.decay import decayed
+from streams.interests.nodes import NodePolicy, Vector
 from streams.store.reader import Hit
 
 _MORE_GROUPS = 4  # strength is similarity times mass, and Qdrant orders by similarity alone
@@ -94,7 +95,7 @@ def _member(parts: Backends, user_id: str, hits: Iterable[Hit], min_mass: float,
 
 
 def _mass(hit: Hit, at_ms: int, policy: NodePolicy) -> float:
-    return hit.mass * decay(max(0, at_ms - hit.t0_ms), policy.half_life_ms(hit.level))
+    return decayed(hit.mass, hit.t0_ms, at_ms, policy.half_life_ms(hit.level))
 
 
 def _strength(hit: Hit, at_ms: int, policy: NodePolicy) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.api.models import EvidenceEntry, InterestNode, Order, Tree
-from streams.interests.nodes import LEVELS, Level, Node, NodePolicy, decay, expires_at_ms, mass_at
+from streams.interests.nodes import LEVELS, Level, Node, NodePolicy, evidence_share, expires_at_ms, is_alive, mass_at
 
 NameOf = Callable[[Level, str], str]
 Titles = Mapping[str, str | None]
@@ -27,10 +27,7 @@ class TreeQuery:
 
 def living(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> list[Node]:
     """The nodes that have not expired by `at_ms`."""
-    return [
-        node for node in nodes
-        if expires_at_ms(node, policy) >= at_ms and mass_at(node, at_ms, policy) >= policy.expire_below
-    ]  # fmt: skip
+    return [node for node in nodes if is_alive(node, at_ms, policy)]
 
 
 def chosen(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, wanted: TreeQuery) -> list[Node]:
@@ -80,14 +77,11 @@ class View:
         )  # fmt: skip
 
     def evidence(self, node: Node, length: int) -> list[EvidenceEntry]:
-        """The strongest events behind a node; entry and node decay alike, so the share is the same at every moment."""
-        half_life_ms = self.policy.half_life_ms(node.key.level)
+        """The strongest events behind a node."""
         return [
             EvidenceEntry(
                 event_id=entry.event_id, item_id=entry.item_id or None, title=self.titles.get(entry.item_id),
-                ts_ms=entry.ts_ms, weight=entry.weight,
-                share=min(1.0, abs(entry.weight) * decay(node.t0_ms - entry.ts_ms, half_life_ms) / node.mass)
-                if node.mass else 0.0,
+                ts_ms=entry.ts_ms, weight=entry.weight, share=evidence_share(entry, node, self.policy),
             )
             for entry in node.evidence[:length]
         ]  # fmt: skip

@@ -6,20 +6,20 @@ A worker is a Faust app without tables whose agents work on whole fetched batche
 
     @app.agent(app.topic("clicks"))
     async def clicks(stream):
-        async for take in gather_batches(app, stream, max_records=4_000):
-            await apply(take.records, take.generation)
-            await take.ack()          # False: the assignment ended meanwhile, the records are read again
+        async for batch in gather_batches(app, stream, max_records=4_000):
+            await apply(batch.records, batch.generation)
+            await batch.ack()         # False: the assignment ended meanwhile, the records are read again
 
     exit_code = await run_worker(app)
 
-Nothing is acknowledged but by `take.ack()`, and nothing is committed past a batch that was not. A take whose
+Nothing is acknowledged but by `batch.ack()`, and nothing is committed past a batch that was not. A batch whose
 assignment has ended is `stale()`; its partitions are read again from their committed offsets, here or elsewhere.
 
 - `config`     addresses, group, limits, secrets of a client
 - `fetched_batch` batches and the ledger of what was handed out and acknowledged (pure)
 - `consumer_thread` the thread that owns the aiokafka consumer
 - `transport`  Faust's consumer and transport, handing out batches
-- `app`        the Faust app · `batches` gather_batches for agents · `worker` start, watch, stop, exit code · `watchdog`
+- `app`        the Faust app · `batches` for agents · `worker` start, watch, stop, exit code · `watchdog`
 - `producer`   acknowledged sending · `admin` topics, groups, lag · `clients` foreign errors to ours
 """
 

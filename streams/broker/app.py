@@ -61,13 +61,13 @@ class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
         consumer = self._consumer
         return consumer.identity if isinstance(consumer, BatchConsumer) else None
 
-    def enter_take(self) -> None:
-        """An agent is at work on a take."""
+    def enter_batch(self) -> None:
+        """An agent is at work on a batch."""
         self._busy += 1
         self._idle.clear()
 
-    def leave_take(self) -> None:
-        """An agent is done with a take, or gave it up."""
+    def leave_batch(self) -> None:
+        """An agent is done with a batch, or gave it up."""
         self._busy -= 1
         if not self._busy:
             self._idle.set()
@@ -78,7 +78,7 @@ class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
             self._consumer.last_progress_s = monotonic()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Hand out no further take and wait until the running ones are done; False where time ran out first."""
+        """Hand out no further batch and wait until the running ones are done; False where time ran out first."""
         self.draining = True
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
@@ -91,7 +91,7 @@ def make_app(config: KafkaConfig) -> BrokerApp:
     """A worker's app for one consumer group.
 
     Call it inside the running event loop. Agents are added with `app.agent(app.topic(name))` and read their stream
-    through `takes`. An agent that raises ends the app (`CrashingSupervisor`).
+    through `gather_batches`. An agent that raises ends the app (`CrashingSupervisor`).
     """
     return BrokerApp(
         config,

@@ -1,4 +1,4 @@
-"""Takes: several fetched batches gathered for an agent, acknowledged only on its word."""
+"""Batches: what was fetched, gathered for an agent and acknowledged only on its word."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, Record
 
 
 class Batch:
-    """Fetched batches of one assignment, in the order they came; nothing is acknowledged until `ack`."""
+    """Records of one assignment, fetched batch by fetched batch as they came; none is acknowledged until `ack`."""
 
-    __slots__ = ("_app", "_events", "batches", "identity", "size_bytes")
+    __slots__ = ("_app", "_events", "fetched", "identity", "size_bytes")
 
     def __init__(self, app: BrokerApp, identity: GroupIdentity) -> None:
         self._app = app
         self._events: list[Any] = []
-        self.batches: list[FetchedBatch] = []
+        self.fetched: list[FetchedBatch] = []
         self.identity = identity
         self.size_bytes = 0
 
     def add(self, event: Any) -> None:
-        """Put a further batch at the end."""
+        """Put a further fetched batch at the end."""
         self._events.append(event)
-        self.batches.append(event.value)
+        self.fetched.append(event.value)
         self.size_bytes += event.value.size_bytes
 
     @property
     def records(self) -> list[Record]:
         """All records, partition by partition in offset order."""
-        return [record for batch in self.batches for record in batch.records]
+        return [record for part in self.fetched for record in part.records]
 
     @property
     def generation(self) -> int:
         return self.identity.generation
 
     def __len__(self) -> int:
-        return sum(map(len, self.batches))
+        return sum(map(len, self.fetched))
 
     def stale(self) -> bool:
         """True once the assignment these batches came under has ended: write nothing, acknowledge nothing."""
         return self._app.identity is not self.identity
 
     async def ack(self) -> bool:
-        """Acknowledge all batches in offset order; False where the take is stale, which acknowledges nothing.
+        """Acknowledge all records in offset order; False where the batch is stale, which acknowledges nothing.
 
         The offsets are committed within the commit interval, and at once when the worker stops.
         """
@@ -67,26 +67,26 @@ async def gather_batches(
 ) -> AsyncIterator[Batch]:
     """Gather what is there, up to `max_records` and `max_bytes`, and hand it out.
 
-    What waits already is handed out at once. `within_s` waits that many seconds more for further batches while
-    the take is not full. A batch is never cut, so a take exceeds a bound only by being a single batch. Batches of
-    an ended assignment are dropped unacknowledged: their partition is read again from its committed offset.
+    What waits already is handed out at once. `within_s` waits that many seconds more while the batch is not full. A
+    fetched batch is never cut, so a batch exceeds a bound only where it is a single fetched one. Those of an ended
+    assignment are dropped unacknowledged: their partition is read again from its committed offset.
     The stream itself must not be iterated besides: Faust's iteration acknowledges what it skips.
     """
     intake = _Intake(app, stream.channel.queue)
     while True:
         try:
-            take = await intake.gather(max_records, max_bytes, within_s)
+            batch = await intake.gather(max_records, max_bytes, within_s)
         except StopAsyncIteration:  # Faust throws it into the queue of an agent it stops
             return
-        app.enter_take()
+        app.enter_batch()
         try:
-            yield take
+            yield batch
         finally:
-            app.leave_take()
+            app.leave_batch()
 
 
 class _Intake:
-    """The agent's queue, with one place for a batch that did not fit the last take."""
+    """The agent's queue, with one place for a fetched batch that did not fit the last batch."""
 
     def __init__(self, app: BrokerApp, queue: asyncio.Queue[Any]) -> None:
         self._app = app
@@ -95,21 +95,21 @@ class _Intake:
 
     async def gather(self, max_records: int, max_bytes: int, within_s: float) -> Batch:
         first = await self._next(None)
-        take = Batch(self._app, first.value.identity)
-        take.add(first)
+        batch = Batch(self._app, first.value.identity)
+        batch.add(first)
         deadline_s = monotonic() + within_s
         count = len(first.value)
-        while count < max_records and take.size_bytes < max_bytes:
+        while count < max_records and batch.size_bytes < max_bytes:
             event = await self._next(deadline_s)
             if event is None:
                 break
             count += len(event.value)
-            full = count > max_records or take.size_bytes + event.value.size_bytes > max_bytes
-            if full or event.value.identity is not take.identity:
+            full = count > max_records or batch.size_bytes + event.value.size_bytes > max_bytes
+            if full or event.value.identity is not batch.identity:
                 self._left = event
                 break
-            take.add(event)
-        return take
+            batch.add(event)
+        return batch
 
     async def _next(self, deadline_s: float | None) -> Any:
         while True:

@@ -30,7 +30,7 @@ async def run_worker(
 ) -> int:
     """Run the app until SIGTERM, SIGINT or `stop`; returns the process's exit code.
 
-    0: stopped on request, the take at work finished (within `drain_s`), everything acknowledged committed, the
+    0: stopped on request, the batch at work finished (within `drain_s`), everything acknowledged committed, the
     group left. 1: an agent raised, the consumer failed, or nothing moved for `stall_s` seconds (see `Watchdog`;
     an agent that waits on purpose says so with `app.note_progress()`), or `stuck` says why; nothing past the failure is
     acknowledged. SIGTERM and SIGINT are ours while it runs unless `signals` is False; none of Faust's logging or
@@ -42,7 +42,7 @@ async def run_worker(
         try:
             failed = await _watch(app, stop, starting, on_ready, _complaint(app, stall_s, stuck))
             if not failed and not await app.drain(drain_s):
-                log.warning("a take was still at work after %.0f s; it is given up and will be read again", drain_s)
+                log.warning("a batch was still at work after %.0f s; it is given up and will be read again", drain_s)
         finally:
             await _stop(app, starting)
     return 1 if failed or app.crashed else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streams.commands.branches import Branch, NameOf, Reason, TreeView, grow
 from streams.interests.evidence import Evidence
-from streams.interests.nodes import Level, Node, NodePolicy, decay, expires_at_ms, mass_at
+from streams.interests.nodes import Level, Node, NodePolicy, evidence_share, is_alive, mass_at
 from streams.store.survey import Card
 
 
@@ -34,7 +34,7 @@ def view(
     wanted: TreeOptions,
 ) -> TreeView:  # fmt: skip
     """See a user's nodes at a moment; `cards` says what is known of items, `name_of` what to call a path."""
-    live = [node for node in nodes if wanted.expired or not _expired(node, at_ms, policy)]
+    live = [node for node in nodes if wanted.expired or is_alive(node, at_ms, policy)]
     seen = _Seen(at_ms, policy, name_of, cards, wanted)
     profile = next((node for node in nodes if node.key.level == "profile"), None)
     others = [node for node in nodes if node.key.level != "profile"]
@@ -44,7 +44,7 @@ def view(
         first_ms=profile.first_ms if profile else 0, last_ms=profile.last_ms if profile else 0,
         count=profile.count if profile else 0, erased_at_ms=profile.erased_at_ms if profile else 0,
         topics=grown.topics, session=grown.session, contexts=grown.contexts, aversions=grown.aversions,
-        expired=sum(_expired(node, at_ms, policy) for node in others),
+        expired=sum(not is_alive(node, at_ms, policy) for node in others),
     )  # fmt: skip
 
 
@@ -62,17 +62,11 @@ class _Seen:
         return Branch(
             key.level, key.path, self.name_of(key.path), mass_at(node, self.at_ms, self.policy), 0.0,
             node.net / node.mass if node.mass else 0.0, node.first_ms, node.last_ms, node.count,
-            _expired(node, self.at_ms, self.policy),
+            not is_alive(node, self.at_ms, self.policy),
             tuple(self._reason(node, entry) for entry in node.evidence[: self.wanted.evidence]),
         )  # fmt: skip
 
     def _reason(self, node: Node, entry: Evidence) -> Reason:
         card = self.cards.get(entry.item_id, Card("", ""))
-        # The entry and the node decay alike, so the share is the same at every moment.
-        left = abs(entry.weight) * decay(node.t0_ms - entry.ts_ms, self.policy.half_life_ms(node.key.level))
-        share = min(1.0, left / node.mass) if node.mass else 0.0
+        share = evidence_share(entry, node, self.policy)
         return Reason(entry.event_id, entry.item_id, card.title, card.path, entry.ts_ms, entry.weight, share)
-
-
-def _expired(node: Node, at_ms: int, policy: NodePolicy) -> bool:
-    return mass_at(node, at_ms, policy) < policy.expire_below or expires_at_ms(node, policy) <= at_ms

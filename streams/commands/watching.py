@@ -15,6 +15,7 @@ from streams.commands.branches import Branch, Reason, TreeView, grow
 from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
 from streams.commands.tree_draw import draw_lines
 from streams.commands.when import ago
+from streams.interests.decay import decayed
 
 _EVENTS_KEPT: Final = 200
 
@@ -59,7 +60,7 @@ class Watched:
         # An update's clock is the server's: one that runs ahead must not make masses grow.
         mass = node.mass
         if node.half_life_s is not None:
-            mass *= 0.5 ** (max(0, now_ms - at_ms) / 1000 / node.half_life_s)
+            mass = decayed(mass, at_ms, now_ms, node.half_life_s * 1000)
         return Branch(
             node.level, node.path, node.name, mass, 0.0, node.net, node.first_ms, node.last_ms, node.count,
             node.expires_at_ms <= now_ms, tuple(_reason(entry) for entry in node.evidence[: self.evidence]),

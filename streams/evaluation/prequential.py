@@ -72,12 +72,12 @@ class Counts:
 
 
 @dataclass(slots=True)
-class _Aside:
+class _CountedSideOutputs:
     """An outbox that counts."""
 
     counts: Counts
 
-    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+    async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
         self.counts.dead += len(dead)
 
     async def defer(self, waiting: Sequence[Waiting]) -> None:
@@ -104,9 +104,9 @@ class Replay:
         self._world = World(self.catalogue, self.protocol.popularity_half_life_s, self.protocol.undated)
         self._trees: dict[str, dict[NodeKey, Node]] = {}
         self._pending: dict[str, list[RecordLike]] = {}
-        self._parts = PipelineDependencies(
-            self.encoder, self.store, _Aside(self.counts), self.tree, self.nodes, self.weights,
-            RetryPolicy(1, 1, 1), lambda _: True,
+        self._deps = PipelineDependencies(
+            encoder=self.encoder, store=self.store, outbox=_CountedSideOutputs(self.counts), tree=self.tree,
+            policy=self.nodes, weights=self.weights, retries=RetryPolicy(1, 1, 1), home=lambda _: True,
         )  # fmt: skip
 
     async def cases(self, records: Sequence[RecordLike], *, now_ms: int) -> AsyncIterator[Case]:
@@ -178,5 +178,5 @@ class Replay:
     async def _fold(self, user_id: str, now_ms: int) -> None:
         records = self._pending.pop(user_id, [])
         if records:
-            report = await apply(records, self._parts, Fence(0, 1), 0, now_ms=now_ms)
+            report = await apply(records, self._deps, Fence(0, 1), 0, now_ms=now_ms)
             self._trees.setdefault(user_id, {}).update({node.key: node for node in report.nodes})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from streams.events.items import Item
 from streams.events.wire import EventType
 
-__all__ = ["WITHOUT_ITEM", "Event", "EventType", "RecordLike", "Source", "by_user"]
+__all__ = ["WITHOUT_ITEM", "Event", "EventType", "Outcome", "RecordLike", "Source"]
+
+Outcome = Literal["applied", "redelivered", "duplicate", "erased", "unresolved", "rerouted"]
+"""What may become of an event on its path; docs/metrics.md says what each means, a test holds the two together."""
 
 # The only types that need not say what item they are about.
 WITHOUT_ITEM: Final[frozenset[str]] = frozenset({"search", "impression", "erase"})
@@ -70,15 +73,3 @@ class Event(Struct, frozen=True, gc=False):
     context: dict[str, str | float | bool]
     source: Source
     named: bool = True
-
-
-def by_user(events: Iterable[Event]) -> dict[str, list[Event]]:
-    """Group events by user, both in the order they came."""
-    groups: dict[str, list[Event]] = {}
-    for event in events:
-        group = groups.get(event.user_id)
-        if group is None:
-            groups[event.user_id] = [event]
-        else:
-            group.append(event)
-    return groups

@@ -57,7 +57,7 @@ def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dic
     empty = np.zeros(dim, dtype=np.float32)
     for key in plan.touched():
         node = nodes.get(key)
-        groups[key] = _Group(node if node is not None else Node(key, empty))
+        groups[key] = _Group(node if node is not None else Node(key=key, direction=empty))
     for contribution in plan.contributions:
         group = groups[contribution.key]
         if not group.node.applied.covers(contribution.source, log):
@@ -133,8 +133,11 @@ def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePo
     if len(kept) > policy.evidence_length or kept != node.evidence:
         kept = strongest(kept, policy.evidence_length, half_life_ms)
     applied = node.applied.advance((c.source for c in group.contributions), log)
-    return Node(node.key, direction, norm, mass, net, group.t0_ms, first_ms, last_ms, count, applied, kept,
-                node.ring, node.marks, node.erased_at_ms, node.seen, node.began)  # fmt: skip
+    return Node(
+        key=node.key, direction=direction, norm=norm, mass=mass, net=net, t0_ms=group.t0_ms, first_ms=first_ms,
+        last_ms=last_ms, count=count, applied=applied, evidence=kept, ring=node.ring, marks=node.marks,
+        erased_at_ms=node.erased_at_ms, seen=node.seen, began=node.began,
+    )  # fmt: skip
 
 
 def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int) -> Node:
@@ -145,8 +148,10 @@ def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int
     applied: Applied = node.applied.advance(memory.sources, log)
     ring = extend_ring(before.ring, memory.ring, policy.ring_length)
     seen = extend_seen(before.seen, memory.seen, policy.seen_length)
-    t0_ms = node.t0_ms or memory.last_ms
-    return Node(node.key, node.direction, node.norm, node.mass, node.net, t0_ms,
-                node.first_ms or memory.last_ms, max(node.last_ms, memory.last_ms), node.count, applied,
-                node.evidence, ring, memory.marks, node.erased_at_ms, seen,
-                before.began.or_earlier(memory.began))  # fmt: skip
+    return Node(
+        key=node.key, direction=node.direction, norm=node.norm, mass=node.mass, net=node.net,
+        t0_ms=node.t0_ms or memory.last_ms, first_ms=node.first_ms or memory.last_ms,
+        last_ms=max(node.last_ms, memory.last_ms), count=node.count, applied=applied, evidence=node.evidence,
+        ring=ring, marks=memory.marks, erased_at_ms=node.erased_at_ms, seen=seen,
+        began=before.began.or_earlier(memory.began),
+    )  # fmt: skip

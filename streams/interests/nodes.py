@@ -12,7 +12,6 @@ direction and a length: the direction stays exact in float32 however far the len
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from streams.interests import levels
 from streams.interests.applied import Applied
+from streams.interests.decay import decay, decayed, runs_out_ms
 from streams.interests.evidence import NOT_BEGUN, Began, Evidence, Mark, SeenItems
 
 Level = levels.Level
@@ -52,7 +52,7 @@ def profile_key(user_id: str) -> NodeKey:
     return NodeKey(user_id, "profile", "/")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Node:
     """One interest node; a value: folding makes new ones.
 
@@ -125,38 +125,35 @@ def seen_of(profile: Node) -> SeenItems:
     return SeenItems(profile.seen)
 
 
-def decay(elapsed_ms: float, half_life_ms: float) -> float:
-    """The share of a weight that is left after `elapsed_ms`: 2^(-elapsed/h); under 1e-300 it is 0."""
-    exponent = -elapsed_ms / half_life_ms
-    return 2.0**exponent if exponent > -996 else 0.0
+def mass_at(node: Node, at_ms: int, policy: NodePolicy) -> float:
+    """The node's mass W decayed to `at_ms`; before t0 the mass at t0 is given."""
+    return decayed(node.mass, node.t0_ms, at_ms, policy.half_life_ms(node.key.level))
+
+
+def is_alive(node: Node, at_ms: int, policy: NodePolicy) -> bool:
+    """Whether the node counts at a moment: its mass is above `policy.expire_below` and has not run out by then."""
+    return node.mass > policy.expire_below and at_ms < _runs_out_ms(node, policy)
 
 
 def expires_at_ms(node: Node, policy: NodePolicy) -> int:
-    """When the node's mass falls under `policy.expire_below`: t0 + h * log2(W / threshold), in ms.
+    """From when on the node's point may be deleted: its mass has run out, in ms.
 
     A tombstone expires `policy.tombstone_s` after the erasure, if its new evidence has not outlived that.
     """
-    at = node.t0_ms
-    if node.mass > policy.expire_below:
-        at += int(policy.half_life_ms(node.key.level) * math.log2(node.mass / policy.expire_below))
-    if node.erased_at_ms:
-        at = max(at, node.erased_at_ms + int(policy.tombstone_s * 1000))
-    return at
+    at = _runs_out_ms(node, policy)
+    return max(at, node.erased_at_ms + int(policy.tombstone_s * 1000)) if node.erased_at_ms else at
 
 
-def mass_at(node: Node, at_ms: int, policy: NodePolicy) -> float:
-    """The node's mass W decayed to `at_ms`; before t0 the mass at t0 is given."""
-    return node.mass * decay(max(0, at_ms - node.t0_ms), policy.half_life_ms(node.key.level))
+def evidence_share(entry: Evidence, node: Node, policy: NodePolicy) -> float:
+    """What share of its node's mass a contribution is. Both decay alike, so it is the same at every moment."""
+    if not node.mass:
+        return 0.0
+    left = abs(entry.weight) * decay(node.t0_ms - entry.ts_ms, policy.half_life_ms(node.key.level))
+    return min(1.0, left / node.mass)
 
 
-def rebase(node: Node, t0_ms: int, policy: NodePolicy) -> Node:
-    """The same node seen from a later reference time; it says the same of every moment after."""
-    factor = decay(t0_ms - node.t0_ms, policy.half_life_ms(node.key.level))
-    return Node(
-        node.key, node.direction, node.norm * factor, node.mass * factor, node.net * factor, t0_ms,
-        node.first_ms, node.last_ms, node.count, node.applied, node.evidence, node.ring, node.marks, node.erased_at_ms,
-        node.seen, node.began,
-    )  # fmt: skip
+def _runs_out_ms(node: Node, policy: NodePolicy) -> int:
+    return runs_out_ms(node.mass, node.t0_ms, policy.half_life_ms(node.key.level), policy.expire_below)
 
 
 def without_erased(nodes: Iterable[Node]) -> list[Node]:

@@ -20,7 +20,7 @@ _MARKED = frozenset(UNDOES.values())
 
 
 class Weighed(NamedTuple):
-    """One event's say on one subject: the row of its vector, the subject's path ("" unknown), the signed weight."""
+    """One event's evidence on one subject: its vector's row, the subject's path ("" unknown), the signed weight."""
 
     event: Event
     row: int
@@ -102,12 +102,16 @@ def gate(events: Sequence[Event], profiles: Mapping[str, Node], log: int, *, who
 
 
 def plan(
-    weighed: Iterable[Weighed], events: Iterable[Event], profiles: Mapping[str, Node], policy: NodePolicy, log: int
+    weighed_events: Iterable[Weighed],
+    events: Iterable[Event],
+    profiles: Mapping[str, Node],
+    policy: NodePolicy,
+    log: int,
 ) -> Plan:
     """Spread each event over the nodes of its user's tree.
 
-    `events` are all that the batch applies, those without a say included: they too are remembered, so that they
-    are not asked again.
+    `events` are all that the batch applies, those without evidence included: they too are remembered, so that a
+    redelivery of them is known.
     """
     made = Plan()
     for event in events:
@@ -119,69 +123,70 @@ def plan(
         memory.sources.append(event.source)
         memory.ring.append(ring_entry(event.event_id, event.source, log, named=event.named))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
-    for said in weighed:
-        _note(said, made.remembered[said.event.user_id], policy)
-        if said.event.type in UNDOES:
-            made.contributions += _take_back(said, made.remembered[said.event.user_id], policy, log)
-        elif said.event.type not in _MARKED or _stands(said, made.remembered[said.event.user_id], policy, log):
-            made.contributions += _spread(said, policy, said.event.ts_ms, said.weight, 1, said.event.event_id)
+    for weighed in weighed_events:
+        event, memory = weighed.event, made.remembered[weighed.event.user_id]
+        _note(weighed, memory, policy)
+        if event.type in UNDOES:
+            made.contributions += _take_back(weighed, memory, policy, log)
+        elif event.type not in _MARKED or _stands(weighed, memory, policy, log):
+            made.contributions += _spread(weighed, policy, event.ts_ms, weighed.weight, 1, event.event_id)
     return made
 
 
-def _note(said: Weighed, memory: Remembered, policy: NodePolicy) -> None:
+def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy) -> None:
     """Remember the item as seen, and what its person began with."""
-    if said.item_id and (said.event.type != "impression" or said.item_id in said.event.clicked):
-        memory.seen.append(seen_entry(said.item_id))
-    if said.path and said.weight >= policy.faint_below:
-        first = said.path.strip("/").partition("/")[0]
-        memory.began = memory.began.or_earlier(Began(said.event.ts_ms, f"/{first}"))
+    if weighed.item_id and (weighed.event.type != "impression" or weighed.item_id in weighed.event.clicked):
+        memory.seen.append(seen_entry(weighed.item_id))
+    if weighed.path and weighed.weight >= policy.faint_below:
+        first = weighed.path.strip("/").partition("/")[0]
+        memory.began = memory.began.or_earlier(Began(weighed.event.ts_ms, f"/{first}"))
 
 
 def _spread(
-    said: Weighed, policy: NodePolicy, ts_ms: int, weight: float, sign: int, event_id: str
+    weighed: Weighed, policy: NodePolicy, ts_ms: int, weight: float, sign: int, event_id: str
 ) -> list[Contribution]:
     """One contribution a node: whole person, session, topic, interest, situation, and aversion if negative."""
     if not weight:
         return []
-    user, faint = said.event.user_id, abs(weight) < policy.faint_below
-    first, _, second = ("" if faint else said.path.strip("/")).partition("/")
+    user, faint = weighed.event.user_id, abs(weight) < policy.faint_below
+    first, _, second = ("" if faint else weighed.path.strip("/")).partition("/")
     keys = [profile_key(user), NodeKey(user, "session", "/")]
     if first:
         keys.append(NodeKey(user, "topic", f"/{first}"))
     if second:
-        keys.append(NodeKey(user, "interest", said.path))
+        keys.append(NodeKey(user, "interest", weighed.path))
     if policy.contexts and not faint:
-        keys += [NodeKey(user, "context", path) for path in situations(ts_ms, said.event.context, policy.contexts)]
-    rest = (said.event.source, event_id, said.item_id)
-    made = [Contribution(key, said.row, ts_ms, weight, sign, *rest) for key in keys]
+        keys += [NodeKey(user, "context", path) for path in situations(ts_ms, weighed.event.context, policy.contexts)]
+    rest = (weighed.event.source, event_id, weighed.item_id)
+    made = [Contribution(key, weighed.row, ts_ms, weight, sign, *rest) for key in keys]
     if weight < 0 and not faint:
         aversions = [NodeKey(user, "aversion", "/")] + ([NodeKey(user, "aversion", f"/{first}")] if first else [])
-        made += [Contribution(key, said.row, ts_ms, -weight, sign, *rest) for key in aversions]
+        made += [Contribution(key, weighed.row, ts_ms, -weight, sign, *rest) for key in aversions]
     return made
 
 
-def _stands(said: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> bool:
+def _stands(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> bool:
     """Whether this like counts: not if it was taken back later than it was given. Marks it if it does."""
-    event, kind, own = said.event, said.event.type, source_hash(said.event.source, log).hex()
+    event, kind, own = weighed.event, weighed.event.type, source_hash(weighed.event.source, log).hex()
     for mark in memory.marks:
         if mark.source == own and not mark.undo:
             return True
     for mark in memory.marks:
-        if mark.undo and mark.kind == kind and mark.item_id == said.item_id and mark.ts_ms >= event.ts_ms:
+        if mark.undo and mark.kind == kind and mark.item_id == weighed.item_id and mark.ts_ms >= event.ts_ms:
             return False
-    new = Mark(said.item_id, kind, False, event.ts_ms, said.weight, event.event_id, own)
+    new = Mark(weighed.item_id, kind, False, event.ts_ms, weighed.weight, event.event_id, own)
     memory.marks = (*memory.marks, new)[-policy.marks_length :]
     return True
 
 
-def _take_back(said: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> list[Contribution]:
+def _take_back(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> list[Contribution]:
     """Reverse every standing like of the item that is not younger than this, at its own time and weight."""
-    event, kind, own = said.event, UNDOES[said.event.type], source_hash(said.event.source, log).hex()
+    event, kind, own = weighed.event, UNDOES[weighed.event.type], source_hash(weighed.event.source, log).hex()
     known = any(mark.undo and mark.source == own for mark in memory.marks)
     marks: list[Mark] = []
     reversed_: list[Mark] = []
     for mark in memory.marks:
-        if mark.undo or mark.kind != kind or mark.item_id != said.item_id:
+        if mark.undo or mark.kind != kind or mark.item_id != weighed.item_id:
             marks.append(mark)
         elif mark.undone_by == own:
             marks.append(mark)
@@ -192,6 +197,6 @@ def _take_back(said: Weighed, memory: Remembered, policy: NodePolicy, log: int) 
         else:
             marks.append(mark)
     if not known:
-        marks.append(Mark(said.item_id, kind, True, event.ts_ms, 0.0, event.event_id, own))
+        marks.append(Mark(weighed.item_id, kind, True, event.ts_ms, 0.0, event.event_id, own))
     memory.marks = tuple(marks[-policy.marks_length :])
-    return [c for mark in reversed_ for c in _spread(said, policy, mark.ts_ms, mark.weight, -1, mark.event_id)]
+    return [c for mark in reversed_ for c in _spread(weighed, policy, mark.ts_ms, mark.weight, -1, mark.event_id)]

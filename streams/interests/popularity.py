@@ -17,7 +17,7 @@ import msgspec
 from streams.base.errors import PoisonError
 from streams.events.event import Source
 from streams.interests.applied import Applied
-from streams.interests.nodes import decay
+from streams.interests.decay import decay, decayed, runs_out_ms
 from streams.interests.plan import Contribution
 
 #: Votes a record holds, about: it stays far under Kafka's limit of 1 MiB.
@@ -41,7 +41,7 @@ class Vote(NamedTuple):
 
 
 class Votes(msgspec.Struct, frozen=True, gc=False):
-    """A record of the topic: one item's votes of a take, from one group's reading of one incarnation of its log."""
+    """A record of the topic: one item's votes of a batch, from one group's reading of one incarnation of its log."""
 
     item_id: str
     group: str
@@ -73,7 +73,7 @@ _decode = msgspec.json.Decoder(Votes).decode
 
 
 def tally(contributions: Iterable[Contribution], group: str, log: int) -> list[Votes]:
-    """The votes of a take by item: what it folds into whole persons and is for the item, or takes that back."""
+    """The votes of a batch by item: what it folds into whole persons and is for the item, or takes that back."""
     by_item: dict[str, list[Vote]] = {}
     for c in contributions:
         if c.key.level == "profile" and c.weight > 0 and c.item_id:
@@ -136,7 +136,7 @@ def count(records: Iterable[Votes], stored: Mapping[str, ItemPopularity], half_l
 
 def _with_votes(item: ItemPopularity, votes: Sequence[Vote], log: int, half_life_ms: float) -> ItemPopularity:
     t0_ms = max(item.t0_ms, *(vote.ts_ms for vote in votes))
-    mass = summed = item.mass * decay(t0_ms - item.t0_ms, half_life_ms)
+    mass = summed = decayed(item.mass, item.t0_ms, t0_ms, half_life_ms)
     number = item.count
     for vote in votes:
         left = vote.weight * decay(t0_ms - vote.ts_ms, half_life_ms)
@@ -146,13 +146,6 @@ def _with_votes(item: ItemPopularity, votes: Sequence[Vote], log: int, half_life
     return ItemPopularity(item.item_id, mass, t0_ms, number, item.applied.advance((vote.source for vote in votes), log))
 
 
-def popularity_at(mass: float, t0_ms: int, at_ms: int, half_life_s: float) -> float:
-    """A stored mass decayed to `at_ms`; before t0 the mass at t0 is given."""
-    return mass * decay(max(0, at_ms - t0_ms), half_life_s * 1000.0)
-
-
 def forgotten_at_ms(item: ItemPopularity, half_life_s: float, below: float) -> int:
-    """When the mass falls under `below`: t0 + h * log2(mass / below), in ms."""
-    if item.mass <= below:
-        return item.t0_ms
-    return item.t0_ms + int(half_life_s * 1000.0 * math.log2(item.mass / below))
+    """When the mass falls under `below`, in ms."""
+    return runs_out_ms(item.mass, item.t0_ms, half_life_s * 1000.0, below)

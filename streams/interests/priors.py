@@ -66,7 +66,7 @@ class First(NamedTuple):
 
 
 class Beginnings(msgspec.Struct, frozen=True, gc=False):
-    """A record of the topic: a cohort's first events of a take."""
+    """A record of the topic: a cohort's first events of a batch."""
 
     cohort: str
     group: str
@@ -90,17 +90,17 @@ def beginnings(
     weighed: Iterable[Weighed], plan: Plan, profiles: Mapping[str, Node], policy: PriorPolicy, faint_below: float,
     group: str, log: int,
 ) -> list[Beginnings]:  # fmt: skip
-    """What a take's newcomers began with, by cohort."""
+    """What a batch's newcomers began with, by cohort."""
     counts: dict[str, int] = {}
     by_cohort: dict[str, list[First]] = {}
-    for said in weighed:
-        event, user = said.event, said.event.user_id
+    for one in weighed:
+        event, user = one.event, one.event.user_id
         profile = profiles.get(user)
         number = counts.get(user, profile.count if profile else 0)
-        counts[user] = number + bool(said.weight)
-        if number >= policy.newcomer_events or said.weight < faint_below or not said.item_id:
+        counts[user] = number + bool(one.weight)
+        if number >= policy.newcomer_events or one.weight < faint_below or not one.item_id:
             continue
-        first = First(*event.source, event.ts_ms, said.weight, said.item_id, said.path)
+        first = First(*event.source, event.ts_ms, one.weight, one.item_id, one.path)
         for cohort in cohorts_of(event.ts_ms, event.context, plan.remembered[user].began.topic, policy.contexts):
             by_cohort.setdefault(cohort, []).append(first)
     return [
@@ -215,7 +215,7 @@ def prior_nodes(
 def _borrowed(key: NodeKey, direction: Vector, mass: float, scale: float, at_ms: int) -> Node:
     length = float(np.linalg.norm(direction))
     unit = (direction / length).astype(np.float32) if length else direction
-    return Node(key, unit, norm=length * scale, mass=mass * scale, net=mass * scale, t0_ms=at_ms)
+    return Node(key=key, direction=unit, norm=length * scale, mass=mass * scale, net=mass * scale, t0_ms=at_ms)
 
 
 def _heaviest(nodes: Iterable[Node], level: Level, length: int) -> list[Node]:

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.interests.nodes import Level, Node, NodePolicy, Vector, decay, expires_at_ms
+from streams.interests.decay import decay
+from streams.interests.nodes import Level, Node, NodePolicy, Vector, is_alive
 
 Floats = NDArray[np.float64]
 
@@ -97,11 +98,9 @@ def interests_of(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> list[
     """The nodes of a tree as they stand at `at_ms`, those that have expired left out."""
     seen: list[Interest] = []
     for node in nodes:
-        if node.mass <= 0 or expires_at_ms(node, policy) < at_ms:
-            continue
-        left = decay(max(0, at_ms - node.t0_ms), policy.half_life_ms(node.key.level))
-        if node.mass * left >= policy.expire_below:
+        if is_alive(node, at_ms, policy):
             key = node.key
+            left = decay(max(0, at_ms - node.t0_ms), policy.half_life_ms(key.level))
             seen.append(Interest(node.id, key.level, key.path, node.direction, node.mass * left, node.net * left))
     return seen
 

@@ -1,4 +1,4 @@
-"""What the topic `interests.updated` says: which nodes of whose tree a take has changed, and by which events. Pure.
+"""What the topic `interests.updated` says: which nodes of whose tree a batch has changed, and by which events. Pure.
 
 A record is the JSON of `streams.api.models.LiveUpdate` without names, titles, shares and evidence, which the reader
 adds. No text of an event is in it.
@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from streams.events.event import Event
+from streams.events.event import Event, Outcome
 from streams.interests.levels import Level
 from streams.interests.nodes import Node, NodePolicy, expires_at_ms, mass_at
 from streams.interests.plan import Weighed
@@ -21,12 +21,12 @@ MAX_NODES: Final = 200
 #: Header that names the sender's group: while a second group fills another encoder's collections, its changes are
 #: not those that people look at.
 GROUP = "group"
-#: The latest events of a take are named, no more.
+#: The latest events of a batch are named, no more.
 MAX_EVENTS: Final = 50
 
 
 class ChangedNode(msgspec.Struct, frozen=True, gc=False):
-    """A node as the take left it; mass decayed to the update's `at_ms`, `net` as a share of it."""
+    """A node as the batch left it; mass decayed to the update's `at_ms`, `net` as a share of it."""
 
     id: str
     level: Level
@@ -66,10 +66,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def updates_of(
-    nodes: Iterable[Node], outcomes: Mapping[str, Sequence[Event]], weighed: Iterable[Weighed], policy: NodePolicy,
+    nodes: Iterable[Node], outcomes: Mapping[Outcome, Sequence[Event]], weighed: Iterable[Weighed], policy: NodePolicy,
     at_ms: int,
 ) -> dict[str, Update]:  # fmt: skip
-    """One update a user whose tree a take has changed or may have changed.
+    """One update a user whose tree a batch has changed or may have changed.
 
     `outcomes` are a report's events by what became of them. Where an event came again, an earlier attempt may have
     written the nodes and died before it announced them: its user is announced too, to be read as a whole.
@@ -93,9 +93,9 @@ def updates_of(
             update.resync = update.erased = True
     for node in nodes:
         of(node.key.user_id).nodes.append(_changed(node, policy, at_ms))
-    for said in weighed:
-        if said.event.type != "impression" or said.item_id in said.event.clicked:
-            of(said.event.user_id).events.append(_happened(said))
+    for one in weighed:
+        if one.event.type != "impression" or one.item_id in one.event.clicked:
+            of(one.event.user_id).events.append(_happened(one))
     for update in updates.values():
         _bound(update)
     return updates
@@ -122,9 +122,9 @@ def _changed(node: Node, policy: NodePolicy, at_ms: int) -> ChangedNode:
     )  # fmt: skip
 
 
-def _happened(said: Weighed) -> Happened:
-    event = said.event
-    return Happened(event.event_id, event.type, event.ts_ms, said.weight, said.item_id or None)
+def _happened(one: Weighed) -> Happened:
+    event = one.event
+    return Happened(event.event_id, event.type, event.ts_ms, one.weight, one.item_id or None)
 
 
 def _bound(update: Update) -> None:

@@ -1,9 +1,8 @@
-"""The path of a batch, on one screen: parse, gate, resolve, encode, weigh, plan, fold, send aside, write.
+"""A batch's path, on one screen: parse, gate, erase, resolve, encode, weigh, plan, fold, side outputs, write.
 
-Everything here that computes is pure and lives in its own module; what talks to a server is a field of
-`PipelineDependencies`.
-The caller acknowledges after `apply` has returned: whatever raises leaves the batch unacknowledged, and a batch
-that comes again changes nothing.
+Everything here that computes is pure and lives in a module of its own; what talks to a server is a field of
+`PipelineDependencies`. The caller acknowledges after `apply` has returned: whatever raises leaves the batch
+unacknowledged, and a batch that comes again changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Protocol
 from streams.concepts.tree import ConceptTree
 from streams.encoder.base import Encoder
 from streams.events.dead_letters import DeadLetter
-from streams.events.event import Event, RecordLike
+from streams.events.event import Event, Outcome, RecordLike
 from streams.events.parse import parse_events, parse_items
 from streams.events.privacy import Pseudonyms, pseudonymous
 from streams.events.side_outputs import Waiting, side_outputs_of
@@ -36,7 +35,7 @@ from streams.store.base import Fence, Store
 class Outbox(Protocol):
     """Where records go that do not become nodes; both return once the broker has acknowledged them."""
 
-    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+    async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
         """Send dead letters, key and bytes unchanged."""
 
     async def defer(self, waiting: Sequence[Waiting]) -> None:
@@ -44,14 +43,14 @@ class Outbox(Protocol):
 
 
 SendDerived = Callable[[Plan, Sequence[Weighed], Mapping[str, Node], int], Awaitable[None]]
-"""Sends on what a batch says of its items and newcomers: the plan, what was weighed, the profiles before, the log."""
+"""Sends on what popularity and priors are made of: the plan, the weighed events, the profiles before, the log."""
 
 
 async def send_nothing(planned: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
     """Send nothing on: neither popularity nor priors are kept."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PipelineDependencies:
     """What the path is made of: the servers behind their edges, the concept tree and the constants.
 
@@ -69,14 +68,14 @@ class PipelineDependencies:
     retries: RetryPolicy
     home: Callable[[Event], bool]
     pseudonyms: Pseudonyms | None = None
-    tell: SendDerived = send_nothing
+    send_derived: SendDerived = send_nothing
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Report:
     """What became of a batch's records: events by outcome, and what was written."""
 
-    events: dict[str, list[Event]] = field(default_factory=dict)
+    events: dict[Outcome, list[Event]] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     items: int = 0
@@ -86,7 +85,7 @@ class Report:
 
 
 async def apply(
-    records: Sequence[RecordLike], parts: PipelineDependencies, fence: Fence, log: int, *, now_ms: int
+    records: Sequence[RecordLike], deps: PipelineDependencies, fence: Fence, log: int, *, now_ms: int
 ) -> Report:
     """Fold a batch of event records into their users' trees; `log` names the incarnation of the topics.
 
@@ -95,54 +94,64 @@ async def apply(
     """
     with stage("parse"):
         parsed = parse_events(records, now_ms=now_ms)
-    here: list[Event] = []
-    astray: list[Event] = []
-    for event in parsed.events:
-        (here if parts.home(event) else astray).append(event)
-    named, refused = pseudonymous(here, parts.pseudonyms)
-    profiles = await _profiles(named, parts.store)
+    here, astray = _by_home(parsed.events, deps.home)
+    named, refused = pseudonymous(here, deps.pseudonyms)
+    stored = await _profiles(named, deps.store)
     await reach("after_read")
-    gated = gate(named, profiles, log, whole_trees=parts.store.whole_trees)
-    kept, erased = await erase(gated.fresh, profiles, parts.store, parts.encoder.dim, fence)
+    gated = gate(named, stored, log, whole_trees=deps.store.whole_trees)
+    erasure = await erase(gated.fresh, stored, deps.store, deps.encoder.dim, fence)
+    profiles = erasure.profiles
     with stage("resolve"):
-        resolved = await resolve(kept, parts.encoder, parts.store, parts.tree)
+        resolved = await resolve(erasure.kept, deps.encoder, deps.store, deps.tree)
     with stage("encode"):
-        encoded = await parts.encoder.encode(texts_of(resolved.ready))
+        encoded = await deps.encoder.encode(texts_of(resolved.ready))
     await reach("after_encode")
     with stage("fold"):
-        said = weigh(resolved.ready, resolved.items, encoded, parts.tree, parts.weights)
-        applied = [event for event in resolved.ready if event.source not in said.poison]
-        planned = plan(said.said, applied, profiles, parts.policy, log)
-        nodes = without_erased((await parts.store.read(planned.touched())).values())
-        changed = fold(planned, said.vectors, {node.key: node for node in nodes}, parts.policy, log)
-    aside = side_outputs_of(
-        records, resolved.waiting + astray, refused | resolved.poison | said.poison, parts.retries, now_ms
-    )
-    await parts.outbox.bury(parsed.dead + aside.dead)
-    await parts.outbox.defer(aside.waiting)
-    await parts.tell(planned, said.said, profiles, log)
+        weighed = weigh(resolved.ready, resolved.items, encoded, deps.tree, deps.weights)
+        applied = [event for event in resolved.ready if event.source not in weighed.poison]
+        planned = plan(weighed.events, applied, profiles, deps.policy, log)
+        nodes = without_erased((await deps.store.read(planned.touched())).values())
+        changed = fold(planned, weighed.vectors, {node.key: node for node in nodes}, deps.policy, log)
+    poison = refused | resolved.poison | weighed.poison
+    side = side_outputs_of(records, resolved.waiting + astray, poison, deps.retries, now_ms)
+    dead = parsed.dead + side.dead
+    await deps.outbox.dead_letter(dead)
+    await deps.outbox.defer(side.waiting)
+    await deps.send_derived(planned, weighed.events, profiles, log)
     await reach("before_upsert")
     with stage("write"):
-        await parts.store.write(changed, fence)
+        await deps.store.write(changed, fence)
     await reach("after_upsert")
-    outcomes = {"applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
-                "erased": gated.erased + erased, "unresolved": resolved.waiting, "rerouted": astray}  # fmt: skip
-    return Report(outcomes, parsed.dead + aside.dead, changed, resolved.described, parsed.unknown_fields,
-                  parsed.clamped, said.said)  # fmt: skip
+    events: dict[Outcome, list[Event]] = {
+        "applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
+        "erased": gated.erased + erasure.erased, "unresolved": resolved.waiting, "rerouted": astray,
+    }  # fmt: skip
+    return Report(
+        events=events, dead=dead, nodes=changed, items=resolved.described, unknown_fields=parsed.unknown_fields,
+        clamped=parsed.clamped, weighed=weighed.events,
+    )  # fmt: skip
 
 
-async def apply_items(records: Sequence[RecordLike], parts: PipelineDependencies, *, now_ms: int) -> Report:
+async def apply_items(records: Sequence[RecordLike], deps: PipelineDependencies, *, now_ms: int) -> Report:
     """Encode a batch of catalogue records into the collection of items; raises as `apply` does."""
     parsed = parse_items(records, now_ms=now_ms)
     latest = parsed.latest()
-    described, poison = await describe([item for item, _ in latest.values() if item], parts.encoder, parts.tree)
-    dead = side_outputs_of(
-        records, [], {latest[i][1]: error for i, error in poison.items()}, parts.retries, now_ms
-    ).dead
-    await parts.outbox.bury(parsed.dead + dead)
-    await parts.store.put_items(described)
-    await parts.store.delete_items([item_id for item_id, (item, _) in latest.items() if item is None])
-    return Report({}, parsed.dead + dead, [], len(described), parsed.unknown_fields, parsed.clamped)
+    described, poison = await describe([item for item, _ in latest.values() if item], deps.encoder, deps.tree)
+    by_source = {latest[item_id][1]: error for item_id, error in poison.items()}
+    dead = parsed.dead + side_outputs_of(records, [], by_source, deps.retries, now_ms).dead
+    await deps.outbox.dead_letter(dead)
+    await deps.store.put_items(described)
+    await deps.store.delete_items([item_id for item_id, (item, _) in latest.items() if item is None])
+    return Report(dead=dead, items=len(described), unknown_fields=parsed.unknown_fields, clamped=parsed.clamped)
+
+
+def _by_home(events: Sequence[Event], home: Callable[[Event], bool]) -> tuple[list[Event], list[Event]]:
+    """The events whose records lie in their users' partitions, and those that lie elsewhere."""
+    here: list[Event] = []
+    astray: list[Event] = []
+    for event in events:
+        (here if home(event) else astray).append(event)
+    return here, astray
 
 
 async def _profiles(events: Sequence[Event], store: Store) -> dict[str, Node]:

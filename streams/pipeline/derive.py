@@ -52,7 +52,7 @@ class Items(Protocol):
 class DeadLetterSink(Protocol):
     """Where records go that nobody can read."""
 
-    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+    async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
         """Send dead letters."""
 
 
@@ -60,7 +60,7 @@ class DeadLetterSink(Protocol):
 class Deriving:
     """What the second leg is made of; records of other groups than `group` are passed over."""
 
-    crowd: CohortNodes
+    cohorts: CohortNodes
     items: Items
     outbox: DeadLetterSink
     group: str
@@ -70,7 +70,7 @@ class Deriving:
 
 
 class Derived(NamedTuple):
-    """What became of a take: which fold, events that counted, events that had counted before, dead letters."""
+    """What became of a batch: which fold, events that counted, events that had counted before, dead letters."""
 
     kind: str
     counted: int
@@ -78,33 +78,33 @@ class Derived(NamedTuple):
     dead: list[DeadLetter]
 
 
-async def count_votes(records: Sequence[RecordLike], parts: Deriving, fence: Fence) -> Derived:
-    """Fold a take of `items.popularity`. Raises RetryableError: call again, nothing counts twice."""
-    votes, dead = _readable(records, unpack_votes, parts.group)
-    await parts.outbox.bury(dead)
-    stored = await parts.crowd.popularity(dict.fromkeys(record.item_id for record in votes))
-    made = count(votes, stored, parts.popularity_half_life_s)
-    await parts.crowd.put_popularity(made.changed, fence)
+async def count_votes(records: Sequence[RecordLike], deps: Deriving, fence: Fence) -> Derived:
+    """Fold a batch of `items.popularity`. Raises RetryableError: call again, nothing counts twice."""
+    votes, dead = _readable(records, unpack_votes, deps.group)
+    await deps.outbox.dead_letter(dead)
+    stored = await deps.cohorts.popularity(dict.fromkeys(record.item_id for record in votes))
+    made = count(votes, stored, deps.popularity_half_life_s)
+    await deps.cohorts.put_popularity(made.changed, fence)
     return Derived("popularity", made.counted, made.repeated, dead)
 
 
-async def learn_beginnings(records: Sequence[RecordLike], parts: Deriving, fence: Fence) -> Derived:
-    """Fold a take of `population` into its cohorts' nodes. Raises RetryableError: call again."""
-    made, dead = _readable(records, unpack_beginnings, parts.group)
-    await parts.outbox.bury(dead)
-    items = await parts.items.items(dict.fromkeys(first.item_id for record in made for first in record.firsts))
+async def learn_beginnings(records: Sequence[RecordLike], deps: Deriving, fence: Fence) -> Derived:
+    """Fold a batch of `population` into its cohorts' nodes. Raises RetryableError: call again."""
+    made, dead = _readable(records, unpack_beginnings, deps.group)
+    await deps.outbox.dead_letter(dead)
+    items = await deps.items.items(dict.fromkeys(first.item_id for record in made for first in record.firsts))
     rows = {item_id: row for row, item_id in enumerate(items)}
-    vectors = np.stack([item.vector for item in items.values()]) if items else np.zeros((0, parts.dim), np.float32)
+    vectors = np.stack([item.vector for item in items.values()]) if items else np.zeros((0, deps.dim), np.float32)
     counted = repeated = 0
     for log in sorted({record.log for record in made}):
         plan = plan_of_beginnings([record for record in made if record.log == log], rows)
-        stored = await parts.crowd.read(plan.touched())
+        stored = await deps.cohorts.read(plan.touched())
         fresh = _of_this_log(plan, stored, log)
-        changed = fold(fresh, vectors, stored, parts.policy, log)
-        said = _counts(fresh, changed, stored)
+        changed = fold(fresh, vectors, stored, deps.policy, log)
+        new = _counts(fresh, changed, stored)
         had = sum(contribution.key.level == "profile" for contribution in plan.contributions)
-        counted, repeated = counted + said, repeated + had - said
-        await parts.crowd.write(changed, fence)
+        counted, repeated = counted + new, repeated + had - new
+        await deps.cohorts.write(changed, fence)
     return Derived("population", counted, repeated, dead)
 
 

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from streams.events.event import Event
+from streams.interests.applied import Applied
 from streams.interests.nodes import Node, profile_key
 from streams.store.base import Fence, Store
 
 
-async def erase(
-    events: Sequence[Event], profiles: dict[str, Node], store: Store, dim: int, fence: Fence
-) -> tuple[list[Event], list[Event]]:
-    """Delete the trees of the users who ask for it in this batch, and put their tombstones in `profiles`.
+class Erasure(NamedTuple):
+    """What is left of a batch: the events that remain, those that an erasure ended, and the profiles after it."""
 
-    Returns the events that remain, the erasures themselves among them, and those that lie before an erasure.
-    A tombstone is the profile with no vector, no evidence and no event ids; it keeps `applied`, so that a replay
-    of the log changes nothing, and the time, so that an older event under a new offset changes nothing either.
-    The erasure's own record is marked as applied with the batch: until then it is simply done again.
+    kept: Sequence[Event]
+    erased: list[Event]
+    profiles: Mapping[str, Node]
+
+
+async def erase(events: Sequence[Event], profiles: Mapping[str, Node], store: Store, dim: int, fence: Fence) -> Erasure:
+    """Delete the trees of the users who ask for it in this batch; their profiles are tombstones from there on.
+
+    The erasures themselves are among the events that remain; those that lie before one are not. A tombstone is the
+    profile with no vector, no evidence and no event ids; it keeps `applied`, so that a replay of the log changes
+    nothing, and the time, so that an older event under a new offset changes nothing either. The erasure's own record
+    is marked as applied with the batch: until then it is simply done again.
     """
     erased_at: dict[str, int] = {}
     for event in events:
         if event.type == "erase":
             erased_at[event.user_id] = max(event.ts_ms, erased_at.get(event.user_id, 0))
     if not erased_at:
-        return list(events), []
+        return Erasure(events, [], profiles)
     tombstones = [_tombstone(user, ts_ms, profiles.get(user), dim) for user, ts_ms in erased_at.items()]
     await store.erase(tombstones, fence)
-    profiles.update({node.key.user_id: node for node in tombstones})
-    gone = [event for event in events if event.type != "erase" and event.ts_ms <= erased_at.get(event.user_id, -1)]
-    before = {event.source for event in gone}
-    return [event for event in events if event.source not in before], gone
+    erased = [event for event in events if event.type != "erase" and event.ts_ms <= erased_at.get(event.user_id, -1)]
+    before = {event.source for event in erased}
+    kept = [event for event in events if event.source not in before]
+    return Erasure(kept, erased, {**profiles, **{node.key.user_id: node for node in tombstones}})
 
 
 def _tombstone(user_id: str, ts_ms: int, profile: Node | None, dim: int) -> Node:
-    node = Node(profile_key(user_id), np.zeros(dim, dtype=np.float32), t0_ms=ts_ms, erased_at_ms=ts_ms)
-    if profile is not None:
-        node.applied = profile.applied
-        node.erased_at_ms = max(ts_ms, profile.erased_at_ms)
-    return node
+    return Node(
+        key=profile_key(user_id), direction=np.zeros(dim, dtype=np.float32), t0_ms=ts_ms,
+        applied=profile.applied if profile else Applied(),
+        erased_at_ms=max(ts_ms, profile.erased_at_ms) if profile else ts_ms,
+    )  # fmt: skip

@@ -63,7 +63,7 @@ class Followed(NamedTuple):
 
 
 @contextmanager
-def batch(records: Sequence[RecordLike]) -> Iterator[Followed]:
+def traced_batch(records: Sequence[RecordLike]) -> Iterator[Followed]:
     """Name the batch in every log line written meanwhile, and trace it.
 
     The name is its first record's place and the number of records: `clicks-3-120+64`.

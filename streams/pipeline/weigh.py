@@ -1,4 +1,4 @@
-"""From resolved events and encoded texts to what each says: a vector, a path, a signed weight. Pure."""
+"""From resolved events and encoded texts to weighed events: a vector, a path, a signed weight. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ITEM_ONLY = frozenset(UNDOES) | frozenset(UNDOES.values())
 
 @dataclass(slots=True)
 class WeighedBatch:
-    """What a batch says: `said` refers to rows of `vectors` (n, dim); `poison` are events with unreadable text."""
+    """Weighed events, which refer to rows of `vectors` (n, dim); `poison` are events with unreadable text."""
 
     vectors: Vector
-    said: list[Weighed] = field(default_factory=list)
+    events: list[Weighed] = field(default_factory=list)
     poison: dict[Source, PoisonError] = field(default_factory=dict)
 
 
@@ -84,7 +84,7 @@ def weigh(
                 continue
             text_row, sentiment = encoded.vectors[at], float(encoded.sentiment[at])
         if event.type == "impression":
-            made.said += _impression(event, items, rows, table)
+            made.events += _impression(event, items, rows, table)
             continue
         weight = signed_weight(event, sentiment, table)
         item = items.get(event.item_id) if event.item_id else None
@@ -92,20 +92,20 @@ def weigh(
             row = rows.item(item)
             if text_row is not None:
                 row = rows.add(blend(item.vector, text_row, table.own_text_share))
-            made.said.append(Weighed(event, row, item.path, weight, item.item_id))
+            made.events.append(Weighed(event, row, item.path, weight, item.item_id))
         elif text_row is not None:
-            without_item.append((len(made.said), event, weight, rows.add(text_row)))
-            made.said.append(Weighed(event, without_item[-1][3], "", weight, ""))
+            without_item.append((len(made.events), event, weight, rows.add(text_row)))
+            made.events.append(Weighed(event, without_item[-1][3], "", weight, ""))
     made.vectors = rows.stacked()
     if without_item:
         paths = tree.assign(made.vectors[[row for *_, row in without_item]])
         for (index, *_), path in zip(without_item, paths, strict=True):
-            made.said[index] = made.said[index]._replace(path=path)
+            made.events[index] = made.events[index]._replace(path=path)
     return made
 
 
 def _impression(event: Event, items: Mapping[str, StoredItem], rows: _Rows, table: WeightTable) -> list[Weighed]:
-    """What was shown and taken speaks for itself, what was shown and left a little against itself."""
+    """What was shown and clicked counts for the item, what was shown and left a little against it."""
     base, taken = table.base["impression"], frozenset(event.clicked)
     return [
         Weighed(

@@ -144,8 +144,8 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         payload["path"].string_value,
     )
     return Node(
-        key,
-        row,
+        key=key,
+        direction=row,
         norm=payload["norm"].double_value,
         mass=payload["mass"].double_value,
         net=payload["net"].double_value,

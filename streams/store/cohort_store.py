@@ -93,7 +93,7 @@ class CohortStore(QdrantStore):
     async def sweep(self, now_ms: int) -> None:
         """Delete the nodes that have expired and the popularity that is forgotten."""
         await super().sweep(now_ms)
-        expired = grpc.FieldCondition(key="expires_at", range=grpc.Range(lt=now_ms))
+        expired = grpc.FieldCondition(key="expires_at", range=grpc.Range(lte=now_ms))
         selector = grpc.PointsSelector(filter=grpc.Filter(must=[grpc.Condition(field=expired)]))
         await self._delete(POPULARITY, selector)
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from qdrant_client import grpc
 
-from streams.interests.nodes import Node, decay
+from streams.interests.decay import decayed
+from streams.interests.nodes import Node
 from streams.store import codec
 from streams.store.cohort_store import popularity_id, scoped, unscoped
 from streams.store.collections import POPULARITY
@@ -49,7 +50,7 @@ class CohortReader:
                 found[item_id] = told.get(item_id, _Mass(0.0, 0))
                 self._masses.put(item_id, found[item_id])
         return {
-            item_id: one.mass * decay(max(0, at_ms - one.t0_ms), self._half_life_ms)
+            item_id: decayed(one.mass, one.t0_ms, at_ms, self._half_life_ms)
             for item_id, one in found.items()
             if one.mass > 0
         }

@@ -62,7 +62,7 @@ class MemoryStore:
         """Forget the nodes that have expired, and those that an erasure ended."""
         alive = {node.key for node in without_erased(node for node, _ in self._nodes.values())}
         for key, (node, _) in list(self._nodes.items()):
-            if key not in alive or expires_at_ms(node, self._policy) < now_ms:
+            if key not in alive or expires_at_ms(node, self._policy) <= now_ms:
                 del self._nodes[key]
 
     async def control(self, group: str) -> Control | None:

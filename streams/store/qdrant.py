@@ -101,7 +101,7 @@ class QdrantStore:
 
     async def sweep(self, now_ms: int) -> None:
         """Delete the nodes whose `expires_at` has passed, and those that an erasure ended and a late write put back."""
-        selector = grpc.PointsSelector(filter=grpc.Filter(must=[_range("expires_at", lt=now_ms)]))
+        selector = grpc.PointsSelector(filter=grpc.Filter(must=[_range("expires_at", lte=now_ms)]))
         await self._delete(self._names.interests, selector)
         async for tombstones in self._tombstones():
             ended = [_put_back(user_id, erased_at_ms) for user_id, erased_at_ms in tombstones]

@@ -19,7 +19,7 @@ _WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind wha
 def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: Deriving) -> None:
     """Add the agents of events, of events that wait for their item, of items, of popularity and of priors to `app`.
 
-    One agent reads all topics of events, and reads one take after another: acknowledging in order is what keeps
+    One agent reads all topics of events, and reads one batch after another: acknowledging in order is what keeps
     a failure from being committed past.
     """
     kafka, limits = settings.kafka, settings.worker
@@ -27,30 +27,30 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
 
     @app.agent(app.topic(*kafka.event_topics), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def events(stream: Any) -> None:
-        async for take in gather(stream, max_records=limits.batch_records):
-            await worker.fold(take)
+        async for batch in gather(stream, max_records=limits.batch_records):
+            await worker.fold(batch)
 
     @app.agent(app.topic(kafka.unresolved_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def unresolved(stream: Any) -> None:
-        async for take in gather(stream, max_records=_WAITING_RECORDS):
-            await worker.fold_when_due(take)
+        async for batch in gather(stream, max_records=_WAITING_RECORDS):
+            await worker.fold_when_due(batch)
 
     @app.agent(app.topic(kafka.items_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def items(stream: Any) -> None:
-        async for take in gather(stream, max_records=limits.batch_records):
-            await worker.describe(take)
+        async for batch in gather(stream, max_records=limits.batch_records):
+            await worker.describe(batch)
 
     late = partial(gather_batches, app, max_bytes=limits.batch_bytes, within_s=_DERIVED_LINGER_S)
     if kafka.popularity_topic:
 
         @app.agent(app.topic(kafka.popularity_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
         async def popularity(stream: Any) -> None:
-            async for take in late(stream, max_records=limits.batch_records):
-                await worker.derive(take, lambda records, fence: count_votes(records, deriving, fence))
+            async for batch in late(stream, max_records=limits.batch_records):
+                await worker.derive(batch, lambda records, fence: count_votes(records, deriving, fence))
 
     if kafka.population_topic:
 
         @app.agent(app.topic(kafka.population_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
         async def population(stream: Any) -> None:
-            async for take in late(stream, max_records=limits.batch_records):
-                await worker.derive(take, lambda records, fence: learn_beginnings(records, deriving, fence))
+            async for batch in late(stream, max_records=limits.batch_records):
+                await worker.derive(batch, lambda records, fence: learn_beginnings(records, deriving, fence))

@@ -45,7 +45,7 @@ class Metrics:
             "interests_nodes_written", "Nodes written, by level.", ("level",), registry=registry
         )
         self.updates = Counter(
-            "interests_updates", "Changes of users' trees announced, one a user and take.", registry=registry
+            "interests_updates", "Changes of users' trees announced, one a user and batch.", registry=registry
         )
         self.derived = Counter(
             "interests_derived_events",
@@ -129,14 +129,14 @@ class Metrics:
         for outcome, events in report.events.items():
             for event in events:
                 self.events.labels(event.source.topic, event.type, outcome).inc()
-        self.buried(report.dead)
+        self.dead_lettered(report.dead)
         for node in report.nodes:
             self.nodes_written.labels(node.key.level).inc()
         self.items.inc(report.items)
         self.unknown_fields.inc(report.unknown_fields)
         self.clamped.inc(report.clamped)
 
-    def buried(self, letters: Sequence[DeadLetter]) -> None:
+    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
         """Count dead letters."""
         for dead in letters:
             self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()

@@ -20,7 +20,7 @@ class KafkaOutbox:
     def __init__(self, producer: Producer, unresolved_topic: str, letters: DeadLetterPolicy) -> None:
         self._producer, self._unresolved_topic, self._letters = producer, unresolved_topic, letters
 
-    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+    async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
         """Send dead letters as `letters` has them, with headers that say where they lay and what was wrong."""
         by_topic: dict[str, list[Outgoing]] = {}
         for letter in dead:

@@ -16,16 +16,16 @@ from streams.pipeline.apply import Report
 
 
 class UpdatesProducer:
-    """Sends one record a user whose tree a take has changed, keyed by user, to the topic of updates."""
+    """Sends one record a user whose tree a batch has changed, keyed by user, to the topic of updates."""
 
     def __init__(self, producer: Producer, topic: str, group: str, policy: NodePolicy) -> None:
         self._producer, self._topic, self._policy = producer, topic, policy
         self._headers = ((GROUP, group.encode()),)
 
     async def announce(self, report: Report, at_ms: int) -> int:
-        """Announce a take's changes; how many users it told of, once the broker has acknowledged all.
+        """Announce a batch's changes; how many users it told of, once the broker has acknowledged all.
 
-        Call it after the nodes are durable and before the take is acknowledged: then every change is announced at
+        Call it after the nodes are durable and before the batch is acknowledged: then every change is announced at
         least once. Raises BrokerUnavailable.
         """
         if not self._topic:
@@ -39,7 +39,7 @@ class UpdatesProducer:
 
 @dataclass(slots=True)
 class DerivedEventsProducer:
-    """Sends what a take's users say of items, and what its newcomers begin with; an empty topic's part is left out."""
+    """Sends what a batch's users say of items, and what its newcomers begin with; an empty topic's part is left out."""
 
     producer: Producer
     popularity_topic: str
@@ -51,7 +51,7 @@ class DerivedEventsProducer:
     async def __call__(self, plan: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
         """Send, and return once the broker has acknowledged all. Raises BrokerUnavailable.
 
-        Call it before the nodes are written: a take that is tried again is told again, which the readers of both
+        Call it before the nodes are written: a batch that is tried again is told again, which the readers of both
         topics recognise; after the nodes are written nobody would know that it is still to be told.
         """
         sends: dict[str, list[Outgoing]] = {}

@@ -52,16 +52,18 @@ class Ownership:
         self._highest: dict[str, int] = {}
         self._noted_s = 0.0
 
-    async def enter(self, take: Batch) -> Owner | None:
-        """The fence and log for a take; None where the take's assignment is no longer ours."""
-        highwater = {f"{b.topic}/{b.partition}": b.highwater for b in take.batches if b.topic in self._partitions}
-        if take.identity is not self._identity or not self._slots.issuperset(highwater):
-            if take.identity is not self._identity:
+    async def enter(self, batch: Batch) -> Owner | None:
+        """The fence and log for a batch; None where the batch's assignment is no longer ours."""
+        highwater = {
+            f"{one.topic}/{one.partition}": one.highwater for one in batch.fetched if one.topic in self._partitions
+        }
+        if batch.identity is not self._identity or not self._slots.issuperset(highwater):
+            if batch.identity is not self._identity:
                 self._slots = set()
-            if not await self._settle(take.identity, highwater):
+            if not await self._settle(batch.identity, highwater):
                 return None
             self._slots |= highwater.keys()
-        return self._owner(take.identity)
+        return self._owner(batch.identity)
 
     def _owner(self, identity: GroupIdentity) -> Owner:
         return Owner(Fence(self._control.epoch, identity.generation), self._control.log)
@@ -89,13 +91,13 @@ class Ownership:
         self._control = written
         return True
 
-    async def verify(self, take: Batch) -> None:
+    async def verify(self, batch: Batch) -> None:
         """After a write: Fenced if another epoch has begun; else note how far the log has been folded, now and then."""
-        for batch in take.batches:
-            if batch.topic not in self._partitions:
+        for fetched in batch.fetched:
+            if fetched.topic not in self._partitions:
                 continue
-            slot = f"{batch.topic}/{batch.partition}"
-            self._highest[slot] = max(self._highest.get(slot, -1), batch.last_offset)
+            slot = f"{fetched.topic}/{fetched.partition}"
+            self._highest[slot] = max(self._highest.get(slot, -1), fetched.last_offset)
         stored = await self._store.control(self._group)
         if stored is None or stored.epoch != self._control.epoch:
             found = "gone" if stored is None else f"epoch {stored.epoch}"

@@ -53,9 +53,9 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 class Connected(NamedTuple):
     """What a worker talks to, once every server has answered; `partitions` by topic."""
 
-    parts: PipelineDependencies
+    deps: PipelineDependencies
     store: CachedStore
-    crowd: CohortStore
+    cohorts: CohortStore
     deriving: Deriving
     producer: Producer
     partitions: dict[str, int]
@@ -104,9 +104,9 @@ async def _connected(settings: Settings, metrics: Metrics, status: WorkerStatus)
         )  # fmt: skip
         stack.push_async_callback(store.close)
         await answered(waiting, qdrant.prepare)
-        crowd = _crowd(settings, names, metrics)
-        stack.push_async_callback(crowd.close)
-        await answered(waiting, crowd.prepare)
+        cohorts = _cohorts(settings, names, metrics)
+        stack.push_async_callback(cohorts.close)
+        await answered(waiting, cohorts.prepare)
         tree = await answered(waiting, load_tree, settings.concepts.file, encoder, info.encoder_id)
         config = kafka_config(settings.kafka)
         partitions = await answered(waiting, partition_counts, config, settings.kafka)
@@ -115,17 +115,18 @@ async def _connected(settings: Settings, metrics: Metrics, status: WorkerStatus)
         stack.push_async_callback(producer.stop)
         metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
         outbox = KafkaOutbox(producer, settings.kafka.unresolved_topic, letters)
-        parts = PipelineDependencies(
-            encoder, store, outbox, tree, policy, settings.weights.table(), _retries(settings),
-            _home(partitions, settings.kafka.unresolved_topic), pseudonyms, _teller(settings, producer),
+        deps = PipelineDependencies(
+            encoder=encoder, store=store, outbox=outbox, tree=tree, policy=policy, weights=settings.weights.table(),
+            retries=_retries(settings), home=_home(partitions, settings.kafka.unresolved_topic), pseudonyms=pseudonyms,
+            send_derived=_derived_events(settings, producer),
         )  # fmt: skip
         deriving = Deriving(
-            crowd, store, outbox, settings.kafka.group, info.dim, settings.population.popularity_half_life_s,
+            cohorts, store, outbox, settings.kafka.group, info.dim, settings.population.popularity_half_life_s,
             settings.population.policy(),
         )  # fmt: skip
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
         yield Connected(
-            parts, store, crowd, deriving, producer, partitions, {"triton": encoder.ready, "qdrant": qdrant.answers}
+            deps, store, cohorts, deriving, producer, partitions, {"triton": encoder.ready, "qdrant": qdrant.answers}
         )
 
 
@@ -139,7 +140,7 @@ def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Eve
     return home
 
 
-def _crowd(settings: Settings, names: Collections, metrics: Metrics) -> CohortStore:
+def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> CohortStore:
     population = settings.population
     return CohortStore(
         qdrant_config(settings), population.policy(), names, settings.kafka.group, population.popularity_half_life_s,
@@ -147,7 +148,7 @@ def _crowd(settings: Settings, names: Collections, metrics: Metrics) -> CohortSt
     )  # fmt: skip
 
 
-def _teller(settings: Settings, producer: Producer) -> DerivedEventsProducer:
+def _derived_events(settings: Settings, producer: Producer) -> DerivedEventsProducer:
     kafka, population = settings.kafka, settings.population
     return DerivedEventsProducer(
         producer, kafka.popularity_topic, kafka.population_topic, kafka.group, population.priors(),
@@ -164,9 +165,9 @@ async def _work(
     settings: Settings, metrics: Metrics, connected: Connected, status: WorkerStatus, stop: asyncio.Event | None
 ) -> int:
     kafka, limits = settings.kafka, settings.worker
-    # A take never parts a batch, so batches are cut to a take's bounds.
+    # Gathering never cuts a fetched batch, so those are cut to the bounds of a batch.
     app = make_app(replace(kafka_config(kafka), batch_records=limits.batch_records, batch_bytes=limits.batch_bytes))
-    parts, store, crowd, deriving, producer, partitions, probes = connected
+    deps, store, cohorts, deriving, producer, partitions, probes = connected
 
     def changed(owner: Owner) -> None:
         store.forget()
@@ -176,15 +177,15 @@ async def _work(
     standing = ConsumerState(app)
     metrics.progress = app.note_progress
     ownership = Ownership(store, kafka.group, partitions, standing.confirm, changed)
-    announcer = UpdatesProducer(producer, kafka.updated_topic, kafka.group, parts.policy)
-    register(app, BatchWorker(parts, ownership, metrics, app.note_progress, announcer), settings, deriving)
+    announcer = UpdatesProducer(producer, kafka.updated_topic, kafka.group, deps.policy)
+    register(app, BatchWorker(deps, ownership, metrics, app.note_progress, announcer), settings, deriving)
     metrics.watch_lag(standing.lag)
     metrics.since_commit.set_function(standing.seconds_since_commit)
     status.stuck, status.lag, status.partitions = standing.stuck_s, standing.lag, standing.partitions
     status.waiting_for = None
     watching = asyncio.create_task(status.watch({**probes, "kafka": standing.answers}))
     stuck_s = limits.stuck_after_s
-    sweeping = asyncio.create_task(sweep([store, crowd], limits.sweep_every_s))
+    sweeping = asyncio.create_task(sweep([store, cohorts], limits.sweep_every_s))
     _rarely_collect_garbage()
     try:
         code = await run_worker(app, stop=stop, stall_s=stuck_s, stuck=partial(status.complaint, stuck_s))
@@ -201,7 +202,7 @@ async def _work(
 
 
 def _rarely_collect_garbage() -> None:
-    """Cached nodes live long and in no cycles: walking through all of them at every take cost a quarter of it."""
+    """Cached nodes live long and in no cycles: walking through all of them at every batch cost a quarter of it."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

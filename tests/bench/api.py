@@ -79,8 +79,8 @@ def person(user: str, concepts: list[tuple[str, Vector]], chance: np.random.Gene
     )
     return [
         Node(
-            NodeKey(user, level, path), near(chance, centre), 5.0, 6.0, 5.0, now, now - 86_400_000, now, 9,
-            evidence=evidence,
+            key=NodeKey(user, level, path), direction=near(chance, centre), norm=5.0, mass=6.0, net=5.0,
+            t0_ms=now, first_ms=now - 86_400_000, last_ms=now, count=9, evidence=evidence,
         )
         for (level, path), centre in rows.items()
     ]  # fmt: skip

@@ -4,7 +4,7 @@
 
 Brokers are started on free ports of 127.0.0.1 and stopped again; Apache Kafka is left out where it is not found.
 Records are produced first, then read by one worker process with the defaults of `KafkaConfig`. The rate is records
-over the time from the first take to the last acknowledgement.
+over the time from the first batch to the last acknowledgement.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ async def _consume(broker: Broker, topic: str, count: int) -> dict[str, float]:
     sizes: list[int] = []
 
     async def agent(stream: Any) -> None:
-        async for take in gather_batches(app, stream):
+        async for batch in gather_batches(app, stream):
             marks.append(time.perf_counter())
-            users.update([decode(record.value).user_id for record in take.records])
-            await take.ack()
-            sizes.append(len(take))
+            users.update([decode(record.value).user_id for record in batch.records])
+            await batch.ack()
+            sizes.append(len(batch))
             if sum(sizes) >= count:
                 marks.append(time.perf_counter())
                 stop.set()

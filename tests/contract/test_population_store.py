@@ -62,7 +62,9 @@ async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[Cohor
 
 async def test_an_older_fence_writes_nothing(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, _ = stores
-    cohort = Node(profile_key("*"), VECTOR, norm=1, mass=1, net=1, t0_ms=NOW, first_ms=NOW, last_ms=NOW, count=1)
+    cohort = Node(
+        key=profile_key("*"), direction=VECTOR, norm=1, mass=1, net=1, t0_ms=NOW, first_ms=NOW, last_ms=NOW, count=1
+    )
     await mine.put_popularity([item("i")], Fence(1, 5))
     await mine.write([cohort], Fence(1, 5))
     await mine.put_popularity([item("i", mass=9.0)], Fence(1, 4))
@@ -74,7 +76,7 @@ async def test_an_older_fence_writes_nothing(stores: tuple[CohortStore, CohortSt
 async def test_cohorts_are_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, other = stores
     nodes = [
-        Node(NodeKey("first=/a", level, path), VECTOR, norm=1, mass=2, net=2, t0_ms=NOW, count=4)  # type: ignore[arg-type]
+        Node(key=NodeKey("first=/a", level, path), direction=VECTOR, norm=1, mass=2, net=2, t0_ms=NOW, count=4)  # type: ignore[arg-type]
         for level, path in (("profile", "/"), ("topic", "/a"))
     ]
     await mine.write(nodes, Fence(1, 1))
@@ -94,7 +96,7 @@ async def test_what_is_forgotten_is_swept(stores: tuple[CohortStore, CohortStore
 class Letters:
     dead: list[DeadLetter] = field(default_factory=list)
 
-    async def bury(self, dead: Sequence[DeadLetter]) -> None:
+    async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
         self.dead += dead
 
 

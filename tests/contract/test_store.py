@@ -51,7 +51,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 def node(user: str, level: str = "profile", path: str = "/", seed: int = 0, **fields: object) -> Node:
     direction = np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
     base = Node(
-        NodeKey(user, level, path), direction / np.float32(np.linalg.norm(direction)),  # type: ignore[arg-type]
+        key=NodeKey(user, level, path), direction=direction / np.float32(np.linalg.norm(direction)),  # type: ignore[arg-type]
         norm=1.25, mass=2.5000000000000004, net=-0.75, t0_ms=NOW, first_ms=NOW - 5, last_ms=NOW + 5, count=3,
         applied=Applied(2, {"clicks/3": 17, "comments/0": 2**40}),
         evidence=(Evidence("e=1;|", "i/1", NOW, -1.5), Evidence("é", "", NOW, 1e-9)),
@@ -111,7 +111,7 @@ async def test_what_a_late_write_puts_back_after_an_erasure_is_left_out_and_swep
     old = [node("zoe", "topic", "/sports", 1), node("zoe", "interest", "/sports/tennis", 2), node("zoe")]
     other = [node("yan", "topic", "/sports", 3), node("yan")]
     await store.write(old + other, Fence(1, 1))
-    tombstone = Node(profile_key("zoe"), np.zeros(DIM, np.float32), t0_ms=NOW, erased_at_ms=NOW)
+    tombstone = Node(key=profile_key("zoe"), direction=np.zeros(DIM, np.float32), t0_ms=NOW, erased_at_ms=NOW)
     await store.erase([tombstone], Fence(1, 2))
     fresh = node("zoe", "topic", "/music", 4, first_ms=NOW + 1)
     await store.write([fresh, tombstone], Fence(1, 2))

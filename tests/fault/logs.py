@@ -122,7 +122,7 @@ async def _replay(rig: Rig, data: Data, speed: float, log: Path) -> asyncio.subp
 async def _kill(rig: Rig, worker: FaultyWorker, replay: asyncio.subprocess.Process, due: Iterable[float]) -> list[int]:
     """SIGKILL and restart the worker when its own counters, summed over its lives, say so; gives what they said.
 
-    A life's last take may be applied and not counted, so that the sum falls behind by so much.
+    A life's last batch may be applied and not counted, so that the sum falls behind by so much.
     """
     before, kills = 0, list[int]()
     for number in due:

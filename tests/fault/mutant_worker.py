@@ -30,12 +30,12 @@ def no_fence() -> None:
 
 
 def early_ack() -> None:
-    """A take is acknowledged before it is applied."""
+    """A batch is acknowledged before it is applied."""
     fold = BatchWorker.fold
 
-    async def first(self: Any, take: Any) -> None:
-        await take.ack()
-        await fold(self, take)
+    async def first(self: Any, batch: Any) -> None:
+        await batch.ack()
+        await fold(self, batch)
 
     BatchWorker.fold = first  # type: ignore[method-assign]  # sabotage
 

@@ -53,7 +53,7 @@ def node(user: str, level: Level, path: str, direction: Vector, mass: float, **m
         "first_ms": NOW - 5 * DAY_MS,
         "last_ms": NOW - 1000,
     }
-    return Node(NodeKey(user, level, path), direction, norm=mass, mass=mass, **{**told, **more})
+    return Node(key=NodeKey(user, level, path), direction=direction, norm=mass, mass=mass, **{**told, **more})
 
 
 def person(user: str, weights: dict[int, float], **profile: Any) -> list[Node]:
@@ -95,7 +95,7 @@ async def fill(settings: Settings) -> None:
         [*person("torn", {SPORTS: 4.0, JAZZ: 4.0}), node("torn", "aversion", "/", axis(JAZZ), 6.0, net=-6.0)],
         [*person("evening", {SPORTS: 3.0}), node("evening", "context", "/daypart/evening", axis(JAZZ), 50.0)],
         [node("faded", "profile", "/", axis(0), 0.001, t0_ms=NOW - 900 * DAY_MS, last_ms=NOW - 900 * DAY_MS)],
-        [Node(profile_key("gone"), np.zeros(DIM, np.float32), t0_ms=NOW - DAY_MS, erased_at_ms=NOW - DAY_MS)],
+        [Node(key=profile_key("gone"), direction=axis(0) * 0, t0_ms=NOW - DAY_MS, erased_at_ms=NOW - DAY_MS)],
     ]  # fmt: skip
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
     await store.close()

@@ -97,10 +97,10 @@ async def test_every_compression_is_written_and_read(broker: Broker) -> None:
             await producer.send_many(topic, [Outgoing(b"k", codec.encode() * 50) for _ in range(100)])
     seen: Counter[bytes | None] = Counter()
 
-    async def note(take: Batch) -> None:
-        seen.update(record.value for record in take.records)
+    async def note(batch: Batch) -> None:
+        seen.update(record.value for record in batch.records)
 
-    async with running(broker.config(), topic, on_take=note) as worker:
+    async with running(broker.config(), topic, on_batch=note) as worker:
         await until(lambda: len(worker.seen) == 500, 20)
     assert seen == {codec.encode() * 50: 100 for codec in codecs}
 

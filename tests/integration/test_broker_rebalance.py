@@ -1,4 +1,4 @@
-"""Partitions change hands: stale takes count for nothing, and no record is lost on the way."""
+"""Partitions change hands: stale batches count for nothing, and no record is lost on the way."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(
     go_on, holding = asyncio.Event(), asyncio.Event()
     verdicts: list[bool] = []
 
-    async def hold_the_first(take: Batch) -> None:
+    async def hold_the_first(batch: Batch) -> None:
         if not holding.is_set():
             holding.set()
             await go_on.wait()
-            verdicts.append(take.stale())
+            verdicts.append(batch.stale())
 
-    async with running(config, topic, on_take=hold_the_first, max_records=100) as first:
+    async with running(config, topic, on_batch=hold_the_first, max_records=100) as first:
         await until(holding.is_set, 20)
         async with running(config, topic) as second:
             assert first.app.identity is not None
@@ -39,7 +39,7 @@ async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(
             go_on.set()
             await until(lambda: set(first.seen) | set(second.seen) == places, 30)
             assert verdicts == [True]
-            assert first.stale, "the held take must not have counted"
+            assert first.stale, "the held batch must not have counted"
             assert first.seen, "the first worker keeps a share"
             assert second.seen, "the second worker gets a share"
         # The second's last commit may fall into the rebalance its leaving starts: then the first reads those again.
@@ -60,9 +60,9 @@ async def test_batches_waiting_in_the_agents_queue_over_a_rebalance_are_read_aga
     async def slow(_: Batch) -> None:
         await asyncio.sleep(slowly)
 
-    async with running(config, topic, on_take=slow, max_records=20) as first:
+    async with running(config, topic, on_batch=slow, max_records=20) as first:
         await until(lambda: len(first.seen) > 60, 20)
-        async with running(config, topic, on_take=slow, max_records=20) as second:
+        async with running(config, topic, on_batch=slow, max_records=20) as second:
             await until(lambda: bool(second.seen), 20)
         slowly = 0.0
         await until(lambda: set(first.seen) | set(second.seen) == places, 30)
@@ -90,10 +90,10 @@ async def test_a_partition_without_a_commit_loses_nothing_when_the_group_changes
     async def wait(_: Batch) -> None:
         await allow.wait()
 
-    async with running(config, topic, on_take=wait) as first:
+    async with running(config, topic, on_batch=wait) as first:
         places = set(await produce(config, topic, 400))
         for _ in range(2):
-            async with running(config, topic, on_take=wait, drain_s=0.05):
+            async with running(config, topic, on_batch=wait, drain_s=0.05):
                 places |= set(await produce(config, topic, 200, start=1_000))
         allow.set()
         await until(lambda: set(first.seen) == places, 30)

@@ -125,10 +125,10 @@ async def test_offsets_with_holes_from_transactions_are_committed_past(kafka: Br
         await producer.stop()
     values: list[bytes | None] = []
 
-    async def note(take: Batch) -> None:
-        values.extend(record.value for record in take.records)
+    async def note(batch: Batch) -> None:
+        values.extend(record.value for record in batch.records)
 
-    async with running(config, topic, on_take=note) as worker:
+    async with running(config, topic, on_batch=note) as worker:
         await until(lambda: len(worker.seen) >= 30, 20)
         await asyncio.sleep(0.5)
         assert await worker.stop() == 0

@@ -25,13 +25,13 @@ async def test_takes_every_record_once_in_order_and_commits_exactly_the_next_off
     places = await produce(config, topic, 5_000)
     sizes: list[int] = []
 
-    async def note(take: Batch) -> None:
-        sizes.append(len(take))
-        assert all(len(batch) <= 200 for batch in take.batches)
-        assert all(batch.highwater == end[batch.partition] for batch in take.batches)
+    async def note(batch: Batch) -> None:
+        sizes.append(len(batch))
+        assert all(len(part) <= 200 for part in batch.fetched)
+        assert all(part.highwater == end[part.partition] for part in batch.fetched)
 
     end = await ends(config, topic)
-    async with running(config, topic, on_take=note, max_records=500) as worker:
+    async with running(config, topic, on_batch=note, max_records=500) as worker:
         await until(lambda: len(worker.seen) >= 5_000, 20)
         code = await worker.stop()
 
@@ -79,8 +79,8 @@ async def test_what_is_not_acknowledged_comes_again(broker: Broker) -> None:
     held: list[Batch] = []
 
     async def hold(stream: object) -> None:
-        async for take in gather_batches(app, stream):
-            held.append(take)  # noqa: PERF401 - one by one, as they come
+        async for batch in gather_batches(app, stream):
+            held.append(batch)  # noqa: PERF401 - one by one, as they come
 
     app.agent(app.topic(topic))(hold)
     task = asyncio.create_task(run_worker(app, stop=stop, signals=False))
@@ -101,11 +101,11 @@ async def test_stopping_commits_what_was_acknowledged_while_another_commit_was_u
     app, stop = make_app(config), asyncio.Event()
 
     async def agent(stream: object) -> None:
-        async for take in gather_batches(app, stream, max_records=100):
+        async for batch in gather_batches(app, stream, max_records=100):
             commits.append(asyncio.create_task(app.consumer.commit()))
             await asyncio.sleep(0)
-            await take.ack()
-            if take.batches[-1].next_offset == 1_000:
+            await batch.ack()
+            if batch.fetched[-1].next_offset == 1_000:
                 stop.set()
 
     app.agent(app.topic(topic))(agent)
@@ -179,9 +179,9 @@ async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
 
     async def counting(stream: object) -> None:
         nonlocal count
-        async for take in gather_batches(app, stream):
-            count += len(take)
-            await take.ack()
+        async for batch in gather_batches(app, stream):
+            count += len(batch)
+            await batch.ack()
 
     app.agent(app.topic(slow))(stuck)
     app.agent(app.topic(quick))(counting)
@@ -203,7 +203,7 @@ async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(
     async def hang(_: Batch) -> None:
         await asyncio.Event().wait()
 
-    async with running(config, topic, on_take=hang, stall_s=1.0, drain_s=0.1) as worker:
+    async with running(config, topic, on_batch=hang, stall_s=1.0, drain_s=0.1) as worker:
         await until(lambda: worker.task is not None and worker.task.done(), 20)
         assert await worker.stop() == 1
     assert "none was acknowledged for 1 s" in caplog.text
@@ -217,11 +217,11 @@ async def test_an_agent_that_says_it_waits_is_left_alone(broker: Broker) -> None
     app, stop = make_app(config), asyncio.Event()
 
     async def wait_out_an_outage(stream: object) -> None:
-        async for take in gather_batches(app, stream):
+        async for batch in gather_batches(app, stream):
             for _ in range(15):
                 app.note_progress()
                 await asyncio.sleep(0.1)
-            await take.ack()
+            await batch.ack()
             stop.set()
 
     app.agent(app.topic(topic))(wait_out_an_outage)
@@ -293,11 +293,11 @@ async def test_batches_of_a_partition_follow_each_other(broker: Broker) -> None:
     await produce(config, topic, 3_000)
     bounds: dict[int, list[tuple[int, int]]] = {}
 
-    async def note(take: Batch) -> None:
-        for batch in take.batches:
-            bounds.setdefault(batch.partition, []).append((batch.first_offset, batch.next_offset))
+    async def note(batch: Batch) -> None:
+        for part in batch.fetched:
+            bounds.setdefault(part.partition, []).append((part.first_offset, part.next_offset))
 
-    async with running(config, topic, on_take=note) as worker:
+    async with running(config, topic, on_batch=note) as worker:
         await until(lambda: len(worker.seen) == 3_000, 20)
     for spans in bounds.values():
         assert all(earlier[1] == later[0] for earlier, later in pairwise(spans))

@@ -315,8 +315,9 @@ def stored(settings: Settings) -> int:
 
     def node(level: Any, path: str, mass: float, evidence: Sequence[Evidence] = ()) -> Node:
         return Node(
-            NodeKey("ana", level, path), np.eye(dim, dtype=np.float32)[0], mass, mass, mass, now - 1000, now - 9000,
-            now - 1000, 3, evidence=tuple(evidence),
+            key=NodeKey("ana", level, path), direction=np.eye(dim, dtype=np.float32)[0],
+            norm=mass, mass=mass, net=mass, t0_ms=now - 1000, first_ms=now - 9000, last_ms=now - 1000,
+            count=3, evidence=tuple(evidence),
         )  # fmt: skip
 
     async def put() -> None:

@@ -13,8 +13,9 @@ from aiokafka import AIOKafkaConsumer
 
 from streams.api.models import LiveUpdate
 from streams.broker.partitions import partition_of
+from streams.interests.decay import decayed
 from streams.interests.nodes import mass_at
-from streams.interests.popularity import ItemPopularity, popularity_at
+from streams.interests.popularity import ItemPopularity
 from streams.interests.priors import prior_nodes
 from streams.settings.wiring import qdrant_config
 from streams.store.cohort_store import CohortStore
@@ -119,7 +120,7 @@ async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> N
     found = await eventually(path, items, lambda found: found.keys() == set(items) and found[items[0]].count == 2)
     assert found[items[0]].mass == pytest.approx(1.5, rel=1e-6)
     assert found[items[0]].t0_ms == now
-    assert popularity_at(found[items[0]].mass, then, now, half_life_s) == pytest.approx(0.75)
+    assert decayed(found[items[0]].mass, then, now, half_life_s * 1000) == pytest.approx(0.75)
     assert (found[items[1]].mass, found[items[1]].count) == (0.0, 0)
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from streams.events.event import Event, Source
+from streams.interests.decay import decay
 from streams.interests.fold import fold
-from streams.interests.nodes import LEVELS, Node, NodeKey, NodePolicy, decay, expires_at_ms, mass_at, rebase
+from streams.interests.nodes import LEVELS, Node, NodeKey, NodePolicy, expires_at_ms, is_alive, mass_at
 from streams.interests.plan import Weighed, gate, plan
 from streams.interests.signed_weight import WeightTable, signed_weight
 from streams.settings.policies import NodeSettings
@@ -146,15 +147,6 @@ def test_a_tree_written_in_part_is_completed_by_the_next_delivery(
     same(lived([events]), again, log)
 
 
-@given(logs, st.integers(0, 400 * 86_400_000))
-def test_rebasing_changes_nothing(log: list[tuple[str, str, int, str]], later: int) -> None:
-    nodes = lived([events_of(log)])
-    moved = {key: rebase(node, node.t0_ms + later, POLICY) for key, node in nodes.items()}
-    same(nodes, moved, log)
-    more = [("click", "i1", 500 * 86_400_000, "a")]
-    same(lived([events_of(more, 100)], nodes), lived([events_of(more, 100)], moved), log)
-
-
 @given(logs)
 def test_directions_are_unit_or_zero_and_masses_bound_them(log: list[tuple[str, str, int, str]]) -> None:
     for node in lived([events_of(log)]).values():
@@ -168,12 +160,14 @@ def test_directions_are_unit_or_zero_and_masses_bound_them(log: list[tuple[str, 
 
 @given(st.sampled_from(LEVELS), st.floats(1e-6, 1e6), st.integers(T0, T0 + 10**11))
 def test_a_node_expires_when_its_mass_falls_under_the_threshold(level: str, mass: float, t0_ms: int) -> None:
-    node = Node(NodeKey("u", level, "/"), VECTORS[0], norm=mass, mass=mass, net=mass, t0_ms=t0_ms)  # type: ignore[arg-type]
+    node = Node(key=NodeKey("u", level, "/"), direction=VECTORS[0], norm=mass, mass=mass, net=mass, t0_ms=t0_ms)  # type: ignore[arg-type]
     at = expires_at_ms(node, POLICY)
     assert at >= t0_ms
     assert mass_at(node, at + 2, POLICY) <= POLICY.expire_below * (1 + 1e-9)
     if at > t0_ms:
         assert mass_at(node, at - 2, POLICY) >= POLICY.expire_below * (1 - 1e-9)
+    assert not is_alive(node, at, POLICY)
+    assert is_alive(node, at - 1, POLICY) == (mass > POLICY.expire_below)
 
 
 @settings(max_examples=25)

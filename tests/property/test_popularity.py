@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from streams.base.errors import PoisonError
 from streams.events.event import Event, Source
-from streams.interests.nodes import NodeKey, decay
+from streams.interests.decay import decay, decayed
+from streams.interests.nodes import NodeKey
 from streams.interests.plan import Contribution, Weighed, plan
 from streams.interests.popularity import (
     VOTES_A_RECORD,
@@ -22,7 +23,6 @@ from streams.interests.popularity import (
     Votes,
     count,
     pack_votes,
-    popularity_at,
     tally,
     unpack_votes,
 )
@@ -50,7 +50,7 @@ def fold(records: list[Votes], stored: dict[str, ItemPopularity] | None = None) 
 
 def masses(stored: dict[str, ItemPopularity]) -> dict[str, float]:
     at = T0 + 100 * 86_400_000
-    return {name: popularity_at(item.mass, item.t0_ms, at, HALF_LIFE_S) for name, item in stored.items()}
+    return {name: decayed(item.mass, item.t0_ms, at, HALF_LIFE_S * 1000) for name, item in stored.items()}
 
 
 def expected(partitions: list[list[tuple[str, int, float]]]) -> dict[str, float]:

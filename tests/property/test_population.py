@@ -87,7 +87,7 @@ def test_a_newcomers_first_events_teach_everybody_their_situation_and_those_who_
 
 
 def test_who_is_known_well_teaches_nothing_and_who_began_earlier_keeps_their_beginning() -> None:
-    known = Node(profile_key("ana"), VECTORS[0], count=5)
+    known = Node(key=profile_key("ana"), direction=VECTORS[0], count=5)
     assert told([event(1)], {"ana": known}) == {}
     began = replace(known, count=2, began=Began(T0 - 5, "/music"))
     assert "first=/music" in told([event(1)], {"ana": began})
@@ -141,7 +141,7 @@ def cohort(name: str, items: str, count: int = 40) -> list[Node]:
 
 
 def lent(cohorts: dict[str, list[Node]], events: int = 0, policy: PriorPolicy = PRIORS) -> dict[tuple[str, str], Node]:
-    own = [Node(profile_key("me"), VECTORS[3], count=events)] if events else []
+    own = [Node(key=profile_key("me"), direction=VECTORS[3], count=events)] if events else []
     return {(n.key.level, n.key.path): n for n in prior_nodes("me", cohorts, own, policy, COHORTS, T0)}
 
 

@@ -31,7 +31,7 @@ TERMS = PriorTerms(PriorPolicy(), POLICY, PopulationSettings().policy())
 
 def node(level: Level, path: str, mass: float, **more: Any) -> Node:
     told = {"direction": UNIT[0], "norm": mass, "net": mass, "t0_ms": NOW, "count": 1, **more}
-    return Node(NodeKey("u", level, path), mass=mass, **told)
+    return Node(key=NodeKey("u", level, path), mass=mass, **told)
 
 
 masses = st.lists(st.floats(0.02, 1e6), min_size=1, max_size=12)
@@ -131,7 +131,7 @@ def test_candidates_are_looked_for_with_what_weighs_most_and_never_with_aversion
 def test_what_was_seen_is_what_the_profile_and_the_evidence_remember() -> None:
     seen = extend_seen(b"", [seen_entry(f"old-{n}") for n in range(3)], 512)
     stored = [
-        Node(profile_key("u"), UNIT[0], mass=1.0, seen=seen),
+        Node(key=profile_key("u"), direction=UNIT[0], mass=1.0, seen=seen),
         node("topic", "/t", 1.0, evidence=(Evidence("e", "new", NOW, 1.0), Evidence("e2", "", NOW, 1.0))),
     ]
     told = ExcludedItems(Person("u", NOW, stored, stored, frozenset()))
@@ -143,12 +143,16 @@ def test_what_was_seen_is_what_the_profile_and_the_evidence_remember() -> None:
 
 def test_what_is_lent_fades_is_marked_and_ends() -> None:
     everybody = [
-        Node(profile_key("*"), UNIT[0], norm=30, mass=30, net=30, t0_ms=NOW, count=30),
-        Node(NodeKey("*", "interest", "/a/b"), UNIT[0], norm=9, mass=9, net=9, t0_ms=NOW, count=9),
+        Node(key=profile_key("*"), direction=UNIT[0], norm=30, mass=30, net=30, t0_ms=NOW, count=30),
+        Node(key=NodeKey("*", "interest", "/a/b"), direction=UNIT[0], norm=9, mass=9, net=9, t0_ms=NOW, count=9),
     ]
     before = float("inf")
     for events in (0, 1, 5, 10):
-        own = [Node(profile_key("u"), UNIT[1], mass=float(events), t0_ms=NOW, count=events)] if events else []
+        own = (
+            [Node(key=profile_key("u"), direction=UNIT[1], mass=float(events), t0_ms=NOW, count=events)]
+            if events
+            else []
+        )
         assert TERMS.names(own, {"device": "mobile"}, NOW)[0] == "*"
         lent = TERMS.lent("u", own, {"*": everybody}, NOW)
         whole = next(one for one in lent if one.key.level == "profile")
@@ -156,12 +160,12 @@ def test_what_is_lent_fades_is_marked_and_ends() -> None:
         before = whole.mass
         assert all(one.key.user_id.startswith(BORROWED) for one in lent)
         assert not {one.id for one in lent} & {one.id for one in own}
-    assert TERMS.names([Node(profile_key("u"), UNIT[1], mass=40.0, t0_ms=NOW, count=40)], {}, NOW) == []
+    assert TERMS.names([Node(key=profile_key("u"), direction=UNIT[1], mass=40.0, t0_ms=NOW, count=40)], {}, NOW) == []
     assert TERMS.lent("u", [], {}, NOW) == []
 
 
 def test_cohorts_are_those_of_the_situation_and_of_how_somebody_began() -> None:
-    own = [Node(profile_key("u"), UNIT[1], mass=1.0, t0_ms=NOW, count=1, began=Began(NOW, "/sports"))]
+    own = [Node(key=profile_key("u"), direction=UNIT[1], mass=1.0, t0_ms=NOW, count=1, began=Began(NOW, "/sports"))]
     names = TERMS.names(own, {"daypart": "evening", "device": "Mobile", "place": "home"}, NOW)
     assert names == ["*", "daypart=evening", "device=mobile", "first=/sports"]
 

@@ -91,7 +91,7 @@ def test_a_folder_without_a_log_says_what_is_expected(tmp_path: Path) -> None:
 
 def topic(path: str, net: float, t0_ms: int = NOW_MS) -> Node:
     key = NodeKey("u", "topic", path)
-    return Node(key, np.zeros(2, np.float32), mass=abs(net) + 1, net=net, t0_ms=t0_ms)
+    return Node(key=key, direction=np.zeros(2, np.float32), mass=abs(net) + 1, net=net, t0_ms=t0_ms)
 
 
 def test_shares_are_of_what_is_liked_and_still_weighs() -> None:

@@ -19,8 +19,9 @@ from streams.evaluation.scorers import PARTS, known_parts
 from streams.evaluation.world import KnownItems, Popularity, World
 from streams.events.event import Event, Source
 from streams.events.items import Item
+from streams.interests.decay import decayed
 from streams.interests.item_vectors import ItemPoint
-from streams.interests.popularity import Vote, Votes, count, popularity_at
+from streams.interests.popularity import Vote, Votes, count
 from streams.interests.score import RankPolicy
 
 DAY_MS = 86_400_000
@@ -89,7 +90,7 @@ def test_popularity_is_the_services_own_and_counts_no_dislikes() -> None:
     votes = [Vote("clicks", 0, offset, at_ms, weight) for offset, (at_ms, weight) in enumerate(said)]
     (served,) = count([Votes("i0", "g", 1, votes)], {}, half_life_s).changed
     at_ms = T0 + 7 * DAY_MS
-    expected = popularity_at(served.mass, served.t0_ms, at_ms, half_life_s)
+    expected = decayed(served.mass, served.t0_ms, at_ms, half_life_s * 1000)
     assert mine.at(np.array([0]), at_ms)[0] == pytest.approx(expected)
     world = World(catalogue(None), half_life_s, "known")
     world.happen(event("u", "i0", T0), [("i0", -2.0)])

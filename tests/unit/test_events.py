@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from streams.base.errors import PoisonError
-from streams.events.event import WITHOUT_ITEM, Event, EventType, Source, by_user
+from streams.events.event import WITHOUT_ITEM, Event, EventType, Source
 from streams.events.items import Item
 from streams.events.parse import ParseLimits, parse_events
 from tests.fixtures.records import NOW_MS, click, record
@@ -154,18 +154,6 @@ def test_limit_of_bytes_is_inclusive() -> None:
     records = [record(value=body), record(value=body + b" ")]
     parsed = parse_events(records, now_ms=NOW_MS, limits=limits)
     assert (len(parsed.events), [dead.reason for dead in parsed.dead]) == (1, ["too_large"])
-
-
-def test_grouping_by_user_keeps_the_order() -> None:
-    users = ["u1", "u2", "u1", "u3", "u2"]
-    records = [record(click(user_id=user), offset=offset) for offset, user in enumerate(users)]
-    parsed = parse_events(records, now_ms=NOW_MS)
-    groups = by_user(parsed.events)
-    assert {user: [event.source.offset for event in group] for user, group in groups.items()} == {
-        "u1": [0, 2],
-        "u2": [1, 4],
-        "u3": [3],
-    }
 
 
 def test_poison_error_is_the_only_way_out() -> None:

@@ -28,7 +28,7 @@ class Rec:
     offset: int
 
 
-def take(identity: GroupIdentity, first: int = 0, last: int = 9, highwater: int = 10, topic: str = "clicks") -> Batch:
+def batch(identity: GroupIdentity, first: int = 0, last: int = 9, highwater: int = 10, topic: str = "clicks") -> Batch:
     records = [Rec(topic, 0, offset) for offset in range(first, last + 1)]
     made = Batch(SimpleNamespace(identity=identity), identity)  # type: ignore[arg-type]
     made.add(SimpleNamespace(value=FetchedBatch(topic, 0, records, last + 1, highwater, 1, identity)))  # type: ignore[arg-type]
@@ -91,11 +91,11 @@ async def test_one_generation_is_settled_once_and_the_next_under_the_same_epoch(
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
     first = GroupIdentity(1, "leader", "me", "cluster")
-    assert await part.ownership.enter(take(first)) == Owner(Fence(1, 1), 1)
-    assert await part.ownership.enter(take(first, 10, 19, 20)) == Owner(Fence(1, 1), 1)
-    assert await part.ownership.enter(take(first, topic="comments")) == Owner(Fence(1, 1), 1)
+    assert await part.ownership.enter(batch(first)) == Owner(Fence(1, 1), 1)
+    assert await part.ownership.enter(batch(first, 10, 19, 20)) == Owner(Fence(1, 1), 1)
+    assert await part.ownership.enter(batch(first, topic="comments")) == Owner(Fence(1, 1), 1)
     second = GroupIdentity(2, "leader", "me", "cluster")
-    assert await part.ownership.enter(take(second)) == Owner(Fence(1, 2), 1)
+    assert await part.ownership.enter(batch(second)) == Owner(Fence(1, 2), 1)
     assert part.changes == [Owner(Fence(1, 1), 1), Owner(Fence(1, 2), 1)]
     assert part.confirmed == 0
 
@@ -103,11 +103,11 @@ async def test_one_generation_is_settled_once_and_the_next_under_the_same_epoch(
 async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
     store = MemoryStore(NodeSettings().policy())
     old = Part(store)
-    before = take(GroupIdentity(1, "leader-1", "me-1", "cluster-1"))
+    before = batch(GroupIdentity(1, "leader-1", "me-1", "cluster-1"))
     await old.ownership.enter(before)
     await old.ownership.verify(before)
     new = Part(store)
-    assert await new.ownership.enter(take(GroupIdentity(1, "leader-2", "me-2", "cluster-2"))) == Owner(Fence(2, 1), 2)
+    assert await new.ownership.enter(batch(GroupIdentity(1, "leader-2", "me-2", "cluster-2"))) == Owner(Fence(2, 1), 2)
     assert new.confirmed == 1
     with pytest.raises(Fenced):
         await old.ownership.verify(before)
@@ -116,10 +116,10 @@ async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
 async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
-    before = take(GroupIdentity(1, "leader", "me", None), 0, 99, 100)
+    before = batch(GroupIdentity(1, "leader", "me", None), 0, 99, 100)
     await part.ownership.enter(before)
     await part.ownership.verify(before)
-    after = take(GroupIdentity(2, "leader", "me", None), 0, 9, 10)
+    after = batch(GroupIdentity(2, "leader", "me", None), 0, 9, 10)
     assert await part.ownership.enter(after) == Owner(Fence(2, 2), 2)
 
 
@@ -127,11 +127,11 @@ async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_th
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
     identity = GroupIdentity(1, "leader", "me", None)
-    full = take(identity, 0, 99, 100, topic="items.popularity")
+    full = batch(identity, 0, 99, 100, topic="items.popularity")
     assert await part.ownership.enter(full) == Owner(Fence(1, 1), 1)
     await part.ownership.verify(full)
     await part.ownership.note()
-    anew = take(GroupIdentity(2, "leader", "me", None), 0, 3, 4, topic="items.popularity")
+    anew = batch(GroupIdentity(2, "leader", "me", None), 0, 3, 4, topic="items.popularity")
     assert await part.ownership.enter(anew) == Owner(Fence(1, 2), 1)
     stored = await store.control("g")
     assert stored is not None
@@ -140,9 +140,9 @@ async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_th
 
 async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
     store = MemoryStore(NodeSettings().policy())
-    await Part(store).ownership.enter(take(GroupIdentity(6, "leader-6", "other", "c")))
+    await Part(store).ownership.enter(batch(GroupIdentity(6, "leader-6", "other", "c")))
     zombie = Part(store, valid=False)
-    assert await zombie.ownership.enter(take(GroupIdentity(5, "leader-5", "me", "c"))) is None
+    assert await zombie.ownership.enter(batch(GroupIdentity(5, "leader-5", "me", "c"))) is None
     assert zombie.confirmed == 1
     stored = await store.control("g")
     assert stored is not None
@@ -151,9 +151,9 @@ async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
 
 async def test_workers_that_see_the_same_new_cluster_agree_on_one_epoch() -> None:
     store = MemoryStore(NodeSettings().policy())
-    await Part(store).ownership.enter(take(GroupIdentity(9, "old", "me", "cluster-1")))
+    await Part(store).ownership.enter(batch(GroupIdentity(9, "old", "me", "cluster-1")))
     owners = [
-        await Part(store).ownership.enter(take(GroupIdentity(1, "leader", member, "cluster-2"))) for member in "abc"
+        await Part(store).ownership.enter(batch(GroupIdentity(1, "leader", member, "cluster-2"))) for member in "abc"
     ]
     assert set(owners) == {Owner(Fence(2, 1), 2)}
 

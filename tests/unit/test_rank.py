@@ -90,7 +90,7 @@ def test_a_direction_that_cancelled_out_adds_nothing() -> None:
 
 
 def test_interests_are_the_nodes_aged_to_now_without_the_expired() -> None:
-    node = Node(NodeKey("u", "topic", "/a"), EAST, norm=2.0, mass=2.0, net=-1.0, t0_ms=NOW)
+    node = Node(key=NodeKey("u", "topic", "/a"), direction=EAST, norm=2.0, mass=2.0, net=-1.0, t0_ms=NOW)
     (aged,) = interests_of([node], NOW + DAY_MS, NODES)
     assert (aged.id, aged.level, aged.path) == (node.id, "topic", "/a")
     assert (aged.mass, aged.net) == pytest.approx((1.0, -0.5))

@@ -37,8 +37,8 @@ def node(
     level: Level, path: str, mass: float, ago_ms: int = 0, net: float = 1.0, evidence: Sequence[Evidence] = ()
 ) -> Node:
     return Node(
-        NodeKey("u17", level, path), np.zeros(1, np.float32), norm=mass, mass=mass, net=net * mass, t0_ms=NOW,
-        first_ms=NOW - 200 * D, last_ms=NOW - ago_ms, count=5, evidence=tuple(evidence),
+        key=NodeKey("u17", level, path), direction=np.zeros(1, np.float32), norm=mass, mass=mass,
+        net=net * mass, t0_ms=NOW, first_ms=NOW - 200 * D, last_ms=NOW - ago_ms, count=5, evidence=tuple(evidence),
     )  # fmt: skip
 
 

@@ -38,14 +38,14 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 def report_of(records: list[Any]) -> Report:
-    return Report({"applied": parse_events(records, now_ms=NOW_MS).events})
+    return Report(events={"applied": parse_events(records, now_ms=NOW_MS).events})
 
 
 def test_off_costs_nothing_worth_speaking_of() -> None:
     records = [record(click(), headers=[header()])] * 1000
 
     def of_a_batch() -> None:
-        with tracing.batch(records) as followed:
+        with tracing.traced_batch(records) as followed:
             for name in ("parse", "resolve", "encode", "fold", "write", "ack"):
                 with tracing.stage(name):
                     pass
@@ -57,7 +57,7 @@ def test_off_costs_nothing_worth_speaking_of() -> None:
 
 def test_an_event_goes_on_in_its_producers_trace(spans: InMemorySpanExporter) -> None:
     records = [record(click(), offset=1, headers=[header(), ("who", b"somebody")]), record(click(), offset=2)]
-    with tracing.batch(records) as followed:
+    with tracing.traced_batch(records) as followed:
         with tracing.stage("parse"):
             pass
         tracing.follow(followed, records, report_of(records))
@@ -78,20 +78,20 @@ def test_an_event_goes_on_in_its_producers_trace(spans: InMemorySpanExporter) ->
 @pytest.mark.parametrize("value", [b"", b"00-zz", b"\xff\xfe", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
 def test_a_header_that_is_none_is_passed_over(spans: InMemorySpanExporter, value: bytes) -> None:
     records = [record(click(), headers=[("traceparent", value)])]
-    with tracing.batch(records) as followed:
+    with tracing.traced_batch(records) as followed:
         tracing.follow(followed, records, report_of(records))
     assert [span.name for span in spans.get_finished_spans()] == ["batch"]
 
 
 def test_what_its_producer_does_not_sample_is_not_followed(spans: InMemorySpanExporter) -> None:
     records = [record(click(), headers=[header(sampled=False)])]
-    with tracing.batch(records) as followed:
+    with tracing.traced_batch(records) as followed:
         tracing.follow(followed, records, report_of(records))
     assert [span.name for span in spans.get_finished_spans()] == ["batch"]
 
 
 def test_an_error_leaves_its_kind_and_not_its_words(spans: InMemorySpanExporter) -> None:
-    with pytest.raises(ValueError, match="somebody"), tracing.batch([record(click())]), tracing.stage("fold"):
+    with pytest.raises(ValueError, match="somebody"), tracing.traced_batch([record(click())]), tracing.stage("fold"):
         raise ValueError("somebody wrote something")
     for span in spans.get_finished_spans():
         assert (span.status.is_ok, span.status.description) == (False, "ValueError")
@@ -101,7 +101,7 @@ def test_an_error_leaves_its_kind_and_not_its_words(spans: InMemorySpanExporter)
 def test_log_lines_of_a_batch_name_it() -> None:
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         log = structlog.get_logger("streams.test")
-        with tracing.batch([record(click(), offset=17), record(click(), offset=18)]):
+        with tracing.traced_batch([record(click(), offset=17), record(click(), offset=18)]):
             log.info("inside")
         log.info("outside")
     assert [line.get("batch") for line in lines] == ["clicks-3-17+2", None]

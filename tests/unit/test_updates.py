@@ -1,4 +1,4 @@
-"""What is announced of a take: whose tree, which nodes, which events, and when a tree must be read again."""
+"""What is announced of a batch: whose tree, which nodes, which events, and when a tree must be read again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,16 @@ def weighed(of: Event, weight: float = 1.0, item: str = "i") -> Weighed:
 
 
 def node(key: NodeKey, **fields: object) -> Node:
-    base = Node(key, np.ones(4, np.float32) / 2, norm=2, mass=2.0, net=-1.0, t0_ms=NOW, first_ms=NOW - 9, last_ms=NOW)
+    base = Node(
+        key=key,
+        direction=np.ones(4, np.float32) / 2,
+        norm=2,
+        mass=2.0,
+        net=-1.0,
+        t0_ms=NOW,
+        first_ms=NOW - 9,
+        last_ms=NOW,
+    )
     return replace(base, **fields)  # type: ignore[arg-type]
 
 
