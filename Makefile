@@ -73,9 +73,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# pip-compile writes torch's local build into its result; the recipe takes it out again.
+# What is locked stays as it is, new requirements aside; UPGRADE=1 resolves all anew. pip-compile writes torch's local
+# build into its result; the recipe takes it out again.
 lock: $(READY)
-	$(BIN)/pip-compile --quiet --all-extras --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+	cp requirements.lock requirements.in.lock
+	$(BIN)/pip-compile $(if $(UPGRADE),--upgrade) --quiet --all-extras --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header --unsafe-package torch \
 	    --output-file requirements.in.lock pyproject.toml
 	$(BIN)/python -c "import pathlib; p = pathlib.Path('requirements.in.lock'); s = p.read_text(); head = ''.join(pathlib.Path('requirements.lock').read_text().splitlines(True)[:2]); pathlib.Path('requirements.lock').write_text(head + s[:s.index('# The following packages')].rstrip() + '\n'); p.unlink()"
