@@ -13,7 +13,7 @@ from faust.types import TP
 
 from streams.broker import Batch, FetchedBatch, GroupIdentity, KafkaConfig
 from tests.fixtures.brokers import Broker
-from tests.fixtures.workers import committed, ends, produce, running, until
+from tests.fixtures.workers import Running, committed, ends, produce, running, until
 
 pytestmark = pytest.mark.integration
 
@@ -144,6 +144,14 @@ def same_generation(one: GroupIdentity | None, other: GroupIdentity | None) -> b
     return one is not None and other is not None and one.generation == other.generation
 
 
+def shared_out(topic: str, *workers: Running) -> bool:
+    """Whether the workers are in one generation, each with partitions of a topic."""
+    identities = [worker.app.identity for worker in workers]
+    if not all(same_generation(identities[0], other) for other in identities):
+        return False
+    return all(any(source.topic == topic for source in worker.app.consumer.assignment()) for worker in workers)
+
+
 async def test_three_workers_share_the_partitions_and_leave_one_after_another(broker: Broker) -> None:
     topic = await broker.new_topic(partitions=6)
     config = broker.config(batch_records=20)
@@ -152,6 +160,8 @@ async def test_three_workers_share_the_partitions_and_leave_one_after_another(br
     async with running(config, topic) as first:
         async with running(config, topic) as second:
             async with running(config, topic) as third:
+                # A worker is ready with the first partitions it gets; the other two may be about to join again then.
+                await until(lambda: shared_out(topic, first, second, third), 30)
                 places |= set(await produce(config, topic, 1_200))
                 await until(lambda: set(first.seen) | set(second.seen) | set(third.seen) >= places, 30)
                 assert all(worker.seen for worker in (first, second, third))
