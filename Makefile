@@ -8,13 +8,15 @@ READY := $(VENV)/.ready
 # Python keeps what it has compiled, whatever the machine's default: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup tools demo up test check audit bench fault lock format clean
+.PHONY: help setup tools demo up test check architecture docs audit bench fault lock format clean
 
 help:
 	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
 	@echo "make up      run the whole stack on this machine until Ctrl-C"
 	@echo "make test    all tests: real broker, Triton and Qdrant engine"
-	@echo "make check   lint, format, types, documents"
+	@echo "make check   lint, format, types, who imports whom, code that nothing uses"
+	@echo "make architecture  measure the rooms of the code and draw docs/pictures/architecture.svg"
+	@echo "make docs    build the site of docs/ into site/"
 	@echo "make audit   ask for known vulnerabilities of what requirements.lock installs (needs the network)"
 	@echo "make bench   measure and write docs/bench.json"
 	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
@@ -55,6 +57,13 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+architecture: $(READY)
+	@$(BIN)/python -m deploy.architecture
+
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
 
 # Needs a vulnerability service on the network, so it is no part of check. 0: none known; 1: some; 3: not known.
 audit: $(READY)

@@ -8,7 +8,7 @@ unacknowledged, and a batch that comes again changes nothing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from streams.concepts.tree import ConceptTree
@@ -26,6 +26,7 @@ from streams.interests.signed_weight import WeightTable
 from streams.pipeline.describe import describe
 from streams.pipeline.erase import erase
 from streams.pipeline.faultpoints import reach
+from streams.pipeline.report import Report
 from streams.pipeline.resolve import resolve
 from streams.pipeline.tracing import stage
 from streams.pipeline.weigh import texts_of, weigh
@@ -69,19 +70,6 @@ class PipelineDependencies:
     home: Callable[[Event], bool]
     pseudonyms: Pseudonyms | None = None
     send_derived: SendDerived = send_nothing
-
-
-@dataclass(slots=True, kw_only=True)
-class Report:
-    """What became of a batch's records: events by outcome, and what was written."""
-
-    events: dict[Outcome, list[Event]] = field(default_factory=dict)
-    dead: list[DeadLetter] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
-    items: int = 0
-    unknown_fields: int = 0
-    clamped: int = 0
-    weighed: Sequence[Weighed] = ()
 
 
 async def apply(

@@ -19,11 +19,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from streams.events.event import RecordLike
 from streams.interests.nodes import Node, node_id
+from streams.pipeline.report import Report
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-
-    from streams.pipeline.apply import Report
 
 TRACEPARENT: Final = "traceparent"
 _HEADERS: Final = (TRACEPARENT, "tracestate")

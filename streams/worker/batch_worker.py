@@ -14,9 +14,10 @@ from streams.broker.batches import Batch
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.events.unresolved import due_ms
-from streams.pipeline.apply import PipelineDependencies, Report, apply, apply_items
+from streams.pipeline.apply import PipelineDependencies, apply, apply_items
 from streams.pipeline.derive import Derived
 from streams.pipeline.faultpoints import reach
+from streams.pipeline.report import Report
 from streams.pipeline.tracing import Followed, follow, stage, traced_batch
 from streams.store.base import Fence
 from streams.worker.metrics import Metrics

@@ -12,7 +12,7 @@ from streams.interests.plan import Plan, Weighed
 from streams.interests.popularity import pack_votes, tally
 from streams.interests.priors import PriorPolicy, beginnings, pack_beginnings
 from streams.interests.updates import GROUP, encoded, updates_of
-from streams.pipeline.apply import Report
+from streams.pipeline.report import Report
 
 
 class UpdatesProducer:

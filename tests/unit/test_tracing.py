@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from streams.base.errors import ConfigurationError
 from streams.events.parse import parse_events
 from streams.pipeline import tracing
-from streams.pipeline.apply import Report
+from streams.pipeline.report import Report
 from streams.settings.service import Settings, TracingSettings, load
 from streams.worker.tracing_export import exporting
 from tests.fixtures.records import NOW_MS, click, record
