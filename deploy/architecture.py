@@ -109,7 +109,11 @@ def _room(name: str, floor: int, modules: Sequence[str], files: Mapping[str, Pat
     own = sorted({module.removeprefix(f"{package}.").partition(".")[0] for module in modules if module != package})
     lines = sum(len(files[module].read_text(encoding="utf-8").splitlines()) for module in modules)
     return Room(
-        name=name, about=" ".join(quoted[1].replace("`", "").split()) if quoted else "", modules=tuple(own), lines=lines, floor=floor
+        name=name,
+        about=" ".join(quoted[1].replace("`", "").split()) if quoted else "",
+        modules=tuple(own),
+        lines=lines,
+        floor=floor,
     )
 
 

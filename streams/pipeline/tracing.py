@@ -122,9 +122,9 @@ def _points(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:
 def _traced(records: Sequence[RecordLike]) -> Iterator[tuple[RecordLike, trace.SpanContext]]:
     """The records that carry a valid trace context, with it."""
     for record in records:
-        told = {name: value.decode("ascii", "replace") for name, value in record.headers or () if name in _HEADERS}
-        if TRACEPARENT in told:
-            origin = trace.get_current_span(_propagator.extract(told)).get_span_context()
+        carrier = {name: value.decode("ascii", "replace") for name, value in record.headers or () if name in _HEADERS}
+        if TRACEPARENT in carrier:
+            origin = trace.get_current_span(_propagator.extract(carrier)).get_span_context()
             if origin.is_valid:
                 yield record, origin
 
