@@ -21,6 +21,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 from mode.threads import WorkerThread
 
 from streams.base.errors import ConfigurationError
@@ -116,6 +117,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Log what mode would print; `run_worker` logs the reason as an error."""
         log.debug(msg.format(*fmt), exc_info=True)  # noqa: LOG014 - mode calls this inside a handler
+
+    async def stop(self) -> None:
+        """Stop the thread from the moment it was started.
+
+        Mode's own method does nothing until the thread has come to its first step. A worker stopped just then, as
+        happens on a busy machine, went without its thread: that joined the group, and nobody ever ended it.
+        """
+        if self._thread is not None and self._thread.ident is not None:
+            await Service.stop(self)
+            self._thread.stop()
 
     def _stopped_set(self) -> None:
         if self.thread_loop.is_closed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from streams.broker import Batch, gather_batches, make_app, run_worker
 from streams.broker.admin import Admin
+from streams.broker.consumer_thread import BatchConsumerThread
 from tests.fixtures.brokers import Broker
 from tests.fixtures.workers import WorkerProcess, committed, ends, produce, running, until
 
@@ -162,6 +164,34 @@ async def test_a_signal_lets_the_running_take_finish_and_exits_0(broker: Broker,
     assert offsets == list(range(len(offsets)))
     assert len(offsets) < 1_000, "the worker ran to the end before the signal"
     assert await committed(config, topic) == {0: len(offsets)}
+
+
+@on_one_broker
+async def test_a_worker_stopped_before_its_thread_has_come_to_run_ends_with_it(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine lets threads wait. Left behind, this one would join the group and hold partitions for ever."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Late(BatchConsumerThread.Worker):  # type: ignore[misc]  # mode is untyped
+        def run(self) -> None:
+            begun.set()
+            go_on.wait()
+            super().run()
+
+    monkeypatch.setattr(BatchConsumerThread, "Worker", Late)
+    topic = await broker.new_topic()
+    async with running(broker.config(), topic, wait_ready=False) as worker:
+        await until(begun.is_set, 20)
+        stopping = asyncio.create_task(worker.stop())
+        await asyncio.wait([stopping], timeout=0.5)  # it ended by here if it did not wait for the thread
+        go_on.set()
+        assert await stopping == 0
+        thread = worker.app.consumer._thread
+        left = thread._thread.is_alive()
+        thread._stopped_set()  # whatever is found: no later test meets it
+        await asyncio.to_thread(thread._thread.stop)
+    assert not left
 
 
 @on_one_broker
