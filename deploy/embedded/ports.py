@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from random import SystemRandom
 from typing import Literal
 
 from streams.base.errors import ConfigurationError
@@ -14,6 +15,10 @@ from streams.base.errors import ConfigurationError
 HOST = "127.0.0.1"
 PortChoice = Literal["default", "any", "free"]
 _LISTEN = "0A"
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST = 10_240
+_TRIES = 1_000
+_reserved: list[socket.socket] = []  # a few hundred at most: the stacks that a process starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,39 @@ class Ports:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different loopback ports that were free a moment ago."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """`count` different loopback ports that are free and stay free for this process until it ends.
+
+    Servers bind theirs long after they were chosen. So no port is one that the kernel gives to outgoing connections
+    meanwhile, and each is reserved by a name that other processes which choose ports here see taken.
+    """
+    chosen: list[int] = []
+    candidates = _candidates()
+    for port in SystemRandom().sample(candidates, k=min(_TRIES, len(candidates))):
+        if len(chosen) == count:
+            break
+        if is_free(port) and _reserve(port):
+            chosen.append(port)
+    if len(chosen) < count:
+        raise ConfigurationError(f"got {len(chosen)} free ports, expected {count}: too many are taken on this machine")
+    return chosen
+
+
+def _candidates() -> range:
+    """Ports that the kernel gives to nobody by itself."""
+    low, high = map(int, _EPHEMERAL.read_text().split())
+    return max(range(_FIRST, low), range(high + 1, 65_536), key=len)
+
+
+def _reserve(port: int) -> bool:
+    """Take a port's name until this process ends (an abstract socket leaves no file); False where it is taken."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0interest-streams port {port}")
+    except OSError:
+        name.close()
+        return False
+    _reserved.append(name)
+    return True
 
 
 def is_free(port: int) -> bool:

@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from deploy.embedded.ports import free_ports
 from streams.base.errors import BrokerUnavailable
 from streams.broker.admin import Admin
 from streams.interests.popularity import ItemPopularity
@@ -27,7 +28,6 @@ from streams.worker.retrying import answered
 from tests.fault.arena import Arena, FaultyWorker
 from tests.fixtures.interposer import Interposer
 from tests.fixtures.path import Rig
-from tests.fixtures.qdrant import free_ports
 from tests.oracle import check, raw
 from tests.oracle.expect import World, erasures
 from tests.oracle.generate import Generator, Made

@@ -15,12 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.embedded.ports import free_ports
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from tests.fixtures.path import ROOT, environment
-from tests.fixtures.qdrant import QdrantServer, free_ports
+from tests.fixtures.qdrant import QdrantServer
 
 pytestmark = pytest.mark.integration
 

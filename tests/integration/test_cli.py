@@ -20,6 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
+from deploy.embedded.ports import free_ports
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.partitions import partition_of
 from streams.commands.cli import app
@@ -37,7 +38,7 @@ from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ROOT, Rig, environment
-from tests.fixtures.qdrant import QdrantServer, free_ports
+from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import TritonServer
 from tests.fixtures.workers import produce as produce_numbers
 from tests.fixtures.workers import running

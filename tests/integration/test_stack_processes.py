@@ -217,6 +217,16 @@ def test_free_ports_are_different_and_free() -> None:
     ports.check()
 
 
+def test_free_ports_are_kept_from_connections_and_from_other_processes() -> None:
+    """What was chosen is bound seconds later: nothing may take it meanwhile, be it the kernel or another stack."""
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    mine = free_ports(20)
+    assert not any(low <= port <= high for port in mine)
+    code = f"from deploy.embedded.ports import _reserve; print([port for port in {mine} if _reserve(port)])"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert other.stdout.strip() == "[]"
+
+
 def test_one_stack_a_directory(tmp_path: Path) -> None:
     with lock(tmp_path), pytest.raises(ConfigurationError, match=rf"\(pid {os.getpid()}\)"):
         lock(tmp_path)
