@@ -41,7 +41,7 @@ class CredentialsRefused(Exception):
     """The credentials are missing or do not hold; the message says which, never what they were."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """An API key as it is kept: never itself, only its SHA-256."""
 
@@ -76,7 +76,7 @@ def _key(number: int, line: str) -> Key:
             f"API keys, line {number}: expected name:scope,scope:sha256 with scopes of {', '.join(SCOPES)}; "
             "`interests api key NAME` makes one"
         )
-    return Key(name, scopes, digest)  # type: ignore[arg-type]  # held against SCOPES above
+    return Key(name=name, scopes=scopes, digest=digest)  # type: ignore[arg-type]  # held against SCOPES above
 
 
 class Keys:
@@ -116,7 +116,7 @@ class Keys:
             raise ConfigurationError(f"api.keys_file {self._file}: {error}; name a readable file") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """How tokens are checked: the key, the algorithms it may sign with, and what a token must name."""
 
@@ -157,12 +157,12 @@ def tokens_of(api: ApiSettings) -> Tokens | None:
             raise ConfigurationError(
                 f"api.jwt_secret_file: got {len(secret)} bytes, expected {_MIN_SECRET_BYTES} or more"
             )
-        return Tokens(secret, ("HS256",), api.jwt_issuer, api.jwt_audience)
+        return Tokens(key=secret, algorithms=("HS256",), issuer=api.jwt_issuer, audience=api.jwt_audience)
     if api.jwt_public_key_file is not None:
         pem = _read(api.jwt_public_key_file, "api.jwt_public_key_file")
         if b"PRIVATE KEY" in pem or b"PUBLIC KEY" not in pem:
             raise ConfigurationError("api.jwt_public_key_file: expected a public key in PEM form")
-        return Tokens(pem, ("RS256", "ES256"), api.jwt_issuer, api.jwt_audience)
+        return Tokens(key=pem, algorithms=("RS256", "ES256"), issuer=api.jwt_issuer, audience=api.jwt_audience)
     return None
 
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from streams.api import ui
-from streams.api.backends import backends
+from streams.api.backends import make_backends
 from streams.api.description import ABOUT, TAGS, described
 from streams.api.edge import Edge
 from streams.api.page import HEADERS, page
@@ -28,21 +28,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises ConfigurationError where callers could come from elsewhere and need prove nothing.
     """
-    parts = backends(settings)
+    backends = make_backends(settings)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await parts.close()
+            await backends.close()
 
     app = FastAPI(
         title="interest-streams", version=_version(), description=ABOUT, openapi_tags=TAGS, lifespan=life,
         redirect_slashes=False,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
-    app.state.backends = parts
+    app.state.backends = backends
     for known in (ApiProblem, InterestsError, RequestValidationError, HTTPException):
         app.add_exception_handler(known, answer)
     for module in (users, live, audiences, ingest, erasure, health):
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["X-Request-ID", "Retry-After"],
         )  # fmt: skip
     app.add_middleware(
-        Edge, metrics=parts.metrics, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes
+        Edge, metrics=backends.metrics, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes
     )
     described(app)
     return app

@@ -24,15 +24,15 @@ _MOST_GROUPS = 2000
 _NODES_EACH = 5
 
 
-async def similar(parts: Backends, user_id: str, k: int, at_ms: int) -> SimilarUsers:
+async def similar(backends: Backends, user_id: str, k: int, at_ms: int) -> SimilarUsers:
     """The people whose whole person is nearest. 404 where nothing is kept of the one asked for."""
-    profile = await parts.reading.profile(user_id)
+    profile = await backends.reader.profile(user_id)
     if profile is None:
         raise unknown_user()
     if not profile.direction.any():  # erased, or all cancelled out: nobody is near nothing
         return SimilarUsers(user_id=user_id)
-    near = await parts.reading.alike(profile.direction, user_id, k, at_ms)
-    held = await parts.reading.paths_of([user_id, *[other for other, _ in near]], at_ms)
+    near = await backends.reader.alike(profile.direction, user_id, k, at_ms)
+    held = await backends.reader.paths_of([user_id, *[other for other, _ in near]], at_ms)
     mine = held[user_id]
     return SimilarUsers(
         user_id=user_id,
@@ -43,51 +43,51 @@ async def similar(parts: Backends, user_id: str, k: int, at_ms: int) -> SimilarU
     )
 
 
-async def search(parts: Backends, asked: AudienceRequest, at_ms: int) -> Audience:
+async def search(backends: Backends, asked: AudienceRequest, at_ms: int) -> Audience:
     """Who is interested in a text or an item, strongest first."""
-    vector = await _vector(parts, asked)
-    names = await parts.reading.names()
-    paths = None if asked.path is None else await parts.reading.paths_below(names.interests, asked.path)
+    vector = await _vector(backends, asked)
+    names = await backends.reader.names()
+    paths = None if asked.path is None else await backends.reader.paths_below(names.interests, asked.path)
     if paths is not None and not paths:
         return Audience(at_ms=at_ms)
-    hits = await parts.reading.groups(
+    hits = await backends.reader.groups(
         vector, asked.levels, paths, at_ms, users=min(_MOST_GROUPS, _MORE_GROUPS * asked.limit),
         floor=asked.min_similarity,
     )  # fmt: skip
-    leading = sorted(hits, key=lambda hit: (-_strength(hit, at_ms, parts.policy), hit.user_id))
-    chosen = [hit.user_id for hit in leading if _mass(hit, at_ms, parts.policy) >= asked.min_mass][: asked.limit]
-    more = await parts.reading.nodes_near(
+    leading = sorted(hits, key=lambda hit: (-_strength(hit, at_ms, backends.policy), hit.user_id))
+    chosen = [hit.user_id for hit in leading if _mass(hit, at_ms, backends.policy) >= asked.min_mass][: asked.limit]
+    more = await backends.reader.nodes_near(
         vector, asked.levels, paths, at_ms, users=chosen, limit=_NODES_EACH * len(chosen), floor=asked.min_similarity
     )
     by_user: dict[str, dict[tuple[str, str], Hit]] = {user_id: {} for user_id in chosen}
     for hit in [*hits, *more]:
         if hit.user_id in by_user:
             by_user[hit.user_id][hit.level, hit.path] = hit
-    members = [_member(parts, user_id, by_user[user_id].values(), asked.min_mass, at_ms) for user_id in chosen]
+    members = [_member(backends, user_id, by_user[user_id].values(), asked.min_mass, at_ms) for user_id in chosen]
     return Audience(at_ms=at_ms, members=sorted(members, key=lambda one: (-one.strength, one.user_id)))
 
 
-async def _vector(parts: Backends, asked: AudienceRequest) -> Vector:
+async def _vector(backends: Backends, asked: AudienceRequest) -> Vector:
     if asked.item_id is None:
-        vector: Vector = (await parts.encode([asked.text or ""]))[0]
+        vector: Vector = (await backends.encode([asked.text or ""]))[0]
         return vector
-    card = (await parts.catalogue.cards([asked.item_id])).get(asked.item_id)
+    card = (await backends.catalogue.cards([asked.item_id])).get(asked.item_id)
     if card is None:
         raise not_found("unknown-item", "Nobody has described this item, or it was deleted.")
     return card.vector
 
 
-def _member(parts: Backends, user_id: str, hits: Iterable[Hit], min_mass: float, at_ms: int) -> AudienceMember:
-    heavy = [hit for hit in hits if _mass(hit, at_ms, parts.policy) >= min_mass]
-    ordered = sorted(heavy, key=lambda hit: (-_strength(hit, at_ms, parts.policy), hit.path))[:_NODES_EACH]
+def _member(backends: Backends, user_id: str, hits: Iterable[Hit], min_mass: float, at_ms: int) -> AudienceMember:
+    heavy = [hit for hit in hits if _mass(hit, at_ms, backends.policy) >= min_mass]
+    ordered = sorted(heavy, key=lambda hit: (-_strength(hit, at_ms, backends.policy), hit.path))[:_NODES_EACH]
     return AudienceMember(
-        user_id=user_id, strength=_strength(ordered[0], at_ms, parts.policy),
+        user_id=user_id, strength=_strength(ordered[0], at_ms, backends.policy),
         similarity=max(hit.similarity for hit in ordered), since_ms=min(hit.first_ms for hit in ordered),
         last_ms=max(hit.last_ms for hit in ordered),
         nodes=[
             AudienceNode(
-                level=hit.level, path=hit.path, name=parts.names(hit.level, hit.path), similarity=hit.similarity,
-                mass=_mass(hit, at_ms, parts.policy), first_ms=hit.first_ms, last_ms=hit.last_ms,
+                level=hit.level, path=hit.path, name=backends.names(hit.level, hit.path), similarity=hit.similarity,
+                mass=_mass(hit, at_ms, backends.policy), first_ms=hit.first_ms, last_ms=hit.last_ms,
             )
             for hit in ordered
         ],

@@ -37,7 +37,7 @@ Popularity = Callable[[Iterable[str], int], Awaitable[Mapping[str, float]]]
 """Decayed masses of positive evidence by item id, at a moment in ms; items nobody touched are left out."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Backends:
     """Everything a route needs."""
 
@@ -48,11 +48,11 @@ class Backends:
     metrics: ApiMetrics
     access: Access
     limits: RateLimits
-    reading: StoreReader
+    reader: StoreReader
     catalogue: Catalogue
     encoder: TritonEncoder
-    sending: RecordSender
-    lending: Priors
+    sender: RecordSender
+    priors: Priors
     popularity: Popularity
     retention: Retention
     hub: Hub
@@ -77,9 +77,9 @@ class Backends:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
         await self.hub.close()
-        await self.sending.close()
+        await self.sender.close()
         await self.encoder.close()
-        await self.reading.close()
+        await self.reader.close()
 
     def stored_as(self, user_id: str) -> str:
         """The id a user's nodes are kept under: their own, or their pseudonym."""
@@ -87,7 +87,7 @@ class Backends:
 
     async def encode(self, texts: list[str]) -> Vector:
         """Vectors of texts, shape (n, dim), made by the encoder that made the stored ones."""
-        names = await self.reading.names()
+        names = await self.reader.names()
         info = await self.encoder.info()
         if info.encoder_id != names.encoder_id:
             raise EncoderUnavailable(
@@ -100,11 +100,11 @@ class Backends:
         return encoded.vectors
 
 
-def backends(settings: Settings) -> Backends:
-    """Put the parts together; nothing connects before it is asked."""
+def make_backends(settings: Settings) -> Backends:
+    """What these settings name; nothing connects before its first use."""
     api, metrics = settings.api, ApiMetrics()
     # A slow server runs into the request's own deadline first: that answers 504, a server that is away 503.
-    reading = StoreReader(
+    reader = StoreReader(
         replace(qdrant_config(settings), deadline_s=api.deadline_s + _BEYOND_DEADLINE_S), metrics.store_called
     )
     cache = CardCache(api.cards_cache_mib << 20, api.cards_ttl_s)
@@ -113,15 +113,24 @@ def backends(settings: Settings) -> Backends:
         triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
     )
     kafka = kafka_config(settings.kafka)
-    crowd = CohortReader(reading, settings.kafka.group, settings.population.popularity_half_life_s)
-    lending = Priors(
-        crowd, PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
-    )
+    cohorts = CohortReader(reader, settings.kafka.group, settings.population.popularity_half_life_s)
+    terms = PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
-        settings, settings.nodes.policy(), settings.ranking.policy(), Names(settings.concepts.file), metrics,
-        Access(api), RateLimits(api.rate), reading, Catalogue(reading, cache), encoder,
-        RecordSender(kafka, api.deadline_s), lending, crowd.popularity,
-        Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
-        pseudonyms_of(settings),
-    )  # fmt: skip
+        settings=settings,
+        policy=settings.nodes.policy(),
+        ranking=settings.ranking.policy(),
+        names=Names(settings.concepts.file),
+        metrics=metrics,
+        access=Access(api),
+        limits=RateLimits(api.rate),
+        reader=reader,
+        catalogue=Catalogue(reader, cache),
+        encoder=encoder,
+        sender=RecordSender(kafka, api.deadline_s),
+        priors=Priors(cohorts, terms),
+        popularity=cohorts.popularity,
+        retention=Retention(kafka, settings.kafka),
+        hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
+        pseudonyms=pseudonyms_of(settings),
+    )

@@ -23,26 +23,26 @@ _EVENT_ID = re.compile(r"erase-(\d{1,15})-[0-9a-f]{16}")
 _LOOK_EVERY_S = 0.1
 
 
-async def erase(parts: Backends, user_id: str, at_ms: int) -> Receipt:
+async def erase(backends: Backends, user_id: str, at_ms: int) -> Receipt:
     """Ask for the erasure and wait for its effect; `verified` False: it was accepted and is still to come."""
-    before = await parts.reading.stored(parts.stored_as(user_id))
+    before = await backends.reader.stored(backends.stored_as(user_id))
     event_id = f"erase-{at_ms}-{secrets.token_hex(8)}"
     event = {"event_id": event_id, "user_id": user_id, "type": "erase", "ts": at_ms}
-    until = monotonic() + parts.settings.api.erase_wait_s
-    await take_events(parts, [msgspec.json.encode(event)], at_ms)
+    until = monotonic() + backends.settings.api.erase_wait_s
+    await take_events(backends, [msgspec.json.encode(event)], at_ms)
     while True:
-        nodes = await parts.reading.stored(parts.stored_as(user_id))
-        receipt = _receipt(parts.stored_as(user_id), event_id, at_ms, nodes)
+        nodes = await backends.reader.stored(backends.stored_as(user_id))
+        receipt = _receipt(backends.stored_as(user_id), event_id, at_ms, nodes)
         if receipt.verified or monotonic() + _LOOK_EVERY_S > until:
             break
         await asyncio.sleep(_LOOK_EVERY_S)
-    retained = await parts.retention.told()
+    retained = await backends.retention.told()
     return receipt.model_copy(update={"nodes_before": len(before), "retained": retained})
 
 
-async def verify(parts: Backends, user_id: str, event_id: str | None) -> Receipt:
+async def verify(backends: Backends, user_id: str, event_id: str | None) -> Receipt:
     """Look again: what is left of a user after an erasure, by its receipt's event id or the last one there was."""
-    nodes = await parts.reading.stored(user_id)
+    nodes = await backends.reader.stored(user_id)
     erased_at_ms = _erased_at(nodes)
     if event_id is None:
         if not erased_at_ms:
@@ -54,7 +54,7 @@ async def verify(parts: Backends, user_id: str, event_id: str | None) -> Receipt
             raise ApiProblem(422, "bad-event-id", "event_id: expected the one of an erasure's receipt.")
         asked_ms = int(found[1])
     receipt = _receipt(user_id, event_id or "", asked_ms, nodes)
-    return receipt.model_copy(update={"retained": await parts.retention.told()})
+    return receipt.model_copy(update={"retained": await backends.retention.told()})
 
 
 def _receipt(user_id: str, event_id: str, asked_ms: int, nodes: Sequence[Node]) -> Receipt:

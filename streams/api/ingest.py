@@ -34,15 +34,15 @@ def bodies(body: bytes) -> list[bytes]:
     return rows
 
 
-async def take_events(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
+async def take_events(backends: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
     """Send events to the topics of their types. All are sent, or, where one does not fit, none."""
 
     def topic(event_type: str | None) -> str:
-        return topic_of_type(event_type, parts.settings.kafka.event_topics)
+        return topic_of_type(event_type, backends.settings.kafka.event_topics)
 
     def draft(lines: list[Line]) -> Drafts:
         drafts = draft_events(lines, topic, now_ms, check=True)
-        if parts.pseudonyms is None:
+        if backends.pseudonyms is None:
             return drafts
         # The worker refuses these: a user keyed by name here and by pseudonym there would lie in two partitions.
         astray = [one for one in drafts.ready if is_pseudonym((one.key or b"").decode())]
@@ -51,13 +51,13 @@ async def take_events(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Ac
         ]
         return Drafts([one for one in drafts.ready if one not in astray], [*drafts.refused, *refused])
 
-    return await _send(parts.sending, _checked(rows, draft))
+    return await _send(backends.sender, _checked(rows, draft))
 
 
-async def take_items(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
+async def take_items(backends: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
     """Send items to their topic, all or none."""
-    topic = parts.settings.kafka.items_topic
-    return await _send(parts.sending, _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True)))
+    topic = backends.settings.kafka.items_topic
+    return await _send(backends.sender, _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True)))
 
 
 def named(body: bytes, item_id: str) -> bytes:

@@ -31,16 +31,16 @@ log = structlog.get_logger(__name__)
 class Watching:
     """One watcher's view of one tree. It reads the tree once, then only the nodes that a change has touched."""
 
-    def __init__(self, parts: Backends, user_id: str) -> None:
-        self._parts, self._user_id = parts, user_id
+    def __init__(self, backends: Backends, user_id: str) -> None:
+        self._backends, self._user_id = backends, user_id
         self._nodes: dict[str, Node] = {}
 
     async def whole(self, missed: LiveUpdate | None = None) -> LiveUpdate:
         """The tree as it is now; with the events of an update that tells too little of the nodes."""
-        parts, at_ms = self._parts, int(time() * 1000)
-        nodes = await parts.reading.tree(self._user_id, vectors=False)
+        backends, at_ms = self._backends, int(time() * 1000)
+        nodes = await backends.reader.tree(self._user_id, vectors=False)
         self._nodes = {node.id: node for node in nodes}
-        alive = chosen(living(nodes, at_ms, parts.policy), at_ms, parts.policy, TreeQuery())
+        alive = chosen(living(nodes, at_ms, backends.policy), at_ms, backends.policy, TreeQuery())
         told = LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._told(alive, at_ms))
         if missed is None:
             return told
@@ -50,28 +50,28 @@ class Watching:
         """An update with names, titles, shares and evidence."""
         if update.erased:
             self._nodes.clear()
-        touched = await self._parts.reading.nodes([node.id for node in update.nodes], vectors=False)
+        touched = await self._backends.reader.nodes([node.id for node in update.nodes], vectors=False)
         self._nodes.update({node.id: node for node in touched})
         events = await self._titled(update)
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])
-        nodes = await self._told(living(touched, at_ms, self._parts.policy), at_ms)
+        nodes = await self._told(living(touched, at_ms, self._backends.policy), at_ms)
         return update.model_copy(update={"nodes": nodes, "events": events})
 
     async def _titled(self, update: LiveUpdate) -> list[LiveEvent]:
-        titles = await self._parts.catalogue.titles(event.item_id or "" for event in update.events)
+        titles = await self._backends.catalogue.titles(event.item_id or "" for event in update.events)
         return [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in update.events]
 
     async def _told(self, nodes: list[Node], at_ms: int) -> list[InterestNode]:
-        parts = self._parts
-        titles = await parts.catalogue.titles(item_ids(nodes, _EVIDENCE))
-        view = View(at_ms, parts.policy, parts.names, titles)
-        masses = level_masses(living(self._nodes.values(), at_ms, parts.policy), at_ms, parts.policy)
+        backends = self._backends
+        titles = await backends.catalogue.titles(item_ids(nodes, _EVIDENCE))
+        view = View(at_ms=at_ms, policy=backends.policy, name_of=backends.names, titles=titles)
+        masses = level_masses(living(self._nodes.values(), at_ms, backends.policy), at_ms, backends.policy)
         return [view.node(node, masses.get(node.key.level, 0.0), evidence=_EVIDENCE) for node in nodes]
 
 
-async def updates(parts: Backends, watcher: Watcher, watching: Watching) -> AsyncIterator[LiveUpdate | None]:
+async def updates(backends: Backends, watcher: Watcher, watching: Watching) -> AsyncIterator[LiveUpdate | None]:
     """What to send after the whole tree: changes as they come, None for a heartbeat, until the service stops."""
-    stopping = asyncio.ensure_future(parts.stopping.wait())
+    stopping = asyncio.ensure_future(backends.stopping.wait())
     coming: asyncio.Future[LiveUpdate] = asyncio.ensure_future(anext(watcher))
     try:
         while True:
@@ -88,11 +88,11 @@ async def updates(parts: Backends, watcher: Watcher, watching: Watching) -> Asyn
                 return
             coming = asyncio.ensure_future(anext(watcher))
             if update.resync:
-                parts.metrics.live_interrupted.labels("resync").inc()
+                backends.metrics.live_interrupted.labels("resync").inc()
             try:
-                yield await _patiently(parts, watching, update)
+                yield await _patiently(backends, watching, update)
             except StoreUnavailable as error:
-                parts.metrics.live_interrupted.labels("store").inc()
+                backends.metrics.live_interrupted.labels("store").inc()
                 log.warning("live_stream_ended", error=str(error))
                 return  # the client connects again, and is told then what is the case
     finally:
@@ -100,10 +100,10 @@ async def updates(parts: Backends, watcher: Watcher, watching: Watching) -> Asyn
         coming.cancel()
 
 
-async def _patiently(parts: Backends, watching: Watching, update: LiveUpdate) -> LiveUpdate:
+async def _patiently(backends: Backends, watching: Watching, update: LiveUpdate) -> LiveUpdate:
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(StoreUnavailable), wait=wait_random_exponential(multiplier=0.1, max=1.0),
-        stop=lambda state: parts.stopping.is_set() or stop_after_delay(PATIENCE_S)(state), reraise=True,
+        stop=lambda state: backends.stopping.is_set() or stop_after_delay(PATIENCE_S)(state), reraise=True,
     )  # fmt: skip
     return await attempts(watching.whole if update.resync else watching.change, update)
 
@@ -113,21 +113,21 @@ class LiveResponse(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, parts: Backends, user_id: str) -> None:
+    def __init__(self, backends: Backends, user_id: str) -> None:
         super().__init__()
-        self._parts, self._user_id = parts, user_id
+        self._backends, self._user_id = backends, user_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one watcher until they leave, fall behind for good, or the service stops."""
-        parts = self._parts
-        hub = await parts.following()
+        backends = self._backends
+        hub = await backends.following()
         async with hub.subscribe(self._user_id) as watcher:
-            watching = Watching(parts, self._user_id)
+            watching = Watching(backends, self._user_id)
             first = await watching.whole()
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),
                        (b"x-accel-buffering", b"no")]  # fmt: skip
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            parts.metrics.live.inc()
+            backends.metrics.live.inc()
             leaving = asyncio.ensure_future(_left(receive))
             serving = asyncio.ensure_future(self._serve(send, first, watcher, watching))
             try:
@@ -135,7 +135,7 @@ class LiveResponse(Response):
                 if serving.done():
                     serving.result()
             finally:
-                parts.metrics.live.dec()
+                backends.metrics.live.dec()
                 leaving.cancel()
                 serving.cancel()
                 await asyncio.gather(leaving, serving, return_exceptions=True)
@@ -143,7 +143,7 @@ class LiveResponse(Response):
     async def _serve(self, send: Send, first: LiveUpdate, watcher: Watcher, watching: Watching) -> None:
         await send(_chunk(b"retry: %d\n\n" % RETRY_MS + _event(first, 0)))
         number = 0
-        async for update in updates(self._parts, watcher, watching):
+        async for update in updates(self._backends, watcher, watching):
             if update is None:
                 await send(_chunk(b": still here\n\n"))
             else:

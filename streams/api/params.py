@@ -47,23 +47,23 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency: the caller is known, may do this, and does not ask too often."""
 
     async def check(request: Request) -> Principal:
-        parts = backends_of(request)
+        backends = backends_of(request)
         headers = request.headers
         try:
-            who = parts.access.principal(headers.get("authorization"), headers.get("x-api-key"))
+            who = backends.access.principal(headers.get("authorization"), headers.get("x-api-key"))
         except CredentialsRefused as error:
-            parts.metrics.refused.labels("credentials").inc()
+            backends.metrics.refused.labels("credentials").inc()
             raise ApiProblem(
                 401, "no-access", f"Who is asking? {str(error).capitalize()}: send `Authorization: Bearer KEY`.",
                 headers={"WWW-Authenticate": "Bearer"},
             ) from error  # fmt: skip
-        name = who.name if parts.access.required else (request.client.host if request.client else "")
-        if wait_s := await parts.limits.wait_s(name):
-            parts.metrics.refused.labels("rate").inc()
-            detail = f"More than {parts.settings.api.rate}: wait and ask again."
+        name = who.name if backends.access.required else (request.client.host if request.client else "")
+        if wait_s := await backends.limits.wait_s(name):
+            backends.metrics.refused.labels("rate").inc()
+            detail = f"More than {backends.settings.api.rate}: wait and ask again."
             raise ApiProblem(429, "too-many-requests", detail, retry_after_s=wait_s)
         if scope not in who.scopes:
-            parts.metrics.refused.labels("scope").inc()
+            backends.metrics.refused.labels("scope").inc()
             raise ApiProblem(403, "wrong-scope", f"This key may not do this: it needs the scope {scope}.")
         request.scope["principal"] = who.name
         return who
@@ -106,8 +106,8 @@ ItemInPath = Annotated[
 ]
 
 
-async def _stored(parts: ApiBackends, user_id: UserInPath) -> str:
-    return parts.stored_as(user_id)
+async def _stored(backends: ApiBackends, user_id: UserInPath) -> str:
+    return backends.stored_as(user_id)
 
 
 User = Annotated[str, Depends(_stored)]

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from streams.api.backends import Backends
 from streams.api.models import Context
-from streams.api.priors import Priors
 from streams.api.trees import living
 from streams.interests.contexts import situation
 from streams.interests.nodes import Node, NodePolicy
 from streams.interests.score import Interest, interests_of
-from streams.store.reader import StoreReader
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """A user's nodes: `stored` as kept, `alive` those that count at `at_ms`, borrowed ones (ids in `borrowed`) too."""
 
@@ -47,15 +46,17 @@ class Person:
         )
 
 
-async def person(
-    reading: StoreReader, lending: Priors | None, policy: NodePolicy, user_id: str, at_ms: int, context: Context, *,
-    vectors: bool = True,
-) -> Person:  # fmt: skip
-    """Read a person by one scroll; without `lending` nothing is borrowed, without `vectors` nothing can be scored."""
-    stored = await reading.tree(user_id, vectors=vectors)
+async def read_person(
+    backends: Backends, user_id: str, at_ms: int, context: Context, *, prior: bool, vectors: bool = True
+) -> Person:
+    """Read a person by one scroll; without `prior` nothing is borrowed, without `vectors` nothing can be scored."""
+    policy = backends.policy
+    stored = await backends.reader.tree(user_id, vectors=vectors)
     alive = living(stored, at_ms, policy)
-    lent: Sequence[Node] = await lending.nodes(user_id, stored, context, at_ms) if lending else ()
-    return Person(user_id, at_ms, stored, [*alive, *living(lent, at_ms, policy)], ids_of(lent))
+    lent: Sequence[Node] = await backends.priors.nodes(user_id, stored, context, at_ms) if prior else ()
+    return Person(
+        user_id=user_id, at_ms=at_ms, stored=stored, alive=[*alive, *living(lent, at_ms, policy)], borrowed=ids_of(lent)
+    )
 
 
 def ids_of(nodes: Iterable[Node]) -> frozenset[str]:

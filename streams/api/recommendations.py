@@ -10,7 +10,7 @@ import numpy as np
 
 from streams.api.backends import Backends
 from streams.api.models import Context, ExplainedPull, Explanation, Ranking, RankRequest, Recommendations
-from streams.api.people import Person, person
+from streams.api.people import Person, read_person
 from streams.api.problems import not_found
 from streams.api.scoring import PULLS_SHOWN, Telling, targets_of, with_texts
 from streams.api.trees import View, item_ids
@@ -26,7 +26,7 @@ _EVIDENCE_EXPLAINED = 8
 _MOST_EACH = 600
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecommendationQuery:
     """What recommendations were asked for."""
 
@@ -41,18 +41,18 @@ class RecommendationQuery:
     explain: bool = False
 
 
-async def recommend(parts: Backends, asked: RecommendationQuery) -> Recommendations:
+async def recommend(backends: Backends, asked: RecommendationQuery) -> Recommendations:
     """The items for a person, best first: candidates near their interests, scored, seen ones left out, made diverse."""
-    who = await _person(parts, asked.user_id, asked.at_ms, asked.context, prior=asked.prior)
-    interests = who.interests(asked.context, parts.policy)
+    who = await read_person(backends, asked.user_id, asked.at_ms, asked.context, prior=asked.prior)
+    interests = who.interests(asked.context, backends.policy)
     seen = ExcludedItems(who) if asked.exclude_seen else None
-    cards = await _candidates(parts, interests, asked, seen.count if seen else 0)
+    cards = await _candidates(backends, interests, asked, seen.count if seen else 0)
     cards = [card for card in cards if seen is None or card.item_id not in seen]
-    targets = targets_of(cards, await parts.popularity([card.item_id for card in cards], asked.at_ms))
-    scored = score(interests, targets, parts.ranking, at_ms=asked.at_ms)
+    targets = targets_of(cards, await backends.popularity([card.item_id for card in cards], asked.at_ms))
+    scored = score(interests, targets, backends.ranking, at_ms=asked.at_ms)
     best = np.argsort(-scored.total, kind="stable")[: max(4 * asked.k, 100)]
     rows = [int(best[at]) for at in mmr(targets.vectors[best], scored.total[best], asked.k, asked.diversity)]
-    telling = Telling(interests, scored, parts.names, who.borrowed)
+    telling = Telling(interests=interests, scored=scored, name_of=backends.names, borrowed=who.borrowed)
     shown = PULLS_SHOWN if asked.explain else 0
     return Recommendations(
         user_id=asked.user_id, at_ms=asked.at_ms, prior=who.prior,
@@ -60,20 +60,20 @@ async def recommend(parts: Backends, asked: RecommendationQuery) -> Recommendati
     )  # fmt: skip
 
 
-async def rank(parts: Backends, user_id: str, asked: RankRequest, at_ms: int, *, prior: bool) -> Ranking:
+async def rank(backends: Backends, user_id: str, asked: RankRequest, at_ms: int, *, prior: bool) -> Ranking:
     """Put given items and texts in order for a person."""
     ids = list(dict.fromkeys(asked.items))
     who, cards, vectors = await asyncio.gather(
-        _person(parts, user_id, at_ms, asked.context, prior=prior),
-        parts.catalogue.cards(ids),
-        parts.encode(asked.texts) if asked.texts else _no_vectors(),
+        read_person(backends, user_id, at_ms, asked.context, prior=prior),
+        backends.catalogue.cards(ids),
+        backends.encode(asked.texts) if asked.texts else _no_vectors(),
     )
     known = [cards[item_id] for item_id in ids if item_id in cards]
-    targets = targets_of(known, await parts.popularity([card.item_id for card in known], at_ms))
+    targets = targets_of(known, await backends.popularity([card.item_id for card in known], at_ms))
     targets = with_texts(targets, vectors)
-    interests = who.interests(asked.context, parts.policy)
-    scored = score(interests, targets, parts.ranking, at_ms=at_ms)
-    telling = Telling(interests, scored, parts.names, who.borrowed)
+    interests = who.interests(asked.context, backends.policy)
+    scored = score(interests, targets, backends.ranking, at_ms=at_ms)
+    telling = Telling(interests=interests, scored=scored, name_of=backends.names, borrowed=who.borrowed)
     items = [
         telling.item(row, known[row], pulls=PULLS_SHOWN) if row < len(known)
         else telling.item(row, None, text_index=row - len(known), pulls=PULLS_SHOWN)
@@ -84,27 +84,28 @@ async def rank(parts: Backends, user_id: str, asked: RankRequest, at_ms: int, *,
 
 
 async def explain(
-    parts: Backends, user_id: str, item_id: str, at_ms: int, context: Context, *, prior: bool
+    backends: Backends, user_id: str, item_id: str, at_ms: int, context: Context, *, prior: bool
 ) -> Explanation:
     """Why an item has its score for a person: every interest that moved it, with the events behind the interest."""
     who, cards = await asyncio.gather(
-        _person(parts, user_id, at_ms, context, prior=prior), parts.catalogue.cards([item_id])
+        read_person(backends, user_id, at_ms, context, prior=prior), backends.catalogue.cards([item_id])
     )
     card = cards.get(item_id)
     if card is None:
         raise not_found("unknown-item", "Nobody has described this item, or it was deleted.")
-    interests = who.interests(context, parts.policy)
-    targets = targets_of([card], await parts.popularity([item_id], at_ms))
-    telling = Telling(interests, score(interests, targets, parts.ranking, at_ms=at_ms), parts.names, who.borrowed)
+    interests = who.interests(context, backends.policy)
+    targets = targets_of([card], await backends.popularity([item_id], at_ms))
+    scored = score(interests, targets, backends.ranking, at_ms=at_ms)
+    telling = Telling(interests=interests, scored=scored, name_of=backends.names, borrowed=who.borrowed)
     pulls = telling.pulls(0, len(interests))
     part = telling.parts(0)
     moved = sum(abs(pull.contribution) for pull in pulls) + abs(part.freshness) + abs(part.popularity)
     nodes = {node.id: node for node in who.alive}
-    titles = await parts.catalogue.titles(item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED))
-    view = View(at_ms, parts.policy, parts.names, titles)
+    titles = await backends.catalogue.titles(item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED))
+    view = View(at_ms=at_ms, policy=backends.policy, name_of=backends.names, titles=titles)
     return Explanation(
         user_id=user_id, item_id=item_id, title=card.title, path=card.path, at_ms=at_ms, prior=who.prior,
-        score=float(telling.scored.total[0]), parts=part,
+        score=float(scored.total[0]), parts=part,
         pulls=[
             ExplainedPull(
                 **pull.model_dump(), share=abs(pull.contribution) / moved if moved else 0.0,
@@ -140,19 +141,15 @@ def leading(interests: Sequence[Interest], policy: RankPolicy, count: int) -> li
 
 
 async def _candidates(
-    parts: Backends, interests: Sequence[Interest], asked: RecommendationQuery, seen: int
+    backends: Backends, interests: Sequence[Interest], asked: RecommendationQuery, seen: int
 ) -> list[Card]:
-    about = max(parts.settings.api.candidates, 3 * asked.k)
-    leaders = leading(interests, parts.ranking, _QUERIES)
+    about = max(backends.settings.api.candidates, 3 * asked.k)
+    leaders = leading(interests, backends.ranking, _QUERIES)
     if not leaders:
-        return await parts.catalogue.newest(asked.wanted, min(_MOST_EACH, about + seen))
+        return await backends.catalogue.newest(asked.wanted, min(_MOST_EACH, about + seen))
     # What was seen lies nearest to the interests it made: so much more is asked for.
     each = min(_MOST_EACH, max(asked.k, -(-about // len(leaders))) + seen)
-    return await parts.catalogue.near([leader.direction for leader in leaders], asked.wanted, each)
-
-
-async def _person(parts: Backends, user_id: str, at_ms: int, context: Context, *, prior: bool) -> Person:
-    return await person(parts.reading, parts.lending if prior else None, parts.policy, user_id, at_ms, context)
+    return await backends.catalogue.near([leader.direction for leader in leaders], asked.wanted, each)
 
 
 async def _no_vectors() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -12,7 +12,7 @@ NameOf = Callable[[Level, str], str]
 Titles = Mapping[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeQuery:
     """What of a tree to show: levels (none: all), paths at or below one, evidence entries a node, vectors, an order."""
 
@@ -54,7 +54,7 @@ def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:
     return {entry.item_id for node in nodes for entry in node.evidence[:evidence] if entry.item_id}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """How nodes are seen: at a moment, by names, with titles of items; `borrowed` are the ids of a prior's nodes."""
 

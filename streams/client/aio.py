@@ -98,7 +98,9 @@ class AsyncInterestClient:
     ) -> AsyncGenerator[LiveUpdate, None]:  # fmt: skip
         """A user's tree as it changes; see `InterestClient.live`."""
         call = calls.live(user_id)
-        following = Following(self._core, self._deadline_s, patience_s, time.monotonic())
+        following = Following(
+            core=self._core, deadline_s=self._deadline_s, patience_s=patience_s, away_since_s=time.monotonic()
+        )
         while True:
             try:
                 async with aclosing(self._updates(call, following)) as updates:

@@ -66,7 +66,7 @@ def may_repeat(error: BaseException) -> bool:
     return isinstance(error, RateLimited | Unreachable)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """One API: `url` without a slash at its end, and what every request says. Holds no connection."""
 
@@ -212,7 +212,7 @@ def core_of(
     if isinstance(given, str) and not (given.isascii() and given.isprintable() and given.strip() == given and given):
         raise BadRequest("the key does not fit into a header: expected printable ASCII without spaces around it")
     credential = given if callable(given) else lambda: given
-    return Core(parsed, credential, deadline_s, retries, spread)
+    return Core(url=parsed, credential=credential, deadline_s=deadline_s, retries=retries, spread=spread)
 
 
 class Body:

@@ -17,7 +17,7 @@ SILENT_S: Final = 45.0
 _LONGEST_S: Final = 30.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Following:
     """One stream over all its connections.
 

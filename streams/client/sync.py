@@ -103,7 +103,9 @@ class InterestClient:
         ever); `on_wait` is told the error and the seconds until the next attempt.
         """
         call = calls.live(user_id)
-        following = Following(self._core, self._deadline_s, patience_s, time.monotonic())
+        following = Following(
+            core=self._core, deadline_s=self._deadline_s, patience_s=patience_s, away_since_s=time.monotonic()
+        )
         while True:
             try:
                 yield from self._updates(call, following)

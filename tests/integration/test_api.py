@@ -141,7 +141,7 @@ class client_of:  # noqa: N801  # reads as a function where it is used
     """A client of an application in this process, which is closed with it."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._parts: Backends = app.state.backends
+        self._backends: Backends = app.state.backends
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", timeout=20)
 
     async def __aenter__(self) -> httpx.AsyncClient:
@@ -149,7 +149,7 @@ class client_of:  # noqa: N801  # reads as a function where it is used
 
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
-        await self._parts.close()
+        await self._backends.close()
 
 
 async def get(http: httpx.AsyncClient, url: str, **params: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from streams.api.people import Person
 from streams.api.priors import BORROWED, PriorTerms
 from streams.api.recommendations import ExcludedItems, leading
 from streams.api.scoring import Telling, targets_of, with_texts
-from streams.api.trees import TreeQuery, View, below, chosen, level_masses, living, tree
+from streams.api.trees import NameOf, TreeQuery, View, below, chosen, level_masses, living, tree
 from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.priors import PriorPolicy
@@ -34,6 +34,10 @@ def node(level: Level, path: str, mass: float, **more: Any) -> Node:
     return Node(key=NodeKey("u", level, path), mass=mass, **told)
 
 
+def view_at(at_ms: int, name_of: NameOf = lambda *_: "") -> View:
+    return View(at_ms=at_ms, policy=POLICY, name_of=name_of, titles={})
+
+
 masses = st.lists(st.floats(0.02, 1e6), min_size=1, max_size=12)
 
 
@@ -42,7 +46,7 @@ def test_shares_of_a_level_add_up_at_every_moment(weights: list[float], later_ms
     nodes = [node("topic", f"/t{n}", mass, net=net * mass) for n, mass in enumerate(weights)]
     at = NOW + later_ms
     alive = living(nodes, at, POLICY)
-    view = View(at, POLICY, lambda level, path: path, {})
+    view = view_at(at, lambda level, path: path)
     told = tree("u", nodes, alive, view, TreeQuery(), prior=False, cursor=str)
     assert len(told.nodes) == len(alive)
     if alive:
@@ -56,15 +60,15 @@ def test_an_entrys_share_does_not_depend_on_the_moment(weights: list[float], age
     entries = tuple(Evidence(f"e{n}", "", NOW - age_ms, mass) for n, mass in enumerate(weights))
     left = sum(weights) * 2 ** (-age_ms / (21 * DAY_MS))
     one = node("topic", "/t", max(left, 1e-9), evidence=entries)
-    shares = [entry.share for entry in View(NOW, POLICY, lambda *_: "", {}).evidence(one, 64)]
-    later = [entry.share for entry in View(NOW + DAY_MS, POLICY, lambda *_: "", {}).evidence(one, 64)]
+    shares = [entry.share for entry in view_at(NOW).evidence(one, 64)]
+    later = [entry.share for entry in view_at(NOW + DAY_MS).evidence(one, 64)]
     assert shares == later
     assert sum(shares) == pytest.approx(1.0)
 
 
 def test_paging_walks_every_node_once_in_order() -> None:
     nodes = [node(level, f"/p{n}", 1.0 + n) for level in ("topic", "interest") for n in range(5)]
-    view = View(NOW, POLICY, lambda *_: "", {})
+    view = view_at(NOW)
     whole = [one.id for one in tree("u", nodes, nodes, view, TreeQuery(), prior=False, cursor=str).nodes]
     pages, start = [], 0
     while True:
@@ -100,7 +104,7 @@ def test_pulls_told_are_the_parts_of_the_score(rows: list[tuple[float, float]], 
     interests = interests_of(nodes, NOW, POLICY)
     targets = targets_of([Card("i", UNIT[0], "/x", ts_ms=NOW - DAY_MS)], {"i": 4.0})
     scored = score(interests, targets, RankPolicy(), at_ms=NOW)
-    telling = Telling(interests, scored, lambda level, path: path, frozenset())
+    telling = Telling(interests=interests, scored=scored, name_of=lambda level, path: path, borrowed=frozenset())
     item, pulls = telling.item(0, Card("i", UNIT[0], "/x"), pulls=3), telling.pulls(0, len(interests))
     assert sum(pull.contribution for pull in pulls) == pytest.approx(item.parts.relevance + item.parts.aversion)
     assert sum(item.parts.model_dump().values()) == pytest.approx(item.score)
@@ -134,7 +138,7 @@ def test_what_was_seen_is_what_the_profile_and_the_evidence_remember() -> None:
         Node(key=profile_key("u"), direction=UNIT[0], mass=1.0, seen=seen),
         node("topic", "/t", 1.0, evidence=(Evidence("e", "new", NOW, 1.0), Evidence("e2", "", NOW, 1.0))),
     ]
-    told = ExcludedItems(Person("u", NOW, stored, stored, frozenset()))
+    told = ExcludedItems(Person(user_id="u", at_ms=NOW, stored=stored, alive=stored, borrowed=frozenset()))
     assert all(item in told for item in ("old-0", "old-2", "new"))
     assert "other" not in told
     assert "" not in told

@@ -337,7 +337,7 @@ def test_answers_are_bounded() -> None:
 
 
 def following(patience_s: float | None = 60.0) -> Following:
-    return Following(core(), deadline_s=10.0, patience_s=patience_s, away_since_s=0.0)
+    return Following(core=core(), deadline_s=10.0, patience_s=patience_s, away_since_s=0.0)
 
 
 UPDATE = ServerSentEvent(event="update", data=LiveUpdate(user_id="u", at_ms=1, whole=True).model_dump_json())

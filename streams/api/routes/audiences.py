@@ -32,10 +32,10 @@ _BOTH: dict[int | str, dict[str, Any]] = {
     responses={**problems(404), 200: example(SIMILAR)}, summary="The nearest people",
 )  # fmt: skip
 async def similar(
-    parts: ApiBackends, user_id: User, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
+    backends: ApiBackends, user_id: User, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
 ) -> Response:
     """The people whose whole person is nearest, and the paths both hold."""
-    return json_response(await audiences.similar(parts, user_id, k, now_ms()))
+    return json_response(await audiences.similar(backends, user_id, k, now_ms()))
 
 
 @router.post(
@@ -44,7 +44,7 @@ async def similar(
     summary="Who is interested in this?",
 )  # fmt: skip
 async def search(
-    parts: ApiBackends, request: Request, asked: Annotated[AudienceRequest, Body(openapi_examples=AUDIENCE_REQUESTS)]
+    backends: ApiBackends, request: Request, asked: Annotated[AudienceRequest, Body(openapi_examples=AUDIENCE_REQUESTS)]
 ) -> Response:
     """Who is interested in a text or an item, at which level, how strongly, since when; grouped by user.
 
@@ -52,7 +52,7 @@ async def search(
     """
     if (asked.text is None) == (asked.item_id is None):
         raise ApiProblem(422, "invalid", "Expected exactly one of text and item_id.")
-    found = await audiences.search(parts, asked, now_ms())
+    found = await audiences.search(backends, asked, now_ms())
     if NDJSON in request.headers.get("accept", ""):
         lines = "".join(f"{member.model_dump_json()}\n" for member in found.members)
         return Response(lines, media_type=NDJSON)

@@ -24,12 +24,12 @@ router = APIRouter(prefix="/v1/users", tags=["erasure"], dependencies=guard("adm
         202: {"model": Receipt, "description": "Accepted by the broker; not seen to have taken effect yet."},
     },
 )  # fmt: skip
-async def erase(parts: ApiBackends, user_id: UserInPath) -> Response:
+async def erase(backends: ApiBackends, user_id: UserInPath) -> Response:
     """Delete all nodes of a person and hold that against whatever comes again; the receipt can be checked later.
 
     `retained` names the topics that may still hold their records until these expire.
     """
-    receipt = await erasure.erase(parts, user_id, now_ms())
+    receipt = await erasure.erase(backends, user_id, now_ms())
     return json_response(receipt, 200 if receipt.verified else 202)
 
 
@@ -38,11 +38,11 @@ async def erase(parts: ApiBackends, user_id: UserInPath) -> Response:
     responses={**problems(404), 200: example(RECEIPT)},
 )  # fmt: skip
 async def verify(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     event_id: Annotated[
         str | None, Query(max_length=128, description="The receipt's `event_id`; without it the last erasure.")
     ] = None,
 ) -> Response:
     """Read again what is kept: `verified` says that the erasure has taken effect and nothing older is left."""
-    return json_response(await erasure.verify(parts, user_id, event_id))
+    return json_response(await erasure.verify(backends, user_id, event_id))

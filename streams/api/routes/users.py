@@ -41,12 +41,12 @@ ConceptPath = Annotated[
 
 @router.get("", response_model=Users, responses={**problems(), 200: example(USERS)}, summary="Who there is")
 async def users(
-    parts: ApiBackends,
+    backends: ApiBackends,
     limit: Annotated[int, Query(ge=1, le=500, description="People a page, at most.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
 ) -> Response:
     """A page of the people of whom something is kept, in no order that means anything."""
-    return json_response(await people(parts, limit, cursor))
+    return json_response(await people(backends, limit, cursor))
 
 
 @router.get(
@@ -54,7 +54,7 @@ async def users(
     summary="The tree of interests",
 )  # fmt: skip
 async def tree(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     level: Annotated[list[Level] | None, Query(max_length=6, description="Only this level; repeatable.")] = None,
     path: ConceptPath = None,
@@ -78,8 +78,11 @@ async def tree(
         if not (at.isdigit() and begin.isdigit() and len(at) < 15 and len(begin) < 7):
             raise bad_cursor()
         moment, start = int(at), int(begin)
-    wanted = TreeQuery(frozenset(level or ()), path, evidence, vectors, order, limit, start)
-    return json_response(await interests(parts, user_id, moment, wanted, context_of(daypart, device), prior=prior))
+    wanted = TreeQuery(
+        levels=frozenset(level or ()), path=path, evidence=evidence, vectors=vectors, order=order, limit=limit,
+        start=start,
+    )  # fmt: skip
+    return json_response(await interests(backends, user_id, moment, wanted, context_of(daypart, device), prior=prior))
 
 
 @router.get(
@@ -87,7 +90,7 @@ async def tree(
     responses={**problems(), 200: example(RECOMMENDATIONS)}, summary="What to show them",
 )  # fmt: skip
 async def recommendations(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items.")] = 10,
     diversity: Annotated[float, Query(ge=0, le=1, description="0: plain order of scores; 1: as unlike as can be.")] = (
@@ -115,10 +118,11 @@ async def recommendations(
     moment = at_ms if at_ms is not None else now_ms()
     since = None if max_age_s is None else moment - int(max_age_s * 1000)
     asked = RecommendationQuery(
-        user_id, moment, k, diversity, ItemFilter(category, lang, since), exclude_seen, context_of(daypart, device),
-        prior, explain,
+        user_id=user_id, at_ms=moment, k=k, diversity=diversity,
+        wanted=ItemFilter(category=category, lang=lang, since_ms=since), exclude_seen=exclude_seen,
+        context=context_of(daypart, device), prior=prior, explain=explain,
     )  # fmt: skip
-    return json_response(await recommend(parts, asked))
+    return json_response(await recommend(backends, asked))
 
 
 @router.post(
@@ -126,14 +130,14 @@ async def recommendations(
     summary="Put items or texts in order",
 )  # fmt: skip
 async def rank(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     asked: Annotated[RankRequest, Body(openapi_examples=RANK_REQUESTS)],
     prior: Prior = True,
 ) -> Response:
     """Order given items and texts by what they are worth to a person, with the interests that made each score."""
     moment = asked.at_ms if asked.at_ms is not None else now_ms()
-    return json_response(await rank_targets(parts, user_id, asked, moment, prior=prior))
+    return json_response(await rank_targets(backends, user_id, asked, moment, prior=prior))
 
 
 @router.get(
@@ -141,7 +145,7 @@ async def rank(
     summary="Why an item has its score",
 )  # fmt: skip
 async def explain(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     item_id: ItemInPath,
     prior: Prior = True,
@@ -155,4 +159,4 @@ async def explain(
     """
     moment = at_ms if at_ms is not None else now_ms()
     context = context_of(daypart, device)
-    return json_response(await explain_item(parts, user_id, item_id, moment, context, prior=prior))
+    return json_response(await explain_item(backends, user_id, item_id, moment, context, prior=prior))

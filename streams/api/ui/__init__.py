@@ -68,7 +68,7 @@ def asset(name: str) -> Asset:
     folder = files("plotly") / "package_data" if name == PLOTLY else files(__package__)
     body = (folder / name).read_bytes()
     tag = hashlib.sha256(body).hexdigest()[:32]
-    return Asset(body, gzip.compress(body, 6, mtime=0), _TYPES[_suffix(name)], f'"{tag}"')
+    return Asset(body=body, gzipped=gzip.compress(body, 6, mtime=0), media_type=_TYPES[_suffix(name)], etag=f'"{tag}"')
 
 
 def assets() -> Starlette:
