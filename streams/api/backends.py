@@ -1,4 +1,4 @@
-"""What the API stands on, opened together and let go of together: Qdrant, Triton, the broker, names, limits."""
+"""What the API stands on, opened and closed together: Qdrant, Triton, the broker, names, limits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from streams.api.access import Access
-from streams.api.limits import RateLimits
-from streams.api.live import Hub
-from streams.api.names import Names
+from streams.api.live_hub import Hub
+from streams.api.node_names import NodeNames
 from streams.api.priors import Priors, PriorTerms
+from streams.api.rate_limits import RateLimits
 from streams.api.retention import Retention
 from streams.api.sender import RecordSender
 from streams.api.telemetry import ApiMetrics
@@ -44,7 +44,7 @@ class Backends:
     settings: Settings
     policy: NodePolicy
     ranking: RankPolicy
-    names: Names
+    names: NodeNames
     metrics: ApiMetrics
     access: Access
     limits: RateLimits
@@ -58,24 +58,24 @@ class Backends:
     hub: Hub
     pseudonyms: Pseudonyms | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _following: asyncio.Task[None] | None = None
+    _hub_start: asyncio.Task[None] | None = None
 
-    async def following(self) -> Hub:
-        """The hub of live trees, which begins to follow when the first comes to watch: they wait for its start.
+    async def started_hub(self) -> Hub:
+        """The hub of live trees; the first watcher starts it, and all wait until it has started.
 
-        ConfigurationError where the broker refuses us, which is told to each who asks.
+        ConfigurationError, for each watcher, where the broker refuses this service.
         """
-        if self._following is None:
-            self._following = asyncio.create_task(self.hub.start())
-        await asyncio.shield(self._following)
+        if self._hub_start is None:
+            self._hub_start = asyncio.create_task(self.hub.start())
+        await asyncio.shield(self._hub_start)
         return self.hub
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self.stopping.set()
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        if self._hub_start is not None:
+            self._hub_start.cancel()
+            await asyncio.gather(self._hub_start, return_exceptions=True)
         await self.hub.close()
         await self.sender.close()
         await self.encoder.close()
@@ -120,7 +120,7 @@ def make_backends(settings: Settings) -> Backends:
         settings=settings,
         policy=settings.nodes.policy(),
         ranking=settings.ranking.policy(),
-        names=Names(settings.concepts.file),
+        names=NodeNames(settings.concepts.file),
         metrics=metrics,
         access=Access(api),
         limits=RateLimits(api.rate),

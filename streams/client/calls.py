@@ -123,8 +123,8 @@ def interests(
 ) -> Call[Tree]:  # fmt: skip
     """A user's tree, decayed to now: nodes with names, masses and, up to `evidence` each, the events behind them.
 
-    `path` keeps nodes at or below it. A newcomer gets a borrowed tree, marked as such; with `prior=False` theirs alone,
-    and NotFound for somebody nobody has heard of.
+    `path` keeps nodes at or below it. A newcomer's tree has nodes of a prior, marked as such; with `prior=False` theirs
+    alone, and NotFound for an unknown user.
     """
     params = _params(
         level=levels, path=path, evidence=evidence, vectors=vectors, order=order, limit=limit, cursor=cursor,
@@ -141,7 +141,7 @@ def recommendations(
 ) -> Call[Recommendations]:  # fmt: skip
     """The `k` best items for a user, with the parts of each score; `explain` adds the interests that made it.
 
-    `diversity` from 0 (the plain order) to 1 (the most diverse). `daypart` and `device` say the situation.
+    `diversity` from 0 (the plain order) to 1 (the most diverse). `daypart` and `device` name the situation.
     """
     params = _params(
         k=k, diversity=diversity, category=category, lang=lang, max_age_s=max_age_s, exclude_seen=exclude_seen,
@@ -156,13 +156,13 @@ def rank(
 ) -> Call[Ranking]:  # fmt: skip
     """Put items (by id) and texts in this user's order, with the interests that pulled and pushed each.
 
-    `context` says the situation, such as `{"daypart": "evening"}`.
+    `context` names the situation, such as `{"daypart": "evening"}`.
     """
     try:
-        asked = RankRequest(items=list(items), texts=list(texts), context=context or {}, at_ms=at_ms)
+        request = RankRequest(items=list(items), texts=list(texts), context=context or {}, at_ms=at_ms)
     except ValidationError as error:
         raise misfit(error) from None
-    body = asked.model_dump_json(exclude_defaults=True).encode()
+    body = request.model_dump_json(exclude_defaults=True).encode()
     return _send("POST", f"/v1/users/{segment(user_id)}/rank", Ranking, body, params=_params(prior=prior))
 
 
@@ -212,15 +212,15 @@ def _audience_body(
 ) -> bytes:  # fmt: skip
     if (text is None) == (item_id is None):
         raise BadRequest("got neither or both of text and item_id, expected one of them")
-    told = {
+    values = {
         "text": text, "item_id": item_id, "levels": levels, "path": path, "min_similarity": min_similarity,
         "min_mass": min_mass, "limit": limit,
     }  # fmt: skip
     try:
-        asked = AudienceRequest.model_validate({name: value for name, value in told.items() if value is not None})
+        request = AudienceRequest.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         raise misfit(error) from None
-    return asked.model_dump_json(exclude_unset=True).encode()
+    return request.model_dump_json(exclude_unset=True).encode()
 
 
 def send_event(event: Mapping[str, Any]) -> Call[Accepted]:
@@ -228,15 +228,15 @@ def send_event(event: Mapping[str, Any]) -> Call[Accepted]:
 
     An event without `event_id` gets one here: sent again after a broken connection it is then dropped as a duplicate.
     """
-    return _send("POST", "/v1/events", Accepted, _json(_known(event)))
+    return _send("POST", "/v1/events", Accepted, _json(_with_id(event)))
 
 
 def send_events(events: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
-    """Send up to 500 events in one request: all are taken, or none. See `send_event`."""
-    return _send("POST", "/v1/events", Accepted, _json([_known(event) for event in events]))
+    """Send up to 500 events in one request: all are accepted, or none. See `send_event`."""
+    return _send("POST", "/v1/events", Accepted, _json([_with_id(event) for event in events]))
 
 
-def _known(event: Mapping[str, Any]) -> dict[str, Any]:
+def _with_id(event: Mapping[str, Any]) -> dict[str, Any]:
     return dict(event) if event.get("event_id") else {**event, "event_id": str(uuid.uuid4())}
 
 
@@ -247,7 +247,7 @@ def put_item(item_id: str, item: Mapping[str, Any]) -> Call[Accepted]:
 
 
 def put_items(items: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
-    """Describe up to 500 items, each with its `item_id`, in one request: all are taken, or none."""
+    """Describe up to 500 items, each with its `item_id`, in one request: all are accepted, or none."""
     return _send("POST", "/v1/items", Accepted, _json([dict(item) for item in items]))
 
 
@@ -262,7 +262,7 @@ def erasure(user_id: str, event_id: str | None = None) -> Call[Receipt]:
 
 
 def live(user_id: str) -> Call[None]:
-    """The request of a live tree; `streams.client.live` reads it."""
+    """The request of a live tree; the clients' `live` reads it."""
     return Call(method="GET", path=f"/v1/users/{segment(user_id)}/live", read=lambda _: None, accept=EVENTS)
 
 

@@ -1,4 +1,4 @@
-"""Forgetting a person, and checking that it holds."""
+"""Erasing a person, and checking that it holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/users", tags=["erasure"], dependencies=guard("adm
     "/{user_id}", response_model=Receipt, summary="Erase a person",
     responses={
         **problems(),
-        200: example(RECEIPT, "Erased, and a read has found nothing but the tombstone."),
+        200: example(RECEIPT, "Erased, and a read found nothing but the tombstone."),
         202: {"model": Receipt, "description": "Accepted by the broker; not seen to have taken effect yet."},
     },
 )  # fmt: skip
@@ -44,5 +44,5 @@ async def verify(
         str | None, Query(max_length=128, description="The receipt's `event_id`; without it the last erasure.")
     ] = None,
 ) -> Response:
-    """Read again what is kept: `verified` says that the erasure has taken effect and nothing older is left."""
+    """Read again what is kept; `verified` means that the erasure has taken effect and nothing older is left."""
     return json_response(await erasure.verify(backends, user_id, event_id))

@@ -1,4 +1,4 @@
-"""Whether it lives, whether it can answer, and what it counts."""
+"""Health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.api.responses import json_response
 from streams.base.errors import RetryableError
 
 router = APIRouter(tags=["health"])
-_ASK_WITHIN_S = 2.0
+_ANSWER_WITHIN_S = 2.0
 
 
 class Alive(BaseModel):
@@ -25,7 +25,7 @@ class Alive(BaseModel):
 
 @router.get("/healthz", response_model=Alive, summary="Does the process live?")
 async def healthz() -> Response:
-    """The process answers; nothing behind it is asked."""
+    """The process answers; no server behind it is called."""
     return json_response(Alive())
 
 
@@ -34,7 +34,7 @@ async def healthz() -> Response:
     responses={503: {"model": Ready, "description": "Qdrant does not answer, or holds no collections yet."}},
 )  # fmt: skip
 async def readyz(backends: ApiBackends) -> Response:
-    """Ready is who can read trees: 200, else 503."""
+    """Ready means that trees can be read: 200, else 503."""
     qdrant, triton = await asyncio.gather(_reads(backends), backends.encoder.ready())
     return json_response(Ready(ready=qdrant, qdrant=qdrant, triton=triton), 200 if qdrant else 503)
 
@@ -50,7 +50,7 @@ async def metrics(backends: ApiBackends) -> Response:
 
 async def _reads(backends: ApiBackends) -> bool:
     try:
-        async with asyncio.timeout(_ASK_WITHIN_S):
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
             await backends.reader.profile("-")
     except (RetryableError, TimeoutError):
         return False

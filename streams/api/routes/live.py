@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from streams.api.examples import LIVE
-from streams.api.live_stream import LiveResponse
+from streams.api.live_response import LiveResponse
 from streams.api.params import ApiBackends, User, guard
 from streams.api.responses import problems
 

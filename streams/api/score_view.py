@@ -1,4 +1,4 @@
-"""Scores as the API tells them: targets from cards, and the parts and pulls of a score (`interests/score.py`)."""
+"""From scores to answers: targets from cards, and the parts and pulls of a score (`interests/score.py`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.api.interest_tree import NameOf
 from streams.api.models import Pull, RankedItem, ScoreParts
-from streams.api.trees import NameOf
 from streams.interests.nodes import Vector
 from streams.interests.score import Interest, Scored, Targets
 from streams.store.catalogue import Card
@@ -41,13 +41,13 @@ def with_texts(targets: Targets, vectors: Vector) -> Targets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Telling:
-    """What is needed to tell a score: the interests it came from, their names, and which of them are borrowed."""
+class ScoreView:
+    """Scores as the API shows them: with the interests they came from, their names, and which are the prior's."""
 
     interests: Sequence[Interest]
     scored: Scored
     name_of: NameOf
-    borrowed: frozenset[str]
+    prior_ids: frozenset[str]
 
     def parts(self, row: int) -> ScoreParts:
         """The parts of a target's score."""
@@ -68,7 +68,7 @@ class Telling:
         return Pull(
             node_id=interest.id, level=interest.level, path=interest.path,
             name=self.name_of(interest.level, interest.path), contribution=float(self.scored.by_node[row, at]),
-            attention=float(self.scored.attention[row, at]), prior=interest.id in self.borrowed,
+            attention=float(self.scored.attention[row, at]), prior=interest.id in self.prior_ids,
         )  # fmt: skip
 
     def item(self, row: int, card: Card | None, *, text_index: int | None = None, pulls: int = 0) -> RankedItem:

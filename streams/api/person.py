@@ -1,13 +1,13 @@
-"""A person at a moment: their own nodes and borrowed ones, as interests that can be scored against."""
+"""A person at a moment: their own nodes and their prior's, as interests that can be scored against."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.api.backends import Backends
+from streams.api.interest_tree import living
 from streams.api.models import Context
-from streams.api.trees import living
 from streams.interests.contexts import situation
 from streams.interests.nodes import Node, NodePolicy
 from streams.interests.score import Interest, interests_of
@@ -15,13 +15,13 @@ from streams.interests.score import Interest, interests_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A user's nodes: `stored` as kept, `alive` those that count at `at_ms`, borrowed ones (ids in `borrowed`) too."""
+    """A user's nodes: `stored` as kept, `alive` those that count at `at_ms`, with the prior's (by id: `prior_ids`)."""
 
     user_id: str
     at_ms: int
     stored: list[Node]
     alive: list[Node]
-    borrowed: frozenset[str]
+    prior_ids: frozenset[str]
 
     @property
     def known(self) -> bool:
@@ -30,8 +30,8 @@ class Person:
 
     @property
     def prior(self) -> bool:
-        """Whether what is shown of them is borrowed, all or part."""
-        return bool(self.borrowed)
+        """Whether a prior is part of what is shown of them."""
+        return bool(self.prior_ids)
 
     @property
     def profile(self) -> Node | None:
@@ -49,16 +49,12 @@ class Person:
 async def read_person(
     backends: Backends, user_id: str, at_ms: int, context: Context, *, prior: bool, vectors: bool = True
 ) -> Person:
-    """Read a person by one scroll; without `prior` nothing is borrowed, without `vectors` nothing can be scored."""
+    """Read a person by one scroll; without `prior` only their own nodes; without `vectors` nothing can be scored."""
     policy = backends.policy
     stored = await backends.reader.tree(user_id, vectors=vectors)
     alive = living(stored, at_ms, policy)
-    lent: Sequence[Node] = await backends.priors.nodes(user_id, stored, context, at_ms) if prior else ()
+    from_prior: Sequence[Node] = await backends.priors.nodes(user_id, stored, context, at_ms) if prior else ()
     return Person(
-        user_id=user_id, at_ms=at_ms, stored=stored, alive=[*alive, *living(lent, at_ms, policy)], borrowed=ids_of(lent)
-    )
-
-
-def ids_of(nodes: Iterable[Node]) -> frozenset[str]:
-    """The ids of nodes."""
-    return frozenset(node.id for node in nodes)
+        user_id=user_id, at_ms=at_ms, stored=stored, alive=[*alive, *living(from_prior, at_ms, policy)],
+        prior_ids=frozenset(node.id for node in from_prior),
+    )  # fmt: skip
