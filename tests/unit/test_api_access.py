@@ -1,4 +1,4 @@
-"""Keys, tokens, scopes: who is let in, who is not, and that nothing is said of what was given."""
+"""Keys, tokens, scopes: who is let in, who is not, and that nothing given is repeated."""
 
 from __future__ import annotations
 
