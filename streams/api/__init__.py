@@ -1,1 +1,1 @@
-"""The HTTP API: live trees, recommendations, explanations, audiences, ingest and erasure."""
+"""The HTTP API and its page: reads, scores, ingest and erasure. It imports no worker and no command, keeps no state."""

@@ -21,14 +21,14 @@ Scope = Literal["read", "ingest", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 KEY_PREFIX = "isk_"
 _KEY_BYTES = 32
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 _LEEWAY_S = 30
 _MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2: no shorter than the hash
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: a name for limits and logs (of a token only a hash), and what they may do."""
+    """The caller: a name for limits and logs (of a token only a hash), and what they may do."""
 
     name: str
     scopes: frozenset[Scope]
@@ -41,7 +41,7 @@ class CredentialsRefused(Exception):
     """The credentials are missing or do not hold; the message says which, never what they were."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """An API key as it is kept: never itself, only its SHA-256."""
 
@@ -60,15 +60,15 @@ def make_key(name: str, scopes: frozenset[Scope]) -> tuple[str, str]:
 
 
 def read_keys(text: str) -> list[Key]:
-    """Keys of lines `name:scope,scope:sha256`; empty lines and those that begin with # say nothing."""
+    """Keys of lines `name:scope,scope:sha256`; empty lines and those that begin with # are skipped."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     return [_key(number, entry) for number, line in enumerate(lines, 1) for entry in line.split()]
 
 
 def _key(number: int, line: str) -> Key:
-    parts = line.rsplit(":", 2)
+    fields = line.rsplit(":", 2)
     try:
-        name, scopes, digest = parts[0], frozenset(parts[1].split(",")), bytes.fromhex(parts[2])
+        name, scopes, digest = fields[0], frozenset(fields[1].split(",")), bytes.fromhex(fields[2])
     except (IndexError, ValueError):
         name, scopes, digest = "", frozenset(), b""
     if not name or not scopes <= set(SCOPES) or not scopes or len(digest) != hashlib.sha256().digest_size:
@@ -76,7 +76,7 @@ def _key(number: int, line: str) -> Key:
             f"API keys, line {number}: expected name:scope,scope:sha256 with scopes of {', '.join(SCOPES)}; "
             "`interests api key NAME` makes one"
         )
-    return Key(name, scopes, digest)  # type: ignore[arg-type]  # held against SCOPES above
+    return Key(name=name, scopes=scopes, digest=digest)  # type: ignore[arg-type]  # held against SCOPES above
 
 
 class Keys:
@@ -85,7 +85,7 @@ class Keys:
     def __init__(self, fixed: str, file: Path | None, clock: Callable[[], float] = monotonic) -> None:
         self._fixed, self._file, self._clock = read_keys(fixed), file, clock
         self._stamp: tuple[int, int] | None = None
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._keys = list(self._fixed)
         self._refresh()
 
@@ -96,19 +96,19 @@ class Keys:
         """The key that was given. Every kept one is compared, each in constant time."""
         self._refresh()
         digest = hashlib.sha256(given.encode()).digest()
-        found = None
+        match = None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+                match = key
+        return match
 
     def _refresh(self) -> None:
-        if self._file is None or self._clock() < self._look_at:
+        if self._file is None or self._clock() < self._check_at:
             return
-        self._look_at = self._clock() + _LOOK_EVERY_S
+        self._check_at = self._clock() + _CHECK_EVERY_S
         try:
-            told = self._file.stat()
-            stamp = (told.st_mtime_ns, told.st_size)
+            status = self._file.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
             if stamp != self._stamp:
                 self._keys = [*self._fixed, *read_keys(self._file.read_text(encoding="utf-8"))]
                 self._stamp = stamp
@@ -116,7 +116,7 @@ class Keys:
             raise ConfigurationError(f"api.keys_file {self._file}: {error}; name a readable file") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """How tokens are checked: the key, the algorithms it may sign with, and what a token must name."""
 
@@ -126,7 +126,7 @@ class Tokens:
     audience: str | None
 
     def principal(self, token: str) -> Principal:
-        """Who a token speaks for. Raises CredentialsRefused where it does not hold."""
+        """Whom a token stands for. Raises CredentialsRefused where it does not hold."""
         try:
             claims = jwt.decode(
                 token, self.key, algorithms=list(self.algorithms), issuer=self.issuer, audience=self.audience,
@@ -136,19 +136,19 @@ class Tokens:
             raise CredentialsRefused("the token has expired") from error
         except jwt.InvalidTokenError as error:
             raise CredentialsRefused("the token does not hold") from error
-        who = hashlib.sha256(str(claims["sub"]).encode()).hexdigest()[:12]
-        return Principal(f"token-{who}", _scopes(claims))
+        subject = hashlib.sha256(str(claims["sub"]).encode()).hexdigest()[:12]
+        return Principal(f"token-{subject}", _scopes(claims))
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
     """OAuth's `scope` (RFC 8693: words parted by spaces), or a list `scopes`."""
-    told = claims.get("scope", claims.get("scopes", ""))
-    words = told.split() if isinstance(told, str) else told if isinstance(told, list) else ()
+    claim = claims.get("scope", claims.get("scopes", ""))
+    words = claim.split() if isinstance(claim, str) else claim if isinstance(claim, list) else ()
     return frozenset(scope for scope in SCOPES if scope in words)
 
 
 def tokens_of(api: ApiSettings) -> Tokens | None:
-    """How the settings say that tokens are checked; None where they do not."""
+    """How the settings let tokens be checked; None where they name no key."""
     if api.jwt_secret_file is not None and api.jwt_public_key_file is not None:
         raise ConfigurationError("api.jwt_secret_file and api.jwt_public_key_file: expected one of the two")
     if api.jwt_secret_file is not None:
@@ -157,12 +157,12 @@ def tokens_of(api: ApiSettings) -> Tokens | None:
             raise ConfigurationError(
                 f"api.jwt_secret_file: got {len(secret)} bytes, expected {_MIN_SECRET_BYTES} or more"
             )
-        return Tokens(secret, ("HS256",), api.jwt_issuer, api.jwt_audience)
+        return Tokens(key=secret, algorithms=("HS256",), issuer=api.jwt_issuer, audience=api.jwt_audience)
     if api.jwt_public_key_file is not None:
         pem = _read(api.jwt_public_key_file, "api.jwt_public_key_file")
         if b"PRIVATE KEY" in pem or b"PUBLIC KEY" not in pem:
             raise ConfigurationError("api.jwt_public_key_file: expected a public key in PEM form")
-        return Tokens(pem, ("RS256", "ES256"), api.jwt_issuer, api.jwt_audience)
+        return Tokens(key=pem, algorithms=("RS256", "ES256"), issuer=api.jwt_issuer, audience=api.jwt_audience)
     return None
 
 
@@ -187,7 +187,7 @@ class Access:
             )
 
     def principal(self, authorization: str | None, api_key: str | None) -> Principal:
-        """Who asks, by the headers `Authorization: Bearer` and `X-API-Key`. Raises CredentialsRefused."""
+        """The caller, by the headers `Authorization: Bearer` and `X-API-Key`. Raises CredentialsRefused."""
         if not self.required:
             return EVERYBODY
         scheme, _, rest = (authorization or "").partition(" ")

@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from streams.api import ui
-from streams.api.backends import backends
-from streams.api.description import ABOUT, TAGS, described
-from streams.api.edge import Edge
-from streams.api.page import HEADERS, page
+from streams.api.backends import make_backends
+from streams.api.docs_page import HEADERS, docs_page
+from streams.api.middleware import RequestMiddleware
+from streams.api.openapi_schema import ABOUT, TAGS, extend_openapi
 from streams.api.problems import ApiProblem, answer
 from streams.api.routes import audiences, erasure, health, ingest, live, users
 from streams.base.errors import InterestsError
@@ -26,23 +26,23 @@ from streams.settings.service import Settings
 def create_app(settings: Settings) -> FastAPI:
     """The API on these settings; nothing connects before the first request that needs it.
 
-    Raises ConfigurationError where callers could come from elsewhere and need prove nothing.
+    Raises ConfigurationError where callers could come from elsewhere and need no credentials.
     """
-    parts = backends(settings)
+    backends = make_backends(settings)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await parts.close()
+            await backends.close()
 
     app = FastAPI(
         title="interest-streams", version=_version(), description=ABOUT, openapi_tags=TAGS, lifespan=life,
         redirect_slashes=False,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
-    app.state.backends = parts
+    app.state.backends = backends
     for known in (ApiProblem, InterestsError, RequestValidationError, HTTPException):
         app.add_exception_handler(known, answer)
     for module in (users, live, audiences, ingest, erasure, health):
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return Response(page(app.openapi()), media_type="text/html", headers=HEADERS)
+        return Response(docs_page(app.openapi()), media_type="text/html", headers=HEADERS)
 
     if settings.api.cors_origins:
         app.add_middleware(
@@ -61,9 +61,10 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["X-Request-ID", "Retry-After"],
         )  # fmt: skip
     app.add_middleware(
-        Edge, metrics=parts.metrics, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes
-    )
-    described(app)
+        RequestMiddleware, metrics=backends.metrics, deadline_s=settings.api.deadline_s,
+        max_body_bytes=settings.api.max_body_bytes,
+    )  # fmt: skip
+    extend_openapi(app)
     return app
 
 

@@ -1,11 +1,10 @@
-"""Who is like somebody, and who is interested in something: found by Qdrant, weighed here."""
+"""Similar people, and people interested in a text or an item: searched in Qdrant, weighed here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from streams.api.backends import Backends
-from streams.api.listing import unknown_user
 from streams.api.models import (
     Audience,
     AudienceMember,
@@ -14,7 +13,7 @@ from streams.api.models import (
     SimilarUser,
     SimilarUsers,
 )
-from streams.api.problems import not_found
+from streams.api.problems import unknown_item, unknown_user
 from streams.interests.decay import decayed
 from streams.interests.nodes import NodePolicy, Vector
 from streams.store.reader import Hit
@@ -24,70 +23,70 @@ _MOST_GROUPS = 2000
 _NODES_EACH = 5
 
 
-async def similar(parts: Backends, user_id: str, k: int, at_ms: int) -> SimilarUsers:
-    """The people whose whole person is nearest. 404 where nothing is kept of the one asked for."""
-    profile = await parts.reading.profile(user_id)
+async def similar(backends: Backends, user_id: str, k: int, at_ms: int) -> SimilarUsers:
+    """The people whose whole person is nearest. 404 where nothing is kept of this one."""
+    profile = await backends.reader.profile(user_id)
     if profile is None:
         raise unknown_user()
     if not profile.direction.any():  # erased, or all cancelled out: nobody is near nothing
         return SimilarUsers(user_id=user_id)
-    near = await parts.reading.alike(profile.direction, user_id, k, at_ms)
-    held = await parts.reading.paths_of([user_id, *[other for other, _ in near]], at_ms)
-    mine = held[user_id]
+    near = await backends.reader.alike(profile.direction, user_id, k, at_ms)
+    paths = await backends.reader.paths_of([user_id, *[other for other, _ in near]], at_ms)
+    own = paths[user_id]
     return SimilarUsers(
         user_id=user_id,
         users=[
-            SimilarUser(user_id=other, similarity=similarity, shared_paths=sorted(mine & held[other]))
+            SimilarUser(user_id=other, similarity=similarity, shared_paths=sorted(own & paths[other]))
             for other, similarity in near
         ],
     )
 
 
-async def search(parts: Backends, asked: AudienceRequest, at_ms: int) -> Audience:
+async def search(backends: Backends, query: AudienceRequest, at_ms: int) -> Audience:
     """Who is interested in a text or an item, strongest first."""
-    vector = await _vector(parts, asked)
-    names = await parts.reading.names()
-    paths = None if asked.path is None else await parts.reading.paths_below(names.interests, asked.path)
+    vector = await _vector(backends, query)
+    names = await backends.reader.names()
+    paths = None if query.path is None else await backends.reader.paths_below(names.interests, query.path)
     if paths is not None and not paths:
         return Audience(at_ms=at_ms)
-    hits = await parts.reading.groups(
-        vector, asked.levels, paths, at_ms, users=min(_MOST_GROUPS, _MORE_GROUPS * asked.limit),
-        floor=asked.min_similarity,
+    hits = await backends.reader.groups(
+        vector, query.levels, paths, at_ms, users=min(_MOST_GROUPS, _MORE_GROUPS * query.limit),
+        floor=query.min_similarity,
     )  # fmt: skip
-    leading = sorted(hits, key=lambda hit: (-_strength(hit, at_ms, parts.policy), hit.user_id))
-    chosen = [hit.user_id for hit in leading if _mass(hit, at_ms, parts.policy) >= asked.min_mass][: asked.limit]
-    more = await parts.reading.nodes_near(
-        vector, asked.levels, paths, at_ms, users=chosen, limit=_NODES_EACH * len(chosen), floor=asked.min_similarity
+    ranked = sorted(hits, key=lambda hit: (-_strength(hit, at_ms, backends.policy), hit.user_id))
+    chosen = [hit.user_id for hit in ranked if _mass(hit, at_ms, backends.policy) >= query.min_mass][: query.limit]
+    more = await backends.reader.nodes_near(
+        vector, query.levels, paths, at_ms, users=chosen, limit=_NODES_EACH * len(chosen), floor=query.min_similarity
     )
     by_user: dict[str, dict[tuple[str, str], Hit]] = {user_id: {} for user_id in chosen}
     for hit in [*hits, *more]:
         if hit.user_id in by_user:
             by_user[hit.user_id][hit.level, hit.path] = hit
-    members = [_member(parts, user_id, by_user[user_id].values(), asked.min_mass, at_ms) for user_id in chosen]
+    members = [_member(backends, user_id, by_user[user_id].values(), query.min_mass, at_ms) for user_id in chosen]
     return Audience(at_ms=at_ms, members=sorted(members, key=lambda one: (-one.strength, one.user_id)))
 
 
-async def _vector(parts: Backends, asked: AudienceRequest) -> Vector:
-    if asked.item_id is None:
-        vector: Vector = (await parts.encode([asked.text or ""]))[0]
+async def _vector(backends: Backends, query: AudienceRequest) -> Vector:
+    if query.item_id is None:
+        vector: Vector = (await backends.encode([query.text or ""]))[0]
         return vector
-    card = (await parts.catalogue.cards([asked.item_id])).get(asked.item_id)
+    card = (await backends.catalogue.cards([query.item_id])).get(query.item_id)
     if card is None:
-        raise not_found("unknown-item", "Nobody has described this item, or it was deleted.")
+        raise unknown_item()
     return card.vector
 
 
-def _member(parts: Backends, user_id: str, hits: Iterable[Hit], min_mass: float, at_ms: int) -> AudienceMember:
-    heavy = [hit for hit in hits if _mass(hit, at_ms, parts.policy) >= min_mass]
-    ordered = sorted(heavy, key=lambda hit: (-_strength(hit, at_ms, parts.policy), hit.path))[:_NODES_EACH]
+def _member(backends: Backends, user_id: str, hits: Iterable[Hit], min_mass: float, at_ms: int) -> AudienceMember:
+    heavy = [hit for hit in hits if _mass(hit, at_ms, backends.policy) >= min_mass]
+    ordered = sorted(heavy, key=lambda hit: (-_strength(hit, at_ms, backends.policy), hit.path))[:_NODES_EACH]
     return AudienceMember(
-        user_id=user_id, strength=_strength(ordered[0], at_ms, parts.policy),
+        user_id=user_id, strength=_strength(ordered[0], at_ms, backends.policy),
         similarity=max(hit.similarity for hit in ordered), since_ms=min(hit.first_ms for hit in ordered),
         last_ms=max(hit.last_ms for hit in ordered),
         nodes=[
             AudienceNode(
-                level=hit.level, path=hit.path, name=parts.names(hit.level, hit.path), similarity=hit.similarity,
-                mass=_mass(hit, at_ms, parts.policy), first_ms=hit.first_ms, last_ms=hit.last_ms,
+                level=hit.level, path=hit.path, name=backends.names(hit.level, hit.path), similarity=hit.similarity,
+                mass=_mass(hit, at_ms, backends.policy), first_ms=hit.first_ms, last_ms=hit.last_ms,
             )
             for hit in ordered
         ],

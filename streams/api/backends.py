@@ -1,4 +1,4 @@
-"""What the API stands on, opened together and let go of together: Qdrant, Triton, the broker, names, limits."""
+"""What the API stands on, opened and closed together: Qdrant, Triton, the broker, names, limits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from streams.api.access import Access
-from streams.api.limits import RateLimits
-from streams.api.live import Hub
-from streams.api.names import Names
+from streams.api.live_hub import Hub
+from streams.api.node_names import NodeNames
 from streams.api.priors import Priors, PriorTerms
+from streams.api.rate_limits import RateLimits
 from streams.api.retention import Retention
 from streams.api.sender import RecordSender
 from streams.api.telemetry import ApiMetrics
@@ -37,49 +37,49 @@ Popularity = Callable[[Iterable[str], int], Awaitable[Mapping[str, float]]]
 """Decayed masses of positive evidence by item id, at a moment in ms; items nobody touched are left out."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Backends:
     """Everything a route needs."""
 
     settings: Settings
     policy: NodePolicy
     ranking: RankPolicy
-    names: Names
+    names: NodeNames
     metrics: ApiMetrics
     access: Access
     limits: RateLimits
-    reading: StoreReader
+    reader: StoreReader
     catalogue: Catalogue
     encoder: TritonEncoder
-    sending: RecordSender
-    lending: Priors
+    sender: RecordSender
+    priors: Priors
     popularity: Popularity
     retention: Retention
     hub: Hub
     pseudonyms: Pseudonyms | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _following: asyncio.Task[None] | None = None
+    _hub_start: asyncio.Task[None] | None = None
 
-    async def following(self) -> Hub:
-        """The hub of live trees, which begins to follow when the first comes to watch: they wait for its start.
+    async def started_hub(self) -> Hub:
+        """The hub of live trees; the first watcher starts it, and all wait until it has started.
 
-        ConfigurationError where the broker refuses us, which is told to each who asks.
+        ConfigurationError, for each watcher, where the broker refuses this service.
         """
-        if self._following is None:
-            self._following = asyncio.create_task(self.hub.start())
-        await asyncio.shield(self._following)
+        if self._hub_start is None:
+            self._hub_start = asyncio.create_task(self.hub.start())
+        await asyncio.shield(self._hub_start)
         return self.hub
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self.stopping.set()
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        if self._hub_start is not None:
+            self._hub_start.cancel()
+            await asyncio.gather(self._hub_start, return_exceptions=True)
         await self.hub.close()
-        await self.sending.close()
+        await self.sender.close()
         await self.encoder.close()
-        await self.reading.close()
+        await self.reader.close()
 
     def stored_as(self, user_id: str) -> str:
         """The id a user's nodes are kept under: their own, or their pseudonym."""
@@ -87,7 +87,7 @@ class Backends:
 
     async def encode(self, texts: list[str]) -> Vector:
         """Vectors of texts, shape (n, dim), made by the encoder that made the stored ones."""
-        names = await self.reading.names()
+        names = await self.reader.names()
         info = await self.encoder.info()
         if info.encoder_id != names.encoder_id:
             raise EncoderUnavailable(
@@ -100,11 +100,11 @@ class Backends:
         return encoded.vectors
 
 
-def backends(settings: Settings) -> Backends:
-    """Put the parts together; nothing connects before it is asked."""
+def make_backends(settings: Settings) -> Backends:
+    """What these settings name; nothing connects before its first use."""
     api, metrics = settings.api, ApiMetrics()
     # A slow server runs into the request's own deadline first: that answers 504, a server that is away 503.
-    reading = StoreReader(
+    reader = StoreReader(
         replace(qdrant_config(settings), deadline_s=api.deadline_s + _BEYOND_DEADLINE_S), metrics.store_called
     )
     cache = CardCache(api.cards_cache_mib << 20, api.cards_ttl_s)
@@ -113,15 +113,24 @@ def backends(settings: Settings) -> Backends:
         triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
     )
     kafka = kafka_config(settings.kafka)
-    crowd = CohortReader(reading, settings.kafka.group, settings.population.popularity_half_life_s)
-    lending = Priors(
-        crowd, PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
-    )
+    cohorts = CohortReader(reader, settings.kafka.group, settings.population.popularity_half_life_s)
+    terms = PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
     metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
     return Backends(
-        settings, settings.nodes.policy(), settings.ranking.policy(), Names(settings.concepts.file), metrics,
-        Access(api), RateLimits(api.rate), reading, Catalogue(reading, cache), encoder,
-        RecordSender(kafka, api.deadline_s), lending, crowd.popularity,
-        Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
-        pseudonyms_of(settings),
-    )  # fmt: skip
+        settings=settings,
+        policy=settings.nodes.policy(),
+        ranking=settings.ranking.policy(),
+        names=NodeNames(settings.concepts.file),
+        metrics=metrics,
+        access=Access(api),
+        limits=RateLimits(api.rate),
+        reader=reader,
+        catalogue=Catalogue(reader, cache),
+        encoder=encoder,
+        sender=RecordSender(kafka, api.deadline_s),
+        priors=Priors(cohorts, terms),
+        popularity=cohorts.popularity,
+        retention=Retention(kafka, settings.kafka),
+        hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
+        pseudonyms=pseudonyms_of(settings),
+    )

@@ -1,6 +1,6 @@
 """Erasure: an `erase` event sent, its effect waited for, and a receipt that can be checked again later.
 
-The receipt's event id carries the moment asked for, so any process can verify it: nothing is kept here.
+The receipt's event id carries the moment of the request, so any process can verify it: nothing is kept here.
 """
 
 from __future__ import annotations
@@ -14,55 +14,55 @@ from time import monotonic
 import msgspec
 
 from streams.api.backends import Backends
-from streams.api.ingest import take_events
+from streams.api.ingest import send_events
 from streams.api.problems import ApiProblem, not_found
 from streams.api.receipts import Receipt
 from streams.interests.nodes import Node
 
 _EVENT_ID = re.compile(r"erase-(\d{1,15})-[0-9a-f]{16}")
-_LOOK_EVERY_S = 0.1
+_CHECK_EVERY_S = 0.1
 
 
-async def erase(parts: Backends, user_id: str, at_ms: int) -> Receipt:
+async def erase(backends: Backends, user_id: str, at_ms: int) -> Receipt:
     """Ask for the erasure and wait for its effect; `verified` False: it was accepted and is still to come."""
-    before = await parts.reading.stored(parts.stored_as(user_id))
+    before = await backends.reader.stored(backends.stored_as(user_id))
     event_id = f"erase-{at_ms}-{secrets.token_hex(8)}"
     event = {"event_id": event_id, "user_id": user_id, "type": "erase", "ts": at_ms}
-    until = monotonic() + parts.settings.api.erase_wait_s
-    await take_events(parts, [msgspec.json.encode(event)], at_ms)
+    until = monotonic() + backends.settings.api.erase_wait_s
+    await send_events(backends, [msgspec.json.encode(event)], at_ms)
     while True:
-        nodes = await parts.reading.stored(parts.stored_as(user_id))
-        receipt = _receipt(parts.stored_as(user_id), event_id, at_ms, nodes)
-        if receipt.verified or monotonic() + _LOOK_EVERY_S > until:
+        nodes = await backends.reader.stored(backends.stored_as(user_id))
+        receipt = _receipt(backends.stored_as(user_id), event_id, at_ms, nodes)
+        if receipt.verified or monotonic() + _CHECK_EVERY_S > until:
             break
-        await asyncio.sleep(_LOOK_EVERY_S)
-    retained = await parts.retention.told()
+        await asyncio.sleep(_CHECK_EVERY_S)
+    retained = await backends.retention.topics()
     return receipt.model_copy(update={"nodes_before": len(before), "retained": retained})
 
 
-async def verify(parts: Backends, user_id: str, event_id: str | None) -> Receipt:
-    """Look again: what is left of a user after an erasure, by its receipt's event id or the last one there was."""
-    nodes = await parts.reading.stored(user_id)
+async def verify(backends: Backends, user_id: str, event_id: str | None) -> Receipt:
+    """Read again what is left of a user after an erasure, by its receipt's event id or the last one there was."""
+    nodes = await backends.reader.stored(user_id)
     erased_at_ms = _erased_at(nodes)
     if event_id is None:
         if not erased_at_ms:
             raise not_found("no-erasure", "No erasure of this user has taken effect.")
-        asked_ms = erased_at_ms
+        requested_ms = erased_at_ms
     else:
-        found = _EVENT_ID.fullmatch(event_id)
-        if found is None:
+        match = _EVENT_ID.fullmatch(event_id)
+        if match is None:
             raise ApiProblem(422, "bad-event-id", "event_id: expected the one of an erasure's receipt.")
-        asked_ms = int(found[1])
-    receipt = _receipt(user_id, event_id or "", asked_ms, nodes)
-    return receipt.model_copy(update={"retained": await parts.retention.told()})
+        requested_ms = int(match[1])
+    receipt = _receipt(user_id, event_id or "", requested_ms, nodes)
+    return receipt.model_copy(update={"retained": await backends.retention.topics()})
 
 
-def _receipt(user_id: str, event_id: str, asked_ms: int, nodes: Sequence[Node]) -> Receipt:
+def _receipt(user_id: str, event_id: str, requested_ms: int, nodes: Sequence[Node]) -> Receipt:
     erased_at_ms = _erased_at(nodes)
-    done = erased_at_ms >= asked_ms > 0
-    left = sum(_is_older(node, asked_ms) for node in nodes)
+    done = erased_at_ms >= requested_ms > 0
+    left = sum(_is_older(node, requested_ms) for node in nodes)
     return Receipt(
-        user_id=user_id, event_id=event_id, requested_ms=asked_ms, erased_at_ms=erased_at_ms or None,
+        user_id=user_id, event_id=event_id, requested_ms=requested_ms, erased_at_ms=erased_at_ms or None,
         nodes_left=left, verified=done and left == 0,
     )  # fmt: skip
 
@@ -71,6 +71,6 @@ def _erased_at(nodes: Sequence[Node]) -> int:
     return max((node.erased_at_ms for node in nodes), default=0)
 
 
-def _is_older(node: Node, asked_ms: int) -> bool:
+def _is_older(node: Node, requested_ms: int) -> bool:
     """Whether a node holds anything of before; the tombstone holds nothing, and later events make nodes anew."""
-    return node.count > 0 and node.first_ms <= asked_ms
+    return node.count > 0 and node.first_ms <= requested_ms

@@ -1,4 +1,4 @@
-"""Events and items from callers: judged by the worker's own parser, sent, and told where the broker put them."""
+"""Events and items from callers: checked by the worker's own parser, sent, and answered with their places."""
 
 from __future__ import annotations
 
@@ -34,62 +34,60 @@ def bodies(body: bytes) -> list[bytes]:
     return rows
 
 
-async def take_events(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
+async def send_events(backends: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
     """Send events to the topics of their types. All are sent, or, where one does not fit, none."""
 
     def topic(event_type: str | None) -> str:
-        return topic_of_type(event_type, parts.settings.kafka.event_topics)
+        return topic_of_type(event_type, backends.settings.kafka.event_topics)
 
     def draft(lines: list[Line]) -> Drafts:
         drafts = draft_events(lines, topic, now_ms, check=True)
-        if parts.pseudonyms is None:
+        if backends.pseudonyms is None:
             return drafts
         # The worker refuses these: a user keyed by name here and by pseudonym there would lie in two partitions.
-        astray = [one for one in drafts.ready if is_pseudonym((one.key or b"").decode())]
-        refused = [
-            RefusedLine(one.offset, "bad_id", "user_id: expected a user's own id, got a pseudonym") for one in astray
-        ]
-        return Drafts([one for one in drafts.ready if one not in astray], [*drafts.refused, *refused])
+        pseudonymous = [one for one in drafts.ready if is_pseudonym((one.key or b"").decode())]
+        refused = [RefusedLine(one.offset, "bad_id", _NOT_A_PSEUDONYM) for one in pseudonymous]
+        return Drafts([one for one in drafts.ready if one not in pseudonymous], [*drafts.refused, *refused])
 
-    return await _send(parts.sending, _checked(rows, draft))
+    return await _send(backends.sender, _checked(rows, draft))
 
 
-async def take_items(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
+async def send_items(backends: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
     """Send items to their topic, all or none."""
-    topic = parts.settings.kafka.items_topic
-    return await _send(parts.sending, _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True)))
+    topic = backends.settings.kafka.items_topic
+    return await _send(backends.sender, _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True)))
 
 
-def named(body: bytes, item_id: str) -> bytes:
+def with_item_id(body: bytes, item_id: str) -> bytes:
     """An item's body with the id of its path; 422 where it names another."""
     _readable(body)
     try:
-        told = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        own = msgspec.json.decode(told["item_id"]) if "item_id" in told else item_id
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        own = msgspec.json.decode(fields["item_id"]) if "item_id" in fields else item_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ApiProblem(422, "invalid", "Expected a JSON object that describes an item.") from None
     if own != item_id:
         raise ApiProblem(422, "item-mismatch", "item_id: expected the id that the path names, or none.")
-    return msgspec.json.encode({**told, "item_id": item_id})
+    return msgspec.json.encode({**fields, "item_id": item_id})
 
 
 def _checked(rows: Sequence[bytes], draft: Callable[[list[Line]], Drafts]) -> list[Draft]:
     drafts = draft([Line(index, row) for index, row in enumerate(rows)])
     if drafts.refused:
         rejected = [Rejected(index=one.number, reason=one.reason, message=one.message) for one in drafts.refused]
-        detail = f"{len(rejected)} of {len(rows)} do not fit, so none was taken; `rejected` names them."
+        detail = f"{len(rejected)} of {len(rows)} do not fit, so none was accepted; `rejected` names them."
         raise ApiProblem(422, "rejected", detail, rejected=rejected)
     return drafts.ready
 
 
-async def _send(sending: RecordSender, drafts: Sequence[Draft]) -> Accepted:
+async def _send(sender: RecordSender, drafts: Sequence[Draft]) -> Accepted:
     by_topic: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_topic.setdefault(draft.topic, []).append(draft)
     placed: dict[int, Placed] = {}
-    for topic, mine in by_topic.items():
-        where = await sending.send(topic, [Outgoing(draft.key, draft.value) for draft in mine])
-        placed.update({draft.offset: at for draft, at in zip(mine, where, strict=True)})
+    for topic, ours in by_topic.items():
+        where = await sender.send(topic, [Outgoing(draft.key, draft.value) for draft in ours])
+        placed.update({draft.offset: at for draft, at in zip(ours, where, strict=True)})
     return Accepted(accepted=len(drafts), placed=[placed[draft.offset] for draft in drafts])
 
 

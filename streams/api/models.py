@@ -1,4 +1,4 @@
-"""What the API says and takes, as types: the server answers with them and the client returns them.
+"""What the API takes and returns, as types: the server answers with them and the client returns them.
 
 Times are milliseconds since 1970, UTC. Masses and weights are decayed to `at_ms`. Scores are sums of their parts. What
 became of events and erasures, and what went wrong, is in `receipts.py`.
@@ -23,18 +23,20 @@ Context = dict[str, str | float | bool]
 Order = Literal["strongest", "latest"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer server may say more
+class ResponseModel(BaseModel):
+    """A body that the server sends."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer server may send more
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt knob must not pass unheard
+class _RequestModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt option must not pass unnoticed
 
 
 # -- trees -------------------------------------------------------------------------------------------------------
 
 
-class EvidenceEntry(_Answer):
+class EvidenceEntry(ResponseModel):
     """One event behind an interest: its signed weight when it happened and its share of the node's mass now."""
 
     event_id: str
@@ -45,10 +47,11 @@ class EvidenceEntry(_Answer):
     share: float
 
 
-class InterestNode(_Answer):
-    """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1; `prior`: borrowed.
+class InterestNode(ResponseModel):
+    """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1.
 
-    The mass halves in `half_life_s` where nothing new comes; None: not told.
+    `prior` marks a node of the prior: not the person's own. The mass halves in `half_life_s` where nothing new comes;
+    None: not known.
     """
 
     id: str
@@ -68,8 +71,8 @@ class InterestNode(_Answer):
     vector: list[float] | None = None
 
 
-class Tree(_Answer):
-    """A user's interests at `at_ms`, heaviest first within a level. `prior` marks a newcomer's borrowed tree."""
+class Tree(ResponseModel):
+    """A user's interests at `at_ms`, heaviest first within a level. `prior`: some nodes are a prior's."""
 
     user_id: str
     at_ms: int
@@ -85,8 +88,8 @@ class Tree(_Answer):
 # -- items and scores --------------------------------------------------------------------------------------------
 
 
-class Pull(_Answer):
-    """What one node adds to a score: negative where it pushes away. `prior` marks a borrowed node."""
+class Pull(ResponseModel):
+    """What one node adds to a score: negative where it pushes away. `prior` marks a node of the prior."""
 
     node_id: str
     level: Level
@@ -97,7 +100,7 @@ class Pull(_Answer):
     prior: bool = False
 
 
-class ScoreParts(_Answer):
+class ScoreParts(ResponseModel):
     """The parts of a score: score = relevance + aversion + freshness + popularity. Aversion is never positive."""
 
     relevance: float
@@ -106,7 +109,7 @@ class ScoreParts(_Answer):
     popularity: float
 
 
-class RankedItem(_Answer):
+class RankedItem(ResponseModel):
     """An item (or a text) with its score, the parts of it and the nodes that made it, strongest first."""
 
     item_id: str | None = None
@@ -120,7 +123,7 @@ class RankedItem(_Answer):
     because: list[Pull] = []
 
 
-class ItemCard(_Answer):
+class ItemCard(ResponseModel):
     """An item as the catalogue describes it, its path on the concept tree, and its popularity now."""
 
     item_id: str
@@ -136,7 +139,7 @@ class ItemCard(_Answer):
     popularity: float = 0.0
 
 
-class Recommendations(_Answer):
+class Recommendations(ResponseModel):
     """Items for a user, best first."""
 
     user_id: str
@@ -145,7 +148,7 @@ class Recommendations(_Answer):
     items: list[RankedItem] = []
 
 
-class RankRequest(_Asked):
+class RankRequest(_RequestModel):
     """What to put in order: items by id or texts, `MAX_TARGETS` together at most."""
 
     items: list[ItemId] = Field(default=[], max_length=MAX_TARGETS)
@@ -154,7 +157,7 @@ class RankRequest(_Asked):
     at_ms: int | None = Field(default=None, ge=0, le=4_102_444_800_000)
 
 
-class Ranking(_Answer):
+class Ranking(ResponseModel):
     """The targets in order; `unknown` are items that nobody has described."""
 
     user_id: str
@@ -171,7 +174,7 @@ class ExplainedPull(Pull):
     evidence: list[EvidenceEntry] = []
 
 
-class Explanation(_Answer):
+class Explanation(ResponseModel):
     """Why an item has its score. `pulls` and the parts freshness and popularity add up to `score`."""
 
     user_id: str
@@ -188,7 +191,7 @@ class Explanation(_Answer):
 # -- people ------------------------------------------------------------------------------------------------------
 
 
-class SimilarUser(_Answer):
+class SimilarUser(ResponseModel):
     """A person with alike interests; `similarity` is the cosine of the two whole persons."""
 
     user_id: str
@@ -196,14 +199,14 @@ class SimilarUser(_Answer):
     shared_paths: list[str] = []
 
 
-class SimilarUsers(_Answer):
+class SimilarUsers(ResponseModel):
     """The nearest people, nearest first."""
 
     user_id: str
     users: list[SimilarUser] = []
 
 
-class AudienceRequest(_Asked):
+class AudienceRequest(_RequestModel):
     """Who is interested in a text or an item: exactly one of the two."""
 
     text: str | None = Field(default=None, min_length=1, max_length=8000)
@@ -215,7 +218,7 @@ class AudienceRequest(_Asked):
     limit: int = Field(default=50, ge=1, le=1000)
 
 
-class AudienceNode(_Answer):
+class AudienceNode(ResponseModel):
     """A node of a member that met the question."""
 
     level: Level
@@ -227,7 +230,7 @@ class AudienceNode(_Answer):
     last_ms: int
 
 
-class AudienceMember(_Answer):
+class AudienceMember(ResponseModel):
     """A person and how they are interested: `strength` is similarity times mass of the best node; since `first_ms`."""
 
     user_id: str
@@ -238,14 +241,14 @@ class AudienceMember(_Answer):
     nodes: list[AudienceNode] = []
 
 
-class Audience(_Answer):
+class Audience(ResponseModel):
     """Members, strongest first."""
 
     at_ms: int
     members: list[AudienceMember] = []
 
 
-class UserCard(_Answer):
+class UserCard(ResponseModel):
     """A person as listed: events folded and the last one's time."""
 
     user_id: str
@@ -253,7 +256,7 @@ class UserCard(_Answer):
     last_ms: int
 
 
-class Users(_Answer):
+class Users(ResponseModel):
     """A page of people."""
 
     users: list[UserCard] = []
@@ -263,7 +266,7 @@ class Users(_Answer):
 # -- live, health -------------------------------------------------------------------------------------------------
 
 
-class LiveEvent(_Answer):
+class LiveEvent(ResponseModel):
     """An event as the page shows it: never its text."""
 
     event_id: str
@@ -274,11 +277,11 @@ class LiveEvent(_Answer):
     weight: float
 
 
-class LiveUpdate(_Answer):
+class LiveUpdate(ResponseModel):
     """A user's tree has changed: the nodes touched, as they are now, and the events that did it.
 
-    `erased` says that all nodes but those given are gone. The stream begins with one update that holds the whole tree
-    (`whole`). `resync` says that updates were lost, or are too many for one: an update with the whole tree follows.
+    `erased`: all nodes but those given are gone. The stream begins with one update that holds the whole tree
+    (`whole`). `resync`: updates were lost, or are too many for one: an update with the whole tree follows.
     """
 
     user_id: str
@@ -290,7 +293,7 @@ class LiveUpdate(_Answer):
     events: list[LiveEvent] = []
 
 
-class Ready(_Answer):
+class Ready(ResponseModel):
     """Which servers answer. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does."""
 
     ready: bool

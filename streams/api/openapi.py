@@ -14,7 +14,7 @@ FILE: Final = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 
 
 def text() -> str:
-    """The document as the file holds it, whatever the environment says; without the version, which is the package's."""
+    """The document as the file holds it, whatever the environment sets; without the version, which is the package's."""
     document = create_app(defaults()).openapi()
     document["info"]["version"] = "0"
     return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""Parameters that several routes share: ids in paths, moments, contexts, cursors, and who may call."""
+"""Parameters that several routes share: ids in paths, moments, contexts, cursors, and access."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def _backends(request: Request) -> Backends:
 
 
 def backends_of(request: Request) -> Backends:
-    """What the application stands on."""
+    """The application's backends."""
     return cast(Backends, request.app.state.backends)
 
 
@@ -44,40 +44,40 @@ ApiBackends = Annotated[Backends, Depends(_backends)]
 
 
 def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency: the caller is known, may do this, and does not ask too often."""
+    """A dependency: the caller is known, has the scope, and keeps to the rate."""
 
     async def check(request: Request) -> Principal:
-        parts = backends_of(request)
+        backends = backends_of(request)
         headers = request.headers
         try:
-            who = parts.access.principal(headers.get("authorization"), headers.get("x-api-key"))
+            caller = backends.access.principal(headers.get("authorization"), headers.get("x-api-key"))
         except CredentialsRefused as error:
-            parts.metrics.refused.labels("credentials").inc()
+            backends.metrics.refused.labels("credentials").inc()
             raise ApiProblem(
                 401, "no-access", f"Who is asking? {str(error).capitalize()}: send `Authorization: Bearer KEY`.",
                 headers={"WWW-Authenticate": "Bearer"},
             ) from error  # fmt: skip
-        name = who.name if parts.access.required else (request.client.host if request.client else "")
-        if wait_s := await parts.limits.wait_s(name):
-            parts.metrics.refused.labels("rate").inc()
-            detail = f"More than {parts.settings.api.rate}: wait and ask again."
+        name = caller.name if backends.access.required else (request.client.host if request.client else "")
+        if wait_s := await backends.limits.wait_s(name):
+            backends.metrics.refused.labels("rate").inc()
+            detail = f"More than {backends.settings.api.rate}: wait and ask again."
             raise ApiProblem(429, "too-many-requests", detail, retry_after_s=wait_s)
-        if scope not in who.scopes:
-            parts.metrics.refused.labels("scope").inc()
+        if scope not in caller.scopes:
+            backends.metrics.refused.labels("scope").inc()
             raise ApiProblem(403, "wrong-scope", f"This key may not do this: it needs the scope {scope}.")
-        request.scope["principal"] = who.name
-        return who
+        request.scope["principal"] = caller.name
+        return caller
 
     return check
 
 
-async def _shown(*, bearer: object = Security(_BEARER), key: object = Security(_HEADER)) -> None:
-    """Names the two ways to prove who asks in the OpenAPI document; `require` reads the headers itself."""
+async def _schemes(*, bearer: object = Security(_BEARER), key: object = Security(_HEADER)) -> None:
+    """Names the two kinds of credentials in the OpenAPI document; `require` reads the headers itself."""
 
 
 def guard(scope: Scope) -> list[Dependency]:
     """The dependencies of a route that asks for a scope."""
-    return [Depends(require(scope)), Depends(_shown)]
+    return [Depends(require(scope)), Depends(_schemes)]
 
 
 def decoded(segment: object) -> object:
@@ -91,7 +91,7 @@ def decoded(segment: object) -> object:
 
 
 def plain(text: str) -> str:
-    """Hold an id to what the parser of events takes."""
+    """Refuse an id that the parser of events would refuse."""
     if has_invisible(text):
         raise ValueError("expected no control, separator or bidi characters")
     return text
@@ -106,8 +106,8 @@ ItemInPath = Annotated[
 ]
 
 
-async def _stored(parts: ApiBackends, user_id: UserInPath) -> str:
-    return parts.stored_as(user_id)
+async def _stored(backends: ApiBackends, user_id: UserInPath) -> str:
+    return backends.stored_as(user_id)
 
 
 User = Annotated[str, Depends(_stored)]
@@ -116,15 +116,15 @@ User = Annotated[str, Depends(_stored)]
 AtMs = Annotated[
     int | None, Query(ge=0, le=MAX_TS_MS, description="The moment to answer for, in ms since 1970; by default now.")
 ]
-Prior = Annotated[bool, Query(description="Lend a newcomer the interests of people who began alike.")]
+Prior = Annotated[bool, Query(description="Give a newcomer a prior: the interests of people who began alike.")]
 Daypart = Annotated[str | None, Query(max_length=32, description="Part of the day they are in, such as `evening`.")]
-Device = Annotated[str | None, Query(max_length=64, description="What they hold in their hands, such as `mobile`.")]
+Device = Annotated[str | None, Query(max_length=64, description="Device they use, such as `mobile`.")]
 
 
 def context_of(daypart: str | None, device: str | None) -> Context:
-    """The situation a request tells."""
-    told = {"daypart": daypart, "device": device}
-    return {name: value for name, value in told.items() if value}
+    """The situation that a request names."""
+    values = {"daypart": daypart, "device": device}
+    return {name: value for name, value in values.items() if value}
 
 
 def cursor(*parts: object) -> str:

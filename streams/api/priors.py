@@ -1,4 +1,4 @@
-"""Lending newcomers the interests of people who began alike."""
+"""A newcomer's prior: nodes of cohorts, of people who began alike, in place of what is not known of them yet."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from streams.interests.nodes import Node, NodePolicy, mass_at
 from streams.interests.priors import PriorPolicy, cohorts_of, prior_nodes
 from streams.store.cohorts import CohortReader
 
-#: Before the id in a borrowed node's key, so that it is never taken for the person's own node of the same path.
-BORROWED = "borrowed\x1f"
-_WORTH_SHOWING = 0.1  # of the mass of one's own: what weighs less no longer changes what is said
+#: Before the user's id in the key of a prior's node, so that it is never the person's own node of the same path.
+#: The value is part of node ids that clients have seen.
+PRIOR_USER_PREFIX = "borrowed\x1f"
+_WORTH_SHOWING = 0.1  # of the mass of their own nodes: a lighter prior no longer changes an answer
 
 
 @dataclass(frozen=True, slots=True)
 class PriorTerms:
-    """On what terms is lent; `own` and `cohorts` have the half-lives of the two kinds of nodes. Pure."""
+    """How priors are made; `own` and `cohorts` have the half-lives of the two kinds of nodes. Pure."""
 
     policy: PriorPolicy
     own: NodePolicy
     cohorts: NodePolicy
 
     def names(self, own: Sequence[Node], context: Context, at_ms: int) -> list[str]:
-        """The cohorts to borrow from: everybody, the situation, and the topic they began with. None once settled."""
+        """The cohorts of a prior: everybody, the situation, and the topic they began with. None once settled."""
         profile = next((node for node in own if node.key.level == "profile"), None)
-        if profile is not None and self._lent_mass(profile.count) < _WORTH_SHOWING * mass_at(profile, at_ms, self.own):
+        if profile is not None and self._prior_mass(profile.count) < _WORTH_SHOWING * mass_at(profile, at_ms, self.own):
             return []
         names = cohorts_of(at_ms, context, profile.began.topic if profile else "", self.policy.contexts)
-        told = context.get("daypart")  # the caller knows their clock better than we do
-        return [f"daypart={told}" if told and name.startswith("daypart=") else name for name in names]
+        daypart = context.get("daypart")  # the caller knows their clock better than we do
+        return [f"daypart={daypart}" if daypart and name.startswith("daypart=") else name for name in names]
 
-    def lent(self, user_id: str, own: Sequence[Node], cohorts: Mapping[str, Sequence[Node]], at_ms: int) -> list[Node]:
-        """What is lent of these cohorts: less, the more a person has done."""
-        return prior_nodes(BORROWED + user_id, cohorts, own, self.policy, self.cohorts, at_ms)
+    def nodes(self, user_id: str, own: Sequence[Node], cohorts: Mapping[str, Sequence[Node]], at_ms: int) -> list[Node]:
+        """The prior's nodes, made of these cohorts; they weigh less, the more a person has done."""
+        return prior_nodes(PRIOR_USER_PREFIX + user_id, cohorts, own, self.policy, self.cohorts, at_ms)
 
-    def _lent_mass(self, events: int) -> float:
-        """The mass of the borrowed profile after so many events of one's own."""
+    def _prior_mass(self, events: int) -> float:
+        """The mass of the prior's profile after so many events of one's own."""
         return self.policy.mass * self.policy.events / (self.policy.events + events)
 
 
 class Priors:
-    """Borrowed nodes, on these terms, from the cohorts that are kept."""
+    """Priors on these terms, from the stored cohorts."""
 
-    def __init__(self, crowd: CohortReader, terms: PriorTerms) -> None:
-        self._crowd, self._terms = crowd, terms
+    def __init__(self, cohorts: CohortReader, terms: PriorTerms) -> None:
+        self._cohorts, self._terms = cohorts, terms
 
     async def nodes(self, user_id: str, own: Sequence[Node], context: Context, at_ms: int) -> list[Node]:
-        """What is lent to a person; nothing to those well known."""
+        """A person's prior; empty for those who have done enough."""
         names = self._terms.names(own, context, at_ms)
-        return self._terms.lent(user_id, own, await self._crowd.cohorts(names), at_ms) if names else []
+        return self._terms.nodes(user_id, own, await self._cohorts.cohorts(names), at_ms) if names else []

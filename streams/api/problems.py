@@ -36,7 +36,7 @@ _AWAY: tuple[tuple[type[RetryableError], str, str], ...] = (
 
 
 class ApiProblem(Exception):
-    """Something a caller is to be told: a status, a short machine-readable `kind`, and a sentence."""
+    """An error for the caller: a status, a short machine-readable `kind`, and a sentence."""
 
     def __init__(
         self, status: int, kind: str, detail: str, *, retry_after_s: float | None = None,
@@ -57,11 +57,11 @@ class BodyTooLarge(HTTPException):
 
 
 def document(problem: ApiProblem, request_id: str | None) -> Response:
-    """The answer that tells a problem."""
+    """The response of a problem."""
     extra: dict[str, Any] = {}
     if problem.rejected is not None:
         extra["rejected"] = [one.model_dump() for one in problem.rejected]
-    told = Problem(
+    body = Problem(
         type=f"{_URN}{problem.kind}", title=_title(problem.status), status=problem.status, detail=problem.detail,
         request_id=request_id, errors=list(problem.errors) if problem.errors else None,
         retry_after_s=problem.retry_after_s, **extra,
@@ -69,12 +69,13 @@ def document(problem: ApiProblem, request_id: str | None) -> Response:
     headers = dict(problem.headers)
     if problem.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))
-    body = told.model_dump_json(exclude_none=True)
-    return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+    return Response(
+        body.model_dump_json(exclude_none=True), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers
+    )
 
 
 def problem_of(error: Exception) -> ApiProblem:
-    """What to tell of an error; messages of servers and traces stay in the log."""
+    """The problem that stands for an error; messages of servers and traces stay in the log."""
     if isinstance(error, ApiProblem):
         return error
     if isinstance(error, RequestValidationError):
@@ -109,17 +110,27 @@ def timed_out(deadline_s: float) -> ApiProblem:
 
 
 def not_found(kind: str, detail: str) -> ApiProblem:
-    """What was asked for is not there."""
+    """What the request names is not there."""
     return ApiProblem(404, kind, detail)
 
 
+def unknown_user() -> ApiProblem:
+    """Nobody by this id."""
+    return not_found("unknown-user", "Nothing is kept of this user: no event of theirs was folded, or all were erased.")
+
+
+def unknown_item() -> ApiProblem:
+    """No item by this id."""
+    return not_found("unknown-item", "Nobody has described this item, or it was deleted.")
+
+
 def _of_validation(error: RequestValidationError) -> ApiProblem:
-    found = error.errors()
-    if any(one["type"] == "json_invalid" for one in found):
+    misfits = error.errors()
+    if any(one["type"] == "json_invalid" for one in misfits):
         return ApiProblem(400, "bad-json", "The body is no JSON.")
-    if any(one["loc"] == ("body",) and isinstance(one.get("input"), bytes) for one in found):
+    if any(one["loc"] == ("body",) and isinstance(one.get("input"), bytes) for one in misfits):
         return ApiProblem(415, "no-json", "Expected a body of application/json.")  # else it would have been read
-    errors = [FieldProblem(field=".".join(map(str, one["loc"])), message=_message(one)) for one in found[:50]]
+    errors = [FieldProblem(field=".".join(map(str, one["loc"])), message=_message(one)) for one in misfits[:50]]
     return ApiProblem(422, "invalid", "Some fields do not fit; `errors` names them.", errors=errors)
 
 

@@ -1,15 +1,13 @@
-"""What the API says of what it was given: where events lie, what an erasure took, and what went wrong, as types."""
+"""What became of what the API was given, as types: where events lie, what an erasure deleted, and what went wrong."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from streams.api.models import ResponseModel
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")  # a newer server may say more
-
-
-class Placed(_Answer):
+class Placed(ResponseModel):
     """Where the broker put a record."""
 
     topic: str
@@ -17,32 +15,32 @@ class Placed(_Answer):
     offset: int
 
 
-class Rejected(_Answer):
-    """A row of a batch that does not fit; the others were taken only where the status says so."""
+class Rejected(ResponseModel):
+    """A row of a batch that does not fit; the others were accepted only where the status says so."""
 
     index: int
     reason: str
     message: str
 
 
-class Accepted(_Answer):
+class Accepted(ResponseModel):
     """What the broker has acknowledged."""
 
     accepted: int
-    placed: list[Placed] = []
+    placed: list[Placed] = Field(default=[])
 
 
-class RetainedTopic(_Answer):
-    """An input topic that may still hold the user's records; `retention_ms` None: for ever, or not told."""
+class RetainedTopic(ResponseModel):
+    """An input topic that may still hold the user's records; `retention_ms` None: for ever, or not known."""
 
     topic: str
     retention_ms: int | None = None
 
 
-class Receipt(_Answer):
-    """An erasure: what went, and what the input topics still hold until their retention ends.
+class Receipt(ResponseModel):
+    """An erasure: what was deleted, and what the input topics still hold until their retention ends.
 
-    `verified` says that a read after the erasure found nothing but the tombstone.
+    `verified` means that a read after the erasure found nothing but the tombstone.
     """
 
     user_id: str
@@ -52,7 +50,7 @@ class Receipt(_Answer):
     nodes_before: int = 0
     nodes_left: int = 0
     verified: bool = False
-    retained: list[RetainedTopic] = []
+    retained: list[RetainedTopic] = Field(default=[])
 
 
 class FieldProblem(BaseModel):

@@ -1,4 +1,4 @@
-"""How answers are written, and what the OpenAPI document says of those that are problems."""
+"""How responses are written, and their descriptions in the OpenAPI document where they are problems."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from streams.api.receipts import Problem
 _ABOUT = {
     400: "The request cannot be read.",
     401: "The key or token is missing or does not hold.",
-    403: "The key has not the scope this needs.",
-    404: "Not there.",
+    403: "The key lacks the scope that this needs.",
+    404: "Not found.",
     413: "The body is too large.",
-    415: "The body is of a kind this does not take.",
+    415: "The content type of the body is not supported.",
     422: "A field does not fit; `errors` names it.",
     429: "Too many requests: `Retry-After` says how long to wait.",
     500: "A defect or a wrong setting; the log has it under the request id.",

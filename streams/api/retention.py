@@ -1,4 +1,4 @@
-"""How long the topics keep what people did: told with an erasure, since a log cannot forget one person."""
+"""How long the topics keep what people did: part of an erasure's receipt, since a log cannot forget one person."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ log = structlog.get_logger(__name__)
 
 _ASK_WITHIN_S = 1.0
 _KNOWN_FOR_S = 600.0
-_NOT_ASKED_FOR_S = 60.0  # a broker that does not tell is not asked with every erasure
+_UNKNOWN_FOR_S = 60.0  # a broker that does not answer is not asked with every erasure
 
 
 class Retention:
-    """The topics that may hold a user's records, with their retention where the broker tells it."""
+    """The topics that may hold a user's records, with their retention where the broker reports it."""
 
     def __init__(self, config: KafkaConfig, kafka: KafkaSettings, clock: Callable[[], float] = monotonic) -> None:
         events = [*kafka.event_topics, kafka.unresolved_topic]
@@ -31,19 +31,19 @@ class Retention:
         self._config, self._clock = config, clock
         self._known: tuple[float, list[RetainedTopic]] | None = None
 
-    async def told(self) -> list[RetainedTopic]:
-        """Each topic; `retention_ms` None where the broker does not answer in time or does not tell."""
+    async def topics(self) -> list[RetainedTopic]:
+        """Each topic; `retention_ms` None where the broker does not report it in time."""
         if self._known is None or self._clock() >= self._known[0]:
             try:
                 async with asyncio.timeout(_ASK_WITHIN_S), Admin(self._config) as admin:
-                    told = await admin.retention_ms(self._topics)
+                    retention = await admin.retention_ms(self._topics)
             except (InterestsError, TimeoutError) as error:
-                log.warning("retention_not_told", error=type(error).__name__)
-                self._keep({}, _NOT_ASKED_FOR_S)
+                log.warning("retention_unknown", error=type(error).__name__)
+                self._keep({}, _UNKNOWN_FOR_S)
             else:
-                self._keep(told, _KNOWN_FOR_S)
+                self._keep(retention, _KNOWN_FOR_S)
         return self._known[1] if self._known else []
 
-    def _keep(self, told: Mapping[str, int | None], for_s: float) -> None:
-        kept = [RetainedTopic(topic=name, retention_ms=told.get(name)) for name in self._topics]
+    def _keep(self, retention: Mapping[str, int | None], for_s: float) -> None:
+        kept = [RetainedTopic(topic=name, retention_ms=retention.get(name)) for name in self._topics]
         self._known = (self._clock() + for_s, kept)

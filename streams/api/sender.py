@@ -14,10 +14,10 @@ from streams.broker.producer import Outgoing, Producer
 
 
 class RecordSender:
-    """Sends records and says where the broker put them. BrokerUnavailable while it is away; it is tried anew then."""
+    """Sends records and returns where the broker put them. BrokerUnavailable while it is away; each call tries."""
 
     def __init__(self, config: KafkaConfig, deadline_s: float) -> None:
-        # Shorter than a request's deadline: "the broker has not acknowledged" says more than "too late".
+        # Shorter than a request's deadline: "the broker has not acknowledged" is a better answer than "too late".
         self._deadline_s = min(config.producer_timeout_s, deadline_s * 0.8)
         self._config = replace(config, producer_timeout_s=self._deadline_s)
         self._producer: Producer | None = None
@@ -33,7 +33,7 @@ class RecordSender:
         """Disconnect."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(BrokerUnavailable):  # what was acknowledged is kept; a broker that is away cannot be told
+            with suppress(BrokerUnavailable):  # what was acknowledged is kept; a broker that is away needs no goodbye
                 await producer.stop()
 
     async def _started(self) -> Producer:

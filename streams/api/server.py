@@ -28,12 +28,12 @@ log = structlog.get_logger(__name__)
 
 _STOP_WITHIN_S = 10
 _BACKLOG = 512
-_LOOK_EVERY_S = 0.2
-_AGAIN_AFTER_S = 1.0
+_CHECK_EVERY_S = 0.2
+_RESTART_AFTER_S = 1.0
 
 
-class _Server(uvicorn.Server):
-    """Ends live streams first, since they would not end by themselves, and ends with 0 when it is told to stop."""
+class _GracefulServer(uvicorn.Server):
+    """Ends live streams first, since they would not end by themselves, and ends with 0 after a signal to stop."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in order; a second Ctrl-C stops at once. uvicorn's own would end by the signal again."""
@@ -48,7 +48,7 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings, workers: int) -> int:
     """Serve until SIGINT or SIGTERM; 0 once all that was under way has been answered, 1 where it could not start."""
-    create_app(settings)  # what does not fit is said here, once
+    create_app(settings)  # wrong settings end the command here, once
     with _listening(settings.api.host, settings.api.port) as listening:
         set_up(settings.log)
         if workers == 1:
@@ -64,7 +64,7 @@ def _run(settings: Settings, listening: socket.socket) -> int:
         timeout_graceful_shutdown=_STOP_WITHIN_S, timeout_keep_alive=30, ws="none",
         h11_max_incomplete_event_size=65_536,
     )  # fmt: skip
-    server = _Server(config)
+    server = _GracefulServer(config)
     # What is there by now stays: a collection of garbage that walks through all modules would stop requests for long.
     gc.collect()
     gc.freeze()
@@ -76,7 +76,7 @@ def _run(settings: Settings, listening: socket.socket) -> int:
     return 0 if server.started else 1
 
 
-def _work(settings: Settings, listening: socket.socket) -> None:
+def _serve_worker(settings: Settings, listening: socket.socket) -> None:
     """A process of several."""
     set_up(settings.log)
     raise SystemExit(_run(settings, listening))
@@ -87,20 +87,20 @@ def _supervise(settings: Settings, listening: socket.socket, workers: int) -> in
     spawn = multiprocessing.get_context("spawn")
 
     def start() -> SpawnProcess:
-        process = spawn.Process(target=_work, args=(settings, listening), daemon=False)
+        process = spawn.Process(target=_serve_worker, args=(settings, listening), daemon=False)
         process.start()
         return process
 
-    with _stop_asked() as asked:
+    with _stop_signals() as received:
         serving = [start() for _ in range(workers)]
-        while not asked:
-            sleep(_LOOK_EVERY_S)
-            for place, process in enumerate(serving):
-                if not process.is_alive() and not asked:
+        while not received:
+            sleep(_CHECK_EVERY_S)
+            for index, process in enumerate(serving):
+                if not process.is_alive() and not received:
                     log.error("worker_died", code=process.exitcode)
                     _forget(process)
-                    sleep(_AGAIN_AFTER_S)
-                    serving[place] = start()
+                    sleep(_RESTART_AFTER_S)
+                    serving[index] = start()
         for process in serving:
             process.terminate()
         for process in serving:
@@ -120,12 +120,12 @@ def _forget(process: SpawnProcess) -> None:
 
 
 @contextmanager
-def _stop_asked() -> Iterator[list[int]]:
-    """Signals asked so far."""
-    asked: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: asked.append(got)) for number in _SIGNALS}
+def _stop_signals() -> Iterator[list[int]]:
+    """The signals to stop that have come so far."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in _SIGNALS}
     try:
-        yield asked
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -135,7 +135,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A listening socket. ConfigurationError where the address cannot be had."""
+    """A listening socket. ConfigurationError where the address is taken or not this machine's."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # asyncio turns Nagle's algorithm off only where the socket names its protocol: else an answer waits 40 ms.

@@ -25,7 +25,7 @@ class ApiMetrics:
             "interests_api_requests", "Requests by route and status.", ("method", "route", "status"), registry=registry
         )
         self.seconds = Histogram(
-            "interests_api_request_seconds", "From a request's head to the end of its answer; live streams aside.",
+            "interests_api_request_seconds", "From a request's head to the end of its answer; without live streams.",
             ("route",), buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self.under_way = Gauge(
@@ -65,7 +65,7 @@ class ApiMetrics:
         """Only the worker counts these."""
 
     def encoder_breaker(self, is_open: bool) -> None:
-        """Only the worker shows this."""
+        """Only the worker exports this."""
 
     def text(self) -> bytes:
         """What Prometheus reads: of all processes together where they share a directory."""

@@ -17,12 +17,12 @@ from httpx_sse import EventSource, SSEError
 from tenacity import AsyncRetrying
 
 from streams.api.models import LiveUpdate
-from streams.client import calls, pages
+from streams.client import calls, paging
 from streams.client.calls import Call
 from streams.client.core import Body, Lines, Retries, core_of, with_self
 from streams.client.errors import TryLater
-from streams.client.following import SILENT_S, Following, ended
-from streams.client.pages import Page, Pages
+from streams.client.paging import Page, Pages
+from streams.client.reconnection import SILENT_S, Reconnection, stream_ended
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def _streamed(build: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncInterest
 
 
 class AsyncInterestClient:
-    """`InterestClient` with `await`, `async for` and `async with`; what is said there holds here.
+    """`InterestClient` with `await`, `async for` and `async with`; its documentation holds here too.
 
     One client serves all tasks of one event loop. Cancelling a task ends its call.
     """
@@ -68,9 +68,9 @@ class AsyncInterestClient:
         )  # fmt: skip
 
     users = _method(calls.users)
-    iter_users = _paged(pages.iter_users)
+    iter_users = _paged(paging.iter_users)
     interests = _method(calls.interests)
-    iter_interests = _paged(pages.iter_interests)
+    iter_interests = _paged(paging.iter_interests)
     recommendations = _method(calls.recommendations)
     rank = _method(calls.rank)
     explain = _method(calls.explain)
@@ -98,16 +98,18 @@ class AsyncInterestClient:
     ) -> AsyncGenerator[LiveUpdate, None]:  # fmt: skip
         """A user's tree as it changes; see `InterestClient.live`."""
         call = calls.live(user_id)
-        following = Following(self._core, self._deadline_s, patience_s, time.monotonic())
+        reconnection = Reconnection(
+            core=self._core, deadline_s=self._deadline_s, patience_s=patience_s, away_since_s=time.monotonic()
+        )
         while True:
             try:
-                async with aclosing(self._updates(call, following)) as updates:
+                async with aclosing(self._updates(call, reconnection)) as updates:
                     async for update in updates:
                         yield update
-                broken: TryLater = ended()
+                broken: TryLater = stream_ended()
             except TryLater as error:
                 broken = error
-            wait_s = following.wait_s(broken, time.monotonic())
+            wait_s = reconnection.wait_s(broken, time.monotonic())
             if on_wait is not None:
                 on_wait(broken, wait_s)
             await asyncio.sleep(wait_s)
@@ -156,10 +158,10 @@ class AsyncInterestClient:
             for line in lines.end():
                 yield self._core.parse(call, line, response.status_code, response.headers)
 
-    async def _updates(self, call: Call[None], following: Following) -> AsyncGenerator[LiveUpdate, None]:
+    async def _updates(self, call: Call[None], reconnection: Reconnection) -> AsyncGenerator[LiveUpdate, None]:
         async with self._open(call, silent_s=SILENT_S) as response:
             async for event in EventSource(response).aiter_sse():
-                if update := following.read(event, time.monotonic()):
+                if update := reconnection.read(event, time.monotonic()):
                     yield update
 
     @asynccontextmanager

@@ -43,7 +43,7 @@ EVENTS: Final = "text/event-stream"
 Value = str | int | float | bool | None | Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
     """One request and how its answer is read. `path` is percent-encoded; `answers` are the statuses that are no error.
 
@@ -101,9 +101,19 @@ def _json(value: Any) -> bytes:
         raise BadRequest("this cannot be written as JSON") from error
 
 
+def _get(path: str, model: type[M], params: tuple[tuple[str, str], ...] = ()) -> Call[M]:
+    return Call(method="GET", path=path, read=_reader(model), params=params)
+
+
+def _send(
+    method: str, path: str, model: type[M], body: bytes, *, params: tuple[tuple[str, str], ...] = (), accept: str = JSON
+) -> Call[M]:
+    return Call(method=method, path=path, read=_reader(model), params=params, body=body, accept=accept)
+
+
 def users(*, limit: int | None = None, cursor: str | None = None) -> Call[Users]:
     """A page of people with their number of events; `next_cursor` of the answer asks for the next one."""
-    return Call("GET", "/v1/users", _reader(Users), _params(limit=limit, cursor=cursor))
+    return _get("/v1/users", Users, _params(limit=limit, cursor=cursor))
 
 
 def interests(
@@ -113,14 +123,14 @@ def interests(
 ) -> Call[Tree]:  # fmt: skip
     """A user's tree, decayed to now: nodes with names, masses and, up to `evidence` each, the events behind them.
 
-    `path` keeps nodes at or below it. A newcomer gets a borrowed tree, marked as such; with `prior=False` theirs alone,
-    and NotFound for somebody nobody has heard of.
+    `path` keeps nodes at or below it. A newcomer's tree has nodes of a prior, marked as such; with `prior=False` theirs
+    alone, and NotFound for an unknown user.
     """
     params = _params(
         level=levels, path=path, evidence=evidence, vectors=vectors, order=order, limit=limit, cursor=cursor,
         prior=prior, daypart=daypart, device=device, at_ms=at_ms,
     )  # fmt: skip
-    return Call("GET", f"/v1/users/{segment(user_id)}/interests", _reader(Tree), params)
+    return _get(f"/v1/users/{segment(user_id)}/interests", Tree, params)
 
 
 def recommendations(
@@ -131,13 +141,13 @@ def recommendations(
 ) -> Call[Recommendations]:  # fmt: skip
     """The `k` best items for a user, with the parts of each score; `explain` adds the interests that made it.
 
-    `diversity` from 0 (the plain order) to 1 (the most diverse). `daypart` and `device` say the situation.
+    `diversity` from 0 (the plain order) to 1 (the most diverse). `daypart` and `device` name the situation.
     """
     params = _params(
         k=k, diversity=diversity, category=category, lang=lang, max_age_s=max_age_s, exclude_seen=exclude_seen,
         daypart=daypart, device=device, prior=prior, explain=explain, at_ms=at_ms,
     )  # fmt: skip
-    return Call("GET", f"/v1/users/{segment(user_id)}/recommendations", _reader(Recommendations), params)
+    return _get(f"/v1/users/{segment(user_id)}/recommendations", Recommendations, params)
 
 
 def rank(
@@ -146,14 +156,14 @@ def rank(
 ) -> Call[Ranking]:  # fmt: skip
     """Put items (by id) and texts in this user's order, with the interests that pulled and pushed each.
 
-    `context` says the situation, such as `{"daypart": "evening"}`.
+    `context` names the situation, such as `{"daypart": "evening"}`.
     """
     try:
-        asked = RankRequest(items=list(items), texts=list(texts), context=context or {}, at_ms=at_ms)
+        request = RankRequest(items=list(items), texts=list(texts), context=context or {}, at_ms=at_ms)
     except ValidationError as error:
         raise misfit(error) from None
-    body = asked.model_dump_json(exclude_defaults=True).encode()
-    return Call("POST", f"/v1/users/{segment(user_id)}/rank", _reader(Ranking), _params(prior=prior), body=body)
+    body = request.model_dump_json(exclude_defaults=True).encode()
+    return _send("POST", f"/v1/users/{segment(user_id)}/rank", Ranking, body, params=_params(prior=prior))
 
 
 def explain(
@@ -163,17 +173,17 @@ def explain(
     """Why an item has its score for a user: the nodes that pulled and pushed, their shares, the events behind them."""
     path = f"/v1/users/{segment(user_id)}/explain/{segment(item_id)}"
     params = _params(daypart=daypart, device=device, at_ms=at_ms, prior=prior)
-    return Call("GET", path, _reader(Explanation), params)
+    return _get(path, Explanation, params)
 
 
 def item(item_id: str) -> Call[ItemCard]:
     """An item as the catalogue describes it. Raises NotFound where nobody has."""
-    return Call("GET", f"/v1/items/{segment(item_id)}", _reader(ItemCard))
+    return _get(f"/v1/items/{segment(item_id)}", ItemCard)
 
 
 def similar(user_id: str, *, k: int | None = None) -> Call[SimilarUsers]:
     """The `k` people whose interests are nearest to this user's."""
-    return Call("GET", f"/v1/users/{segment(user_id)}/similar", _reader(SimilarUsers), _params(k=k))
+    return _get(f"/v1/users/{segment(user_id)}/similar", SimilarUsers, _params(k=k))
 
 
 def audience(
@@ -183,7 +193,7 @@ def audience(
 ) -> Call[Audience]:  # fmt: skip
     """Who is interested in a text or an item (one of the two), at which level, how strongly, since when."""
     body = _audience_body(text, item_id, levels, path, min_similarity, min_mass, limit)
-    return Call("POST", "/v1/audiences/search", _reader(Audience), body=body)
+    return _send("POST", "/v1/audiences/search", Audience, body)
 
 
 def export_audience(
@@ -193,7 +203,7 @@ def export_audience(
 ) -> Call[AudienceMember]:  # fmt: skip
     """The members of `audience` one by one as they arrive, however many there are; an iterator."""
     body = _audience_body(text, item_id, levels, path, min_similarity, min_mass, limit)
-    return Call("POST", "/v1/audiences/search", _reader(AudienceMember), body=body, accept=NDJSON)
+    return _send("POST", "/v1/audiences/search", AudienceMember, body, accept=NDJSON)
 
 
 def _audience_body(
@@ -202,15 +212,15 @@ def _audience_body(
 ) -> bytes:  # fmt: skip
     if (text is None) == (item_id is None):
         raise BadRequest("got neither or both of text and item_id, expected one of them")
-    told = {
+    values = {
         "text": text, "item_id": item_id, "levels": levels, "path": path, "min_similarity": min_similarity,
         "min_mass": min_mass, "limit": limit,
     }  # fmt: skip
     try:
-        asked = AudienceRequest.model_validate({name: value for name, value in told.items() if value is not None})
+        request = AudienceRequest.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         raise misfit(error) from None
-    return asked.model_dump_json(exclude_unset=True).encode()
+    return request.model_dump_json(exclude_unset=True).encode()
 
 
 def send_event(event: Mapping[str, Any]) -> Call[Accepted]:
@@ -218,44 +228,44 @@ def send_event(event: Mapping[str, Any]) -> Call[Accepted]:
 
     An event without `event_id` gets one here: sent again after a broken connection it is then dropped as a duplicate.
     """
-    return Call("POST", "/v1/events", _reader(Accepted), body=_json(_known(event)))
+    return _send("POST", "/v1/events", Accepted, _json(_with_id(event)))
 
 
 def send_events(events: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
-    """Send up to 500 events in one request: all are taken, or none. See `send_event`."""
-    return Call("POST", "/v1/events", _reader(Accepted), body=_json([_known(event) for event in events]))
+    """Send up to 500 events in one request: all are accepted, or none. See `send_event`."""
+    return _send("POST", "/v1/events", Accepted, _json([_with_id(event) for event in events]))
 
 
-def _known(event: Mapping[str, Any]) -> dict[str, Any]:
+def _with_id(event: Mapping[str, Any]) -> dict[str, Any]:
     return dict(event) if event.get("event_id") else {**event, "event_id": str(uuid.uuid4())}
 
 
 def put_item(item_id: str, item: Mapping[str, Any]) -> Call[Accepted]:
     """Describe an item (docs/events.md: title, description, categories …) or change its description."""
     body = _json({**item, "item_id": item_id})
-    return Call("PUT", f"/v1/items/{segment(item_id)}", _reader(Accepted), body=body)
+    return _send("PUT", f"/v1/items/{segment(item_id)}", Accepted, body)
 
 
 def put_items(items: Iterable[Mapping[str, Any]]) -> Call[Accepted]:
-    """Describe up to 500 items, each with its `item_id`, in one request: all are taken, or none."""
-    return Call("POST", "/v1/items", _reader(Accepted), body=_json([dict(item) for item in items]))
+    """Describe up to 500 items, each with its `item_id`, in one request: all are accepted, or none."""
+    return _send("POST", "/v1/items", Accepted, _json([dict(item) for item in items]))
 
 
 def delete_user(user_id: str) -> Call[Receipt]:
     """Erase a user: their nodes go and stay gone. The receipt's `event_id` lets `erasure` follow it."""
-    return Call("DELETE", f"/v1/users/{segment(user_id)}", _reader(Receipt))
+    return Call(method="DELETE", path=f"/v1/users/{segment(user_id)}", read=_reader(Receipt))
 
 
 def erasure(user_id: str, event_id: str | None = None) -> Call[Receipt]:
     """How far an erasure is: `verified` once a read finds nothing but the tombstone."""
-    return Call("GET", f"/v1/users/{segment(user_id)}/erasure", _reader(Receipt), _params(event_id=event_id))
+    return _get(f"/v1/users/{segment(user_id)}/erasure", Receipt, _params(event_id=event_id))
 
 
 def live(user_id: str) -> Call[None]:
-    """The request of a live tree; `streams.client.live` reads it."""
-    return Call("GET", f"/v1/users/{segment(user_id)}/live", lambda _: None, accept=EVENTS)
+    """The request of a live tree; the clients' `live` reads it."""
+    return Call(method="GET", path=f"/v1/users/{segment(user_id)}/live", read=lambda _: None, accept=EVENTS)
 
 
 def health() -> Call[Ready]:
     """Whether the API can answer, and which of the servers behind it do; also where it is not ready."""
-    return Call("GET", "/readyz", _reader(Ready), answers=(200, 503))
+    return Call(method="GET", path="/readyz", read=_reader(Ready), answers=(200, 503))

@@ -21,8 +21,8 @@ from streams.client.errors import (
     ApiError,
     BadRequest,
     DeadlineExceeded,
+    ProblemDetails,
     RateLimited,
-    Told,
     Unavailable,
     UnexpectedAnswer,
     Unreachable,
@@ -33,7 +33,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_ANSWER_BYTES: Final = 64 << 20
-"""A larger answer is not read: nothing the API says is near it."""
+"""A larger answer is not read: no answer of the API is near it."""
 _LINE_BYTES: Final = 1 << 20
 
 
@@ -52,7 +52,7 @@ class Retries:
     def wait_s(self, attempt: int, error: BaseException | None, spread: float) -> float:
         """Seconds before the attempt after `attempt` (from 1); `spread` from 0 to 1 keeps clients from falling in step.
 
-        Full jitter over the exponential backoff, on top of what was asked for.
+        Full jitter over the exponential backoff, on top of what the API asked for.
         """
         backoff_s = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 30)) * spread
         asked_s = error.retry_after_s if isinstance(error, RateLimited | Unavailable) else 0.0
@@ -60,15 +60,15 @@ class Retries:
 
 
 def may_repeat(error: BaseException) -> bool:
-    """Whether an error says that the same call may do better: 429, 503, or a connection that could not be made."""
+    """Whether the same call may succeed later: 429, 503, or a connection that could not be made."""
     if isinstance(error, Unavailable):
         return error.status == 503
     return isinstance(error, RateLimited | Unreachable)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """One API: `url` without a slash at its end, and what every request says. Holds no connection."""
+    """One API: `url` without a slash at its end, and what all requests share. Holds no connection."""
 
     url: httpx.URL
     credential: Callable[[], str | None] = field(repr=False)
@@ -130,7 +130,7 @@ class Core:
         fields = sorted({".".join(map(str, one["loc"])) or "the whole" for one in error.errors()})
         return UnexpectedAnswer(
             "the answer does not fit this client",
-            Told(
+            ProblemDetails(
                 status=status, request_id=request_id,
                 detail=f"see {', '.join(fields[:3])}; are client and server of the same version?",
             ),
@@ -141,8 +141,8 @@ class Core:
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ReadTimeout | httpx.WriteTimeout):
             return self.late(deadline_s)
         if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
-            told = str(error) or type(error).__name__
-            return Unreachable("the API does not answer", f"{self.address}: {told}")
+            reason = str(error) or type(error).__name__
+            return Unreachable("the API does not answer", f"{self.address}: {reason}")
         return UnexpectedAnswer("the API could not be asked", str(error) or type(error).__name__)
 
     def late(self, deadline_s: float) -> DeadlineExceeded:
@@ -177,12 +177,13 @@ def _kind(headers: Mapping[str, str]) -> str:
 
 def with_self(method: F, build: Callable[..., Any], rows: Any = None) -> F:
     """Give a method the signature of what builds its call, for `help`; `rows`: its iterator's type."""
-    told = inspect.signature(build, eval_str=True)
+    signature = inspect.signature(build, eval_str=True)
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     update_wrapper(method, build)
-    answer = get_args(told.return_annotation)[-1]
-    told = told.replace(parameters=[own, *told.parameters.values()], return_annotation=rows[answer] if rows else answer)
-    method.__signature__ = told  # type: ignore[attr-defined]  # read by inspect
+    answer = get_args(signature.return_annotation)[-1]
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]  # read by inspect
+        parameters=[own, *signature.parameters.values()], return_annotation=rows[answer] if rows else answer
+    )
     return method
 
 
@@ -212,7 +213,7 @@ def core_of(
     if isinstance(given, str) and not (given.isascii() and given.isprintable() and given.strip() == given and given):
         raise BadRequest("the key does not fit into a header: expected printable ASCII without spaces around it")
     credential = given if callable(given) else lambda: given
-    return Core(parsed, credential, deadline_s, retries, spread)
+    return Core(url=parsed, credential=credential, deadline_s=deadline_s, retries=retries, spread=spread)
 
 
 class Body:
@@ -223,7 +224,7 @@ class Body:
         self._size = 0
 
     def add(self, piece: bytes) -> None:
-        """Take one more; raises UnexpectedAnswer where it is too much."""
+        """Add one more; raises UnexpectedAnswer where it is too much."""
         self._size += len(piece)
         if self._size > MAX_ANSWER_BYTES:
             raise too_large()

@@ -1,4 +1,4 @@
-"""What a call of the API may raise, made of its problem documents (RFC 9457) or of a connection that failed."""
+"""The errors of calls of the API, made of its problem documents (RFC 9457) or of a connection that failed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from streams.api.receipts import FieldProblem, Problem, Rejected
 from streams.base.errors import InterestsError, RetryableError
 
 _PROBLEM: Final = "application/problem+json"
-_NOT_TOLD_S: Final = 1.0
+_DEFAULT_RETRY_S: Final = 1.0
 _LONGEST_S: Final = 86_400.0
 _NAMED: Final = 5
 _REJECTED: Final = TypeAdapter(tuple[Rejected, ...])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What an answer says of what went wrong.
+class ProblemDetails:
+    """What went wrong, by the answer.
 
     `kind` is the last part of the problem's type, such as `unknown-user`. `errors` names the fields that do not fit,
     `rejected` the rows of a batch.
@@ -42,25 +42,25 @@ class ApiError(InterestsError):
     """The API refused a call, failed, or did not answer.
 
     `status` is the HTTP status, None where no answer came. `request_id` finds the call in the API's log. The rest is
-    as in `Told`. The message has no personal data in it.
+    as in `ProblemDetails`. The message has no personal data in it.
     """
 
-    def __init__(self, title: str, told: Told | str = "") -> None:
-        told = Told(detail=told) if isinstance(told, str) else told
-        where = [str(told.status)] if told.status else []
-        where += [f"request {told.request_id}"] if told.request_id else []
-        misfits = [f"{one.field}: {one.message}" for one in told.errors]
-        misfits += [f"row {one.index}: {one.message}" for one in told.rejected]
+    def __init__(self, title: str, details: ProblemDetails | str = "") -> None:
+        details = ProblemDetails(detail=details) if isinstance(details, str) else details
+        where = [str(details.status)] if details.status else []
+        where += [f"request {details.request_id}"] if details.request_id else []
+        misfits = [f"{one.field}: {one.message}" for one in details.errors]
+        misfits += [f"row {one.index}: {one.message}" for one in details.rejected]
         if len(misfits) > _NAMED:
             misfits[_NAMED:] = [f"and {len(misfits) - _NAMED} more"]
-        text = ": ".join(part for part in (title, told.detail.rstrip("."), "; ".join(misfits)) if part)
+        text = ": ".join(part for part in (title, details.detail.rstrip("."), "; ".join(misfits)) if part)
         super().__init__(f"{text} ({', '.join(where)})" if where else text)
-        self.title, self.status, self.detail, self.kind = title, told.status, told.detail, told.kind
-        self.request_id, self.errors, self.rejected = told.request_id, told.errors, told.rejected
+        self.title, self.status, self.detail, self.kind = title, details.status, details.detail, details.kind
+        self.request_id, self.errors, self.rejected = details.request_id, details.errors, details.rejected
 
 
 class Unauthorized(ApiError):
-    """401: no key, or one that the API does not know, or a token that has run out."""
+    """401: no key, or one that the API does not know, or an expired token."""
 
 
 class Forbidden(ApiError):
@@ -86,9 +86,9 @@ class UnexpectedAnswer(ApiError):
 class TryLater(ApiError, RetryableError):
     """The API or something behind it is away or busy: `retry_after_s` is what it asked for, or one second."""
 
-    def __init__(self, title: str, told: Told | str = "", *, retry_after_s: float | None = None) -> None:
-        super().__init__(title, told)
-        self.retry_after_s = _NOT_TOLD_S if retry_after_s is None else retry_after_s
+    def __init__(self, title: str, details: ProblemDetails | str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(title, details)
+        self.retry_after_s = _DEFAULT_RETRY_S if retry_after_s is None else retry_after_s
 
 
 class Unavailable(TryLater):
@@ -114,19 +114,19 @@ _LATER: Final[Mapping[int, type[TryLater]]] = {429: RateLimited, 502: Unavailabl
 def error_of(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> ApiError:
     """The error that an answer stands for; one without a problem document is named by its status."""
     problem = _problem(headers, body)
-    told = _told(problem, status, headers.get("x-request-id"))
+    details = _details(problem, status, headers.get("x-request-id"))
     title = problem.title if problem else _phrase(status)
     if later := _LATER.get(status):
         asked_s = retry_after_s(headers.get("retry-after"), now_s)
         if asked_s is None and problem and problem.retry_after_s is not None:
             asked_s = _bounded(problem.retry_after_s)
-        return later(title, told, retry_after_s=asked_s)
+        return later(title, details, retry_after_s=asked_s)
     other = BadRequest if 400 <= status < 500 else ServerError if status >= 500 else UnexpectedAnswer
-    return _KINDS.get(status, other)(title, told)
+    return _KINDS.get(status, other)(title, details)
 
 
 def retry_after_s(header: str | None, now_s: float) -> float | None:
-    """Seconds that `Retry-After` asks for, in seconds or as a date; None where it says nothing readable."""
+    """Seconds that `Retry-After` asks for, in seconds or as a date; None where it cannot be read."""
     if header is None:
         return None
     try:
@@ -147,7 +147,7 @@ def misfit(error: ValidationError) -> BadRequest:
         FieldProblem(field=".".join(map(str, one["loc"])) or "request", message=one["msg"])
         for one in error.errors(include_url=False, include_context=False, include_input=False)
     )
-    return BadRequest("the arguments do not fit", Told(errors=errors))
+    return BadRequest("the arguments do not fit", ProblemDetails(errors=errors))
 
 
 def _bounded(seconds: float) -> float | None:
@@ -163,15 +163,15 @@ def _problem(headers: Mapping[str, str], body: bytes) -> Problem | None:
         return None
 
 
-def _told(problem: Problem | None, status: int, request_id: str | None) -> Told:
+def _details(problem: Problem | None, status: int, request_id: str | None) -> ProblemDetails:
     if problem is None:
         detail = "the answer is no problem document; does the address name the API?"
-        return Told(status=status, detail=detail, request_id=request_id)
+        return ProblemDetails(status=status, detail=detail, request_id=request_id)
     try:
         rejected = _REJECTED.validate_python((problem.model_extra or {}).get("rejected") or ())
     except ValidationError:
         rejected = ()
-    return Told(
+    return ProblemDetails(
         status=status, detail=problem.detail, kind=problem.type.rpartition(":")[2],
         request_id=problem.request_id or request_id, errors=tuple(problem.errors or ()), rejected=rejected,
     )  # fmt: skip

@@ -16,12 +16,12 @@ from httpx_sse import EventSource, SSEError
 from tenacity import Retrying
 
 from streams.api.models import LiveUpdate
-from streams.client import calls, pages
+from streams.client import calls, paging
 from streams.client.calls import Call
 from streams.client.core import Body, Lines, Retries, core_of, with_self
 from streams.client.errors import TryLater
-from streams.client.following import SILENT_S, Following, ended
-from streams.client.pages import Page, Pages
+from streams.client.paging import Page, Pages
+from streams.client.reconnection import SILENT_S, Reconnection, stream_ended
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,9 +69,9 @@ class InterestClient:
         )  # fmt: skip
 
     users = _method(calls.users)
-    iter_users = _paged(pages.iter_users)
+    iter_users = _paged(paging.iter_users)
     interests = _method(calls.interests)
-    iter_interests = _paged(pages.iter_interests)
+    iter_interests = _paged(paging.iter_interests)
     recommendations = _method(calls.recommendations)
     rank = _method(calls.rank)
     explain = _method(calls.explain)
@@ -100,17 +100,19 @@ class InterestClient:
         """A user's tree as it changes: first the whole of it, then what each batch of events has touched.
 
         A broken stream is connected again, and begins with the whole tree again, for `patience_s` at most (None: for
-        ever); `on_wait` is told the error and the seconds until the next attempt.
+        ever); `on_wait` gets the error and the seconds until the next attempt.
         """
         call = calls.live(user_id)
-        following = Following(self._core, self._deadline_s, patience_s, time.monotonic())
+        reconnection = Reconnection(
+            core=self._core, deadline_s=self._deadline_s, patience_s=patience_s, away_since_s=time.monotonic()
+        )
         while True:
             try:
-                yield from self._updates(call, following)
-                broken: TryLater = ended()
+                yield from self._updates(call, reconnection)
+                broken: TryLater = stream_ended()
             except TryLater as error:
                 broken = error
-            wait_s = following.wait_s(broken, time.monotonic())
+            wait_s = reconnection.wait_s(broken, time.monotonic())
             if on_wait is not None:
                 on_wait(broken, wait_s)
             time.sleep(wait_s)
@@ -158,10 +160,10 @@ class InterestClient:
             for line in lines.end():
                 yield self._core.parse(call, line, response.status_code, response.headers)
 
-    def _updates(self, call: Call[None], following: Following) -> Iterator[LiveUpdate]:
+    def _updates(self, call: Call[None], reconnection: Reconnection) -> Iterator[LiveUpdate]:
         with self._open(call, self._deadline_s, silent_s=SILENT_S) as response:
             for event in EventSource(response).iter_sse():
-                if update := following.read(event, time.monotonic()):
+                if update := reconnection.read(event, time.monotonic()):
                     yield update
 
     @contextmanager

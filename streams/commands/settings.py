@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.commands.shell import console, register
-from streams.settings.document import defaults, markdown, rows, told
+from streams.settings.document import defaults, markdown, rows, shown
 from streams.settings.service import load
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="The page docs/settings.md, with the defaults.")]
@@ -40,6 +40,6 @@ def settings(as_markdown: Markdown = False, changed: Changed = False) -> None:
             table.add_row(Text(section, "bold cyan"), "", Text(about, "dim"))
         for row in wanted:
             about_it = Text(row.field.description or "").append(f"\n{row.variable}", "dim")
-            value = Text(told(row.value), "" if row.value == plain[row.name] else "yellow")
+            value = Text(shown(row.value), "" if row.value == plain[row.name] else "yellow")
             table.add_row("  " + row.name.partition(".")[2], value, about_it)
     console().print(table)

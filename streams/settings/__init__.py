@@ -1,1 +1,1 @@
-"""Every setting, and what the settings make: policies, connections, logging. Nothing here runs by itself."""
+"""Every setting, and what the settings make: policies, connections, logging. Nothing here connects or runs."""

@@ -67,7 +67,7 @@ def rows(settings: Settings) -> Iterator[tuple[str, str, list[Row]]]:
         )
 
 
-def told(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as it is shown: secrets hidden, nothing as a dash, the rest as JSON or plain text."""
     if value is None:
         return "–"
@@ -99,7 +99,7 @@ def markdown(settings: Settings) -> str:
     for section, about, mine in rows(settings):
         lines += [f"## {section}", "", about, "", "| setting | default | takes | what it is |", "|---|---|---|---|"]
         for row in mine:
-            cells = (f"`{row.name}`", f"`{told(row.value)}`", bounds(row.field), row.field.description or "")
+            cells = (f"`{row.name}`", f"`{shown(row.value)}`", bounds(row.field), row.field.description or "")
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The settings of what is computed: nodes, weights, waiting for items, the score, the population. See `settings.py`."""
+"""The settings of what is computed: nodes, weights, waiting for items, the score, the population. See `service.py`."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ class NodeSettings(Section):
 
 
 class WeightSettings(Section):
-    """What an event says."""
+    """The signed weight of an event."""
 
     base: dict[str, float] = Field({}, description="Base weight by event type, over the defaults of docs/events.md.")
     comment_engagement: float = Field(
         0.35, ge=0, lt=1, description="A neutral comment's weight as a share of a delighted one's."
     )
-    rating_neutral: float = Field(2.75, ge=0.5, lt=5, description="The rating that says nothing.")
-    rating_share: float = Field(0.7, ge=0, le=1, description="The rating's say beside the comment's sentiment.")
+    rating_neutral: float = Field(2.75, ge=0.5, lt=5, description="The rating that counts as neutral.")
+    rating_share: float = Field(0.7, ge=0, le=1, description="The rating's share beside the comment's sentiment.")
     dwell_full_s: float = Field(60.0, gt=0, description="From this dwell time on a view counts in full.")
-    impression_clicked: float = Field(1.0, description="Weight of an item shown and taken.")
-    impression_skipped: float = Field(-0.05, description="Weight of an item shown and left.")
+    impression_clicked: float = Field(1.0, description="Weight of an item shown and clicked.")
+    impression_skipped: float = Field(-0.05, description="Weight of an item shown and not clicked.")
     own_text_share: float = Field(0.3, ge=0, le=1, description="The event's own text in its vector, beside its item.")
 
     def table(self) -> WeightTable:
@@ -101,7 +101,7 @@ class RankingSettings(Section):
 
 
 class PopulationSettings(Section):
-    """What all users together say: the popularity of items, and the priors of newcomers."""
+    """What is learned of all users together: the popularity of items, and the priors of newcomers."""
 
     popularity_half_life_s: float = Field(180 * _DAY_S, gt=0, description="Half-life of an item's popularity.")
     newcomer_events: int = Field(
@@ -113,7 +113,7 @@ class PopulationSettings(Section):
         description="Names in `context` whose values part newcomers into cohorts, beside the daypart; few values each.",
     )  # fmt: skip
     least_events: int = Field(
-        20, ge=1, description="A cohort of fewer first events says nothing: a prior shows no single person's interests."
+        20, ge=1, description="A cohort of fewer first events is left out: a prior shows no single person's interests."
     )
     prior_mass: float = Field(3.0, gt=0, description="Mass of a prior's profile before any event of one's own.")
     prior_events: float = Field(
@@ -124,11 +124,11 @@ class PopulationSettings(Section):
     def policy(self) -> NodePolicy:
         """The constants by which cohorts' nodes are folded; they keep no evidence and no ids."""
         half_lives = dict.fromkeys(_HALF_LIVES, self.half_life_s)
-        return NodePolicy(half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0)
+        return NodePolicy(half_life_s=half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0)
 
     def priors(self) -> PriorPolicy:
-        """The constants of what a newcomer borrows."""
+        """The constants of newcomers' priors."""
         return PriorPolicy(
-            self.newcomer_events, frozenset(self.contexts), self.least_events, self.prior_mass, self.prior_events,
-            self.prior_nodes,
+            newcomer_events=self.newcomer_events, contexts=frozenset(self.contexts), least_events=self.least_events,
+            mass=self.prior_mass, events=self.prior_events, nodes=self.prior_nodes,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 Environment variables are `INTERESTS_<SECTION>__<NAME>`; a TOML file named by `INTERESTS_CONFIG` (or
 `interests.toml` here) comes under them. `docs/settings.md` is written from what is declared here and in
-`policy_settings.py`.
+`policies.py`.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class ApiSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address it listens on; any but loopback needs keys.")
     port: int = Field(8080, ge=0, le=65535, description="Its port; 0: any free one.")
-    deadline_s: float = Field(5.0, gt=0, description="Deadline of one request, streams aside; past it 504.")
+    deadline_s: float = Field(5.0, gt=0, description="Deadline of one request, but of streams; past it 504.")
     encode_deadline_s: float = Field(3.0, gt=0, description="How long a request waits for Triton; past it 503.")
     max_body_bytes: int = Field(2 << 20, ge=1 << 10, description="Largest request body.")
     keys_file: Path | None = Field(
@@ -172,7 +172,7 @@ class ApiSettings(Section):
 
 
 class PrivacySettings(Section):
-    """What is kept of who somebody is and what they wrote; see SECURITY.md."""
+    """What is kept of users' ids and texts; see SECURITY.md."""
 
     user_id_key_file: Path | None = Field(
         None, description="File whose first line is a secret of 32 bytes or more: users are kept under pseudonyms."

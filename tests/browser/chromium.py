@@ -18,7 +18,7 @@ ARGS = [
 ]  # fmt: skip
 
 
-def found() -> str | None:
+def executable() -> str | None:
     """Where Chromium is, or None."""
     return shutil.which("chromium")
 
@@ -27,7 +27,7 @@ def found() -> str | None:
 async def chromium() -> AsyncIterator[Browser]:
     """A headless Chromium, closed at the end."""
     async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=found(), args=ARGS)
+        browser = await driver.chromium.launch(executable_path=executable(), args=ARGS)
         try:
             yield browser
         finally:
@@ -46,15 +46,15 @@ class Watched:
     @classmethod
     def on(cls, page: Page) -> Watched:
         """Begin to watch."""
-        made = cls(page)
-        page.on("request", lambda request: made.hosts.add(urlsplit(request.url).netloc))
-        page.on("console", made._said)
-        page.on("pageerror", lambda error: made.complaints.append(f"error in the page: {error}"))
-        page.on("dialog", made._dialog)
-        page.on("response", made._answered)
-        return made
+        watched = cls(page)
+        page.on("request", lambda request: watched.hosts.add(urlsplit(request.url).netloc))
+        page.on("console", watched._on_console)
+        page.on("pageerror", lambda error: watched.complaints.append(f"error in the page: {error}"))
+        page.on("dialog", watched._dialog)
+        page.on("response", watched._answered)
+        return watched
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "trace"}:
             self.complaints.append(message.text)
 

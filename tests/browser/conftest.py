@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.chromium import Watched, chromium, found
+from tests.browser.chromium import Watched, chromium, executable
 from tests.fixtures.api import ApiServer
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig
@@ -28,7 +28,7 @@ def rig(
     broker: Broker, triton: TritonServer, concept_file: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Rig]:
     """A worker on the shared broker and Triton, and a Qdrant of its own; `ITEMS` are described, nobody is known."""
-    if found() is None:
+    if executable() is None:
         pytest.skip("no chromium on PATH: apt-get install chromium")
     work = tmp_path_factory.mktemp("browser")
     qdrant = QdrantServer(work / "qdrant")

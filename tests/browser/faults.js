@@ -34,7 +34,7 @@
   }
   if (document.querySelectorAll("#tree-table tr[tabindex='0']").length !== 1) faults.push("the tree is not one tab stop");
   for (const id of ["announcer", "send-words", "audience-words"])
-    if (document.getElementById(id).getAttribute("role") !== "status") faults.push(`${id} is not told`);
+    if (document.getElementById(id).getAttribute("role") !== "status") faults.push(`${id} is not announced`);
   for (const e of document.querySelectorAll(".sign")) if (seen(e) && e.textContent.trim() && !/[▲▼◆]|nothing/.test(e.textContent)) say("a sign by colour alone", e);
   for (const e of document.querySelectorAll("button, summary, select, input:not([type=checkbox], [type=radio], [type=range])"))
     if (seen(e) && !e.matches(".link") && e.getBoundingClientRect().height < 24) say("smaller than 24 px", e);

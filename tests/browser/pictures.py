@@ -22,7 +22,7 @@ from deploy.embedded.stack import Stack
 from streams.commands.connections import admin_of
 from streams.commands.event_log import EventLog
 from streams.commands.sender import sender_of
-from tests.browser.chromium import chromium, found
+from tests.browser.chromium import chromium, executable
 
 READER = "reader-bo-invented"
 SEARCH = "a light tent for one night"
@@ -73,7 +73,7 @@ async def search(page: Page) -> None:
 
 async def main(out: Path) -> int:
     """Start, play, look, stop."""
-    if found() is None:
+    if executable() is None:
         sys.stderr.write("no chromium on PATH: apt-get install chromium\n")
         return 2
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the page is told when updates are lost or Qdrant is away for a moment."""
+"""What the page shows when updates are lost or Qdrant is away for a moment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def now_ms() -> int:
 
 
 async def announce(rig: Rig, update: Update) -> None:
-    """What the worker would say."""
+    """What the worker would send."""
     record = Outgoing(update.user_id.encode(), msgspec.json.encode(update), ((GROUP, rig.config.group_id.encode()),))
     async with Producer(rig.config) as producer:
         await producer.send_many(rig.settings.kafka.updated_topic, [record])

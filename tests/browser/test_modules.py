@@ -31,13 +31,13 @@ async def test_a_stream_cut_anywhere_gives_the_same_events(visit: Callable[..., 
     ]
     body = """
       const text = %r;
-      const said = new Set();
+      const results = new Set();
       for (let one = 0; one <= text.length; one++) for (let two = one; two <= text.length; two += 3) {
         const parser = new m.EventParser();
         const events = [text.slice(0, one), text.slice(one, two), text.slice(two)].flatMap((part) => parser.push(part));
-        said.add(JSON.stringify([events, parser.retry]));
+        results.add(JSON.stringify([events, parser.retry]));
       }
-      return [...said].map(JSON.parse);
+      return [...results].map(JSON.parse);
     """
     assert await run(page, "live.js", body % stream) == [[expected, 7]]
     endless = """
@@ -60,18 +60,18 @@ async def test_a_weights_past_meets_what_is_known_and_halves_ahead(visit: Callab
     body = f"""
       const tree = new m.Tree("u"), now = {T + 2 * HOUR};
       tree.replace({{ events: 6, first_ms: {T}, last_ms: {T + HOUR}, at_ms: now, nodes: [{NODE}] }});
-      const {{ guess, told, ahead }} = tree.curve(tree.level("topic", now)[0], {T - HOUR}, {T + 3 * HOUR}, now);
-      return {{ guess, told, ahead }};
+      const {{ guess, known, ahead }} = tree.curve(tree.level("topic", now)[0], {T - HOUR}, {T + 3 * HOUR}, now);
+      return {{ guess, known, ahead }};
     """
     curve = await run(page, "tree.js", body)
-    guess, told, ahead = curve["guess"], curve["told"], curve["ahead"]
+    guess, known, ahead = curve["guess"], curve["known"], curve["ahead"]
     assert guess[0] == {"t": T - HOUR, "mass": 0}
     masses = [point["mass"] for point in guess]
     before = next(at for at, point in enumerate(guess) if point["t"] == T + HOUR // 2)
     assert masses[before] - masses[before - 1] == pytest.approx(3.0, abs=0.01), "an event that is kept is a step"
     assert masses[-1] == pytest.approx(16.0), "the last event is an hour ago: twice what is left now"
-    assert told[0]["mass"] == pytest.approx(16.0)
-    assert told[-1]["mass"] == pytest.approx(8.0, rel=1e-3)
+    assert known[0]["mass"] == pytest.approx(16.0)
+    assert known[-1]["mass"] == pytest.approx(8.0, rel=1e-3)
     assert ahead[0]["mass"] == pytest.approx(8.0)
     assert ahead[-1]["mass"] == pytest.approx(4.0)
 

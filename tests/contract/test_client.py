@@ -41,10 +41,10 @@ def mine(client: Either, api: ApiServer) -> Either.Caller:
 async def until(met: Callable[[], Any], timeout_s: float = 30.0) -> Any:
     """What `met` gives once it is true."""
     end = time.monotonic() + timeout_s
-    while not (told := await met()):
+    while not (value := await met()):
         assert time.monotonic() < end, "not met in time"
         await asyncio.sleep(0.1)
-    return told
+    return value
 
 
 async def fan(mine: Either.Caller, user: str, *item_ids: str) -> None:
@@ -97,10 +97,10 @@ async def test_people_are_listed_one_by_one(mine: Either.Caller, path: Rig) -> N
 async def test_recommendations_ranks_and_explanations_agree(mine: Either.Caller, path: Rig) -> None:
     user = path.user()
     await fan(mine, user, "football")
-    told = await mine.recommendations(user, k=2, explain=True, exclude_seen=False, diversity=0.0)
-    assert told.items[0].item_id == "football"
-    assert len(told.items) == 2
-    for item in told.items:
+    answer = await mine.recommendations(user, k=2, explain=True, exclude_seen=False, diversity=0.0)
+    assert answer.items[0].item_id == "football"
+    assert len(answer.items) == 2
+    for item in answer.items:
         parts = item.parts
         whole = parts.relevance + parts.aversion + parts.freshness + parts.popularity
         assert item.score == pytest.approx(whole, abs=1e-6)
@@ -178,11 +178,11 @@ async def test_an_erasure_is_seen_to_have_taken_effect(mine: Either.Caller, path
     assert receipt.nodes_before > 0
 
     async def verified() -> Any:
-        told = await mine.erasure(user, receipt.event_id)
-        return told if told.verified else None
+        later = await mine.erasure(user, receipt.event_id)
+        return later if later.verified else None
 
-    told = await until(verified)
-    assert (told.nodes_left, told.requested_ms) == (0, receipt.requested_ms)
+    later = await until(verified)
+    assert (later.nodes_left, later.requested_ms) == (0, receipt.requested_ms)
     assert (await mine.interests(user, prior=False)).nodes == []
 
 

@@ -46,14 +46,14 @@ def axis(main: int, other: int = 7, tilt: float = 0.0) -> Vector:
 
 
 def node(user: str, level: Level, path: str, direction: Vector, mass: float, **more: Any) -> Node:
-    told = {
+    fields = {
         "net": mass,
         "count": max(1, round(mass)),
         "t0_ms": NOW,
         "first_ms": NOW - 5 * DAY_MS,
         "last_ms": NOW - 1000,
     }
-    return Node(key=NodeKey(user, level, path), direction=direction, norm=mass, mass=mass, **{**told, **more})
+    return Node(key=NodeKey(user, level, path), direction=direction, norm=mass, mass=mass, **{**fields, **more})
 
 
 def person(user: str, weights: dict[int, float], **profile: Any) -> list[Node]:
@@ -64,8 +64,8 @@ def person(user: str, weights: dict[int, float], **profile: Any) -> list[Node]:
         for at, mass in weights.items()
         for level, path in (("interest", names[at]), ("topic", "/" + names[at].split("/")[1]))
     ]  # type: ignore[misc]  # the levels are levels
-    whole = sum((np.float32(mass) * axis(at) for at, mass in weights.items()), np.zeros(DIM, np.float32))
-    return [node(user, "profile", "/", whole / np.linalg.norm(whole), sum(weights.values()), **profile), *rows]
+    direction = sum((np.float32(mass) * axis(at) for at, mass in weights.items()), np.zeros(DIM, np.float32))
+    return [node(user, "profile", "/", direction / np.linalg.norm(direction), sum(weights.values()), **profile), *rows]
 
 
 ITEMS = [
@@ -99,19 +99,19 @@ async def fill(settings: Settings) -> None:
     ]  # fmt: skip
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
     await store.close()
-    crowd = CohortStore(
+    cohorts = CohortStore(
         qdrant_config(settings), settings.population.policy(), COLLECTIONS, settings.kafka.group, 7 * 86_400.0
     )
-    await crowd.prepare()
-    await crowd.put_popularity([ItemPopularity("ball-5", 40.0, NOW, 40)], Fence(0, 1))
+    await cohorts.prepare()
+    await cohorts.put_popularity([ItemPopularity("ball-5", 40.0, NOW, 40)], Fence(0, 1))
     cohort = [
         node("*", "profile", "/", axis(JAZZ), 30.0, count=30), node("*", "interest", "/music/jazz", axis(JAZZ), 20.0),
         node("first=/sports", "profile", "/", axis(SPORTS), 25.0, count=25),
         node("first=/sports", "interest", "/sports/football", axis(SPORTS), 25.0),
         node("device=mobile", "profile", "/", axis(COFFEE), 2.0, count=2),
     ]  # fmt: skip
-    await crowd.write(cohort, Fence(0, 1))
-    await crowd.close()
+    await cohorts.write(cohort, Fence(0, 1))
+    await cohorts.close()
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ class client_of:  # noqa: N801  # reads as a function where it is used
     """A client of an application in this process, which is closed with it."""
 
     def __init__(self, app: FastAPI) -> None:
-        self._parts: Backends = app.state.backends
+        self._backends: Backends = app.state.backends
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", timeout=20)
 
     async def __aenter__(self) -> httpx.AsyncClient:
@@ -149,14 +149,14 @@ class client_of:  # noqa: N801  # reads as a function where it is used
 
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
-        await self._parts.close()
+        await self._backends.close()
 
 
 async def get(http: httpx.AsyncClient, url: str, **params: Any) -> dict[str, Any]:
     answer = await http.get(url, params=params)
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -183,13 +183,13 @@ async def test_a_tree_is_filtered_ordered_and_paged(http: httpx.AsyncClient) -> 
     only = await get(http, "/v1/users/fan/interests", prior=False, path="/sports", evidence=0, vectors=True)
     assert {one["path"] for one in only["nodes"]} == {"/sports", "/sports/football"}
     assert all(one["evidence"] == [] and len(one["vector"]) == DIM for one in only["nodes"])
-    whole = await get(http, "/v1/users/fan/interests", prior=False, at_ms=NOW)
+    direction = await get(http, "/v1/users/fan/interests", prior=False, at_ms=NOW)
     pages, cursor = [], {}
     while cursor is not None:
         page = await get(http, "/v1/users/fan/interests", prior=False, at_ms=NOW, limit=2, **cursor)
         pages += page["nodes"]
         cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None  # type: ignore[assignment]  # ends the loop
-    assert pages == whole["nodes"]
+    assert pages == direction["nodes"]
 
 
 async def test_people_known_unknown_faded_and_erased(http: httpx.AsyncClient) -> None:
@@ -228,8 +228,8 @@ async def test_recommendations_follow_the_interests_and_leave_out_what_was_seen(
     ],
 )  # fmt: skip
 async def test_filters_hold(http: httpx.AsyncClient, params: dict[str, Any], fits: Any) -> None:
-    told = await get(http, "/v1/users/fan/recommendations", k=200, prior=False, **params)
-    assert sorted(ids(told)) == sorted(item[0] for item in ITEMS if fits(item))
+    answer = await get(http, "/v1/users/fan/recommendations", k=200, prior=False, **params)
+    assert sorted(ids(answer)) == sorted(item[0] for item in ITEMS if fits(item))
 
 
 async def test_diversity_brings_what_is_unlike_and_popularity_what_others_took(http: httpx.AsyncClient) -> None:
@@ -251,9 +251,9 @@ async def test_diversity_brings_what_is_unlike_and_popularity_what_others_took(h
 async def test_an_explanation_adds_up_to_the_score_and_says_nothing_else(
     http: httpx.AsyncClient, user: str, item: str
 ) -> None:
-    told = await get(http, f"/v1/users/{user}/explain/{item}", at_ms=NOW, daypart="evening")
-    parts, pulls = told["parts"], told["pulls"]
-    assert sum(parts.values()) == pytest.approx(told["score"], abs=1e-9)
+    answer = await get(http, f"/v1/users/{user}/explain/{item}", at_ms=NOW, daypart="evening")
+    parts, pulls = answer["parts"], answer["pulls"]
+    assert sum(parts.values()) == pytest.approx(answer["score"], abs=1e-9)
     assert sum(one["contribution"] for one in pulls) == pytest.approx(parts["relevance"] + parts["aversion"], abs=1e-9)
     assert sum(one["contribution"] for one in pulls if one["level"] == "aversion") == pytest.approx(parts["aversion"])
     shares = sum(one["share"] for one in pulls)
@@ -266,9 +266,9 @@ async def test_an_explanation_adds_up_to_the_score_and_says_nothing_else(
         assert (pull["name"], pull["prior"]) == (known[pull["node_id"]]["name"], known[pull["node_id"]]["prior"])
     ranked = await http.post(
         f"/v1/users/{user}/rank",
-        json={"items": [told["item_id"]], "at_ms": NOW, "context": {"daypart": "evening"}},
+        json={"items": [answer["item_id"]], "at_ms": NOW, "context": {"daypart": "evening"}},
     )
-    assert ranked.json()["items"][0]["score"] == pytest.approx(told["score"], abs=1e-9)
+    assert ranked.json()["items"][0]["score"] == pytest.approx(answer["score"], abs=1e-9)
 
 
 async def test_aversion_pushes_and_a_situation_speaks_only_in_its_own(http: httpx.AsyncClient) -> None:
@@ -284,10 +284,10 @@ async def test_a_newcomer_borrows_and_it_is_said(http: httpx.AsyncClient) -> Non
     assert lent["prior"]
     assert lent["nodes"]
     assert all(one["prior"] and one["evidence"] == [] for one in lent["nodes"])
-    told = await get(http, "/v1/users/nobody/recommendations", k=3, explain=True)
-    assert told["prior"]
-    assert ids(told)[0].startswith("sax")
-    assert all(pull["prior"] for one in told["items"] for pull in one["because"])
+    answer = await get(http, "/v1/users/nobody/recommendations", k=3, explain=True)
+    assert answer["prior"]
+    assert ids(answer)[0].startswith("sax")
+    assert all(pull["prior"] for one in answer["items"] for pull in one["because"])
     alone = await get(http, "/v1/users/nobody/recommendations", k=3, prior=False, diversity=0)
     assert not alone["prior"]
     assert all(one["parts"]["relevance"] == 0 for one in alone["items"])  # what is fresh and popular
@@ -296,21 +296,21 @@ async def test_a_newcomer_borrows_and_it_is_said(http: httpx.AsyncClient) -> Non
 
 
 async def test_similar_people_and_what_they_share(http: httpx.AsyncClient) -> None:
-    told = await get(http, "/v1/users/fan/similar", k=2)
-    assert told["users"][0]["user_id"] in {"evening", "torn"}
-    assert "/sports/football" in told["users"][0]["shared_paths"]
+    answer = await get(http, "/v1/users/fan/similar", k=2)
+    assert answer["users"][0]["user_id"] in {"evening", "torn"}
+    assert "/sports/football" in answer["users"][0]["shared_paths"]
     assert (await http.get("/v1/users/nobody/similar")).status_code == 404
     assert (await get(http, "/v1/users/gone/similar"))["users"] == []
 
 
 async def test_audiences_are_grouped_filtered_and_exported(http: httpx.AsyncClient) -> None:
     asked = {"item_id": "ball-0", "min_similarity": 0.5}
-    told = (await http.post("/v1/audiences/search", json=asked)).json()
-    assert [one["user_id"] for one in told["members"]] == ["fan", "torn", "evening"]
-    assert [one["strength"] for one in told["members"]] == sorted(
-        (m["strength"] for m in told["members"]), reverse=True
+    answer = (await http.post("/v1/audiences/search", json=asked)).json()
+    assert [one["user_id"] for one in answer["members"]] == ["fan", "torn", "evening"]
+    assert [one["strength"] for one in answer["members"]] == sorted(
+        (m["strength"] for m in answer["members"]), reverse=True
     )
-    first = told["members"][0]
+    first = answer["members"][0]
     assert first["since_ms"] == NOW - 5 * DAY_MS
     assert first["strength"] == pytest.approx(first["nodes"][0]["similarity"] * first["nodes"][0]["mass"])
     heavy = (await http.post("/v1/audiences/search", json={**asked, "min_mass": 3.5})).json()
@@ -338,7 +338,7 @@ async def test_audiences_are_grouped_filtered_and_exported(http: httpx.AsyncClie
         ("/v1/users/%00/interests", 422), ("/v1/users/fan", 405), ("/v2/users", 404),
     ],
 )  # fmt: skip
-async def test_bad_questions_are_told_what_is_wrong(http: httpx.AsyncClient, path: str, status: int) -> None:
+async def test_bad_questions_are_answered_with_what_is_wrong(http: httpx.AsyncClient, path: str, status: int) -> None:
     answer = await http.get(path)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streams.api.live import WAITING, Hub, TooManyWatchers, Watcher
+from streams.api.live_hub import WAITING, Hub, TooManyWatchers, Watcher
 from streams.api.models import LiveUpdate
 from streams.broker import KafkaConfig
 from streams.broker.admin import Admin, TopicSpec
@@ -61,7 +61,7 @@ async def test_everybody_who_watches_a_user_hears_of_every_change_from_now_on(br
         assert hub.watchers == 0
 
 
-async def test_a_slow_watcher_is_told_that_it_lost_updates_and_keeps_nobody_waiting(broker: Broker, topic: str) -> None:
+async def test_a_slow_watcher_learns_that_it_lost_updates_and_keeps_nobody_waiting(broker: Broker, topic: str) -> None:
     config = broker.config()
     async with hub_on(config, topic) as hub, hub.subscribe("ana") as slow, hub.subscribe("bo") as quick:
         for _ in range(3):
@@ -111,7 +111,7 @@ async def test_without_a_topic_nothing_is_followed() -> None:
         assert not hub.ready
 
 
-async def test_a_broker_that_went_away_is_come_back_to_and_watchers_are_told(tansu: Broker) -> None:
+async def test_a_broker_that_went_away_is_followed_again_and_watchers_learn_it(tansu: Broker) -> None:
     config = tansu.config()
     topic = await tansu.new_topic(partitions=1)
     async with hub_on(config, topic, check_s=0.3) as hub, hub.subscribe("ana") as watcher:

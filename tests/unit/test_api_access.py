@@ -1,4 +1,4 @@
-"""Keys, tokens, scopes: who is let in, who is not, and that nothing is said of what was given."""
+"""Keys, tokens, scopes: who is let in, who is not, and that nothing given is repeated."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def access(**changes: object) -> Access:
 
 
 def token(key: object = SECRET, algorithm: str = "HS256", **claims: object) -> str:
-    told = {"sub": "service-a", "exp": time.time() + 60, "scope": "read ingest", **claims}
-    return jwt.encode({name: value for name, value in told.items() if value is not ...}, key, algorithm)  # type: ignore[arg-type]  # a key of either kind
+    claims_to_sign = {"sub": "service-a", "exp": time.time() + 60, "scope": "read ingest", **claims}
+    return jwt.encode({name: value for name, value in claims_to_sign.items() if value is not ...}, key, algorithm)  # type: ignore[arg-type]  # a key of either kind
 
 
 def test_without_keys_loopback_may_do_everything_and_elsewhere_is_refused() -> None:

@@ -15,9 +15,9 @@ from streams.settings.document import defaults
 
 DOCUMENT = create_app(defaults()).openapi()
 ROUTES = [
-    (path, method, told)
+    (path, method, operation)
     for path, methods in DOCUMENT["paths"].items()
-    for method, told in methods.items()
+    for method, operation in methods.items()
 ]  # fmt: skip
 NAMES = [f"{method} {path}" for path, method, _ in ROUTES]
 
@@ -30,25 +30,25 @@ def test_the_file_is_what_the_code_says() -> None:
     assert FILE.read_text(encoding="utf-8") == text(), "run python -m streams.api.openapi"
 
 
-@pytest.mark.parametrize(("path", "method", "told"), ROUTES, ids=NAMES)
-def test_a_route_says_what_it_does_and_what_can_go_wrong(path: str, method: str, told: dict[str, Any]) -> None:
-    assert told["summary"]
-    assert told["description"]
+@pytest.mark.parametrize(("path", "method", "operation"), ROUTES, ids=NAMES)
+def test_a_route_says_what_it_does_and_what_can_go_wrong(path: str, method: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
     if path.startswith("/v1/"):
-        assert {"401", "403", "422", "429", "500", "503", "504"} <= set(told["responses"])
-        assert {name for way in told["security"] for name in way} == {"bearer", "key"}
-        for status, answer in told["responses"].items():
+        assert {"401", "403", "422", "429", "500", "503", "504"} <= set(operation["responses"])
+        assert {name for way in operation["security"] for name in way} == {"bearer", "key"}
+        for status, answer in operation["responses"].items():
             if int(status) >= 400:
                 assert list(answer["content"]) == ["application/problem+json"]
 
 
-@pytest.mark.parametrize(("path", "method", "told"), ROUTES, ids=NAMES)
-def test_its_examples_fit_its_schemas(path: str, method: str, told: dict[str, Any]) -> None:
-    for answer in told["responses"].values():
+@pytest.mark.parametrize(("path", "method", "operation"), ROUTES, ids=NAMES)
+def test_its_examples_fit_its_schemas(path: str, method: str, operation: dict[str, Any]) -> None:
+    for answer in operation["responses"].values():
         content = answer.get("content", {}).get("application/json", {})
         if "example" in content:
             resolved(content["schema"]).validate(content["example"])
-    body = told.get("requestBody", {}).get("content", {}).get("application/json", {})
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     for one in body.get("examples", {}).values():
         resolved(body["schema"]).validate(one["value"])
     if method in {"post", "put"}:
@@ -78,10 +78,10 @@ def test_examples_are_what_the_models_write() -> None:
 
 
 def test_the_examples_score_adds_up() -> None:
-    told = models.Explanation.model_validate(examples.EXPLANATION)
-    parts = told.parts
-    assert parts.relevance + parts.aversion + parts.freshness + parts.popularity == pytest.approx(told.score)
-    assert sum(pull.contribution for pull in told.pulls) == pytest.approx(parts.relevance + parts.aversion)
+    explanation = models.Explanation.model_validate(examples.EXPLANATION)
+    parts = explanation.parts
+    assert parts.relevance + parts.aversion + parts.freshness + parts.popularity == pytest.approx(explanation.score)
+    assert sum(pull.contribution for pull in explanation.pulls) == pytest.approx(parts.relevance + parts.aversion)
 
 
 def _without_defaults(read: Any, example: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the API works out by itself: shares, cursors, candidates, what was seen, what is lent, caches."""
+"""What the API works out by itself: shares, cursors, candidates, what was seen, priors, caches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.api.people import Person
-from streams.api.priors import BORROWED, PriorTerms
-from streams.api.recommendations import ExcludedItems, leading
-from streams.api.scoring import Telling, targets_of, with_texts
-from streams.api.trees import TreeQuery, View, below, chosen, level_masses, living, tree
+from streams.api.interest_tree import NameOf, NodeView, TreeQuery, below, chosen, level_masses, living, tree
+from streams.api.person import Person
+from streams.api.priors import PRIOR_USER_PREFIX, PriorTerms
+from streams.api.recommendations import ExcludedItems, strongest_interests
+from streams.api.score_view import ScoreView, targets_of, with_texts
 from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.priors import PriorPolicy
@@ -30,8 +30,12 @@ TERMS = PriorTerms(PriorPolicy(), POLICY, PopulationSettings().policy())
 
 
 def node(level: Level, path: str, mass: float, **more: Any) -> Node:
-    told = {"direction": UNIT[0], "norm": mass, "net": mass, "t0_ms": NOW, "count": 1, **more}
-    return Node(key=NodeKey("u", level, path), mass=mass, **told)
+    fields = {"direction": UNIT[0], "norm": mass, "net": mass, "t0_ms": NOW, "count": 1, **more}
+    return Node(key=NodeKey("u", level, path), mass=mass, **fields)
+
+
+def view_at(at_ms: int, name_of: NameOf = lambda *_: "") -> NodeView:
+    return NodeView(at_ms=at_ms, policy=POLICY, name_of=name_of, titles={})
 
 
 masses = st.lists(st.floats(0.02, 1e6), min_size=1, max_size=12)
@@ -42,13 +46,13 @@ def test_shares_of_a_level_add_up_at_every_moment(weights: list[float], later_ms
     nodes = [node("topic", f"/t{n}", mass, net=net * mass) for n, mass in enumerate(weights)]
     at = NOW + later_ms
     alive = living(nodes, at, POLICY)
-    view = View(at, POLICY, lambda level, path: path, {})
-    told = tree("u", nodes, alive, view, TreeQuery(), prior=False, cursor=str)
-    assert len(told.nodes) == len(alive)
+    view = view_at(at, lambda level, path: path)
+    shown = tree("u", nodes, alive, view, TreeQuery(), prior=False, cursor=str)
+    assert len(shown.nodes) == len(alive)
     if alive:
-        assert sum(one.share for one in told.nodes) == pytest.approx(1.0)
-        assert [one.mass for one in told.nodes] == sorted((one.mass for one in told.nodes), reverse=True)
-        assert all(-1 <= one.net <= 1 for one in told.nodes)
+        assert sum(one.share for one in shown.nodes) == pytest.approx(1.0)
+        assert [one.mass for one in shown.nodes] == sorted((one.mass for one in shown.nodes), reverse=True)
+        assert all(-1 <= one.net <= 1 for one in shown.nodes)
 
 
 @given(masses, st.integers(0, 20 * DAY_MS))
@@ -56,15 +60,15 @@ def test_an_entrys_share_does_not_depend_on_the_moment(weights: list[float], age
     entries = tuple(Evidence(f"e{n}", "", NOW - age_ms, mass) for n, mass in enumerate(weights))
     left = sum(weights) * 2 ** (-age_ms / (21 * DAY_MS))
     one = node("topic", "/t", max(left, 1e-9), evidence=entries)
-    shares = [entry.share for entry in View(NOW, POLICY, lambda *_: "", {}).evidence(one, 64)]
-    later = [entry.share for entry in View(NOW + DAY_MS, POLICY, lambda *_: "", {}).evidence(one, 64)]
+    shares = [entry.share for entry in view_at(NOW).evidence(one, 64)]
+    later = [entry.share for entry in view_at(NOW + DAY_MS).evidence(one, 64)]
     assert shares == later
     assert sum(shares) == pytest.approx(1.0)
 
 
 def test_paging_walks_every_node_once_in_order() -> None:
     nodes = [node(level, f"/p{n}", 1.0 + n) for level in ("topic", "interest") for n in range(5)]
-    view = View(NOW, POLICY, lambda *_: "", {})
+    view = view_at(NOW)
     whole = [one.id for one in tree("u", nodes, nodes, view, TreeQuery(), prior=False, cursor=str).nodes]
     pages, start = [], 0
     while True:
@@ -93,15 +97,15 @@ def test_below_a_path_is_itself_and_what_lies_under_it_not_what_begins_alike() -
 
 
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.1, 50)), min_size=1, max_size=6), st.booleans())
-def test_pulls_told_are_the_parts_of_the_score(rows: list[tuple[float, float]], averse: bool) -> None:
+def test_pulls_shown_are_the_parts_of_the_score(rows: list[tuple[float, float]], averse: bool) -> None:
     nodes = [
         node("interest", f"/x/{n}", mass, direction=_near(cosine)) for n, (cosine, mass) in enumerate(rows)
     ] + ([node("aversion", "/", 3.0, direction=_near(0.5))] if averse else [])  # fmt: skip
     interests = interests_of(nodes, NOW, POLICY)
     targets = targets_of([Card("i", UNIT[0], "/x", ts_ms=NOW - DAY_MS)], {"i": 4.0})
     scored = score(interests, targets, RankPolicy(), at_ms=NOW)
-    telling = Telling(interests, scored, lambda level, path: path, frozenset())
-    item, pulls = telling.item(0, Card("i", UNIT[0], "/x"), pulls=3), telling.pulls(0, len(interests))
+    view = ScoreView(interests=interests, scored=scored, name_of=lambda level, path: path, prior_ids=frozenset())
+    item, pulls = view.item(0, Card("i", UNIT[0], "/x"), pulls=3), view.pulls(0, len(interests))
     assert sum(pull.contribution for pull in pulls) == pytest.approx(item.parts.relevance + item.parts.aversion)
     assert sum(item.parts.model_dump().values()) == pytest.approx(item.score)
     sizes = [abs(pull.contribution) for pull in pulls]
@@ -122,10 +126,10 @@ def test_texts_stand_behind_items_and_are_neither_fresh_nor_popular() -> None:
 def test_candidates_are_looked_for_with_what_weighs_most_and_never_with_aversions() -> None:
     nodes = [node("interest", f"/a/{n}", float(n + 1)) for n in range(12)]
     nodes += [node("aversion", "/", 500.0), node("interest", "/zero", 400.0, direction=np.zeros(4, np.float32))]
-    found = leading(interests_of(nodes, NOW, POLICY), RankPolicy(), 8)
+    found = strongest_interests(interests_of(nodes, NOW, POLICY), RankPolicy(), 8)
     assert [one.path for one in found] == [f"/a/{n}" for n in range(11, 3, -1)]
     silent = RankPolicy(levels={"interest": 0.0})
-    assert leading(interests_of(nodes, NOW, POLICY), silent, 8) == []
+    assert strongest_interests(interests_of(nodes, NOW, POLICY), silent, 8) == []
 
 
 def test_what_was_seen_is_what_the_profile_and_the_evidence_remember() -> None:
@@ -134,14 +138,14 @@ def test_what_was_seen_is_what_the_profile_and_the_evidence_remember() -> None:
         Node(key=profile_key("u"), direction=UNIT[0], mass=1.0, seen=seen),
         node("topic", "/t", 1.0, evidence=(Evidence("e", "new", NOW, 1.0), Evidence("e2", "", NOW, 1.0))),
     ]
-    told = ExcludedItems(Person("u", NOW, stored, stored, frozenset()))
-    assert all(item in told for item in ("old-0", "old-2", "new"))
-    assert "other" not in told
-    assert "" not in told
-    assert told.count == 4
+    excluded = ExcludedItems(Person(user_id="u", at_ms=NOW, stored=stored, alive=stored, prior_ids=frozenset()))
+    assert all(item in excluded for item in ("old-0", "old-2", "new"))
+    assert "other" not in excluded
+    assert "" not in excluded
+    assert excluded.count == 4
 
 
-def test_what_is_lent_fades_is_marked_and_ends() -> None:
+def test_a_prior_fades_is_marked_and_ends() -> None:
     everybody = [
         Node(key=profile_key("*"), direction=UNIT[0], norm=30, mass=30, net=30, t0_ms=NOW, count=30),
         Node(key=NodeKey("*", "interest", "/a/b"), direction=UNIT[0], norm=9, mass=9, net=9, t0_ms=NOW, count=9),
@@ -154,14 +158,14 @@ def test_what_is_lent_fades_is_marked_and_ends() -> None:
             else []
         )
         assert TERMS.names(own, {"device": "mobile"}, NOW)[0] == "*"
-        lent = TERMS.lent("u", own, {"*": everybody}, NOW)
-        whole = next(one for one in lent if one.key.level == "profile")
-        assert whole.mass < before
-        before = whole.mass
-        assert all(one.key.user_id.startswith(BORROWED) for one in lent)
-        assert not {one.id for one in lent} & {one.id for one in own}
+        prior = TERMS.nodes("u", own, {"*": everybody}, NOW)
+        profile = next(one for one in prior if one.key.level == "profile")
+        assert profile.mass < before
+        before = profile.mass
+        assert all(one.key.user_id.startswith(PRIOR_USER_PREFIX) for one in prior)
+        assert not {one.id for one in prior} & {one.id for one in own}
     assert TERMS.names([Node(key=profile_key("u"), direction=UNIT[1], mass=40.0, t0_ms=NOW, count=40)], {}, NOW) == []
-    assert TERMS.lent("u", [], {}, NOW) == []
+    assert TERMS.nodes("u", [], {}, NOW) == []
 
 
 def test_cohorts_are_those_of_the_situation_and_of_how_somebody_began() -> None:

@@ -27,9 +27,9 @@ def test_what_goes_in_the_clear_is_named() -> None:
         kafka=KafkaSettings(brokers="127.0.0.1:9092, kafka-1:9092"), triton=TritonSettings(url="gpu-1:8001"),
         qdrant=QdrantSettings(host="10.0.0.7", api_key="hidden"),  # type: ignore[arg-type]  # pydantic makes the secret of it
     )  # fmt: skip
-    told = list(in_the_clear(settings))
-    assert [what for what, _ in told] == ["what users do", "the interests and the API key", "what users write"]
-    assert "hidden" not in str(told)
+    findings = list(in_the_clear(settings))
+    assert [what for what, _ in findings] == ["what users do", "the interests and the API key", "what users write"]
+    assert "hidden" not in str(findings)
     safe = Settings(
         kafka=KafkaSettings(brokers="kafka-1:9092", security_protocol="SSL"),
         triton=TritonSettings(url="gpu-1:8001", tls=True),

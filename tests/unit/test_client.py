@@ -39,8 +39,8 @@ from streams.client import (
 )
 from streams.client.core import Body, Core, Lines, core_of, may_repeat
 from streams.client.errors import error_of, retry_after_s
-from streams.client.following import SILENT_S, Following, ended
-from streams.client.pages import iter_users
+from streams.client.paging import iter_users
+from streams.client.reconnection import SILENT_S, Reconnection, stream_ended
 
 NOW_S = 1_790_000_000.0
 IDS = st.text(min_size=1, max_size=256).filter(lambda text: not any(0xD800 <= ord(char) < 0xE000 for char in text))
@@ -142,7 +142,7 @@ def test_the_key_is_in_the_header_and_nowhere_else() -> None:
     assert "Authorization" not in core().request(calls.users(), 1).headers
 
 
-@pytest.mark.parametrize(("arguments", "told"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     ({"url": "localhost:8080"}, "expected one such as http"),
     ({"url": "ftp://h"}, "expected one such as http"),
     ({"url": "http://h:port"}, "no URL"),
@@ -156,8 +156,8 @@ def test_the_key_is_in_the_header_and_nowhere_else() -> None:
     ({"deadline_s": float("nan")}, "more than 0"),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", [InterestClient, AsyncInterestClient])
-def test_what_a_client_cannot_be_made_of(kind: Any, arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadRequest, match=told) as caught:
+def test_what_a_client_cannot_be_made_of(kind: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadRequest, match=message) as caught:
         kind(**arguments)
     assert "sesame" not in str(caught.value)
 
@@ -177,8 +177,8 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments_and_docs() -
         one, other = getattr(InterestClient, name), getattr(AsyncInterestClient, name)
         assert list(inspect.signature(one).parameters) == list(inspect.signature(other).parameters), name
         assert one.__doc__, name
-    told = inspect.signature(InterestClient.users)
-    assert str(told) == "(self, *, limit: int | None = None, cursor: str | None = None) -> streams.api.models.Users"
+    shown = inspect.signature(InterestClient.users)
+    assert str(shown) == "(self, *, limit: int | None = None, cursor: str | None = None) -> streams.api.models.Users"
 
 
 def test_importing_the_client_loads_no_server_and_no_arrays() -> None:
@@ -204,8 +204,8 @@ def test_importing_the_client_loads_no_server_and_no_arrays() -> None:
 
 def problem(status: int, headers: dict[str, str] | None = None, **more: Any) -> ApiError:
     body = {"title": "T", "status": status, "detail": "D.", "request_id": "r1", **more}
-    told = {"content-type": "application/problem+json; charset=utf-8", **(headers or {})}
-    return error_of(status, told, json.dumps(body).encode(), NOW_S)
+    sent = {"content-type": "application/problem+json; charset=utf-8", **(headers or {})}
+    return error_of(status, sent, json.dumps(body).encode(), NOW_S)
 
 
 @pytest.mark.parametrize(("status", "kind"), [
@@ -222,7 +222,7 @@ def test_every_status_has_its_error(status: int, kind: type[ApiError]) -> None:
     assert isinstance(error, RetryableError) is (status in {429, 502, 503, 504})
 
 
-def test_fields_and_rows_that_do_not_fit_are_told_up_to_five() -> None:
+def test_fields_and_rows_that_do_not_fit_are_named_up_to_five() -> None:
     error = problem(422, errors=[{"field": "query.k", "message": "too large"}],
                     rejected=[{"index": n, "reason": "bad", "message": "no"} for n in range(6)])  # fmt: skip
     assert error.errors[0].field == "query.k"
@@ -234,7 +234,7 @@ def test_fields_and_rows_that_do_not_fit_are_told_up_to_five() -> None:
     ("text/html", b"<h1>nginx</h1>"), ("application/problem+json", b"{"), ("application/problem+json", b'{"a": 1}'),
     ("", b""),
 ])  # fmt: skip
-def test_an_answer_without_a_problem_document_is_told_by_its_status(kind: str, body: bytes) -> None:
+def test_an_answer_without_a_problem_document_is_named_by_its_status(kind: str, body: bytes) -> None:
     error = error_of(503, {"content-type": kind, "x-request-id": "r2"}, body, NOW_S)
     assert isinstance(error, Unavailable)
     assert str(error).startswith("Service Unavailable: the answer is no problem document")
@@ -285,8 +285,8 @@ def test_a_wait_is_what_was_asked_for_and_a_bounded_backoff_on_top(attempt: int,
     retries = Retries(base_s=0.2, cap_s=5)
     plain = retries.wait_s(attempt, Unreachable("away"), spread)
     assert 0 <= plain <= 5
-    told = retries.wait_s(attempt, RateLimited("slow down", retry_after_s=asked), spread)
-    assert asked <= told <= asked + 5
+    wait_s = retries.wait_s(attempt, RateLimited("slow down", retry_after_s=asked), spread)
+    assert asked <= wait_s <= asked + 5
 
 
 def test_backoff_doubles() -> None:
@@ -308,9 +308,9 @@ def test_pages_end_and_never_go_round_in_circles() -> None:
     pages = iter_users(page=2)
     assert pages.ask(None).params == (("limit", "2"),)
     page = Users(users=[UserCard(user_id="u", events=1, last_ms=1)], next_cursor="c1")
-    following = pages.after(page)
-    assert following is not None
-    assert ("cursor", "c1") in following.params
+    second = pages.after(page)
+    assert second is not None
+    assert ("cursor", "c1") in second.params
     assert pages.after(Users()) is None
     with pytest.raises(UnexpectedAnswer, match="circles"):
         pages.after(page)
@@ -336,15 +336,15 @@ def test_answers_are_bounded() -> None:
         body.add(b"x")
 
 
-def following(patience_s: float | None = 60.0) -> Following:
-    return Following(core(), deadline_s=10.0, patience_s=patience_s, away_since_s=0.0)
+def reconnection(patience_s: float | None = 60.0) -> Reconnection:
+    return Reconnection(core=core(), deadline_s=10.0, patience_s=patience_s, away_since_s=0.0)
 
 
 UPDATE = ServerSentEvent(event="update", data=LiveUpdate(user_id="u", at_ms=1, whole=True).model_dump_json())
 
 
 def test_a_stream_is_read_and_what_is_newer_than_this_client_is_passed_over() -> None:
-    stream = following()
+    stream = reconnection()
     update = stream.read(UPDATE, 1.0)
     assert update is not None
     assert update.whole
@@ -355,22 +355,22 @@ def test_a_stream_is_read_and_what_is_newer_than_this_client_is_passed_over() ->
 
 
 def test_the_first_connection_has_the_calls_deadline_and_later_ones_have_patience() -> None:
-    stream = following()
+    stream = reconnection()
     assert stream.wait_s(Unreachable("away"), 1.0) == 0.2
     with pytest.raises(Unreachable):
         stream.wait_s(Unreachable("away"), 10.0)
     stream.read(UPDATE, 100.0)
-    assert stream.wait_s(ended(), 110.0) == 0.2
+    assert stream.wait_s(stream_ended(), 110.0) == 0.2
     assert stream.wait_s(Unreachable("away"), 130.0) == 0.4
     with pytest.raises(Unreachable):
         stream.wait_s(Unreachable("away"), 160.0)
-    patient = following(None)
+    patient = reconnection(None)
     patient.read(UPDATE, 0.0)
     assert patient.wait_s(Unreachable("away"), 1e6) == 0.2
 
 
 def test_a_silent_stream_is_connected_again_and_a_refusal_ends_it() -> None:
-    stream = following()
+    stream = reconnection()
     with pytest.raises(DeadlineExceeded):  # before anything came the deadline is the call's
         stream.wait_s(DeadlineExceeded("silent"), 1.0)
     stream.read(UPDATE, 100.0)
@@ -381,8 +381,8 @@ def test_a_silent_stream_is_connected_again_and_a_refusal_ends_it() -> None:
 
 
 def test_the_server_may_say_how_long_to_wait() -> None:
-    stream = following()
+    stream = reconnection()
     stream.read(ServerSentEvent(event="", data="", retry=3000), 0.0)
-    assert stream.wait_s(ended(), 1.0) == 3.0
+    assert stream.wait_s(stream_ended(), 1.0) == 3.0
     stream.read(ServerSentEvent(event="", data="", retry=3_000_000), 0.0)
-    assert stream.wait_s(ended(), 1.0) == 30.0
+    assert stream.wait_s(stream_ended(), 1.0) == 30.0

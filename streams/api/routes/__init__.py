@@ -1,1 +1,1 @@
-"""The routes, one module an area: parameters in, a service called, an answer out."""
+"""The routes: parameters in, answer out. A module is named as the one of `streams.api` that does its work."""

@@ -32,10 +32,10 @@ _BOTH: dict[int | str, dict[str, Any]] = {
     responses={**problems(404), 200: example(SIMILAR)}, summary="The nearest people",
 )  # fmt: skip
 async def similar(
-    parts: ApiBackends, user_id: User, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
+    backends: ApiBackends, user_id: User, k: Annotated[int, Query(ge=1, le=100, description="How many people.")] = 10
 ) -> Response:
     """The people whose whole person is nearest, and the paths both hold."""
-    return json_response(await audiences.similar(parts, user_id, k, now_ms()))
+    return json_response(await audiences.similar(backends, user_id, k, now_ms()))
 
 
 @router.post(
@@ -44,16 +44,16 @@ async def similar(
     summary="Who is interested in this?",
 )  # fmt: skip
 async def search(
-    parts: ApiBackends, request: Request, asked: Annotated[AudienceRequest, Body(openapi_examples=AUDIENCE_REQUESTS)]
+    backends: ApiBackends, request: Request, query: Annotated[AudienceRequest, Body(openapi_examples=AUDIENCE_REQUESTS)]
 ) -> Response:
     """Who is interested in a text or an item, at which level, how strongly, since when; grouped by user.
 
     With `Accept: application/x-ndjson` one member a line.
     """
-    if (asked.text is None) == (asked.item_id is None):
+    if (query.text is None) == (query.item_id is None):
         raise ApiProblem(422, "invalid", "Expected exactly one of text and item_id.")
-    found = await audiences.search(parts, asked, now_ms())
+    audience = await audiences.search(backends, query, now_ms())
     if NDJSON in request.headers.get("accept", ""):
-        lines = "".join(f"{member.model_dump_json()}\n" for member in found.members)
+        lines = "".join(f"{member.model_dump_json()}\n" for member in audience.members)
         return Response(lines, media_type=NDJSON)
-    return json_response(found)
+    return json_response(audience)

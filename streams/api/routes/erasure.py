@@ -1,4 +1,4 @@
-"""Forgetting a person, and checking that it holds."""
+"""Erasing a person, and checking that it holds."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ router = APIRouter(prefix="/v1/users", tags=["erasure"], dependencies=guard("adm
     "/{user_id}", response_model=Receipt, summary="Erase a person",
     responses={
         **problems(),
-        200: example(RECEIPT, "Erased, and a read has found nothing but the tombstone."),
+        200: example(RECEIPT, "Erased, and a read found nothing but the tombstone."),
         202: {"model": Receipt, "description": "Accepted by the broker; not seen to have taken effect yet."},
     },
 )  # fmt: skip
-async def erase(parts: ApiBackends, user_id: UserInPath) -> Response:
+async def erase(backends: ApiBackends, user_id: UserInPath) -> Response:
     """Delete all nodes of a person and hold that against whatever comes again; the receipt can be checked later.
 
     `retained` names the topics that may still hold their records until these expire.
     """
-    receipt = await erasure.erase(parts, user_id, now_ms())
+    receipt = await erasure.erase(backends, user_id, now_ms())
     return json_response(receipt, 200 if receipt.verified else 202)
 
 
@@ -38,11 +38,11 @@ async def erase(parts: ApiBackends, user_id: UserInPath) -> Response:
     responses={**problems(404), 200: example(RECEIPT)},
 )  # fmt: skip
 async def verify(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     event_id: Annotated[
         str | None, Query(max_length=128, description="The receipt's `event_id`; without it the last erasure.")
     ] = None,
 ) -> Response:
-    """Read again what is kept: `verified` says that the erasure has taken effect and nothing older is left."""
-    return json_response(await erasure.verify(parts, user_id, event_id))
+    """Read again what is kept; `verified` means that the erasure has taken effect and nothing older is left."""
+    return json_response(await erasure.verify(backends, user_id, event_id))

@@ -1,4 +1,4 @@
-"""Whether it lives, whether it can answer, and what it counts."""
+"""Health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.api.responses import json_response
 from streams.base.errors import RetryableError
 
 router = APIRouter(tags=["health"])
-_ASK_WITHIN_S = 2.0
+_ANSWER_WITHIN_S = 2.0
 
 
 class Alive(BaseModel):
@@ -25,7 +25,7 @@ class Alive(BaseModel):
 
 @router.get("/healthz", response_model=Alive, summary="Does the process live?")
 async def healthz() -> Response:
-    """The process answers; nothing behind it is asked."""
+    """The process answers; no server behind it is called."""
     return json_response(Alive())
 
 
@@ -33,9 +33,9 @@ async def healthz() -> Response:
     "/readyz", response_model=Ready, summary="Can it answer?",
     responses={503: {"model": Ready, "description": "Qdrant does not answer, or holds no collections yet."}},
 )  # fmt: skip
-async def readyz(parts: ApiBackends) -> Response:
-    """Ready is who can read trees: 200, else 503."""
-    qdrant, triton = await asyncio.gather(_reads(parts), parts.encoder.ready())
+async def readyz(backends: ApiBackends) -> Response:
+    """Ready means that trees can be read: 200, else 503."""
+    qdrant, triton = await asyncio.gather(_reads(backends), backends.encoder.ready())
     return json_response(Ready(ready=qdrant, qdrant=qdrant, triton=triton), 200 if qdrant else 503)
 
 
@@ -43,15 +43,15 @@ async def readyz(parts: ApiBackends) -> Response:
     "/metrics", summary="Prometheus metrics", dependencies=guard("read"), response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-async def metrics(parts: ApiBackends) -> Response:
+async def metrics(backends: ApiBackends) -> Response:
     """Counts of this process, or of all where several workers share a directory."""
-    return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(backends.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _reads(parts: ApiBackends) -> bool:
+async def _reads(backends: ApiBackends) -> bool:
     try:
-        async with asyncio.timeout(_ASK_WITHIN_S):
-            await parts.reading.profile("-")
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            await backends.reader.profile("-")
     except (RetryableError, TimeoutError):
         return False
     return True

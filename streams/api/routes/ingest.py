@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from streams.api.examples import ACCEPTED, EVENTS, ITEM, ITEM_BATCH, ITEMS, example
-from streams.api.ingest import bodies, named, take_events, take_items
+from streams.api.ingest import bodies, send_events, send_items, with_item_id
 from streams.api.models import MAX_BATCH, ItemCard
 from streams.api.params import ApiBackends, ItemInPath, guard, now_ms
-from streams.api.problems import ApiProblem, not_found
+from streams.api.problems import ApiProblem, unknown_item
 from streams.api.receipts import Accepted
 from streams.api.responses import json_response, problems
 
@@ -29,7 +29,7 @@ def _body(name: str, examples: dict[str, Any], *, batch: bool, single: bool) -> 
 
 
 async def json_body(request: Request) -> bytes:
-    """The body's bytes, which the worker's own parser will read; 415 where it says to be no JSON."""
+    """The body's bytes, which the worker's own parser will read; 415 where its content type is another."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiProblem(415, "no-json", "Expected a body of application/json.")
@@ -41,13 +41,13 @@ async def json_body(request: Request) -> bytes:
     responses={**problems(400, 413, 415), 202: example(ACCEPTED, "The broker has acknowledged all.")},
     openapi_extra=_body("Event", EVENTS, batch=True, single=True), summary="Send events",
 )  # fmt: skip
-async def events(parts: ApiBackends, request: Request) -> Response:
-    """Send one event or a list of them: all are taken, or none.
+async def events(backends: ApiBackends, request: Request) -> Response:
+    """Send one event or a list of them: all are accepted, or none.
 
     202 once the broker has acknowledged. After a 503 or 504 send again: with an `event_id` an event counts once.
     """
     rows = bodies(await json_body(request))
-    return json_response(await take_events(parts, rows, now_ms()), 202)
+    return json_response(await send_events(backends, rows, now_ms()), 202)
 
 
 @router.put(
@@ -55,10 +55,10 @@ async def events(parts: ApiBackends, request: Request) -> Response:
     responses={**problems(400, 413, 415), 202: example(ACCEPTED, "The broker has acknowledged it.")},
     openapi_extra=_body("ItemContent", ITEMS, batch=False, single=True), summary="Describe an item",
 )  # fmt: skip
-async def put_item(parts: ApiBackends, request: Request, item_id: ItemInPath) -> Response:
+async def put_item(backends: ApiBackends, request: Request, item_id: ItemInPath) -> Response:
     """Describe an item, or describe it anew; `"deleted": true` takes it out. It counts once a worker has read it."""
-    body = named(await json_body(request), item_id)
-    return json_response(await take_items(parts, [body], now_ms()), 202)
+    body = with_item_id(await json_body(request), item_id)
+    return json_response(await send_items(backends, [body], now_ms()), 202)
 
 
 @router.post(
@@ -66,26 +66,26 @@ async def put_item(parts: ApiBackends, request: Request, item_id: ItemInPath) ->
     responses={**problems(400, 413, 415), 202: example(ACCEPTED, "The broker has acknowledged all.")},
     openapi_extra=_body("Item", ITEM_BATCH, batch=True, single=True), summary="Describe items",
 )  # fmt: skip
-async def post_items(parts: ApiBackends, request: Request) -> Response:
-    """Describe one item or a list of them: all are taken, or none."""
+async def post_items(backends: ApiBackends, request: Request) -> Response:
+    """Describe one item or a list of them: all are accepted, or none."""
     rows = bodies(await json_body(request))
-    return json_response(await take_items(parts, rows, now_ms()), 202)
+    return json_response(await send_items(backends, rows, now_ms()), 202)
 
 
 @router.get(
     "/items/{item_id}", response_model=ItemCard, tags=["items"], dependencies=guard("read"),
     responses={**problems(404), 200: example(ITEM)}, summary="An item",
 )  # fmt: skip
-async def item(parts: ApiBackends, item_id: ItemInPath) -> Response:
+async def item(backends: ApiBackends, item_id: ItemInPath) -> Response:
     """An item as the catalogue describes it, with its path on the concept tree and its popularity now."""
-    card = (await parts.catalogue.cards([item_id])).get(item_id)
+    card = (await backends.catalogue.cards([item_id])).get(item_id)
     if card is None:
-        raise not_found("unknown-item", "Nobody has described this item, or it was deleted.")
-    popularity = (await parts.popularity([item_id], now_ms())).get(item_id, 0.0)
+        raise unknown_item()
+    popularity = (await backends.popularity([item_id], now_ms())).get(item_id, 0.0)
     return json_response(
         ItemCard(
             item_id=item_id, title=card.title, description=card.description, path=card.path,
-            name=parts.names.of_path(card.path), categories=list(card.categories), tags=list(card.tags),
+            name=backends.names.of_path(card.path), categories=list(card.categories), tags=list(card.tags),
             brand=card.brand, lang=card.lang, ts_ms=card.ts_ms, popularity=popularity,
         )
     )  # fmt: skip

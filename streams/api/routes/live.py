@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from streams.api.examples import LIVE
-from streams.api.live_stream import LiveResponse
+from streams.api.live_response import LiveResponse
 from streams.api.params import ApiBackends, User, guard
 from streams.api.responses import problems
 
@@ -23,9 +23,9 @@ router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read
         },
     },
 )  # fmt: skip
-async def live(parts: ApiBackends, user_id: User) -> Response:
+async def live(backends: ApiBackends, user_id: User) -> Response:
     """Server-sent events, from the worker's own announcements: the whole tree, then each change with its events.
 
     A comment comes every 15 seconds. Connect again when it ends: the first event is the whole tree once more.
     """
-    return LiveResponse(parts, user_id)
+    return LiveResponse(backends, user_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
 from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECOMMENDATIONS, TREE, USERS, example
-from streams.api.listing import interests, people
+from streams.api.interest_tree import TreeQuery
 from streams.api.models import MAX_K, Explanation, Order, Ranking, RankRequest, Recommendations, Tree, Users
 from streams.api.params import (
     ApiBackends,
@@ -28,7 +28,7 @@ from streams.api.recommendations import RecommendationQuery, recommend
 from streams.api.recommendations import explain as explain_item
 from streams.api.recommendations import rank as rank_targets
 from streams.api.responses import json_response, problems
-from streams.api.trees import TreeQuery
+from streams.api.user_queries import interest_tree, user_page
 from streams.interests.nodes import Level
 from streams.store.catalogue import ItemFilter
 
@@ -41,12 +41,12 @@ ConceptPath = Annotated[
 
 @router.get("", response_model=Users, responses={**problems(), 200: example(USERS)}, summary="Who there is")
 async def users(
-    parts: ApiBackends,
+    backends: ApiBackends,
     limit: Annotated[int, Query(ge=1, le=500, description="People a page, at most.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
 ) -> Response:
-    """A page of the people of whom something is kept, in no order that means anything."""
-    return json_response(await people(parts, limit, cursor))
+    """A page of the people of whom something is kept, in no particular order."""
+    return json_response(await user_page(backends, limit, cursor))
 
 
 @router.get(
@@ -54,7 +54,7 @@ async def users(
     summary="The tree of interests",
 )  # fmt: skip
 async def tree(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     level: Annotated[list[Level] | None, Query(max_length=6, description="Only this level; repeatable.")] = None,
     path: ConceptPath = None,
@@ -70,7 +70,7 @@ async def tree(
 ) -> Response:
     """A person's interests, aged to a moment: names, masses, shares, and the events behind each.
 
-    404 where nothing is kept of them and nothing is lent (`prior=false`); an erased person's tree is empty.
+    404 where nothing is kept of them and there is no prior (`prior=false`); an erased person's tree is empty.
     """
     start, moment = 0, at_ms if at_ms is not None else now_ms()
     if cursor is not None:
@@ -78,8 +78,13 @@ async def tree(
         if not (at.isdigit() and begin.isdigit() and len(at) < 15 and len(begin) < 7):
             raise bad_cursor()
         moment, start = int(at), int(begin)
-    wanted = TreeQuery(frozenset(level or ()), path, evidence, vectors, order, limit, start)
-    return json_response(await interests(parts, user_id, moment, wanted, context_of(daypart, device), prior=prior))
+    query = TreeQuery(
+        levels=frozenset(level or ()), path=path, evidence=evidence, vectors=vectors, order=order, limit=limit,
+        start=start,
+    )  # fmt: skip
+    return json_response(
+        await interest_tree(backends, user_id, moment, query, context_of(daypart, device), prior=prior)
+    )
 
 
 @router.get(
@@ -87,7 +92,7 @@ async def tree(
     responses={**problems(), 200: example(RECOMMENDATIONS)}, summary="What to show them",
 )  # fmt: skip
 async def recommendations(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     k: Annotated[int, Query(ge=1, le=MAX_K, description="How many items.")] = 10,
     diversity: Annotated[float, Query(ge=0, le=1, description="0: plain order of scores; 1: as unlike as can be.")] = (
@@ -101,24 +106,25 @@ async def recommendations(
     max_age_s: Annotated[
         float | None, Query(gt=0, le=4e9, description="Only items published within so many seconds.")
     ] = None,
-    exclude_seen: Annotated[bool, Query(description="Leave out what they have had to do with.")] = True,
+    exclude_seen: Annotated[bool, Query(description="Leave out items that they have dealt with.")] = True,
     daypart: Daypart = None,
     device: Device = None,
     prior: Prior = True,
-    explain: Annotated[bool, Query(description="Say with each item which interests made its score.")] = False,
+    explain: Annotated[bool, Query(description="With each item, the interests that made its score.")] = False,
     at_ms: AtMs = None,
 ) -> Response:
     """Items for a person, best first; each score is the sum of its parts.
 
-    Of somebody unknown with nothing lent, what is newest and popular.
+    For somebody unknown without a prior, what is newest and popular.
     """
     moment = at_ms if at_ms is not None else now_ms()
     since = None if max_age_s is None else moment - int(max_age_s * 1000)
-    asked = RecommendationQuery(
-        user_id, moment, k, diversity, ItemFilter(category, lang, since), exclude_seen, context_of(daypart, device),
-        prior, explain,
+    query = RecommendationQuery(
+        user_id=user_id, at_ms=moment, k=k, diversity=diversity,
+        item_filter=ItemFilter(category=category, lang=lang, since_ms=since), exclude_seen=exclude_seen,
+        context=context_of(daypart, device), prior=prior, explain=explain,
     )  # fmt: skip
-    return json_response(await recommend(parts, asked))
+    return json_response(await recommend(backends, query))
 
 
 @router.post(
@@ -126,14 +132,14 @@ async def recommendations(
     summary="Put items or texts in order",
 )  # fmt: skip
 async def rank(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
-    asked: Annotated[RankRequest, Body(openapi_examples=RANK_REQUESTS)],
+    request: Annotated[RankRequest, Body(openapi_examples=RANK_REQUESTS)],
     prior: Prior = True,
 ) -> Response:
-    """Order given items and texts by what they are worth to a person, with the interests that made each score."""
-    moment = asked.at_ms if asked.at_ms is not None else now_ms()
-    return json_response(await rank_targets(parts, user_id, asked, moment, prior=prior))
+    """Order given items and texts by their score for a person, with the interests that made each score."""
+    moment = request.at_ms if request.at_ms is not None else now_ms()
+    return json_response(await rank_targets(backends, user_id, request, moment, prior=prior))
 
 
 @router.get(
@@ -141,7 +147,7 @@ async def rank(
     summary="Why an item has its score",
 )  # fmt: skip
 async def explain(
-    parts: ApiBackends,
+    backends: ApiBackends,
     user_id: User,
     item_id: ItemInPath,
     prior: Prior = True,
@@ -155,4 +161,4 @@ async def explain(
     """
     moment = at_ms if at_ms is not None else now_ms()
     context = context_of(daypart, device)
-    return json_response(await explain_item(parts, user_id, item_id, moment, context, prior=prior))
+    return json_response(await explain_item(backends, user_id, item_id, moment, context, prior=prior))

@@ -68,11 +68,11 @@ def asset(name: str) -> Asset:
     folder = files("plotly") / "package_data" if name == PLOTLY else files(__package__)
     body = (folder / name).read_bytes()
     tag = hashlib.sha256(body).hexdigest()[:32]
-    return Asset(body, gzip.compress(body, 6, mtime=0), _TYPES[_suffix(name)], f'"{tag}"')
+    return Asset(body=body, gzipped=gzip.compress(body, 6, mtime=0), media_type=_TYPES[_suffix(name)], etag=f'"{tag}"')
 
 
 def assets() -> Starlette:
-    """An application that serves the page at its root. No access rights are asked: the files hold no data."""
+    """An application that serves the page at its root. No access rights are needed: the files hold no data."""
     return Starlette(routes=[Route("/{name:path}", _serve, methods=["GET", "HEAD"])])
 
 
@@ -91,13 +91,13 @@ async def _serve(request: Request) -> Response:
     name = request.path_params["name"] or _INDEX
     if name not in names():
         return Response("There is no such file.\n", 404, {**HEADERS, "Content-Type": "text/plain; charset=utf-8"})
-    found = await run_in_threadpool(asset, name)
-    headers = {**HEADERS, "ETag": found.etag, "Content-Type": found.media_type}
-    if found.etag in request.headers.get("if-none-match", ""):
+    file = await run_in_threadpool(asset, name)
+    headers = {**HEADERS, "ETag": file.etag, "Content-Type": file.media_type}
+    if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(found.gzipped, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(found.body, headers=headers)
+        return Response(file.gzipped, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(file.body, headers=headers)
 
 
 def _suffix(name: str) -> str:

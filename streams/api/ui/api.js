@@ -71,15 +71,15 @@ export async function ask(path, options = {}) {
 }
 
 async function problemOf(answer) {
-  let told = {};
+  let problem = {};
   try {
-    told = await answer.json();
+    problem = await answer.json();
   } catch {
     // A proxy may answer with something else: the status has to do.
   }
-  const retryAfter = told.retry_after_s ?? (Number(answer.headers.get("Retry-After")) || null);
-  const requestId = told.request_id ?? answer.headers.get("X-Request-ID");
-  return new Problem(words(answer.status, told, retryAfter), { status: answer.status, retryAfter, requestId });
+  const retryAfter = problem.retry_after_s ?? (Number(answer.headers.get("Retry-After")) || null);
+  const requestId = problem.request_id ?? answer.headers.get("X-Request-ID");
+  return new Problem(words(answer.status, problem, retryAfter), { status: answer.status, retryAfter, requestId });
 }
 
 const PLAIN = {
@@ -94,11 +94,11 @@ const PLAIN = {
   504: "The server did not finish in time.",
 };
 
-function words(status, told, retryAfter) {
+function words(status, problem, retryAfter) {
   const parts = [PLAIN[status] ?? `The server answered with status ${status}.`];
-  const detail = typeof told.detail === "string" ? told.detail : told.title;
+  const detail = typeof problem.detail === "string" ? problem.detail : problem.title;
   if (detail && detail !== parts[0]) parts.push(/[.!?]$/.test(detail) ? detail : `${detail}.`);
-  for (const one of Array.isArray(told.errors) ? told.errors : []) parts.push(`${one.field}: ${one.message}.`);
+  for (const one of Array.isArray(problem.errors) ? problem.errors : []) parts.push(`${one.field}: ${one.message}.`);
   if (retryAfter) parts.push(`It asks to wait ${Math.ceil(retryAfter)} s.`);
   return parts.join(" ");
 }

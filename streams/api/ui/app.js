@@ -108,17 +108,17 @@ async function begin() {
     history.replaceState(null, "", `#${new URLSearchParams({ user: latest.user_id })}`);
     open(latest.user_id);
   } else if (cards) empty();
-  else nobody = setTimeout(begin, NOBODY_EVERY_MS); // what failed is told; it may be a stack that is starting
+  else nobody = setTimeout(begin, NOBODY_EVERY_MS); // the failure is on show; it may be a stack that is starting
 }
 
 // -- what is known of them -----------------------------------------------------------------------------------------
 
 async function read(name) {
   try {
-    const told = await getJson(userPath(name, "interests") + query(ANY_TREE));
+    const answer = await getJson(userPath(name, "interests") + query(ANY_TREE));
     if (name !== user) return;
     clear(byId("tree-problem"));
-    tree.replace(told);
+    tree.replace(answer);
     send.arrived(tree);
     draw();
   } catch (error) {
@@ -142,7 +142,7 @@ function watch(name) {
   });
 }
 
-/** An update from the stream. Of a newcomer it tells what is their own; how much is still borrowed is asked for. */
+/** An update from the stream. It holds a newcomer's own nodes only; what the prior still adds is read again. */
 function happened(update) {
   const before = new Map(tree.level("topic", update.at_ms).map((node) => [node.id, node]));
   const fresh = tree.apply(update);
@@ -163,8 +163,8 @@ function spoken(fresh, before, update) {
   const last = fresh.at(-1);
   const moved = update.nodes.filter((node) => node.level === "topic").map((node) => {
     const was = before.get(node.id);
-    const told = tree.nodes.get(node.id);
-    return `${told?.name ?? node.path} ${was ? `from ${number(was.now)} ` : ""}to ${number(node.mass)}`;
+    const current = tree.nodes.get(node.id);
+    return `${current?.name ?? node.path} ${was ? `from ${number(was.now)} ` : ""}to ${number(node.mass)}`;
   });
   const one = `${last.type}${last.title ? ` on ${last.title}` : ""}, ${verdict(last.weight).word} ${signed(last.weight, 1)}`;
   return `${fresh.length === 1 ? one : `${fresh.length} events, the last a ${one}`}. ${moved.slice(0, 2).join("; ")}`;
@@ -195,9 +195,9 @@ function paint() {
   setText(byId("who-events"), String(tree.total.events));
   for (const [id, ms] of [["who-first", tree.total.first], ["who-last", tree.total.last]]) setTime(byId(id), ms);
   const profile = tree.profile(now);
-  const said = profile && verdict(profile.net);
-  setText(byId("who-sign"), said ? `${said.mark} ${said.word} ${signed(profile.net)}` : "nothing yet");
-  byId("who-sign").className = `sign ${said?.kind ?? ""}`;
+  const side = profile && verdict(profile.net);
+  setText(byId("who-sign"), side ? `${side.mark} ${side.word} ${signed(profile.net)}` : "nothing yet");
+  byId("who-sign").className = `sign ${side?.kind ?? ""}`;
   byId("prior").hidden = !tree.prior;
   byId("erased").hidden = !tree.erasedAt || known;
   byId("newcomer").hidden = known || tree.erasedAt !== null;

@@ -28,12 +28,12 @@ export class Audience {
       return;
     }
     setText(words, "Searching…");
-    this.#asked?.abort();
-    const asked = (this.#asked = new AbortController());
+    this.#request?.abort();
+    const request = (this.#request = new AbortController());
     try {
-      const told = await postJson("v1/audiences/search", { text, levels, min_similarity: Number(byId("audience-least").value), limit: 50 }, { signal: asked.signal });
+      const answer = await postJson("v1/audiences/search", { text, levels, min_similarity: Number(byId("audience-least").value), limit: 50 }, { signal: request.signal });
       clear(this.#slot);
-      this.#show(told.members);
+      this.#show(answer.members);
     } catch (error) {
       if (error.name === "AbortError") return;
       setText(words, "");
@@ -41,7 +41,7 @@ export class Audience {
     }
   }
 
-  #asked = null;
+  #request = null;
 
   #show(members) {
     this.#members = members;

@@ -22,7 +22,7 @@ export class Detail {
       this.#list.replaceChildren();
       return;
     }
-    const said = verdict(leaning(found));
+    const side = verdict(leaning(found));
     const halfLife = tree.halfLives.get(found.level);
     setText(byId("detail-name"), found.name);
     setText(
@@ -31,7 +31,7 @@ export class Detail {
     );
     facts([
       ["Weight now", `${number(found.now)}, ${percent(found.part)}`],
-      ["For or against", `${said.mark} ${said.word} ${signed(leaning(found))}`],
+      ["For or against", `${side.mark} ${side.word} ${signed(leaning(found))}`],
       ["Events", String(found.count)],
       ["First", found.first_ms],
       ["Last", found.last_ms],
@@ -75,10 +75,10 @@ function entryLine() {
 }
 
 function fillEntry(row, entry) {
-  const said = verdict(entry.weight);
+  const side = verdict(entry.weight);
   const sign = row.querySelector(".sign");
-  sign.className = `sign ${said.kind}`;
-  setText(sign, `${said.mark} ${signed(entry.weight, 1)}`);
+  sign.className = `sign ${side.kind}`;
+  setText(sign, `${side.mark} ${signed(entry.weight, 1)}`);
   setText(row.querySelector(".title"), entry.title ?? entry.item_id ?? "an event without an item");
   row.querySelector(".title").title = `event ${entry.event_id}${entry.item_id ? `, item ${entry.item_id}` : ""}`;
   setText(row.querySelector(".share"), percent(entry.share));

@@ -52,7 +52,7 @@ export function keyed(parent, items, key, make, update) {
 let spoken = 0;
 let waiting = null;
 
-/** Tell screen readers, politely and at most every four seconds; of several messages the last is told. */
+/** Tell screen readers, politely and at most every four seconds; of several messages only the last is read out. */
 export function announce(text) {
   const region = byId("announcer");
   const wait = Math.max(0, spoken + 4000 - Date.now());

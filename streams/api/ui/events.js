@@ -26,11 +26,11 @@ function line(event) {
 }
 
 function fill(row, event) {
-  const said = verdict(event.weight);
+  const side = verdict(event.weight);
   const sign = row.querySelector(".sign");
-  sign.className = `sign ${said.kind}`;
-  setText(sign, `${said.mark} ${signed(event.weight, 1)}`);
-  sign.title = `speaks ${said.word === "mixed" ? "neither for nor against" : said.word}, weight ${signed(event.weight)}`;
+  sign.className = `sign ${side.kind}`;
+  setText(sign, `${side.mark} ${signed(event.weight, 1)}`);
+  sign.title = `speaks ${side.word === "mixed" ? "neither for nor against" : side.word}, weight ${signed(event.weight)}`;
   setText(row.querySelector(".type"), event.type ?? "");
   setText(row.querySelector(".title"), event.title ?? event.itemId ?? (event.type === "search" ? "(search words are not kept)" : "without an item"));
   row.title = `event ${event.id}${event.itemId ? `, item ${event.itemId}` : ""}`;

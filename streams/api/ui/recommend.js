@@ -12,7 +12,7 @@ export class Recommendations {
   #list = byId("recommended");
   #slot = byId("recommend-problem");
   #knob = byId("diversity");
-  #asked = null;
+  #request = null;
   #timer = null;
   #lastMs = 0;
 
@@ -49,26 +49,26 @@ export class Recommendations {
   }
 
   async #ask() {
-    this.#asked?.abort();
-    const asked = (this.#asked = new AbortController());
+    this.#request?.abort();
+    const request = (this.#request = new AbortController());
     const user = this.user;
     this.#lastMs = Date.now();
     try {
       const wanted = { k: 6, diversity: this.#knob.value, exclude_seen: byId("exclude-seen").checked, explain: true };
-      const told = await getJson(userPath(user, "recommendations") + query(wanted), { signal: asked.signal });
+      const answer = await getJson(userPath(user, "recommendations") + query(wanted), { signal: request.signal });
       if (user !== this.user) return;
       clear(this.#slot);
-      this.#show(told);
+      this.#show(answer);
     } catch (error) {
       if (error.name !== "AbortError" && user === this.user) fail(this.#slot, error, () => this.refresh(0));
     }
   }
 
-  #show(told) {
-    this.items = told.items;
-    byId("recommend-none").hidden = told.items.length > 0;
-    const most = Math.max(...told.items.map((item) => item.because.reduce((sum, pull) => sum + Math.abs(pull.contribution), 0)), 1e-9);
-    const ids = new Map(told.items.map((item) => [item.item_id ?? "", item]));
+  #show(answer) {
+    this.items = answer.items;
+    byId("recommend-none").hidden = answer.items.length > 0;
+    const most = Math.max(...answer.items.map((item) => item.because.reduce((sum, pull) => sum + Math.abs(pull.contribution), 0)), 1e-9);
+    const ids = new Map(answer.items.map((item) => [item.item_id ?? "", item]));
     keyed(this.#list, [...ids.values()], (item) => item.item_id ?? "", (item) => this.#line(item), (row, item) => fillLine(row, item, most));
   }
 
@@ -111,9 +111,9 @@ function fillLine(row, item, most) {
 
 /** The reason for an item in a sentence: the interests that pulled and pushed, then what came besides. */
 export function reason(item) {
-  const told = (pull) => `${called(pull)} ${signed(pull.contribution)}`;
-  const pulled = item.because.filter((pull) => pull.contribution > 0.005).slice(0, 3).map(told);
-  const pushed = item.because.filter((pull) => pull.contribution < -0.005).slice(0, 2).map(told);
+  const named = (pull) => `${called(pull)} ${signed(pull.contribution)}`;
+  const pulled = item.because.filter((pull) => pull.contribution > 0.005).slice(0, 3).map(named);
+  const pushed = item.because.filter((pull) => pull.contribution < -0.005).slice(0, 2).map(named);
   const sentences = [];
   if (pulled.length) sentences.push(`Because of ${listed(pulled)}.`);
   if (pushed.length) sentences.push(`Held back by ${listed(pushed)}.`);

@@ -70,8 +70,8 @@ export class Send {
     this.#pending.set(eventId, { since: performance.now(), type });
     if (this.#pending.size > 50) this.#pending.delete(this.#pending.keys().next().value);
     try {
-      const told = await postJson("v1/events", sent);
-      const place = told.placed?.[0];
+      const accepted = await postJson("v1/events", sent);
+      const place = accepted.placed?.[0];
       // The tree may have moved before the acknowledgement reached us.
       if (this.#pending.has(eventId)) setText(this.#words, `Kafka has it${place ? ` (${place.topic}, partition ${place.partition}, offset ${place.offset})` : ""}; waiting for the tree…`);
       clearTimeout(this.#slow);
@@ -86,7 +86,7 @@ export class Send {
   }
 
   /**
-   * Look which of the sent events the tree knows now. One that was there before the page followed its person is told
+   * Find which of the sent events the tree knows now. One that was there before the page followed its person comes
    * as evidence, which has no type: that is given from here.
    */
   arrived(tree) {

@@ -1,4 +1,4 @@
-// The tree as a sunburst or a treemap, coloured by net sign. The table below it says the same.
+// The tree as a sunburst or a treemap, coloured by net sign. The table below it shows the same.
 
 import { colour, draw, plain, signColour, still } from "./charts.js";
 import { byId, setText } from "./dom.js";
@@ -30,7 +30,7 @@ export function sectors(tree, now) {
 export class Sunburst {
   #box = byId("tree-chart");
   #bound = false;
-  #told = "";
+  #drawn = "";
   #form = "sunburst";
 
   constructor(onPick) {
@@ -47,9 +47,9 @@ export class Sunburst {
   async show(tree, now = Date.now()) {
     this.last = tree;
     const found = sectors(tree, now);
-    const told = JSON.stringify([this.#form, colour("--surface"), tree.user, found.map(({ node, value }) => [node.id, node.name, value.toFixed(3), node.net.toFixed(2), node.count])]);
-    if (told === this.#told) return; // decay alone moves nothing that could be seen
-    this.#told = told;
+    const drawn = JSON.stringify([this.#form, colour("--surface"), tree.user, found.map(({ node, value }) => [node.id, node.name, value.toFixed(3), node.net.toFixed(2), node.count])]);
+    if (drawn === this.#drawn) return; // decay alone moves nothing that could be seen
+    this.#drawn = drawn;
     const few = found.length === 0;
     byId("tree-picture").hidden = few;
     if (few) return;

@@ -7,7 +7,7 @@ export class Tree {
   constructor(user) {
     this.user = user;
     this.nodes = new Map(); // id -> node, with `at`: the moment its mass holds for
-    this.samples = new Map(); // id -> [{ t, mass }], as the server told them
+    this.samples = new Map(); // id -> [{ t, mass }], as the server sent them
     this.opened = new Map(); // id -> node as it was first seen, for its past
     this.events = new Map(); // event id -> { ts, type, itemId, title, weight, fresh }
     this.halfLives = new Map(); // level -> ms
@@ -18,12 +18,12 @@ export class Tree {
   }
 
   /** Take the whole tree of GET /interests. */
-  replace(told) {
-    this.prior = Boolean(told.prior);
-    this.erasedAt = told.erased_at_ms ?? null;
-    this.total = { events: told.events, first: told.first_ms, last: told.last_ms };
-    this.#keepOnly(told.nodes);
-    for (const node of told.nodes) this.#put(node, told.at_ms);
+  replace(answer) {
+    this.prior = Boolean(answer.prior);
+    this.erasedAt = answer.erased_at_ms ?? null;
+    this.total = { events: answer.events, first: answer.first_ms, last: answer.last_ms };
+    this.#keepOnly(answer.nodes);
+    for (const node of answer.nodes) this.#put(node, answer.at_ms);
   }
 
   /** Take a live update; gives the names of the events in it that were not known. */
@@ -45,10 +45,10 @@ export class Tree {
     return fresh;
   }
 
-  /** The stream tells a person's own nodes only: borrowed ones stay until the tree is read again. */
-  #keepOnly(nodes, borrowed = false) {
+  /** The stream holds a person's own nodes only: those of the prior stay until the tree is read again. */
+  #keepOnly(nodes, keepPrior = false) {
     const kept = new Set(nodes.map((node) => node.id));
-    for (const node of [...this.nodes.values()]) if (!kept.has(node.id) && !(borrowed && node.prior)) this.nodes.delete(node.id);
+    for (const node of [...this.nodes.values()]) if (!kept.has(node.id) && !(keepPrior && node.prior)) this.nodes.delete(node.id);
   }
 
   #put(node, at) {
@@ -88,7 +88,7 @@ export class Tree {
     return [...this.events.values()].sort((a, b) => b.ts - a.ts || (a.id < b.id ? 1 : -1)).slice(0, count);
   }
 
-  /** A node's mass at a moment: what was last told, decayed; before that as it was told last. */
+  /** A node's mass at a moment: as the server last sent it, decayed. */
   mass(node, t) {
     return node.mass * decay(t - node.at, this.halfLives.get(node.level));
   }
@@ -127,8 +127,8 @@ export class Tree {
 
   /**
    * A node's mass over time, in three parts. `guess`: up to its last event before the page was opened, the strongest
-   * events exactly and what else it weighs spread evenly between its first and last event. `told`: since then, where
-   * decay and the server's words leave nothing open. `ahead`: if nothing more happens.
+   * events exactly and what else it weighs spread evenly between its first and last event. `known`: since then, where
+   * decay and the server's answers leave nothing open. `ahead`: if nothing more happens.
    */
   curve(node, from, until, now, steps = 90) {
     const halfLife = this.halfLives.get(node.level);
@@ -137,18 +137,18 @@ export class Tree {
     const opened = this.opened.get(node.id);
     const first = samples[0]?.t ?? now;
     const guess = [];
-    const told = [];
+    const known = [];
     if (halfLife && opened?.first_ms && from < first) {
       const last = Math.min(opened.last_ms, first);
       guess.push(...guessed(opened, halfLife, from, last, times));
-      for (const t of times(Math.max(from, last), first)) told.push({ t, mass: opened.mass * 2 ** ((opened.at - t) / halfLife) });
+      for (const t of times(Math.max(from, last), first)) known.push({ t, mass: opened.mass * 2 ** ((opened.at - t) / halfLife) });
     }
     samples.forEach((sample, index) => {
       const end = samples[index + 1]?.t ?? now;
-      for (const t of times(sample.t, Math.max(sample.t, end - 1))) told.push({ t, mass: sample.mass * decay(t - sample.t, halfLife) });
+      for (const t of times(sample.t, Math.max(sample.t, end - 1))) known.push({ t, mass: sample.mass * decay(t - sample.t, halfLife) });
     });
     const ahead = halfLife ? times(now, until).map((t) => ({ t, mass: this.mass(node, t) })) : [];
-    return { guess, told: told.filter((point) => point.t >= from), ahead };
+    return { guess, known: known.filter((point) => point.t >= from), ahead };
   }
 
   /** How much of a node's mass its evidence makes up. */

@@ -78,7 +78,7 @@ export class TreeGrid {
   }
 
   #fill(row, { node, depth, of, at, open }) {
-    const said = verdict(leaning(node));
+    const side = verdict(leaning(node));
     row.setAttribute("aria-level", depth);
     row.setAttribute("aria-setsize", of);
     row.setAttribute("aria-posinset", at);
@@ -92,11 +92,11 @@ export class TreeGrid {
     setText(weight.querySelector(".figure"), number(node.now));
     setText(weight.querySelector(".share"), percent(node.part));
     const fill = weight.querySelector(".bar-fill");
-    fill.className = `bar-fill ${said.kind}`;
+    fill.className = `bar-fill ${side.kind}`;
     fill.style.setProperty("--share", String(node.part));
-    sign.className = `sign ${said.kind}`;
-    setText(sign.children[0], said.mark);
-    setText(sign.children[1], said.word);
+    sign.className = `sign ${side.kind}`;
+    setText(sign.children[0], side.mark);
+    setText(sign.children[1], side.word);
     setText(sign.children[2], signed(leaning(node)));
     setText(events, String(node.count));
     setTime(last.firstElementChild, node.last_ms);

@@ -36,12 +36,12 @@ export class Users {
     });
   }
 
-  /** The people of the first page, asked anew; null where the server could not say. */
+  /** The people of the first page, asked anew; null where the server gave no answer. */
   async first() {
     try {
-      const told = await getJson(`v1/users${query({ limit: PAGE })}`);
-      this.#cards = told.users;
-      this.#cursor = told.next_cursor ?? null;
+      const page = await getJson(`v1/users${query({ limit: PAGE })}`);
+      this.#cards = page.users;
+      this.#cursor = page.next_cursor ?? null;
       clear(this.#slot);
       return this.#cards;
     } catch (error) {
@@ -59,10 +59,10 @@ export class Users {
   async #more() {
     this.#asking ??= getJson(`v1/users${query({ limit: PAGE, cursor: this.#cursor })}`);
     try {
-      const told = await this.#asking;
+      const page = await this.#asking;
       const known = new Set(this.#cards.map((card) => card.user_id));
-      this.#cards.push(...told.users.filter((card) => !known.has(card.user_id)));
-      this.#cursor = told.next_cursor ?? null;
+      this.#cards.push(...page.users.filter((card) => !known.has(card.user_id)));
+      this.#cursor = page.next_cursor ?? null;
       clear(this.#slot);
     } catch (error) {
       fail(this.#slot, error, () => this.#more());

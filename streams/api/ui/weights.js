@@ -49,7 +49,7 @@ export class Weights {
     const from = now - width;
     const until = now + AHEAD * width;
     const curves = nodes.map((node) => tree.curve(node, from, until, now));
-    this.#say(nodes, tree, from, until, now);
+    this.#describe(nodes, tree, from, until, now);
     setText(
       byId("weights-caption"),
       "Thick: known, since the last event before this page was opened; between events a weight only decays. Thin, before that: an " +
@@ -60,11 +60,11 @@ export class Weights {
   }
 
   /** The same in words and as a table. */
-  #say(nodes, tree, from, until, now) {
+  #describe(nodes, tree, from, until, now) {
     this.#box.setAttribute("aria-label", `Line chart of the weights of ${nodes.length} interests over time; the table below holds figures.`);
     const rows = nodes.map((node) => {
       const curve = tree.curve(node, from, until, now);
-      const edge = curve.guess[0] ?? curve.told[0];
+      const edge = curve.guess[0] ?? curve.known[0];
       const first = tree.samples.get(node.id)?.[0];
       return el(
         "tr",
@@ -90,11 +90,11 @@ function traces(node, curve, index) {
     y: list.map((point) => point.mass),
     text: list.map((point) => `${plain(node.name)}: ${number(point.mass)}`),
   });
-  const told = curve.told.length ? curve.told : curve.ahead.slice(0, 1);
-  const last = told.at(-1);
+  const known = curve.known.length ? curve.known : curve.ahead.slice(0, 1);
+  const last = known.at(-1);
   return [
     { ...common, ...points(curve.guess), line: { color: tint, width: 1.3, dash: DASHES[index] } },
-    { ...common, ...points(told), line: { color: tint, width: 3, dash: DASHES[index] } },
+    { ...common, ...points(known), line: { color: tint, width: 3, dash: DASHES[index] } },
     { ...common, ...points(curve.ahead), opacity: 0.45, line: { color: tint, width: 1.4, dash: "dot" } },
     {
       ...common, x: last ? [new Date(last.t)] : [], y: last ? [last.mass] : [], mode: "lines+markers", showlegend: true, hoverinfo: "skip",

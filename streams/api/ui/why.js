@@ -26,8 +26,8 @@ export function whyBox(user, itemId, title) {
   return box;
 }
 
-function explained(told) {
-  const strongest = [...told.pulls].sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
+function explained(explanation) {
+  const strongest = [...explanation.pulls].sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
   const shown = strongest.slice(0, SHOWN).filter((pull) => pull.contribution !== 0);
   const others = strongest.slice(shown.length);
   const row = (name, value, about = "") =>
@@ -44,10 +44,10 @@ function explained(told) {
         {},
         ...shown.map((pull) => row(called(pull), pull.contribution, behind(pull.evidence))),
         others.length ? row(`${others.length} weaker interests`, rest) : null,
-        row("Freshness", told.parts.freshness),
-        row("Popularity", told.parts.popularity),
+        row("Freshness", explanation.parts.freshness),
+        row("Popularity", explanation.parts.popularity),
       ),
-      el("tfoot", {}, row("Score", told.score)),
+      el("tfoot", {}, row("Score", explanation.score)),
     ),
   ];
 }

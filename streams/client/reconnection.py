@@ -1,4 +1,4 @@
-"""Following a user's tree: what a server-sent event says, and when to connect again. No I/O."""
+"""A live stream over all its connections: how an event is read, and when to connect again. No I/O."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SILENT_S: Final = 45.0
 _LONGEST_S: Final = 30.0
 
 
-@dataclass(slots=True)
-class Following:
-    """One stream over all its connections.
+@dataclass(slots=True, kw_only=True)
+class Reconnection:
+    """The state of one stream over all its connections.
 
-    `patience_s` bounds how long it is tried to connect again (None: for ever); for the first connection the call's
-    deadline does. Times are seconds of a clock that only goes forward.
+    `patience_s` bounds the attempts to connect again (None: for ever); the call's deadline bounds the first connection.
+    Times are seconds of a clock that only goes forward.
     """
 
     core: Core
@@ -46,19 +46,19 @@ class Following:
             raise self.core.misread(error) from error
 
     def wait_s(self, error: ApiError, now_s: float) -> float:
-        """Seconds until the next connection; raises the error where another cannot help or patience has run out."""
+        """Seconds until the next connection; raises the error where another cannot help or the time is over."""
         self._attempt += 1
         limit_s = self.patience_s if self._met else self.deadline_s
-        hopeless = not (may_repeat(error) or (isinstance(error, DeadlineExceeded) and self._met))
+        final = not (may_repeat(error) or (isinstance(error, DeadlineExceeded) and self._met))
         wait_s = self.core.retries.wait_s(self._attempt, error, self.core.spread())
         if self._base_s is not None:
             wait_s = max(wait_s, self._base_s)
         wait_s = min(wait_s, _LONGEST_S)
-        if hopeless or (limit_s is not None and now_s - self.away_since_s + wait_s > limit_s):
+        if final or (limit_s is not None and now_s - self.away_since_s + wait_s > limit_s):
             raise error
         return wait_s
 
 
-def ended() -> Unreachable:
+def stream_ended() -> Unreachable:
     """The error of a stream that the server has ended: it stops, or lets a slow reader go."""
     return Unreachable("the stream has ended", retry_after_s=0.0)

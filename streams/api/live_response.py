@@ -1,4 +1,4 @@
-"""A user's tree as it changes, for one who watches: each change as the hub hears of it, with names and evidence."""
+"""The response that streams a tree to one watcher: each change that the hub hands on, with names and evidence."""
 
 from __future__ import annotations
 
@@ -13,65 +13,65 @@ from starlette.types import Message, Receive, Scope, Send
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from streams.api.backends import Backends
-from streams.api.live import Watcher
+from streams.api.interest_tree import NodeView, TreeQuery, chosen, item_ids, level_masses, living
+from streams.api.live_hub import Watcher
 from streams.api.models import InterestNode, LiveEvent, LiveUpdate
-from streams.api.trees import TreeQuery, View, chosen, item_ids, level_masses, living
 from streams.base.errors import StoreUnavailable
 from streams.interests.nodes import Node
 
 HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
 #: How long an update waits for Qdrant. The stream ends then, and the next begins with a tree that names no events.
-PATIENCE_S: Final = 10.0
+STORE_WAIT_S: Final = 10.0
 _EVIDENCE: Final = 5
 
 log = structlog.get_logger(__name__)
 
 
-class Watching:
-    """One watcher's view of one tree. It reads the tree once, then only the nodes that a change has touched."""
+class LiveTree:
+    """One watcher's copy of a tree. It reads the tree once, then only the nodes that a change has touched."""
 
-    def __init__(self, parts: Backends, user_id: str) -> None:
-        self._parts, self._user_id = parts, user_id
+    def __init__(self, backends: Backends, user_id: str) -> None:
+        self._backends, self._user_id = backends, user_id
         self._nodes: dict[str, Node] = {}
 
     async def whole(self, missed: LiveUpdate | None = None) -> LiveUpdate:
-        """The tree as it is now; with the events of an update that tells too little of the nodes."""
-        parts, at_ms = self._parts, int(time() * 1000)
-        nodes = await parts.reading.tree(self._user_id, vectors=False)
+        """The tree as it is now; with the events of an update that was too large to hold its nodes."""
+        backends, at_ms = self._backends, int(time() * 1000)
+        nodes = await backends.reader.tree(self._user_id, vectors=False)
         self._nodes = {node.id: node for node in nodes}
-        alive = chosen(living(nodes, at_ms, parts.policy), at_ms, parts.policy, TreeQuery())
-        told = LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._told(alive, at_ms))
+        alive = chosen(living(nodes, at_ms, backends.policy), at_ms, backends.policy, TreeQuery())
+        update = LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._shown(alive, at_ms))
         if missed is None:
-            return told
-        return told.model_copy(update={"erased": missed.erased, "events": await self._titled(missed)})
+            return update
+        return update.model_copy(update={"erased": missed.erased, "events": await self._with_titles(missed)})
 
     async def change(self, update: LiveUpdate) -> LiveUpdate:
         """An update with names, titles, shares and evidence."""
         if update.erased:
             self._nodes.clear()
-        touched = await self._parts.reading.nodes([node.id for node in update.nodes], vectors=False)
+        touched = await self._backends.reader.nodes([node.id for node in update.nodes], vectors=False)
         self._nodes.update({node.id: node for node in touched})
-        events = await self._titled(update)
+        events = await self._with_titles(update)
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])
-        nodes = await self._told(living(touched, at_ms, self._parts.policy), at_ms)
+        nodes = await self._shown(living(touched, at_ms, self._backends.policy), at_ms)
         return update.model_copy(update={"nodes": nodes, "events": events})
 
-    async def _titled(self, update: LiveUpdate) -> list[LiveEvent]:
-        titles = await self._parts.catalogue.titles(event.item_id or "" for event in update.events)
+    async def _with_titles(self, update: LiveUpdate) -> list[LiveEvent]:
+        titles = await self._backends.catalogue.titles(event.item_id or "" for event in update.events)
         return [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in update.events]
 
-    async def _told(self, nodes: list[Node], at_ms: int) -> list[InterestNode]:
-        parts = self._parts
-        titles = await parts.catalogue.titles(item_ids(nodes, _EVIDENCE))
-        view = View(at_ms, parts.policy, parts.names, titles)
-        masses = level_masses(living(self._nodes.values(), at_ms, parts.policy), at_ms, parts.policy)
+    async def _shown(self, nodes: list[Node], at_ms: int) -> list[InterestNode]:
+        backends = self._backends
+        titles = await backends.catalogue.titles(item_ids(nodes, _EVIDENCE))
+        view = NodeView(at_ms=at_ms, policy=backends.policy, name_of=backends.names, titles=titles)
+        masses = level_masses(living(self._nodes.values(), at_ms, backends.policy), at_ms, backends.policy)
         return [view.node(node, masses.get(node.key.level, 0.0), evidence=_EVIDENCE) for node in nodes]
 
 
-async def updates(parts: Backends, watcher: Watcher, watching: Watching) -> AsyncIterator[LiveUpdate | None]:
+async def updates(backends: Backends, watcher: Watcher, tree: LiveTree) -> AsyncIterator[LiveUpdate | None]:
     """What to send after the whole tree: changes as they come, None for a heartbeat, until the service stops."""
-    stopping = asyncio.ensure_future(parts.stopping.wait())
+    stopping = asyncio.ensure_future(backends.stopping.wait())
     coming: asyncio.Future[LiveUpdate] = asyncio.ensure_future(anext(watcher))
     try:
         while True:
@@ -88,62 +88,63 @@ async def updates(parts: Backends, watcher: Watcher, watching: Watching) -> Asyn
                 return
             coming = asyncio.ensure_future(anext(watcher))
             if update.resync:
-                parts.metrics.live_interrupted.labels("resync").inc()
+                backends.metrics.live_interrupted.labels("resync").inc()
             try:
-                yield await _patiently(parts, watching, update)
+                yield await _read_once_the_store_answers(backends, tree, update)
             except StoreUnavailable as error:
-                parts.metrics.live_interrupted.labels("store").inc()
+                backends.metrics.live_interrupted.labels("store").inc()
                 log.warning("live_stream_ended", error=str(error))
-                return  # the client connects again, and is told then what is the case
+                return  # the client connects again, and begins with the whole tree or the error
     finally:
         stopping.cancel()
         coming.cancel()
 
 
-async def _patiently(parts: Backends, watching: Watching, update: LiveUpdate) -> LiveUpdate:
+async def _read_once_the_store_answers(backends: Backends, tree: LiveTree, update: LiveUpdate) -> LiveUpdate:
+    """The update with what the store holds; while that is away tried again for `STORE_WAIT_S`, or until the stop."""
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(StoreUnavailable), wait=wait_random_exponential(multiplier=0.1, max=1.0),
-        stop=lambda state: parts.stopping.is_set() or stop_after_delay(PATIENCE_S)(state), reraise=True,
+        stop=lambda state: backends.stopping.is_set() or stop_after_delay(STORE_WAIT_S)(state), reraise=True,
     )  # fmt: skip
-    return await attempts(watching.whole if update.resync else watching.change, update)
+    return await attempts(tree.whole if update.resync else tree.change, update)
 
 
 class LiveResponse(Response):
-    """Server-sent events: the whole tree, then every change; a comment every 15 seconds says that it lives."""
+    """Server-sent events: the whole tree, then every change; a comment every 15 seconds keeps the connection alive."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, parts: Backends, user_id: str) -> None:
+    def __init__(self, backends: Backends, user_id: str) -> None:
         super().__init__()
-        self._parts, self._user_id = parts, user_id
+        self._backends, self._user_id = backends, user_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one watcher until they leave, fall behind for good, or the service stops."""
-        parts = self._parts
-        hub = await parts.following()
+        backends = self._backends
+        hub = await backends.started_hub()
         async with hub.subscribe(self._user_id) as watcher:
-            watching = Watching(parts, self._user_id)
-            first = await watching.whole()
+            tree = LiveTree(backends, self._user_id)
+            first = await tree.whole()
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),
                        (b"x-accel-buffering", b"no")]  # fmt: skip
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            parts.metrics.live.inc()
-            leaving = asyncio.ensure_future(_left(receive))
-            serving = asyncio.ensure_future(self._serve(send, first, watcher, watching))
+            backends.metrics.live.inc()
+            gone = asyncio.ensure_future(_disconnected(receive))
+            serving = asyncio.ensure_future(self._serve(send, first, watcher, tree))
             try:
-                await asyncio.wait({leaving, serving}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({gone, serving}, return_when=asyncio.FIRST_COMPLETED)
                 if serving.done():
                     serving.result()
             finally:
-                parts.metrics.live.dec()
-                leaving.cancel()
+                backends.metrics.live.dec()
+                gone.cancel()
                 serving.cancel()
-                await asyncio.gather(leaving, serving, return_exceptions=True)
+                await asyncio.gather(gone, serving, return_exceptions=True)
 
-    async def _serve(self, send: Send, first: LiveUpdate, watcher: Watcher, watching: Watching) -> None:
+    async def _serve(self, send: Send, first: LiveUpdate, watcher: Watcher, tree: LiveTree) -> None:
         await send(_chunk(b"retry: %d\n\n" % RETRY_MS + _event(first, 0)))
         number = 0
-        async for update in updates(self._parts, watcher, watching):
+        async for update in updates(self._backends, watcher, tree):
             if update is None:
                 await send(_chunk(b": still here\n\n"))
             else:
@@ -160,6 +161,6 @@ def _chunk(body: bytes) -> Message:
     return {"type": "http.response.body", "body": body, "more_body": True}
 
 
-async def _left(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

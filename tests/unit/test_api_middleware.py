@@ -1,4 +1,4 @@
-"""The edge of the API without servers: ids, deadlines, sizes, limits, and every error as a problem document."""
+"""The middleware of the API without servers: ids, deadlines, sizes, limits, and every error as a problem document."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from starlette.responses import Response, StreamingResponse
 
 from streams.api.access import make_key
 from streams.api.app import create_app
-from streams.api.edge import Edge
-from streams.api.limits import RateLimits
+from streams.api.middleware import RequestMiddleware
 from streams.api.params import UserInPath, cursor, read_cursor
 from streams.api.problems import ApiProblem, BodyTooLarge, answer, problem_of
+from streams.api.rate_limits import RateLimits
 from streams.api.telemetry import ApiMetrics
 from streams.base.errors import (
     BrokerUnavailable,
@@ -54,8 +54,8 @@ def probe(deadline_s: float = 0.3) -> tuple[FastAPI, ApiMetrics]:
         return len(await request.body())
 
     @app.post("/json")
-    async def body(told: dict[str, int]) -> int:
-        return len(told)
+    async def body(values: dict[str, int]) -> int:
+        return len(values)
 
     @app.get("/slow")
     async def slow() -> None:
@@ -78,7 +78,7 @@ def probe(deadline_s: float = 0.3) -> tuple[FastAPI, ApiMetrics]:
     async def timeout() -> None:
         raise TimeoutError
 
-    app.add_middleware(Edge, metrics=metrics, deadline_s=deadline_s, max_body_bytes=BODY_LIMIT)
+    app.add_middleware(RequestMiddleware, metrics=metrics, deadline_s=deadline_s, max_body_bytes=BODY_LIMIT)
     return app, metrics
 
 
@@ -86,7 +86,7 @@ def client(app: FastAPI) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
 
 
-def told(response: httpx.Response, status: int) -> dict[str, Any]:
+def problem_in(response: httpx.Response, status: int) -> dict[str, Any]:
     """The problem document of an answer, held to its form."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -112,7 +112,7 @@ async def test_any_id_comes_through_a_path_as_it_is(user_id: str) -> None:
 )
 async def test_ids_that_cannot_be_are_a_422_that_names_the_field(segment: str) -> None:
     async with client(probe()[0]) as http:
-        problem = told(await http.get(f"/users/{segment}/tree"), 422)
+        problem = problem_in(await http.get(f"/users/{segment}/tree"), 422)
     assert [one["field"] for one in problem["errors"]] == ["path.user_id"]
     assert "xxxx" not in json.dumps(problem)
 
@@ -128,17 +128,17 @@ async def test_request_ids_are_taken_over_where_they_are_harmless() -> None:
 async def test_no_path_no_method_no_json_and_a_defect() -> None:
     app, metrics = probe()
     async with client(app) as http:
-        told(await http.get("/nope"), 404)
+        problem_in(await http.get("/nope"), 404)
         wrong = await http.delete("/slow")
-        told(wrong, 405)
+        problem_in(wrong, 405)
         assert wrong.headers["allow"] == "GET"
         kind = {"Content-Type": "application/json"}
-        assert told(await http.post("/json", content=b"{", headers=kind), 400)["type"].endswith("bad-json")
-        told(await http.post("/json", content=b'{"a": 1}'), 415)
-        assert told(await http.post("/json", json={"a": "secret text"}), 422)["errors"][0]["field"] == "body.a"
-        broken = told(await http.get("/broken"), 500)
+        assert problem_in(await http.post("/json", content=b"{", headers=kind), 400)["type"].endswith("bad-json")
+        problem_in(await http.post("/json", content=b'{"a": 1}'), 415)
+        assert problem_in(await http.post("/json", json={"a": "secret text"}), 422)["errors"][0]["field"] == "body.a"
+        broken = problem_in(await http.get("/broken"), 500)
         assert "nobody's business" not in json.dumps(broken)
-        told(await http.get("/timeout"), 500)
+        problem_in(await http.get("/timeout"), 500)
     samples = {
         (s.labels["route"], s.labels["status"]): s.value
         for family in metrics.registry.collect() for s in family.samples if s.name == "interests_api_requests_total"
@@ -151,7 +151,7 @@ async def test_a_request_ends_at_its_deadline_and_a_stream_does_not() -> None:
     async with client(probe()[0]) as http:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        told(await http.get("/slow"), 504)
+        problem_in(await http.get("/slow"), 504)
         assert loop.time() - started < 2
         assert (await http.get("/stream")).text == "0\n1\n2\n"  # 0.45 s, over the deadline of 0.3 s
 
@@ -164,9 +164,9 @@ async def test_a_body_is_bounded_whether_it_tells_its_length_or_not() -> None:
     async with client(probe()[0]) as http:
         assert (await http.post("/size", content=b"x" * BODY_LIMIT)).json() == BODY_LIMIT
         assert (await http.post("/size", content=pieces(BODY_LIMIT))).json() == BODY_LIMIT
-        told(await http.post("/size", content=b"x" * (BODY_LIMIT + 1)), 413)
-        told(await http.post("/size", content=pieces(BODY_LIMIT + 256)), 413)
-        told(await http.post("/json", json={"a" * BODY_LIMIT: 1}), 413)
+        problem_in(await http.post("/size", content=b"x" * (BODY_LIMIT + 1)), 413)
+        problem_in(await http.post("/size", content=pieces(BODY_LIMIT + 256)), 413)
+        problem_in(await http.post("/json", json={"a" * BODY_LIMIT: 1}), 413)
 
 
 @pytest.mark.parametrize(
@@ -205,20 +205,20 @@ async def test_scopes_credentials_and_rates_of_the_real_application(tmp_path: An
     app = create_app(Settings(api=api, **NOWHERE))  # type: ignore[arg-type]  # sections as dictionaries
     async with client(app) as http:
         missing = await http.get("/v1/users")
-        assert told(missing, 401)["type"].endswith("no-access")
+        assert problem_in(missing, 401)["type"].endswith("no-access")
         assert missing.headers["www-authenticate"] == "Bearer"
-        told(await http.get("/v1/users", headers={"X-API-Key": "isk_wrong"}), 401)
+        problem_in(await http.get("/v1/users", headers={"X-API-Key": "isk_wrong"}), 401)
         for path, method, scope in (
             ("/v1/users", "GET", "ingest"), ("/v1/events", "POST", "read"), ("/v1/users/u", "DELETE", "ingest"),
             ("/metrics", "GET", "admin"),
         ):  # fmt: skip
             refused = await http.request(method, path, headers={"X-API-Key": keys[scope]})
-            assert told(refused, 403)["type"].endswith("wrong-scope")
+            assert problem_in(refused, 403)["type"].endswith("wrong-scope")
         assert (await http.get("/healthz")).status_code == 200
         assert (await http.get("/metrics", headers={"X-API-Key": keys["read"]})).status_code == 200
         for _ in range(8):
             last = await http.get("/metrics", headers={"X-API-Key": keys["read"]})
-        assert told(last, 429)["retry_after_s"] >= 1
+        assert problem_in(last, 429)["retry_after_s"] >= 1
         assert int(last.headers["retry-after"]) >= 1
     await app.state.backends.close()
 
@@ -228,10 +228,10 @@ async def test_servers_that_are_away_are_a_503_each_for_what_needs_them() -> Non
     async with client(app) as http:
         assert (await http.get("/readyz")).json() == {"ready": False, "qdrant": False, "triton": False}
         reads = await http.get("/v1/users/u/interests")
-        assert told(reads, 503)["type"].endswith("store-away")
+        assert problem_in(reads, 503)["type"].endswith("store-away")
         assert int(reads.headers["retry-after"]) >= 1
         sent = await http.post("/v1/events", json={"user_id": "u", "type": "search", "text": "tea"})
-        assert told(sent, 503)["type"].endswith("broker-away")
+        assert problem_in(sent, 503)["type"].endswith("broker-away")
     await app.state.backends.close()
 
 

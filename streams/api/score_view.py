@@ -1,4 +1,4 @@
-"""Scores as the API tells them: targets from cards, and the parts and pulls of a score (`interests/score.py`)."""
+"""From scores to answers: targets from cards, and the parts and pulls of a score (`interests/score.py`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streams.api.interest_tree import NameOf
 from streams.api.models import Pull, RankedItem, ScoreParts
-from streams.api.trees import NameOf
 from streams.interests.nodes import Vector
 from streams.interests.score import Interest, Scored, Targets
 from streams.store.catalogue import Card
@@ -19,11 +19,11 @@ PULLS_SHOWN = 5
 def targets_of(cards: Sequence[Card], popularity: Mapping[str, float]) -> Targets:
     """Items as targets; `popularity` is the decayed mass by item id, nothing for those not in it."""
     return Targets(
-        tuple(card.item_id for card in cards),
-        _stack([card.vector for card in cards]),
-        tuple(card.path for card in cards),
-        np.array([np.nan if card.ts_ms is None else card.ts_ms for card in cards], np.float64),
-        np.array([popularity.get(card.item_id, 0.0) for card in cards], np.float64),
+        ids=tuple(card.item_id for card in cards),
+        vectors=_stack([card.vector for card in cards]),
+        paths=tuple(card.path for card in cards),
+        ts_ms=np.array([np.nan if card.ts_ms is None else card.ts_ms for card in cards], np.float64),
+        popularity=np.array([popularity.get(card.item_id, 0.0) for card in cards], np.float64),
     )
 
 
@@ -34,19 +34,20 @@ def with_texts(targets: Targets, vectors: Vector) -> Targets:
         return targets
     rows = np.concatenate([targets.vectors, vectors.astype(np.float32)]) if targets.ids else vectors
     return Targets(
-        (*targets.ids, *[""] * n), rows, (*targets.paths, *[""] * n),
-        np.concatenate([targets.ts_ms, np.full(n, np.nan)]), np.concatenate([targets.popularity, np.zeros(n)]),
+        ids=(*targets.ids, *[""] * n), vectors=rows, paths=(*targets.paths, *[""] * n),
+        ts_ms=np.concatenate([targets.ts_ms, np.full(n, np.nan)]),
+        popularity=np.concatenate([targets.popularity, np.zeros(n)]),
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """What is needed to tell a score: the interests it came from, their names, and which of them are borrowed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreView:
+    """Scores as the API shows them: with the interests they came from, their names, and which are the prior's."""
 
     interests: Sequence[Interest]
     scored: Scored
     name_of: NameOf
-    borrowed: frozenset[str]
+    prior_ids: frozenset[str]
 
     def parts(self, row: int) -> ScoreParts:
         """The parts of a target's score."""
@@ -67,7 +68,7 @@ class Telling:
         return Pull(
             node_id=interest.id, level=interest.level, path=interest.path,
             name=self.name_of(interest.level, interest.path), contribution=float(self.scored.by_node[row, at]),
-            attention=float(self.scored.attention[row, at]), prior=interest.id in self.borrowed,
+            attention=float(self.scored.attention[row, at]), prior=interest.id in self.prior_ids,
         )  # fmt: skip
 
     def item(self, row: int, card: Card | None, *, text_index: int | None = None, pulls: int = 0) -> RankedItem:

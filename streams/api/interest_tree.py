@@ -12,7 +12,7 @@ NameOf = Callable[[Level, str], str]
 Titles = Mapping[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeQuery:
     """What of a tree to show: levels (none: all), paths at or below one, evidence entries a node, vectors, an order."""
 
@@ -30,18 +30,18 @@ def living(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> list[Node]:
     return [node for node in nodes if is_alive(node, at_ms, policy)]
 
 
-def chosen(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, wanted: TreeQuery) -> list[Node]:
-    """The living nodes that are wanted, in order: by level, within it heaviest or latest first."""
-    found = [
+def chosen(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, query: TreeQuery) -> list[Node]:
+    """The living nodes that a query asks for, in order: by level, within it heaviest or latest first."""
+    rows = [
         node for node in nodes
-        if (not wanted.levels or node.key.level in wanted.levels) and below(node.key.path, wanted.path)
+        if (not query.levels or node.key.level in query.levels) and below(node.key.path, query.path)
     ]  # fmt: skip
 
     def place(node: Node) -> tuple[int, float, str]:
-        first = -mass_at(node, at_ms, policy) if wanted.order == "strongest" else -node.last_ms
+        first = -mass_at(node, at_ms, policy) if query.order == "strongest" else -node.last_ms
         return LEVELS.index(node.key.level), first, node.key.path
 
-    return sorted(found, key=place)
+    return sorted(rows, key=place)
 
 
 def below(path: str, above: str | None) -> bool:
@@ -50,29 +50,29 @@ def below(path: str, above: str | None) -> bool:
 
 
 def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:
-    """The items that the evidence to be shown speaks of."""
+    """The items of the evidence to be shown."""
     return {entry.item_id for node in nodes for entry in node.evidence[:evidence] if entry.item_id}
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """How nodes are seen: at a moment, by names, with titles of items; `borrowed` are the ids of a prior's nodes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """How nodes are shown: at a moment, by names, with titles of items; `prior_ids` are the ids of a prior's nodes."""
 
     at_ms: int
     policy: NodePolicy
     name_of: NameOf
     titles: Titles
-    borrowed: Collection[str] = ()
+    prior_ids: Collection[str] = ()
 
     def node(self, node: Node, level_mass: float, *, evidence: int, vectors: bool = False) -> InterestNode:
         """One node as a share of its level."""
         key, mass, node_id = node.key, mass_at(node, self.at_ms, self.policy), node.id
         return InterestNode(
             id=node_id, level=key.level, path=key.path, name=self.name_of(key.level, key.path), mass=mass,
-            share=mass / level_mass if level_mass else 0.0, net=_within(node.net / node.mass) if node.mass else 0.0,
+            share=mass / level_mass if level_mass else 0.0, net=_clipped(node.net / node.mass) if node.mass else 0.0,
             count=node.count, first_ms=node.first_ms, last_ms=node.last_ms,
             expires_at_ms=expires_at_ms(node, self.policy),
-            half_life_s=self.policy.half_life_s[key.level], prior=node_id in self.borrowed,
+            half_life_s=self.policy.half_life_s[key.level], prior=node_id in self.prior_ids,
             evidence=self.evidence(node, evidence), vector=node.direction.tolist() if vectors else None,
         )  # fmt: skip
 
@@ -96,26 +96,26 @@ def level_masses(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> dict[
 
 
 def tree(
-    user_id: str, nodes: Sequence[Node], alive: Sequence[Node], view: View, wanted: TreeQuery, *, prior: bool,
+    user_id: str, nodes: Sequence[Node], alive: Sequence[Node], view: NodeView, query: TreeQuery, *, prior: bool,
     cursor: Callable[[int], str],
 ) -> Tree:  # fmt: skip
-    """A user's tree: `nodes` as stored, of which `alive` have not expired (borrowed ones among them)."""
+    """A user's tree: `nodes` as stored, of which `alive` have not expired, the prior's among them."""
     masses = level_masses(alive, view.at_ms, view.policy)
-    rows = chosen(alive, view.at_ms, view.policy, wanted)
-    end = wanted.start + wanted.limit
+    rows = chosen(alive, view.at_ms, view.policy, query)
+    end = query.start + query.limit
     profile = next((node for node in nodes if node.key.level == "profile"), None)
-    lived = profile is not None and profile.count > 0  # a tombstone's times are the erasure's
+    acted = profile is not None and profile.count > 0  # a tombstone's times are the erasure's
     return Tree(
         user_id=user_id, at_ms=view.at_ms, prior=prior, events=profile.count if profile else 0,
-        first_ms=profile.first_ms if profile and lived else 0, last_ms=profile.last_ms if profile and lived else 0,
+        first_ms=profile.first_ms if profile and acted else 0, last_ms=profile.last_ms if profile and acted else 0,
         erased_at_ms=(profile.erased_at_ms or None) if profile else None,
         nodes=[
-            view.node(node, masses[node.key.level], evidence=wanted.evidence, vectors=wanted.vectors)
-            for node in rows[wanted.start : end]
+            view.node(node, masses[node.key.level], evidence=query.evidence, vectors=query.vectors)
+            for node in rows[query.start : end]
         ],
         next_cursor=cursor(end) if end < len(rows) else None,
     )  # fmt: skip
 
 
-def _within(net: float) -> float:
+def _clipped(net: float) -> float:
     return max(-1.0, min(1.0, net))

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes: about, tags, the schemas of events and items, problems."""
+"""The OpenAPI document beyond the routes: introduction, tags, the schemas of events and items, problems."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TAGS: Final = [
 _REFS: Final = "#/components/schemas/"
 
 
-def described(app: FastAPI) -> None:
-    """Add to the application's document what the routes cannot say; made once, when it is first asked for."""
+def extend_openapi(app: FastAPI) -> None:
+    """Add to the application's document what the routes cannot declare; made at its first request and kept."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -50,15 +50,15 @@ def described(app: FastAPI) -> None:
 def _add(schemas: dict[str, Any], name: str, schema: dict[str, Any]) -> None:
     """A schema and its definitions among the document's components."""
     for inner, definition in schema.pop("$defs", {}).items():
-        schemas.setdefault(inner, _lifted(definition))
+        schemas.setdefault(inner, _relinked(definition))
     schema.pop("$schema", None)
     schema.pop("$id", None)
-    schemas[name] = _lifted(schema)
+    schemas[name] = _relinked(schema)
 
 
-def _lifted(node: Any) -> Any:
+def _relinked(node: Any) -> Any:
     if isinstance(node, list):
-        return [_lifted(each) for each in node]
+        return [_relinked(each) for each in node]
     if not isinstance(node, dict):
         return node
-    return {key: value.replace("#/$defs/", _REFS) if key == "$ref" else _lifted(value) for key, value in node.items()}
+    return {key: value.replace("#/$defs/", _REFS) if key == "$ref" else _relinked(value) for key, value in node.items()}

@@ -1,4 +1,4 @@
-"""Live trees: one follower of `interests.updated` a process, and everybody who watches a user hears of its changes."""
+"""The hub of live trees: one follower of `interests.updated` a process, which hands each update to its watchers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.interests.updates import GROUP
 
 log = structlog.get_logger(__name__)
 
-#: Updates that wait for one watcher; past it they are dropped and the watcher is told to read the tree again.
+#: Updates that wait for one watcher; past it they are dropped and the watcher reads the tree again.
 WAITING = 64
 CONNECT_WITHIN_S = 3.0
 
@@ -30,41 +30,41 @@ class TooManyWatchers(RetryableError):
 
 
 class Watcher:
-    """The updates of one user, for one who watches: an async iterator that ends when the hub is closed."""
+    """The updates of one user for one watcher: an async iterator that ends when the hub is closed."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self._waiting: deque[LiveUpdate] = deque()
         self._lost = False
         self._closed = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def put(self, update: LiveUpdate) -> None:
-        """Leave an update; never waits. One too many drops all that wait, and says so."""
+        """Leave an update; never waits. One too many drops all that wait: see `lose`."""
         if len(self._waiting) >= WAITING:
             self.lose()
         else:
             self._waiting.append(update)
-            self._news.set()
+            self._changed.set()
 
     def lose(self) -> None:
-        """Say that updates were lost."""
+        """Drop all that wait; the next update asks to read the whole tree again."""
         self._waiting.clear()
         self._lost = True
-        self._news.set()
+        self._changed.set()
 
     def close(self) -> None:
         """End the iteration once it has given what waits."""
         self._closed = True
-        self._news.set()
+        self._changed.set()
 
     def __aiter__(self) -> Watcher:
         return self
 
     async def __anext__(self) -> LiveUpdate:
         while not (self._lost or self._waiting or self._closed):
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         if self._lost:
             self._lost = False
             return LiveUpdate(user_id=self.user_id, at_ms=int(time() * 1000), resync=True)
@@ -74,19 +74,19 @@ class Watcher:
 
 
 class Hub:
-    """Follows the topic of updates and hands each on to those who watch its user.
+    """Follows the topic of updates and hands each update to the watchers of its user.
 
         async with hub.subscribe(user_id) as updates:
             async for update in updates: ...
 
     Updates come as the worker wrote them: without names, titles, shares and evidence. One with `resync` stands for
     updates that were lost (a watcher too slow, a broker away, a tree of which too much changed): read the whole
-    tree then. A watcher hears of every change that is made after `subscribe` has been entered, provided `ready`.
+    tree then. A watcher gets every change that is made after `subscribe` has been entered, provided `ready`.
     """
 
     def __init__(self, config: KafkaConfig, topic: str, *, watchers: int = 200, check_s: float = 2.0) -> None:
-        self._group, self._most = config.group_id, watchers
-        self._tail = TopicFollower(config, topic, check_s=check_s) if topic else None
+        self._group, self._limit = config.group_id, watchers
+        self._follower = TopicFollower(config, topic, check_s=check_s) if topic else None
         self._watchers: dict[str, set[Watcher]] = {}
         self._count = 0
         self._following: asyncio.Task[None] | None = None
@@ -94,7 +94,7 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether changes arrive now: the topic is followed."""
-        return self._tail is not None and self._tail.ready.is_set()
+        return self._follower is not None and self._follower.ready.is_set()
 
     @property
     def watchers(self) -> int:
@@ -106,10 +106,10 @@ class Hub:
 
         Raises ConfigurationError where the broker refuses this client.
         """
-        if self._tail is None:
+        if self._follower is None:
             return
-        self._following = asyncio.create_task(self._follow(self._tail))
-        connected = asyncio.create_task(self._tail.ready.wait())
+        self._following = asyncio.create_task(self._follow(self._follower))
+        connected = asyncio.create_task(self._follower.ready.wait())
         await asyncio.wait({self._following, connected}, timeout=CONNECT_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
         connected.cancel()
         if self._following.done():
@@ -127,8 +127,8 @@ class Hub:
     @asynccontextmanager
     async def subscribe(self, user_id: str) -> AsyncIterator[Watcher]:
         """Watch a user. Raises TooManyWatchers past the limit."""
-        if self._count >= self._most:
-            raise TooManyWatchers(f"{self._most} live trees are watched already, which is the limit of this process")
+        if self._count >= self._limit:
+            raise TooManyWatchers(f"{self._limit} live trees are watched already, which is the limit of this process")
         watcher = Watcher(user_id)
         self._watchers.setdefault(user_id, set()).add(watcher)
         self._count += 1
@@ -140,12 +140,12 @@ class Hub:
             if not self._watchers[user_id]:
                 del self._watchers[user_id]
 
-    async def _follow(self, tail: TopicFollower) -> None:
+    async def _follow(self, follower: TopicFollower) -> None:
         try:
-            async with aclosing(tail.batches()) as batches:
+            async with aclosing(follower.batches()) as batches:
                 async for records in batches:
                     if records is None:
-                        self._gap()
+                        self._lose_all()
                     else:
                         for record in records:
                             self._deliver(record)
@@ -155,7 +155,7 @@ class Hub:
                 watcher.close()
             raise
 
-    def _gap(self) -> None:
+    def _lose_all(self) -> None:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.lose()

@@ -25,13 +25,13 @@ class RateLimits:
                     f"api.rate: got {rate!r}, expected such as 100/second or 6000/minute"
                 ) from error
 
-    async def wait_s(self, who: str) -> float:
+    async def wait_s(self, caller: str) -> float:
         """Count a request; 0 where it may go on, else how long the caller should wait, in seconds."""
         if self._item is None:
             return 0.0
         if self._limiter is None:  # its storage belongs to the loop that uses it
             self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        if await self._limiter.hit(self._item, who):
+        if await self._limiter.hit(self._item, caller):
             return 0.0
-        window = await self._limiter.get_window_stats(self._item, who)
+        window = await self._limiter.get_window_stats(self._item, caller)
         return max(1.0, window.reset_time - time())

@@ -1,4 +1,4 @@
-"""`/docs`: the OpenAPI document as one plain page, written here; no script, and nothing from another host."""
+"""The page `/docs`: the OpenAPI document as one plain page; no script, and nothing from another host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ h3 code { font-size: 1rem }
 """
 
 
-def page(document: Mapping[str, Any]) -> str:
+def docs_page(document: Mapping[str, Any]) -> str:
     """The whole page of an OpenAPI document."""
     info = document["info"]
     parts = [
@@ -32,45 +32,46 @@ def page(document: Mapping[str, Any]) -> str:
         f"<title>{escape(info['title'])}: the API</title><style>{_STYLE}</style></head><body><main>",
         f"<h1>{escape(info['title'])}: the API</h1>", *_paragraphs(info.get("description", "")),
         "<p>The document itself: <a href='openapi.json'>openapi.json</a>. The page: <a href='ui/'>ui</a>.</p>",
-        "<nav><ul>", *(_entry(*operation) for operation in _operations(document)), "</ul></nav>",
-        *("".join(_article(document, *operation)) for operation in _operations(document)), "</main></body></html>",
+        "<nav><ul>", *(_entry(*row) for row in _operations(document)), "</ul></nav>",
+        *("".join(_article(document, *row)) for row in _operations(document)), "</main></body></html>",
     ]  # fmt: skip
     return "\n".join(parts)
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for path, methods in document["paths"].items():
-        for method, told in methods.items():
-            yield method.upper(), path, told
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
 
 
-def _entry(method: str, path: str, told: Mapping[str, Any]) -> str:
-    return f"<li><a href='#{_anchor(method, path)}'>{method} {escape(path)}</a> {escape(told.get('summary', ''))}</li>"
+def _entry(method: str, path: str, operation: Mapping[str, Any]) -> str:
+    link = f"<a href='#{_anchor(method, path)}'>{method} {escape(path)}</a>"
+    return f"<li>{link} {escape(operation.get('summary', ''))}</li>"
 
 
 def _anchor(method: str, path: str) -> str:
     return escape(f"{method.lower()}{path}".replace("/", "-").replace("{", "").replace("}", ""))
 
 
-def _article(document: Mapping[str, Any], method: str, path: str, told: Mapping[str, Any]) -> Iterator[str]:
-    yield f"<article id='{_anchor(method, path)}'><h2>{escape(told.get('summary', path))}</h2>"
+def _article(document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    yield f"<article id='{_anchor(method, path)}'><h2>{escape(operation.get('summary', path))}</h2>"
     yield f"<h3><code>{method} {escape(path)}</code></h3>"
-    yield from _paragraphs(told.get("description", ""))
-    if told.get("parameters"):
-        yield "<table><tr><th>parameter</th><th>in</th><th>takes</th><th>what it is</th></tr>"
-        for one in told["parameters"]:
-            yield _row(f"<code>{escape(one['name'])}</code>", escape(one["in"]), _takes(one["schema"]),
-                       escape(one.get("description", "")))  # fmt: skip
+    yield from _paragraphs(operation.get("description", ""))
+    if operation.get("parameters"):
+        yield "<table><tr><th>parameter</th><th>in</th><th>values</th><th>what it is</th></tr>"
+        for parameter in operation["parameters"]:
+            name, about = escape(parameter["name"]), escape(parameter.get("description", ""))
+            yield _row(f"<code>{name}</code>", escape(parameter["in"]), _accepted(parameter["schema"]), about)
         yield "</table>"
-    for kind, content in told.get("requestBody", {}).get("content", {}).items():
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         for example in content.get("examples", {}).values():
             yield f"<p>Body ({escape(kind)}): {escape(example['summary'])}</p>{_json(example['value'])}"
     yield "<table><tr><th>status</th><th>when</th></tr>"
-    for status, answer in told["responses"].items():
-        yield _row(escape(status), escape(answer.get("description", "")))
+    for status, response in operation["responses"].items():
+        yield _row(escape(status), escape(response.get("description", "")))
     yield "</table>"
-    for status, answer in told["responses"].items():
-        for content in answer.get("content", {}).values():
+    for status, response in operation["responses"].items():
+        for content in response.get("content", {}).values():
             if "example" in content:
                 yield f"<p>{escape(status)}:</p>{_json(content['example'])}"
     yield "</article>"
@@ -80,16 +81,16 @@ def _row(*cells: str) -> str:
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _takes(schema: Mapping[str, Any]) -> str:
+def _accepted(schema: Mapping[str, Any]) -> str:
     """What values a parameter may have, in short."""
     choices = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    words = [_one(choice) for choice in choices]
+    words = [_choice(choice) for choice in choices]
     if "default" in schema:
         words.append(f"default {json.dumps(schema['default'])}")
     return escape(", ".join(words))
 
 
-def _one(schema: Mapping[str, Any]) -> str:
+def _choice(schema: Mapping[str, Any]) -> str:
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "maxLength": "length ≤"}
     words = [str(schema.get("type", ""))] + [
         f"{sign} {schema[name]:g}" for name, sign in bounds.items() if name in schema

@@ -1,4 +1,4 @@
-"""What to call a node: the concept's name, or a word for what has no path."""
+"""Names of nodes: the concept's name, or a word for what has no path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROOTS: Final[dict[Level, str]] = {
 }  # fmt: skip
 
 
-class Names:
+class NodeNames:
     """Names of nodes by level and path, from the concept tree's file or the written taxonomy; read once."""
 
     def __init__(self, file: Path | None) -> None:
@@ -22,11 +22,11 @@ class Names:
         self._known: dict[str, str] = {}
 
     def __call__(self, level: Level, path: str) -> str:
-        """What to call a node."""
+        """The name of a node."""
         return self.of_path(path) or _ROOTS[level]
 
     def of_path(self, path: str) -> str:
-        """What to call a path; empty for `/`."""
+        """The name of a path; empty for `/`."""
         name = self._known.get(path)
         if name is None:
             if len(self._known) > 20_000:

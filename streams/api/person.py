@@ -1,0 +1,60 @@
+"""A person at a moment: their own nodes and their prior's, as interests that can be scored against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streams.api.backends import Backends
+from streams.api.interest_tree import living
+from streams.api.models import Context
+from streams.interests.contexts import situation
+from streams.interests.nodes import Node, NodePolicy
+from streams.interests.score import Interest, interests_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A user's nodes: `stored` as kept, `alive` those that count at `at_ms`, with the prior's (by id: `prior_ids`)."""
+
+    user_id: str
+    at_ms: int
+    stored: list[Node]
+    alive: list[Node]
+    prior_ids: frozenset[str]
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is kept of them, be it the trace of an erasure."""
+        return bool(self.stored)
+
+    @property
+    def prior(self) -> bool:
+        """Whether a prior is part of what is shown of them."""
+        return bool(self.prior_ids)
+
+    @property
+    def profile(self) -> Node | None:
+        """The root of their own tree."""
+        return next((node for node in self.stored if node.key.level == "profile"), None)
+
+    def interests(self, context: Context, policy: NodePolicy) -> list[Interest]:
+        """What to score against: every node, but of situations only those they are in."""
+        here = {situation(name, value) for name, value in context.items()}
+        return interests_of(
+            [node for node in self.alive if node.key.level != "context" or node.key.path in here], self.at_ms, policy
+        )
+
+
+async def read_person(
+    backends: Backends, user_id: str, at_ms: int, context: Context, *, prior: bool, vectors: bool = True
+) -> Person:
+    """Read a person by one scroll; without `prior` only their own nodes; without `vectors` nothing can be scored."""
+    policy = backends.policy
+    stored = await backends.reader.tree(user_id, vectors=vectors)
+    alive = living(stored, at_ms, policy)
+    from_prior: Sequence[Node] = await backends.priors.nodes(user_id, stored, context, at_ms) if prior else ()
+    return Person(
+        user_id=user_id, at_ms=at_ms, stored=stored, alive=[*alive, *living(from_prior, at_ms, policy)],
+        prior_ids=frozenset(node.id for node in from_prior),
+    )  # fmt: skip
