@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from streams.base.errors import ConfigurationError, InterestsError
+from streams.client import (
+    ApiError,
+    BadRequest,
+    DeadlineExceeded,
+    Forbidden,
+    InterestClient,
+    RateLimited,
+    Unauthorized,
+    Unreachable,
+)
 from streams.commands.when import lasting
 from streams.settings.service import ClientSettings, load
-
-if TYPE_CHECKING:
-    from streams.client import ApiError, InterestClient
-
-PANEL = "Ask the API"
 
 ApiUrl = Annotated[str | None, typer.Option("--api", help="Address of the API.", show_default="client.url")]
 KeyFile = Annotated[
@@ -47,8 +52,6 @@ _ADVICE: Final = {
 @contextmanager
 def asking(api: str | None, key_file: Path | None, *, deadline_s: float | None = None) -> Iterator[InterestClient]:
     """A client of the API by options over settings; what it raises says what to do next."""
-    from streams.client import ApiError, InterestClient  # noqa: PLC0415  # takes a third of a second to import
-
     told = load().client
     url, key = api or told.url, _key(told, key_file)
     try:
@@ -60,15 +63,6 @@ def asking(api: str | None, key_file: Path | None, *, deadline_s: float | None =
 
 def explained(error: ApiError, url: str, *, keyed: bool) -> InterestsError:
     """The error of a call as a person at a terminal needs it: what is wrong, and what to do."""
-    from streams.client import (  # noqa: PLC0415  # as above
-        BadRequest,
-        DeadlineExceeded,
-        Forbidden,
-        RateLimited,
-        Unauthorized,
-        Unreachable,
-    )
-
     detail = error.detail.rstrip(".") or error.title
     if isinstance(error, Unreachable):
         return InterestsError(f"no API answers at {url} ({detail.rpartition('] ')[2].lower()}): {_START}")

@@ -6,23 +6,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from streams.api.models import Audience, AudienceMember
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, asking
+from streams.client import InterestClient
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, asking
 from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import ago, stamp
 from streams.interests.levels import LEVELS, Level
-
-if TYPE_CHECKING:
-    from streams.api.models import Audience, AudienceMember
-    from streams.client import InterestClient
 
 _EXAMPLE = "interests audience --text 'A hand grinder for the road' --limit 10"
 _NAMES = 3
@@ -46,7 +44,7 @@ Export = Annotated[
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "audience", example=_EXAMPLE, panel=PANEL)(audience)
+    register(app, "audience", example=_EXAMPLE)(audience)
 
 
 def audience(

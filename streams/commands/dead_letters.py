@@ -6,17 +6,21 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from streams.base.errors import ConfigurationError
+from streams.broker.fetched_batch import Record
+from streams.broker.producer import Outgoing
+from streams.broker.read_all import read_topic
+from streams.commands.connections import producer_of
 from streams.commands.shell import console, register, run
+from streams.events.dead_letters import PREFIX
+from streams.events.privacy import BODY, SEALED, Original, open_sealed
+from streams.settings.privacy import new_pair, private_key
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.broker.fetched_batch import Record
-    from streams.events.privacy import Original
+from streams.settings.wiring import kafka_config
 
 letters = typer.Typer(help="Dead letters: keys to seal them with, and what sealed ones hold.", no_args_is_help=True)
 
@@ -39,8 +43,6 @@ def keys(private: Private, public: Public) -> None:
 
     Workers get the public one. Keep the private one away from them: whoever has it reads what people wrote.
     """
-    from streams.settings.privacy import new_pair  # noqa: PLC0415  # the cryptography takes a moment to import
-
     for file in (private, public):
         if file.exists():
             raise ConfigurationError(f"{file} exists: name another file, or move it away")
@@ -63,12 +65,6 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
 
 
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
-    from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
-    from streams.broker.read_all import read_topic  # noqa: PLC0415  # as above
-    from streams.commands.connections import producer_of  # noqa: PLC0415  # as above
-    from streams.settings.privacy import private_key  # noqa: PLC0415  # as above
-    from streams.settings.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import
-
     private = private_key(key) if key else None
     back: dict[str, list[Outgoing]] = {}
     async for records in read_topic(kafka_config(settings.kafka), topic):
@@ -88,9 +84,6 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
 
 def original(record: Record, private: Any) -> Original | None:
     """The record that a dead letter carries; None where it was dropped, or is sealed and there is no key."""
-    from streams.events.dead_letters import PREFIX  # noqa: PLC0415  # beside the imports below
-    from streams.events.privacy import BODY, SEALED, Original, open_sealed  # noqa: PLC0415  # as above
-
     body = dict(record.headers).get(BODY)
     if body == SEALED:
         return open_sealed(record.value or b"", record.headers, private) if private else None

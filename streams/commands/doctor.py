@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
 
 import typer
 
+from streams.commands import checks
+from streams.commands.check_security import check_security
+from streams.commands.findings import Findings, drawn
 from streams.commands.shell import EXIT_FAILED, console, register, run
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.commands.findings import Findings
 
 
 def add(app: typer.Typer) -> None:
@@ -24,8 +24,6 @@ def doctor() -> None:
     Every server is asked, also where another is away; each check gives up after five seconds. Exit code 1: something
     does not work.
     """
-    from streams.commands.findings import drawn  # noqa: PLC0415  # the clients take a second to import
-
     parts = run(examine(load()))
     out = console()
     out.print(drawn(parts))
@@ -40,10 +38,6 @@ def doctor() -> None:
 
 async def examine(settings: Settings) -> list[Findings]:
     """Make every check; Kafka is asked while Triton and then Qdrant are."""
-    import asyncio  # noqa: PLC0415  # beside the imports below
-
-    from streams.commands import checks  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.check_security import check_security  # noqa: PLC0415  # as above
 
     async def encoder_and_store() -> tuple[Findings, Findings, Findings]:
         here = checks.check_here(settings)

@@ -6,21 +6,19 @@ import sys
 import time
 from collections.abc import Iterator
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
+from streams.api.receipts import Receipt
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, User, asking
+from streams.client import InterestClient
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, User, asking
 from streams.commands.drawing import WIDEST
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import lasting, stamp
-
-if TYPE_CHECKING:
-    from streams.api.receipts import Receipt
-    from streams.client import InterestClient
 
 _EXAMPLE = "interests erase u17 --yes"
 _LOOK_EVERY_S = 0.5
@@ -35,7 +33,7 @@ DeadlineS = Annotated[
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "erase", example=_EXAMPLE, panel=PANEL)(erase)
+    register(app, "erase", example=_EXAMPLE)(erase)
 
 
 def erase(

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
+from streams.commands.score_drawing import draw_explained
 from streams.commands.shell import console, register
 
 _EXAMPLE = "interests explain u17 i12 --evidence 3"
@@ -19,7 +20,7 @@ All = Annotated[bool, typer.Option("--all", help="Also what hardly moved the sco
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "explain", example=_EXAMPLE, panel=PANEL)(explain)
+    register(app, "explain", example=_EXAMPLE)(explain)
 
 
 def explain(
@@ -36,7 +37,5 @@ def explain(
     if as_json:
         typer.echo(told.model_dump_json(indent=2))
         return
-    from streams.commands.score_drawing import draw_explained  # noqa: PLC0415  # its types take a while to import
-
     out = console()
     out.print(draw_explained(told, out, evidence=evidence, fold=not everything))

@@ -13,6 +13,7 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.commands.json_lines import STDIN, read_lines
+from streams.commands.sender import sender_of
 from streams.commands.shell import EXIT_FAILED, complain, register, run
 from streams.events.drafts import Drafts, Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
@@ -85,8 +86,6 @@ def produce(
 async def _send(
     settings: Settings, lines: Iterator[Line], *, items: bool, topic: str | None, check: bool, quiet: bool
 ) -> list[RefusedLine]:
-    from streams.commands.sender import sender_of  # noqa: PLC0415  # the clients take a second to import
-
     refused: list[RefusedLine] = []
     sent = 0
     async with sender_of(settings) as sender:

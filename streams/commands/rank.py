@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, situation
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, Situation, User, asking, situation
+from streams.commands.score_drawing import draw_ranked
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 
 _EXAMPLE = "interests rank u17 --item i12 --item i9 --text 'A hand grinder for the road'"
@@ -18,7 +19,7 @@ Texts = Annotated[list[str] | None, typer.Option("--text", help="A text. Repeata
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "rank", example=_EXAMPLE, panel=PANEL)(rank)
+    register(app, "rank", example=_EXAMPLE)(rank)
 
 
 def rank(
@@ -38,8 +39,6 @@ def rank(
     if as_json:
         typer.echo(told.model_dump_json(indent=2))
     elif told.items:
-        from streams.commands.score_drawing import draw_ranked  # noqa: PLC0415  # its types take a while to import
-
         out = console()
         out.print(draw_ranked(user, told.at_ms, told.items, out, prior=told.prior, texts=texts))
     if told.unknown and not as_json:

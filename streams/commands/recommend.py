@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
+from streams.commands.score_drawing import draw_ranked
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 
 _EXAMPLE = "interests recommend u17 -k 5 --context daypart=evening"
@@ -29,7 +30,7 @@ NoReasons = Annotated[bool, typer.Option("--no-reasons", help="Leave the interes
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "recommend", example=_EXAMPLE, panel=PANEL)(recommend)
+    register(app, "recommend", example=_EXAMPLE)(recommend)
 
 
 def recommend(
@@ -51,8 +52,6 @@ def recommend(
     if as_json:
         typer.echo(told.model_dump_json(indent=2))
     elif told.items:
-        from streams.commands.score_drawing import draw_ranked  # noqa: PLC0415  # its types take a while to import
-
         out = console()
         out.print(draw_ranked(user, told.at_ms, told.items, out, prior=told.prior))
     else:

@@ -6,22 +6,24 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
+from streams.commands import playback
+from streams.commands.connections import admin_of
+from streams.commands.event_log import EventLog
+from streams.commands.lag_wait import until_folded
+from streams.commands.playback import Tally, stopping
+from streams.commands.progress import meter
+from streams.commands.sender import Sender, sender_of
 from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, complain, console, register, run
 from streams.commands.when import ago, lasting, parse_time, stamp
 from streams.events.drafts import topic_of_type
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.commands.event_log import EventLog
-    from streams.commands.playback import Tally
-    from streams.commands.sender import Sender
 
 _EXAMPLE = "interests replay --items items.jsonl.gz --events events.jsonl.gz --shift-to now --wait"
 _OLD_MS = 30 * 86_400_000
@@ -108,10 +110,6 @@ def shift_of(plan: ReplayPlan, last_ms: int | None, now_ms: int) -> int:
 
 
 async def _replay(settings: Settings, plan: ReplayPlan, out: Console) -> int:
-    from streams.commands.event_log import EventLog  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.playback import Tally, stopping  # noqa: PLC0415  # as above
-    from streams.commands.sender import sender_of  # noqa: PLC0415  # as above
-
     tally = Tally()
     with EventLog(plan.events, plan.limit) as log, stopping() as stop:
         shift_ms = shift_of(plan, log.last_ms, int(time() * 1000))
@@ -132,9 +130,6 @@ async def _play(
     settings: Settings, plan: ReplayPlan, out: Console, sender: Sender, log: EventLog, shift_ms: int, tally: Tally,
     stop: asyncio.Event,
 ) -> bool:  # fmt: skip
-    from streams.commands import playback  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.progress import meter  # noqa: PLC0415  # as above
-
     kafka = settings.kafka
 
     def choose(event_type: str | None) -> str:
@@ -157,10 +152,6 @@ async def _play(
 
 
 async def _wait(settings: Settings, plan: ReplayPlan, out: Console, topics: list[str], stop: asyncio.Event) -> bool:
-    from streams.commands.connections import admin_of  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.lag_wait import until_folded  # noqa: PLC0415  # as above
-    from streams.commands.progress import meter  # noqa: PLC0415  # as above
-
     async with admin_of(settings) as admin:
         with meter(out, "folded", 0) as bar:
             waited = await until_folded(admin, settings.kafka.group, topics, plan.deadline_s, bar, stop)

@@ -55,16 +55,14 @@ def console() -> Console:
     return Console(highlight=False, emoji=False)
 
 
-def register(
-    app: typer.Typer, name: str, *, example: str, panel: str | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def register(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a function to an app as a command with `--debug`, whose help ends with an example.
 
     InterestsError becomes one line on standard error and an exit code; with `--debug` the trace comes before it.
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(_reporting(function))
+        app.command(name, epilog=f"Example: {example}")(_reporting(function))
         return function
 
     return add

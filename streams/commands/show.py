@@ -9,6 +9,7 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.commands.shell import EXIT_FAILED, console, register, run
+from streams.commands.showing import ShowRequest, answer
 from streams.commands.when import parse_time
 from streams.interests.nodes import LEVELS, Level
 from streams.settings.service import load
@@ -39,8 +40,6 @@ def show(
     interest's is part of its topic's. Under each interest stand the events that say most why it is there. Needs Qdrant
     alone. Exit code 1: nobody is known by this id, or everything has faded.
     """
-    from streams.commands.showing import ShowRequest, answer  # noqa: PLC0415  # the clients take a second to import
-
     now_ms = int(time() * 1000)
     unknown = sorted(set(level or ()) - set(LEVELS))
     if unknown:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 from rich.table import Table
 
+from streams.broker.admin import Group, Lag, Topic
+from streams.commands.connections import admin_of
 from streams.commands.shell import console, register, run
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.broker.admin import Group, Lag, Topic
+from streams.settings.wiring import topic_specs
 
 topics = typer.Typer(help="Make the service's topics and look at them.", no_args_is_help=True)
 
@@ -72,16 +70,11 @@ def service_topics(settings: Settings) -> list[str]:
 
 
 async def _create(settings: Settings) -> list[Topic]:
-    from streams.commands.connections import admin_of  # noqa: PLC0415  # as above
-    from streams.settings.wiring import topic_specs  # noqa: PLC0415  # the clients take a second to import
-
     async with admin_of(settings) as admin:
         return await admin.create_topics(topic_specs(settings.kafka))
 
 
 async def _list(settings: Settings) -> tuple[dict[str, Topic], list[Lag], Group]:
-    from streams.commands.connections import admin_of  # noqa: PLC0415  # the clients take a second to import
-
     async with admin_of(settings) as admin:
         found = await admin.topics(service_topics(settings))
         lags = await admin.lag(settings.kafka.group, list(found))

@@ -27,7 +27,7 @@ def up(data_dir: DataDir = Path(".interests"), ports: Ports = "default") -> None
     if ports not in {"default", "any", "free"}:
         raise typer.BadParameter("expected default, any or free", param_hint="--ports")
     with extra("embedded"):
-        from deploy.embedded.ports import PortChoice  # noqa: PLC0415  # asks for the extra
+        from deploy.embedded.ports import PortChoice  # noqa: PLC0415  # of the extra
         from deploy.embedded.up import up as run_stack  # noqa: PLC0415  # as above
 
     raise typer.Exit(run_stack(data_dir, ports=cast(PortChoice, ports)))

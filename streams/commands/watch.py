@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
-from streams.commands.api_client import PANEL, ApiUrl, KeyFile, User, asking
+from streams.client import InterestClient, TryLater
+from streams.commands.api_client import ApiUrl, KeyFile, User, asking
 from streams.commands.shell import EXIT_FAILED, complain, console, register
-
-if TYPE_CHECKING:
-    from streams.client import InterestClient, TryLater
-    from streams.commands.watching import Watched
+from streams.commands.watching import Watched, draw_tree, draw_watched, event_line
 
 _EXAMPLE = "interests watch u17"
 _PER_S = 4
@@ -28,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Each update as a line of J
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "watch", example=_EXAMPLE, panel=PANEL)(watch)
+    register(app, "watch", example=_EXAMPLE)(watch)
 
 
 def watch(
@@ -65,8 +65,6 @@ def _tell(error: TryLater, wait_s: float) -> None:
 
 
 def _watch(client: InterestClient, user: str, out: Console, most: int | None, evidence: int, *, fold: bool) -> None:
-    from streams.commands.watching import Watched  # noqa: PLC0415  # its types take a while to import
-
     watched = Watched(user, evidence)
     if out.is_terminal:
         _live(client, watched, out, most, fold=fold)
@@ -76,11 +74,6 @@ def _watch(client: InterestClient, user: str, out: Console, most: int | None, ev
 
 def _live(client: InterestClient, watched: Watched, out: Console, most: int | None, *, fold: bool) -> None:
     """Draw the tree anew four times a second; what is left at the end is its last state."""
-    from rich.live import Live  # noqa: PLC0415  # only here
-    from rich.text import Text  # noqa: PLC0415  # only here
-
-    from streams.commands.watching import draw_watched  # noqa: PLC0415  # as above
-
     status = "connecting"
 
     def draw() -> Group | Text:
@@ -101,8 +94,6 @@ def _live(client: InterestClient, watched: Watched, out: Console, most: int | No
 
 def _lines(client: InterestClient, watched: Watched, out: Console, most: int | None, *, fold: bool) -> None:
     """The tree once, then a line an event."""
-    from streams.commands.watching import draw_tree, event_line  # noqa: PLC0415  # as above
-
     for update in client.live(watched.user_id, on_wait=_tell):
         watched.apply(update)
         now_ms = int(time() * 1000)

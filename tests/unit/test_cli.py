@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError, Fenced, PoisonError
-from streams.commands.cli import app
+from streams.commands.cli import Commands, app
+from streams.commands.lazy import CommandRow, LazyCommand
 from streams.commands.shell import extra, register
 
 RUNNER = CliRunner()
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
@@ -23,7 +30,8 @@ def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, command in group.commands.items():
+    for name, stub in group.commands.items():
+        command = stub.load() if isinstance(stub, LazyCommand) else stub
         if hasattr(command, "commands"):
             if command.invoke_without_command:
                 yield (*path, name), command
@@ -50,6 +58,64 @@ def test_help_says_what_it_does_and_ends_with_an_example(path: tuple[str, ...], 
 def test_nothing_asked_is_help_and_version_is_one_line() -> None:
     assert "Commands" in call().stdout
     assert len(call("--version").stdout.splitlines()) == 1
+
+
+def test_a_name_that_is_nearly_a_command_is_corrected() -> None:
+    result = call("shwo")
+    assert result.exit_code == 2
+    assert "No such command 'shwo'. Did you mean 'show'?" in result.stderr
+
+
+@pytest.mark.parametrize("row", Commands.rows, ids=[row.name for row in Commands.rows])
+def test_the_help_page_says_of_a_command_what_the_command_says_first(row: CommandRow) -> None:
+    own = app_commands()[row.name].load()
+    assert row.line == inspect.cleandoc(own.help or "").split("\n\n")[0]
+    assert row.line.replace(" ", "") in "".join(call("--help").stdout.split()).replace("│", "")
+
+
+def app_commands() -> dict[str, LazyCommand]:
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+
+
+def imported(*arguments: str, **variables: str) -> tuple[str, set[str]]:
+    """What a process of its own prints for a command line, and which modules it has imported at its end."""
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(list(sys.modules)), file=sys.stderr))\n"
+        "from streams.commands.cli import app\n"
+        "app(prog_name='interests')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=ROOT,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    return done.stdout, set(json.loads(done.stderr.splitlines()[-1]))
+
+
+MODULES = {row.module for row in Commands.rows}
+COMPLETION = {"_INTERESTS_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "interests "}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"), [(["--help"], {}), (["--version"], {}), ([], COMPLETION)],
+    ids=["help", "version", "completion"],
+)  # fmt: skip
+def test_no_command_is_imported_to_be_listed(arguments: Sequence[str], variables: dict[str, str]) -> None:
+    shown, modules = imported(*arguments, **variables)
+    assert modules.isdisjoint(MODULES | {"numpy", "aiokafka", "fastapi", "qdrant_client", "streams.settings.service"})
+    if "--version" not in arguments:
+        assert all(row.name in shown for row in Commands.rows)
+
+
+def test_a_command_is_imported_when_it_is_asked_for_and_no_other_is() -> None:
+    _, modules = imported("rank", "--help")
+    assert modules & MODULES == {"streams.commands.rank"}
+
+
+def test_completion_goes_into_a_command() -> None:
+    shown, _ = imported(**{**COMPLETION, "_TYPER_COMPLETE_ARGS": "interests topics cr"})
+    assert "create" in shown
+    assert "list" not in shown
 
 
 @pytest.mark.parametrize(
