@@ -12,11 +12,10 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from deploy.demo.accounts import RING_ENTRY_BYTES, distinct
-from streams.commands.branches import Branch, TreeView
 from streams.commands.connections import look_of
-from streams.commands.showing import names
-from streams.commands.tree_draw import draw
-from streams.commands.tree_view import TreeOptions, item_ids, view
+from streams.commands.show import names
+from streams.commands.tree_drawing import draw
+from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, view
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node, NodePolicy, profile_key
 from streams.settings.service import Settings

@@ -17,7 +17,7 @@ from streams.api.models import Audience, AudienceMember
 from streams.base.errors import ConfigurationError
 from streams.client import InterestClient
 from streams.commands.api_client import ApiUrl, AsJson, KeyFile, asking
-from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
+from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import ago, stamp
 from streams.interests.levels import LEVELS, Level

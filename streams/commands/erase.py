@@ -16,7 +16,7 @@ from streams.api.receipts import Receipt
 from streams.base.errors import ConfigurationError
 from streams.client import InterestClient
 from streams.commands.api_client import ApiUrl, AsJson, KeyFile, User, asking
-from streams.commands.drawing import WIDEST
+from streams.commands.glyphs import WIDEST
 from streams.commands.shell import EXIT_FAILED, complain, console, register
 from streams.commands.when import lasting, stamp
 

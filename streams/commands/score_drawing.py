@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from streams.api.models import EvidenceEntry, Explanation, Pull, RankedItem, ScoreParts
-from streams.commands.drawing import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
 from streams.commands.when import ago, stamp
 
 _STYLES: Final = {"relevance": "green", "freshness": "cyan", "popularity": "magenta", "taken": "red"}

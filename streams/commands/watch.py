@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass, field
 from time import time
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from streams.api.models import EvidenceEntry, InterestNode, LiveEvent, LiveUpdate
 from streams.client import InterestClient, TryLater
 from streams.commands.api_client import ApiUrl, KeyFile, User, asking
+from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of
 from streams.commands.shell import EXIT_FAILED, complain, console, register
-from streams.commands.watching import Watched, draw_tree, draw_watched, event_line
+from streams.commands.tree_drawing import draw_lines
+from streams.commands.tree_view import Branch, Reason, TreeView, grow
+from streams.commands.when import ago
+from streams.interests.decay import decayed
 
 _EXAMPLE = "interests watch u17"
 _PER_S = 4
@@ -103,3 +111,95 @@ def _lines(client: InterestClient, watched: Watched, out: Console, most: int | N
             out.print(event_line(event, now_ms, out))
         if watched.updates == most:
             return
+
+
+_EVENTS_KEPT: Final = 200
+
+
+@dataclass(slots=True)
+class Watched:
+    """A tree that moves: its nodes as last told, the last events (newest first), and how many updates there were.
+
+    Between updates masses are aged with the half-life that each node tells.
+    """
+
+    user_id: str
+    evidence: int = 1
+    updates: int = 0
+    events: deque[LiveEvent] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
+    _nodes: dict[str, tuple[InterestNode, int]] = field(default_factory=dict)
+
+    def apply(self, update: LiveUpdate) -> None:
+        """Take an update: the whole tree, or the nodes that changed."""
+        self.updates += 1
+        if update.whole or update.erased:
+            self._nodes = {}
+        self._nodes = {**self._nodes, **{node.id: (node, update.at_ms) for node in update.nodes}}
+        self.events.extendleft(sorted(update.events, key=lambda event: event.ts_ms))
+
+    def view(self, now_ms: int) -> TreeView:
+        """The tree at a moment."""
+        nodes = [node for node, _ in self._nodes.values()]
+        leaves = [leaf for leaf in (self._leaf(*told, now_ms) for told in self._nodes.values()) if not leaf.expired]
+        profile = next((node for node in nodes if node.level == "profile"), None)
+        grown = grow(leaf for leaf in leaves if leaf.level != "profile")
+        return TreeView(
+            self.user_id, now_ms, profile.first_ms if profile else 0, profile.last_ms if profile else 0,
+            profile.count if profile else 0, 0, grown.topics, grown.session, grown.contexts, grown.aversions, 0,
+        )  # fmt: skip
+
+    def name_of(self, path: str) -> str:
+        """What the API calls a path, as far as a node has said it."""
+        return next((node.name for node, _ in self._nodes.values() if node.path == path), path)
+
+    def _leaf(self, node: InterestNode, at_ms: int, now_ms: int) -> Branch:
+        # An update's clock is the server's: one that runs ahead must not make masses grow.
+        mass = node.mass
+        if node.half_life_s is not None:
+            mass = decayed(mass, at_ms, now_ms, node.half_life_s * 1000)
+        return Branch(
+            node.level, node.path, node.name, mass, 0.0, node.net, node.first_ms, node.last_ms, node.count,
+            node.expires_at_ms <= now_ms, tuple(_reason(entry) for entry in node.evidence[: self.evidence]),
+        )  # fmt: skip
+
+
+def _reason(entry: EvidenceEntry) -> Reason:
+    return Reason(entry.event_id, entry.item_id or "", entry.title or "", "", entry.ts_ms, entry.weight, entry.share)
+
+
+def draw_tree(watched: Watched, now_ms: int, console: Console, *, fold: bool) -> list[Text]:
+    """The tree as lines."""
+    tree = watched.view(now_ms)
+    lines = draw_lines(tree, console, watched.name_of, fold=fold)
+    if tree.is_empty:
+        lines += [Text(), Text("nothing yet: what they do will show here", "dim")]
+    return lines
+
+
+def draw_watched(watched: Watched, now_ms: int, console: Console, status: str, *, fold: bool) -> list[Text]:
+    """The tree and the last events in as many lines as the console has; `status` is the last."""
+    glyphs = glyphs_of(console)
+    lines = draw_tree(watched, now_ms, console, fold=fold)
+    room = max(8, console.height - 1)
+    events = list(watched.events)[: max(2, min(8, room // 4))]
+    tail = [Text(), Text("Last events", "bold cyan"), *(event_line(event, now_ms, console) for event in events)]
+    tail = tail if events else []
+    free = room - len(tail) - 2
+    if len(lines) > free:
+        lines = [*lines[: free - 1], Text(f"{glyphs.cut} {len(lines) - free + 1} more lines", "dim")]
+    return [*lines, *tail, Text(), Text(glyphs.cut_to(status, min(console.width, WIDEST) - 1), "dim")]
+
+
+def event_line(event: LiveEvent, now_ms: int, console: Console) -> Text:
+    """An event in one line: when, what, how much it weighs, and to which item."""
+    glyphs = glyphs_of(console)
+    line = Text(f"{ago(event.ts_ms, now_ms):>11}  ", "dim")
+    line.append(f"{event.type:<10}", "not dim")
+    line.append(f" {glyphs.signed(event.weight):>6}  ", "green not dim" if event.weight >= 0 else "red not dim")
+    line.append(_item(event, glyphs, min(console.width, WIDEST) - 1 - cell_len(line.plain)), "not dim")
+    return line
+
+
+def _item(event: LiveEvent, glyphs: Glyphs, room: int) -> str:
+    told = glyphs.quoted(" ".join(event.title.split())) if event.title else event.item_id or ""
+    return glyphs.cut_to(told, room)

@@ -26,7 +26,7 @@ from streams.api.models import (
 )
 from streams.commands.audience import draw_audience
 from streams.commands.score_drawing import draw_explained, draw_ranked
-from streams.commands.watching import Watched, draw_watched
+from streams.commands.watch import Watched, draw_watched
 
 NOW = 1_790_000_000_000
 TITLE = "如何泡一杯好的乌龙茶以及水温与时间的关系是什么呢 and\npour-over coffee, step by step, for people in a hurry"

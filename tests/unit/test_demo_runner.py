@@ -15,8 +15,8 @@ from deploy.demo.data import invented, real
 from deploy.demo.readers import READERS
 from deploy.demo.trees import changes, large, liked_shares
 from streams.base.errors import ConfigurationError
-from streams.commands.branches import Branch, TreeView
 from streams.commands.event_log import EventLog
+from streams.commands.tree_view import Branch, TreeView
 from streams.interests.nodes import Node, NodeKey
 from streams.settings.service import Settings
 

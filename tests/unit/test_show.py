@@ -12,11 +12,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from streams.commands.branches import Branch, TreeView
-from streams.commands.drawing import ASCII
-from streams.commands.showing import ShowRequest, names, why_empty
-from streams.commands.tree_draw import draw
-from streams.commands.tree_view import TreeOptions, item_ids, view
+from streams.commands.glyphs import ASCII
+from streams.commands.show import ShowRequest, names, why_empty
+from streams.commands.tree_drawing import draw
+from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, view
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodeKey
 from streams.settings.policies import NodeSettings

@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from streams.commands.branches import Branch, NameOf, Reason, TreeView
-from streams.commands.drawing import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.tree_view import Branch, NameOf, Reason, TreeView
 from streams.commands.when import ago, stamp
 
 _NARROW: Final = 60
