@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import typer
 
@@ -13,7 +14,6 @@ from streams.commands.lazy import CommandRow, LazyGroup
 #: Commands by name: the module of `streams.commands` that is imported when one runs, and its line on the help page,
 #: which is the first of its own help. They are shown in this order.
 _COMMANDS: Final = {
-    "up": ("up", "Run everything on this machine until Ctrl-C: broker, Triton, Qdrant's engine, a worker."),
     "worker": ("worker", "Fold events into interests until Ctrl-C or SIGTERM."),
     "produce": ("produce", "Send one event made of options, or the lines of a file."),
     "replay": ("replay", "Play a log into Kafka: items first, then events in time order."),
@@ -44,8 +44,9 @@ _ASK_THE_API: Final = {
 
 
 class Commands(LazyGroup):
-    """The commands of the tables above, in two panels of the help page."""
+    """The commands of the tables above, in two panels of the help page, and those that installed packages add."""
 
+    of_extras: ClassVar[Mapping[str, str]] = {"up": "embedded"}
     rows = tuple(
         CommandRow(name, f"streams.commands.{module}", line, panel)
         for panel, table in ((None, _COMMANDS), ("Ask the API", _ASK_THE_API))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, ClassVar, NamedTuple, TypeAlias, cast
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
+
+#: Entry points of this group add commands: each is called as its command, and its object is an `AddCommand`.
+ENTRY_POINTS: Final = "interests.commands"
 
 AddCommand: TypeAlias = Callable[[typer.Typer], None]
 """Registers one command, or one group of commands, on an application."""
@@ -31,10 +35,13 @@ class LazyCommand(TyperCommand):
         self._add_command = add_command
 
     def load(self) -> TyperCommand | TyperGroup:
-        """The command itself, from its module."""
+        """The command itself, from its module. ImportError, AttributeError or LookupError where there is none."""
         app = typer.Typer()
         self._add_command()(app)
-        return cast("TyperCommand | TyperGroup", get_group(app).commands[str(self.name)])
+        made = get_group(app).commands.get(str(self.name))
+        if made is None:
+            raise LookupError(f"there is no command {self.name!r} in its package")
+        return cast("TyperCommand | TyperGroup", made)
 
     # A context is of Typer's own copy of click, whose classes have no public names.
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -43,13 +50,43 @@ class LazyCommand(TyperCommand):
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are the rows of a table, in their order."""
+    """A group whose commands are the rows of a table, in their order, and entry points of installed packages.
+
+    Entry points are looked for only where the commands are listed, or where a name is in no row.
+    """
 
     rows: ClassVar[Sequence[CommandRow]] = ()
+    #: Commands that an entry point adds where an extra of this package is installed, with the extra; listed first.
+    of_extras: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, **attributes: Any) -> None:  # what Typer read from the application
         super().__init__(**attributes)
         self.commands = {row.name: _from_row(row) for row in self.rows}
+        self._searched = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all commands: those of extras, those of the rows, those of other packages."""
+        self._search()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> LazyCommand | None:
+        """The command of a name, not imported yet. A usage error where it comes with an extra that is not there."""
+        if cmd_name not in self.commands:
+            self._search()
+        if cmd_name not in self.commands and cmd_name in self.of_extras and not ctx.resilient_parsing:
+            extra = self.of_extras[cmd_name]
+            ctx.fail(f"No such command {cmd_name!r}: pip install 'interest-streams[{extra}]' adds it.")
+        return cast("LazyCommand | None", super().get_command(ctx, cmd_name))
+
+    def _search(self) -> None:
+        """Add the commands of entry points; none of them takes the place of a row."""
+        if self._searched:
+            return
+        self._searched = True
+        points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+        found = {point.name: _from_entry_point(point) for point in points if point.name not in self.commands}
+        first = {name: found.pop(name) for name in self.of_extras if name in found}
+        self.commands = {**first, **self.commands, **found}
 
 
 def _from_row(row: CommandRow) -> LazyCommand:
@@ -57,3 +94,13 @@ def _from_row(row: CommandRow) -> LazyCommand:
         return cast(AddCommand, import_module(row.module).add)
 
     return LazyCommand(row.name, row.line, row.panel, add_command)
+
+
+def _from_entry_point(point: EntryPoint) -> LazyCommand:
+    """A command of another package, which is imported here: nobody else knows its line of the help page."""
+    command = LazyCommand(point.name, "", None, point.load)
+    try:
+        command.help = command.load().help
+    except (ImportError, AttributeError, LookupError) as error:  # one broken package takes no other command away
+        command.help = f"Cannot be used: {error}"
+    return command

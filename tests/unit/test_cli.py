@@ -8,7 +8,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from deploy.embedded import command
 from streams.base.errors import BrokerUnavailable, ConfigurationError, Fenced, PoisonError
 from streams.commands.cli import Commands, app
-from streams.commands.lazy import CommandRow, LazyCommand
+from streams.commands.lazy import ENTRY_POINTS, CommandRow, LazyCommand
 from streams.commands.shell import extra, register
 
 RUNNER = CliRunner()
@@ -29,18 +31,40 @@ def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
     return RUNNER.invoke(app, list(arguments), input=stdin, env={"COLUMNS": "100", "NO_COLOR": "1"})
 
 
+@pytest.fixture(autouse=True)
+def installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This package as pip installs it, whatever an editable installation was made from."""
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][ENTRY_POINTS]
+    install(tmp_path_factory.mktemp("installed"), "interest-streams", points, monkeypatch)
+
+
+def install(folder: Path, package: str, points: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a folder hold an installed package with these entry points, before all others of its name."""
+    info = folder / f"{package.replace('-', '_')}-0.0.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.0\n")
+    lines = [f"[{ENTRY_POINTS}]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(folder))
+
+
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, stub in group.commands.items():
-        command = stub.load() if isinstance(stub, LazyCommand) else stub
-        if hasattr(command, "commands"):
-            if command.invoke_without_command:
-                yield (*path, name), command
-            yield from commands(command, (*path, name))
+        own = stub.load() if isinstance(stub, LazyCommand) else stub
+        if hasattr(own, "commands"):
+            if own.invoke_without_command:
+                yield (*path, name), own
+            yield from commands(own, (*path, name))
         else:
-            yield (*path, name), command
+            yield (*path, name), own
 
 
-COMMANDS = list(commands(typer.main.get_command(app)))
+STACK = typer.Typer()
+command.add(STACK)
+COMMANDS = [
+    *commands(typer.main.get_group(STACK)),
+    *commands(typer.main.get_command(app)),
+]  # of a group that has not looked for entry points yet
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
@@ -87,7 +111,7 @@ def imported(*arguments: str, **variables: str) -> tuple[str, set[str]]:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=ROOT,
-        env={**os.environ, **variables},
+        env={**os.environ, "PYTHONPATH": sys.path[0], **variables},  # with the package that `installed` put first
     )  # fmt: skip
     return done.stdout, set(json.loads(done.stderr.splitlines()[-1]))
 
@@ -104,7 +128,7 @@ def test_no_command_is_imported_to_be_listed(arguments: Sequence[str], variables
     shown, modules = imported(*arguments, **variables)
     assert modules.isdisjoint(MODULES | {"numpy", "aiokafka", "fastapi", "qdrant_client", "streams.settings.service"})
     if "--version" not in arguments:
-        assert all(row.name in shown for row in Commands.rows)
+        assert all(name in shown for name in ("up", *(row.name for row in Commands.rows)))
 
 
 def test_a_command_is_imported_when_it_is_asked_for_and_no_other_is() -> None:
@@ -116,6 +140,53 @@ def test_completion_goes_into_a_command() -> None:
     shown, _ = imported(**{**COMPLETION, "_TYPER_COMPLETE_ARGS": "interests topics cr"})
     assert "create" in shown
     assert "list" not in shown
+
+
+def test_the_commands_of_packages_stand_on_the_help_page_with_the_first_line_of_their_own_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "another", {"mine": "of_another:add", "show": "of_another:add"}, monkeypatch)
+    (tmp_path / "of_another.py").write_text(
+        "def add(app):\n"
+        "    @app.command('mine')\n"
+        "    def mine() -> None:\n"
+        '        """Do what another package does."""\n'
+        "        print('done')\n"
+    )
+    page = call("--help").stdout
+    assert "Run everything on this machine" in page
+    assert "Do what another package does." in page
+    assert page.index(" up ") < page.index(" worker ") < page.index(" mine ") < page.index("Ask the API")
+    assert call("mine").stdout == "done\n"
+    assert "Draw a person's tree" in call("show", "--help").stdout  # nobody takes a command's place
+
+
+@pytest.mark.parametrize("value", ["of_nobody:add", "streams.commands.show:nothing", "streams.commands.show:add"])
+def test_a_package_that_is_broken_takes_no_other_command_away(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "another", {"mine": value}, monkeypatch)
+    page = call("--help").stdout
+    assert "mine" in page
+    assert "Cannot be used: " in page
+    assert "Draw a person's tree of interests." in page
+    assert call("mine").exit_code == 1
+
+
+def test_a_command_of_an_extra_that_is_not_installed_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "interest-streams", {}, monkeypatch)
+    assert "Run everything on this machine" not in call("--help").stdout
+    result = call("up", "--ports", "any")
+    assert result.exit_code == 2
+    assert "No such command 'up': pip install 'interest-streams[embedded]' adds it." in result.stderr
+
+
+def test_a_port_choice_that_is_none_ends_with_2() -> None:
+    result = call("up", "--ports", "some")
+    assert result.exit_code == 2
+    assert "expected default, any or free" in result.stderr
 
 
 @pytest.mark.parametrize(
