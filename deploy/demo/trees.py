@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from deploy.demo.accounts import RING_ENTRY_BYTES, distinct
-from streams.commands.connections import look_of
+from streams.commands.connections import surveyor_of
 from streams.commands.show import names
 from streams.commands.tree_drawing import draw
 from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, view
@@ -41,7 +41,7 @@ class Trees:
 
     async def __aenter__(self) -> Trees:
         async with AsyncExitStack() as exits:
-            self._look = await exits.enter_async_context(look_of(self._settings))
+            self._look = await exits.enter_async_context(surveyor_of(self._settings))
             self._collections = await self._look.collections()
             self._store = QdrantStore(qdrant_config(self._settings), self._policy, self._collections)
             exits.push_async_callback(self._store.close)

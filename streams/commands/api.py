@@ -46,9 +46,9 @@ def key(name: Name, scope: Scopes = None) -> None:
 
     The line goes into the file that api.keys_file names; it holds a hash, from which the key cannot be had.
     """
-    asked = scope or ["read"]
-    if unknown := sorted(set(asked) - set(SCOPES)):
+    scopes = scope or ["read"]
+    if unknown := sorted(set(scopes) - set(SCOPES)):
         raise ConfigurationError(f"got --scope {', '.join(unknown)}, expected one of {', '.join(SCOPES)}")
-    made, line = make_key(name, frozenset(cast("list[Scope]", asked)))
-    typer.echo(made)
+    secret, line = make_key(name, frozenset(cast("list[Scope]", scopes)))
+    typer.echo(secret)
     typer.echo(line, err=True)

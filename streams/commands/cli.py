@@ -48,7 +48,7 @@ class Commands(LazyGroup):
 
     of_extras: ClassVar[Mapping[str, str]] = {"up": "embedded"}
     rows = tuple(
-        CommandRow(name, f"streams.commands.{module}", line, panel)
+        CommandRow(name=name, module=f"streams.commands.{module}", line=line, panel=panel)
         for panel, table in ((None, _COMMANDS), ("Ask the API", _ASK_THE_API))
         for name, (module, line) in table.items()
     )

@@ -49,8 +49,8 @@ def export(
         from encoders.export import export as export_model  # noqa: PLC0415  # of the extra
 
         with model_errors():
-            made = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
-    console().print(f"{made.repo}: {made.encoder_id}, {made.dim} dimensions, {made.backend}")
+            exported = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
+    console().print(f"{exported.repo}: {exported.encoder_id}, {exported.dim} dimensions, {exported.backend}")
 
 
 def info() -> None:

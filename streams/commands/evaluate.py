@@ -114,7 +114,7 @@ def _show(ran: Ran, name: str, out: Path, shown: Console) -> None:
 
 def tables(contest: Contest) -> list[Table]:
     """A table for each group of cases but the halves: a line a scorer, best of a column in bold."""
-    made = []
+    drawn = []
     for group, scorers in contest.results().items():
         if "half" in group:
             continue
@@ -131,5 +131,5 @@ def tables(contest: Contest) -> list[Table]:
                 for m, v in by_measure.items()
             ]
             table.add_row(name, *cells)
-        made.append(table)
-    return made
+        drawn.append(table)
+    return drawn

@@ -20,7 +20,7 @@ DEADLINE_S: Final = 5.0
 _STYLE: Final[dict[Status, str]] = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One check: how it went, of what, what was seen, what to do about it ("" nothing), and how long it took."""
 
@@ -73,7 +73,7 @@ class Findings:
         return any(one.status == "FAIL" for one in self.entries)
 
     def _add(self, status: Status, what: str, seen: str, to_do: str) -> None:
-        self.entries.append(Finding(status, what, seen, to_do, self._took_s))
+        self.entries.append(Finding(status=status, what=what, seen=seen, to_do=to_do, took_s=self._took_s))
         self._took_s = None
 
 

@@ -38,10 +38,10 @@ class LazyCommand(TyperCommand):
         """The command itself, from its module. ImportError, AttributeError or LookupError where there is none."""
         app = typer.Typer()
         self._add_command()(app)
-        made = get_group(app).commands.get(str(self.name))
-        if made is None:
+        command = get_group(app).commands.get(str(self.name))
+        if command is None:
             raise LookupError(f"there is no command {self.name!r} in its package")
-        return cast("TyperCommand | TyperGroup", made)
+        return cast("TyperCommand | TyperGroup", command)
 
     # A context is of Typer's own copy of click, whose classes have no public names.
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -84,9 +84,9 @@ class LazyGroup(TyperGroup):
             return
         self._searched = True
         points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
-        found = {point.name: _from_entry_point(point) for point in points if point.name not in self.commands}
-        first = {name: found.pop(name) for name in self.of_extras if name in found}
-        self.commands = {**first, **self.commands, **found}
+        added = {point.name: _from_entry_point(point) for point in points if point.name not in self.commands}
+        first = {name: added.pop(name) for name in self.of_extras if name in added}
+        self.commands = {**first, **self.commands, **added}
 
 
 def _from_row(row: CommandRow) -> LazyCommand:

@@ -20,7 +20,7 @@ from streams.commands.lag_wait import until_folded
 from streams.commands.playback import Tally, stopping
 from streams.commands.progress import meter
 from streams.commands.sender import Sender, sender_of
-from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, complain, console, register, run
+from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, console, print_error, register, run
 from streams.commands.when import ago, lasting, parse_time, stamp
 from streams.events.drafts import topic_of_type
 from streams.settings.service import Settings, load
@@ -47,7 +47,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Return once the workers have
 Deadline = Annotated[float, typer.Option("--deadline-s", min=1, help="With --wait: give up after so many seconds.")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
     """What to replay, and how."""
 
@@ -82,7 +82,8 @@ def replay(
     if shift_to not in {"keep", "now"}:
         parse_time(shift_to, 0)
     plan = ReplayPlan(
-        tuple(events or ()), tuple(items or ()), parse_speed(speed), shift_to, limit, topic, wait, deadline_s
+        events=tuple(events or ()), items=tuple(items or ()), speed=parse_speed(speed), shift_to=shift_to, limit=limit,
+        topic=topic, wait=wait, deadline_s=deadline_s,
     )  # fmt: skip
     code = run(_replay(load(), plan, console()))
     if code:
@@ -121,7 +122,7 @@ async def _replay(settings: Settings, plan: ReplayPlan, out: Console) -> int:
         _hint(out, log, shift_ms)
         stopped = stop.is_set()
     if stopped:
-        complain("stopped before the end; replaying the same log again is harmless")
+        print_error("stopped before the end; replaying the same log again is harmless")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if tally.refused or not done else 0
 
@@ -159,7 +160,7 @@ async def _wait(settings: Settings, plan: ReplayPlan, out: Console, topics: list
         return True
     behind = ", ".join(f"{lag:,} in {name}" for name, lag in waited.left.items())
     who = f"{waited.members} workers are at it" if waited.members else "no worker runs: start one (interests worker)"
-    complain(f"not folded after {plan.deadline_s:g} s: {behind}; {who}")
+    print_error(f"not folded after {plan.deadline_s:g} s: {behind}; {who}")
     return False
 
 

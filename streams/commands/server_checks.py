@@ -10,7 +10,7 @@ import numpy as np
 
 from encoders.contract import NORM_TOLERANCE
 from streams.base.errors import ConfigurationError
-from streams.commands.connections import admin_of, encoder_of, look_of
+from streams.commands.connections import admin_of, encoder_of, surveyor_of
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.lag_wait import by_topic
 from streams.commands.topics import read_topics, service_topics
@@ -144,7 +144,7 @@ async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings
     qdrant = settings.qdrant
     findings = Findings(f"Qdrant at {qdrant.host}:{qdrant.grpc_port}")
     start = "start Qdrant, or set qdrant.host and qdrant.grpc_port to where it is"
-    async with look_of(settings, DEADLINE_S - 0.5) as surveyor:
+    async with surveyor_of(settings, DEADLINE_S - 0.5) as surveyor:
         survey = await findings.ask("reachable", surveyor.survey(), start)
     if survey is None:
         return findings

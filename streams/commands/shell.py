@@ -36,11 +36,11 @@ def report(error: InterestsError) -> int:
     text = str(error) or type(error).__name__
     if isinstance(error, RetryableError):
         text += "; `interests doctor` checks every server"
-    complain(text)
+    print_error(text)
     return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """One error line on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), text))
 
@@ -86,9 +86,9 @@ def _reporting(function: Callable[..., None]) -> Callable[..., None]:
                 traceback.print_exception(error)
             raise typer.Exit(report(error)) from None
 
-    told = inspect.signature(function, eval_str=True)
+    signature = inspect.signature(function, eval_str=True)
     option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
-    command.__signature__ = told.replace(parameters=[*told.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
     command.__annotations__ = {**function.__annotations__, "debug": _Debug}
     return command
 

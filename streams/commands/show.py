@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 
 from streams.base.errors import ConfigurationError
-from streams.commands.connections import look_of
-from streams.commands.shell import EXIT_FAILED, complain, console, register, run
+from streams.commands.connections import surveyor_of
+from streams.commands.shell import EXIT_FAILED, console, print_error, register, run
 from streams.commands.tree_drawing import draw
 from streams.commands.tree_view import NameOf, TreeOptions, TreeView, item_ids, view
 from streams.commands.when import ago, parse_time, rfc3339, stamp
@@ -57,12 +57,15 @@ def show(
     if unknown:
         raise ConfigurationError(f"got --level {', '.join(unknown)}, expected one of {', '.join(LEVELS)}")
     levels = frozenset(cast(Level, name) for name in level or ())
-    asked = ShowRequest(user, parse_time(at, now_ms), levels, lang, evidence, everything, as_json)
-    if not run(answer(load(), asked, console())):
+    request = ShowRequest(
+        user_id=user, at_ms=parse_time(at, now_ms), levels=levels, lang=lang, evidence=evidence,
+        everything=everything, as_json=as_json,
+    )  # fmt: skip
+    if not run(show_tree(load(), request, console())):
         raise typer.Exit(EXIT_FAILED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShowRequest:
     """What was asked for: whose tree, aged to when (ms), and how to show it."""
 
@@ -75,44 +78,44 @@ class ShowRequest:
     as_json: bool
 
     @property
-    def wanted(self) -> TreeOptions:
+    def options(self) -> TreeOptions:
         """What of the tree to show."""
         return TreeOptions(self.evidence, self.everything, self.levels)
 
 
-async def answer(settings: Settings, asked: ShowRequest, out: Console) -> bool:
+async def show_tree(settings: Settings, request: ShowRequest, out: Console) -> bool:
     """Show the tree; False, with one line on standard error, where there is none to show."""
-    names_of = pseudonyms_of(settings)
-    if names_of is not None:
-        asked = replace(asked, user_id=names_of.of(asked.user_id))
-    nodes, cards = await fetch(settings, asked)
+    pseudonyms = pseudonyms_of(settings)
+    if pseudonyms is not None:
+        request = replace(request, user_id=pseudonyms.of(request.user_id))
+    nodes, cards = await fetch(settings, request)
     if not nodes:
-        complain("no interests are kept of this user: no event of theirs was folded, or they were erased and forgotten")
+        print_error("no interests are kept of this user: no event of theirs was folded, or they were erased")
         return False
-    name_of = names(settings.concepts.file, asked.lang)
-    tree = view(asked.user_id, nodes, asked.at_ms, settings.nodes.policy(), name_of, cards, asked.wanted)
-    if asked.as_json:
+    name_of = names(settings.concepts.file, request.lang)
+    tree = view(request.user_id, nodes, request.at_ms, settings.nodes.policy(), name_of, cards, request.options)
+    if request.as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(tree), indent=2).decode())
         return not tree.is_empty
     if tree.is_empty:
-        complain(why_empty(tree, asked))
+        print_error(why_empty(tree, request))
         return False
-    out.print(draw(tree, out, name_of, fold=not asked.everything))
+    out.print(draw(tree, out, name_of, fold=not request.everything))
     if tree.at_ms < tree.last_ms:
         out.print("events after that time are in it all the same: a tree is aged, not taken back", style="dim")
     return True
 
 
-async def fetch(settings: Settings, asked: ShowRequest) -> tuple[list[Node], Mapping[str, Card]]:
+async def fetch(settings: Settings, request: ShowRequest) -> tuple[list[Node], Mapping[str, Card]]:
     """A user's nodes, and what is known of the items that their evidence speaks of."""
-    async with look_of(settings) as look:
-        collections = await look.collections()
+    async with surveyor_of(settings) as surveyor:
+        collections = await surveyor.collections()
         store = QdrantStore(qdrant_config(settings), settings.nodes.policy(), collections)
         try:
-            nodes = await store.tree(asked.user_id)
+            nodes = await store.tree(request.user_id)
         finally:
             await store.close()
-        return nodes, await look.cards(collections, item_ids(nodes, asked.evidence))
+        return nodes, await surveyor.cards(collections, item_ids(nodes, request.evidence))
 
 
 def names(file: Path | None, lang: str) -> NameOf:
@@ -121,10 +124,10 @@ def names(file: Path | None, lang: str) -> NameOf:
     return lambda path: tree.name(path, lang)
 
 
-def why_empty(tree: TreeView, asked: ShowRequest) -> str:
+def why_empty(tree: TreeView, request: ShowRequest) -> str:
     """Why nothing is left of a tree, and what to do to see it."""
-    if asked.levels and not tree.expired:
-        return f"there is nothing on level {', '.join(sorted(asked.levels))}"
+    if request.levels and not tree.expired:
+        return f"there is nothing on level {', '.join(sorted(request.levels))}"
     if tree.erased_at_ms and not tree.last_ms:
         return f"erased on {stamp(tree.erased_at_ms)}; nothing came since"
     if not tree.last_ms:

@@ -26,9 +26,9 @@ def create() -> None:
 
     Partitions and replication are kafka.partitions and kafka.replication of the settings.
     """
-    made = run(_create(load()))
+    created = run(_create(load()))
     table = _table("topic", "partitions", "")
-    for topic in made:
+    for topic in created:
         table.add_row(topic.name, str(topic.partitions), "[green]created[/]" if topic.created else "existed")
     console().print(table)
 
@@ -36,23 +36,23 @@ def create() -> None:
 def list_() -> None:
     """List the service's topics with their partitions, their records and the group's lag."""
     settings = load()
-    found, lags, group = run(_list(settings))
+    existing, lags, group = run(_list(settings))
     table = _table("topic", "partitions", "end", "lag")
     read = read_topics(settings)
     for name in service_topics(settings):
-        mine = [lag for lag in lags if lag.topic == name]
-        if name not in found:
+        own = [lag for lag in lags if lag.topic == name]
+        if name not in existing:
             table.add_row(name, "[red]missing[/]", "", "")
             continue
-        behind = sum(lag.lag for lag in mine)
+        behind = sum(lag.lag for lag in own)
         table.add_row(
-            name, str(found[name].partitions), f"{sum(lag.end for lag in mine):,}",
+            name, str(existing[name].partitions), f"{sum(lag.end for lag in own):,}",
             ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if name in read else "",
         )  # fmt: skip
     console().print(table)
     members = f"{len(group.members)} member{'' if len(group.members) == 1 else 's'}"
     console().print(f"group {group.group_id}: {group.state.lower()}, {members}")
-    if any(name not in found for name in service_topics(settings)):
+    if any(name not in existing for name in service_topics(settings)):
         console().print("[yellow]topics are missing: run[/] interests topics create")
 
 
@@ -76,9 +76,9 @@ async def _create(settings: Settings) -> list[Topic]:
 
 async def _list(settings: Settings) -> tuple[dict[str, Topic], list[Lag], Group]:
     async with admin_of(settings) as admin:
-        found = await admin.topics(service_topics(settings))
-        lags = await admin.lag(settings.kafka.group, list(found))
-        return found, lags, await admin.group(settings.kafka.group)
+        existing = await admin.topics(service_topics(settings))
+        lags = await admin.lag(settings.kafka.group, list(existing))
+        return existing, lags, await admin.group(settings.kafka.group)
 
 
 def _table(*headings: str) -> Table:

@@ -14,7 +14,7 @@ from streams.store.survey import Card
 NameOf = Callable[[str], str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """One contribution to a node: what was done when, how much it weighed then, and its share of the node's mass.
 
@@ -30,7 +30,7 @@ class Reason:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
     """A node as it is seen at a moment.
 
@@ -52,7 +52,7 @@ class Branch:
     children: tuple[Branch, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeView:
     """A user's tree at `at_ms`. Branches are heaviest first; `last_ms` is the last event's time, 0 where unknown."""
 
@@ -90,10 +90,10 @@ def grow(leaves: Iterable[Branch]) -> Grown:
         by_level.setdefault(leaf.level, []).append(leaf)
     sessions = by_level.get("session", [])
     return Grown(
-        _topics(by_level.get("topic", []), by_level.get("interest", [])),
-        _share(sessions[0], sessions[:1]) if sessions else None,
-        _situations(by_level.get("context", [])),
-        _aversions(by_level.get("aversion", [])),
+        topics=_topics(by_level.get("topic", []), by_level.get("interest", [])),
+        session=_share(sessions[0], sessions[:1]) if sessions else None,
+        contexts=_contexts(by_level.get("context", [])),
+        aversions=_aversions(by_level.get("aversion", [])),
     )
 
 
@@ -107,8 +107,8 @@ def _topics(topics: Sequence[Branch], interests: Sequence[Branch]) -> tuple[Bran
     return _heaviest([*rows, *(branch for alone in by_topic.values() for branch in alone)])
 
 
-def _situations(branches: Sequence[Branch]) -> tuple[Branch, ...]:
-    """Situations, each as a share of its own kind: evening among the parts of the day."""
+def _contexts(branches: Sequence[Branch]) -> tuple[Branch, ...]:
+    """Contexts, each as a share of its own kind: evening among the parts of the day."""
     by_kind: dict[str, list[Branch]] = {}
     for branch in branches:
         by_kind.setdefault(_topic_of(branch.path), []).append(branch)
@@ -156,16 +156,16 @@ def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:
 
 def view(
     user_id: str, nodes: Sequence[Node], at_ms: int, policy: NodePolicy, name_of: NameOf, cards: Mapping[str, Card],
-    wanted: TreeOptions,
+    options: TreeOptions,
 ) -> TreeView:  # fmt: skip
     """See a user's nodes at a moment; `cards` says what is known of items, `name_of` what to call a path."""
-    live = [node for node in nodes if wanted.expired or is_alive(node, at_ms, policy)]
-    seen = _Seen(at_ms, policy, name_of, cards, wanted)
+    live = [node for node in nodes if options.expired or is_alive(node, at_ms, policy)]
+    nodes_seen = _NodeView(at_ms=at_ms, policy=policy, name_of=name_of, cards=cards, options=options)
     profile = next((node for node in nodes if node.key.level == "profile"), None)
     others = [node for node in nodes if node.key.level != "profile"]
-    grown = grow([seen.branch(node) for node in live if wanted.level(node.key.level)])
+    grown = grow([nodes_seen.branch(node) for node in live if options.level(node.key.level)])
     return TreeView(
-        user_id, at_ms,
+        user_id=user_id, at_ms=at_ms,
         first_ms=profile.first_ms if profile else 0, last_ms=profile.last_ms if profile else 0,
         count=profile.count if profile else 0, erased_at_ms=profile.erased_at_ms if profile else 0,
         topics=grown.topics, session=grown.session, contexts=grown.contexts, aversions=grown.aversions,
@@ -173,25 +173,29 @@ def view(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NodeView:
     at_ms: int
     policy: NodePolicy
     name_of: NameOf
     cards: Mapping[str, Card]
-    wanted: TreeOptions
+    options: TreeOptions
 
     def branch(self, node: Node) -> Branch:
         """A node by itself: its share is worked out once the others are known."""
         key = node.key
         return Branch(
-            key.level, key.path, self.name_of(key.path), mass_at(node, self.at_ms, self.policy), 0.0,
-            node.net / node.mass if node.mass else 0.0, node.first_ms, node.last_ms, node.count,
-            not is_alive(node, self.at_ms, self.policy),
-            tuple(self._reason(node, entry) for entry in node.evidence[: self.wanted.evidence]),
+            level=key.level, path=key.path, name=self.name_of(key.path),
+            mass=mass_at(node, self.at_ms, self.policy), share=0.0, net=node.net / node.mass if node.mass else 0.0,
+            first_ms=node.first_ms, last_ms=node.last_ms, count=node.count,
+            expired=not is_alive(node, self.at_ms, self.policy),
+            reasons=tuple(self._reason(node, entry) for entry in node.evidence[: self.options.evidence]),
         )  # fmt: skip
 
     def _reason(self, node: Node, entry: Evidence) -> Reason:
         card = self.cards.get(entry.item_id, Card("", ""))
         share = evidence_share(entry, node, self.policy)
-        return Reason(entry.event_id, entry.item_id, card.title, card.path, entry.ts_ms, entry.weight, share)
+        return Reason(
+            event_id=entry.event_id, item_id=entry.item_id, title=card.title, path=card.path,
+            ts_ms=entry.ts_ms, weight=entry.weight, share=share,
+        )  # fmt: skip

@@ -150,8 +150,16 @@ def test_names_follow_the_language() -> None:
     ],
 )
 def test_an_empty_tree_says_why_and_what_to_do(tree: TreeView, levels: Sequence[Level], told: str) -> None:
-    asked = ShowRequest("u17", tree.at_ms, frozenset(levels), "en", 1, everything=False, as_json=False)
-    assert told in why_empty(tree, asked)
+    request = ShowRequest(
+        user_id="u17",
+        at_ms=tree.at_ms,
+        levels=frozenset(levels),
+        lang="en",
+        evidence=1,
+        everything=False,
+        as_json=False,
+    )
+    assert told in why_empty(tree, request)
 
 
 # -- how it is drawn ---------------------------------------------------------------------------------------------------
