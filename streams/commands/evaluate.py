@@ -17,11 +17,11 @@ from streams.commands.when import lasting
 from streams.evaluation.contest import GROUPS, Contest
 from streams.evaluation.picture import write_picture
 from streams.evaluation.prequential import Kind
-from streams.evaluation.scorers import PARTS, known_parts
+from streams.evaluation.scorers import SCORE_PARTS, known_score_parts
 from streams.settings.service import load
 
 if TYPE_CHECKING:
-    from streams.evaluation.experiment import Ran
+    from streams.evaluation.experiment import ExperimentResult
 
 _EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
 _CASES: Final[dict[str, frozenset[Kind]]] = {
@@ -78,36 +78,41 @@ def evaluate(
     with extra("encoder"):
         from streams.evaluation import experiment  # noqa: PLC0415  # a model's libraries are of the extra
     plan = experiment.ExperimentPlan(
-        name or events[0].resolve().parent.name, _CASES[cases], parts_of(without), negatives, seed,
-        "met" if undated == "met" else "known", model, triton, cache,
+        name=name or events[0].resolve().parent.name, kinds=_CASES[cases], without=score_parts(without),
+        negatives=negatives, seed=seed, undated="met" if undated == "met" else "known", model=model, triton=triton,
+        cache=cache,
     )  # fmt: skip
     log = read(items, events, users, limit, only_met=cases == "impressions")
     shown = console()
-    ran = run(
+    result = run(
         experiment.run(
             load(), plan, log.items, log.events, now_ms=log.last_ms, meter=lambda step, n: meter(shown, step, n)
         )
     )
-    _show(ran, plan.name, out, shown)
+    _show(result, plan.name, out, shown)
 
 
-def parts_of(without: str) -> tuple[str, ...]:
+def score_parts(without: str) -> tuple[str, ...]:
     """The parts that `--without` names; ConfigurationError for an unknown one."""
-    return tuple(PARTS) if without == "all" else known_parts([part for part in without.split(",") if part.strip()])
+    return (
+        tuple(SCORE_PARTS)
+        if without == "all"
+        else known_score_parts([part for part in without.split(",") if part.strip()])
+    )
 
 
-def _show(ran: Ran, name: str, out: Path, shown: Console) -> None:
+def _show(result: ExperimentResult, name: str, out: Path, shown: Console) -> None:
     """Write the results to the folder `out` and show their tables."""
     out.mkdir(parents=True, exist_ok=True)
     figures, page = out / f"{name}.json", out / f"{name}.html"
-    figures.write_text(ran.json_text(), encoding="utf-8")
-    write_picture(ran.result, page)
-    for table in tables(ran.contest):
+    figures.write_text(result.json_text(), encoding="utf-8")
+    write_picture(result.figures, page)
+    for table in tables(result.contest):
         shown.print(table)
-    counts = ran.counts
+    counts = result.counts
     shown.print(
         f"{counts.events:,} events, {counts.dead:,} refused, {counts.deferred:,} about items that nobody described; "
-        f"{ran.result['encoder']}; {lasting(ran.result['seconds'])}", style="dim",
+        f"{result.figures['encoder']}; {lasting(result.figures['seconds'])}", style="dim",
     )  # fmt: skip
     shown.print(f"{figures} and {page}", soft_wrap=True)
 
