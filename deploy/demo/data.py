@@ -40,14 +40,14 @@ class DemoLog:
     of: int = 0
 
 
-class _Head(msgspec.Struct, gc=False):
+class _RowHead(msgspec.Struct, gc=False):
     user_id: str | None = None
     item_id: str | None = None
     title: str | None = None
     items: list[str] | None = None
 
 
-_HEAD = msgspec.json.Decoder(_Head)
+_ROW_HEAD = msgspec.json.Decoder(_RowHead)
 
 
 def invented(folder: Path) -> DemoLog:
@@ -84,7 +84,7 @@ def real(folder: Path, work: Path, limit: int = LIMIT) -> DemoLog:
     )  # fmt: skip
 
 
-def _busiest(heads: Sequence[_Head]) -> dict[str, str]:
+def _busiest(heads: Sequence[_RowHead]) -> dict[str, str]:
     half = len(heads) // 2
     first, second = (Counter(head.user_id for head in part if head.user_id) for part in (heads[:half], heads[half:]))
     both = first + second
@@ -92,7 +92,7 @@ def _busiest(heads: Sequence[_Head]) -> dict[str, str]:
     return {user: f"{first[user]:,} events in the first half, {second[user]:,} in the second" for user in order[:2]}
 
 
-def _sentence(heads: Sequence[_Head], items: Path) -> str:
+def _sentence(heads: Sequence[_RowHead], items: Path) -> str:
     about = [item_id for item_id, _ in Counter(head.item_id for head in heads if head.item_id).most_common(_BUSY_ITEMS)]
     described = (_head(line.body) for line in read_lines(items))
     titles = {head.item_id: head.title for head in described if head.item_id in about and head.title}
@@ -114,11 +114,11 @@ def _file(folder: Path, name: str) -> Path:
     raise ConfigurationError(f"{folder} has no {name}.jsonl or {name}.jsonl.gz: expected both items and events")
 
 
-def _head(body: bytes) -> _Head:
+def _head(body: bytes) -> _RowHead:
     try:
-        return _HEAD.decode(body)
+        return _ROW_HEAD.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Head()
+        return _RowHead()
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
