@@ -1,4 +1,4 @@
-"""The books of the demo: what was produced, what the worker says became of it, what the trees themselves remember."""
+"""The accounts of the demo: what was produced, what the worker reports of it, what the trees themselves remember."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RING_ENTRY_BYTES = 10
 ENDED = ("applied", "duplicate", "erased")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedCounts:
     """A worker's counters; `ages` is the histogram of age at apply: events at most so many seconds old."""
 
@@ -47,8 +47,8 @@ def read_counters(text: str, items_topic: str) -> ReportedCounts:
             elif sample.name == "interests_age_at_apply_seconds_bucket":
                 ages[float(sample.labels["le"])] += int(sample.value)
     return ReportedCounts(
-        outcomes, sums["dead"], sums["dead_items"], sums["interests_items_total"],
-        sums["interests_nodes_written_total"], ages,
+        outcomes=outcomes, dead=sums["dead"], dead_items=sums["dead_items"], items=sums["interests_items_total"],
+        nodes=sums["interests_nodes_written_total"], ages=ages,
     )  # fmt: skip
 
 
@@ -61,11 +61,11 @@ def quantile(cumulative: Mapping[float, float], share: float) -> float | None:
     total = cumulative[bounds[-1]] if bounds else 0
     if not total:
         return None
-    wanted, below, lower = share * total, 0.0, 0.0
+    target, below, lower = share * total, 0.0, 0.0
     for bound in bounds:
         count = cumulative[bound]
-        if count >= wanted:
-            return lower if bound == inf else lower + (bound - lower) * (wanted - below) / max(count - below, 1e-12)
+        if count >= target:
+            return lower if bound == inf else lower + (bound - lower) * (target - below) / max(count - below, 1e-12)
         below, lower = count, bound
     return lower
 

@@ -25,8 +25,8 @@ _BUSY_ITEMS = 50
 _DAY_START_MS = 1_700_006_400_000  # any midnight: all times are moved so that the last event is now
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoLog:
     """Files of items and events, whose trees to show (user ids with a line about each), and a sentence to ask with.
 
     `of` is how many events the log holds of which these are the last; 0 where it is all of them.
@@ -40,26 +40,26 @@ class Data:
     of: int = 0
 
 
-class _Head(msgspec.Struct, gc=False):
+class _RowHead(msgspec.Struct, gc=False):
     user_id: str | None = None
     item_id: str | None = None
     title: str | None = None
     items: list[str] | None = None
 
 
-_HEAD = msgspec.json.Decoder(_Head)
+_ROW_HEAD = msgspec.json.Decoder(_RowHead)
 
 
-def invented(folder: Path) -> Data:
+def invented(folder: Path) -> DemoLog:
     """The demo's own catalogue and the day of its six invented readers, written to `folder`."""
     items, events = folder / "items.jsonl", folder / "events.jsonl"
     _write(items, catalogue(_DAY_START_MS))
     _write(events, generate(_DAY_START_MS))
     shown = {reader.id: reader.portrait for reader in READERS if reader.name in _SHOWN}
-    return Data(items, events, shown, _SENTENCE, invented=True)
+    return DemoLog(items=items, events=events, shown=shown, sentence=_SENTENCE, invented=True)
 
 
-def real(folder: Path, work: Path, limit: int = LIMIT) -> Data:
+def real(folder: Path, work: Path, limit: int = LIMIT) -> DemoLog:
     """A folder with items.jsonl[.gz] and events.jsonl[.gz]; of a longer log its last `limit` events, cut into `work`.
 
     Shown are the two users with most events in both halves; the sentence to ask with is the title of the item that
@@ -78,12 +78,13 @@ def real(folder: Path, work: Path, limit: int = LIMIT) -> Data:
         items = _cut(items, work / "items.jsonl", lambda body: _head(body).item_id in mentioned)
         events = work / "events.jsonl"
         events.write_bytes(b"\n".join(bodies) + b"\n")
-    return Data(
-        items, events, _busiest(heads), _sentence(heads, items), invented=False, of=total if total > limit else 0
-    )
+    return DemoLog(
+        items=items, events=events, shown=_busiest(heads), sentence=_sentence(heads, items), invented=False,
+        of=total if total > limit else 0,
+    )  # fmt: skip
 
 
-def _busiest(heads: Sequence[_Head]) -> dict[str, str]:
+def _busiest(heads: Sequence[_RowHead]) -> dict[str, str]:
     half = len(heads) // 2
     first, second = (Counter(head.user_id for head in part if head.user_id) for part in (heads[:half], heads[half:]))
     both = first + second
@@ -91,17 +92,17 @@ def _busiest(heads: Sequence[_Head]) -> dict[str, str]:
     return {user: f"{first[user]:,} events in the first half, {second[user]:,} in the second" for user in order[:2]}
 
 
-def _sentence(heads: Sequence[_Head], items: Path) -> str:
+def _sentence(heads: Sequence[_RowHead], items: Path) -> str:
     about = [item_id for item_id, _ in Counter(head.item_id for head in heads if head.item_id).most_common(_BUSY_ITEMS)]
-    found = (_head(line.body) for line in read_lines(items))
-    titles = {head.item_id: head.title for head in found if head.item_id in about and head.title}
+    described = (_head(line.body) for line in read_lines(items))
+    titles = {head.item_id: head.title for head in described if head.item_id in about and head.title}
     return next((title for item_id in about if (title := titles.get(item_id))), "something new")
 
 
-def _cut(source: Path, target: Path, wanted: Callable[[bytes], bool]) -> Path:
+def _cut(source: Path, target: Path, keep: Callable[[bytes], bool]) -> Path:
     with target.open("wb") as file:
         for line in read_lines(source):
-            if wanted(line.body):
+            if keep(line.body):
                 file.write(line.body + b"\n")
     return target
 
@@ -113,11 +114,11 @@ def _file(folder: Path, name: str) -> Path:
     raise ConfigurationError(f"{folder} has no {name}.jsonl or {name}.jsonl.gz: expected both items and events")
 
 
-def _head(body: bytes) -> _Head:
+def _head(body: bytes) -> _RowHead:
     try:
-        return _HEAD.decode(body)
+        return _ROW_HEAD.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Head()
+        return _RowHead()
 
 
 def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -23,7 +23,7 @@ from streams.events.drafts import Drafts, Line, draft_events, draft_items, topic
 from streams.settings.service import Settings
 
 _BATCH = 500
-_LOOK_EVERY_S = 0.2
+_CHECK_EVERY_S = 0.2
 _STALLED_S = 90.0
 
 
@@ -112,7 +112,7 @@ class Player:
             elif monotonic() - since_s > _STALLED_S:
                 raise DemoFailed(f"{label}: {most:,} of {total:,} done, and nothing more for {_STALLED_S:.0f} s")
             if most < total:
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(_CHECK_EVERY_S)
 
     async def _committed(self) -> None:
         kafka = self._settings.kafka
@@ -121,7 +121,7 @@ class Player:
         while any(one.lag for one in await self._admin.lag(kafka.group, topics)):
             if monotonic() > end_s:
                 raise DemoFailed(f"the worker's offsets were not committed within {_STALLED_S:.0f} s")
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_CHECK_EVERY_S)
 
 
 def _now_ms() -> int:

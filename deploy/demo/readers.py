@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """Some hours of a day, from and to in hours since midnight: how many visits, to which topics, in what mood.
 
@@ -23,7 +23,7 @@ class Phase:
     device: str = "mobile"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
     """An invented person. `languages` are those they read and write, the preferred first.
 
@@ -52,9 +52,9 @@ READERS: tuple[Reader, ...] = (
         portrait="Reads the markets over breakfast, cooks at night; by evening the shares are forgotten.",
         languages=("en",),
         phases=(
-            Phase(6.5, 9, 34, {"finance": 8, "politics": 1, "technology": 1}, keen=0.25),
-            Phase(12, 13, 12, {"technology": 3, "finance": 2}, device="desktop"),
-            Phase(18, 22.5, 52, {"food": 8, "home-garden": 1}, keen=0.5, device="tablet"),
+            Phase(start_h=6.5, end_h=9, visits=34, topics={"finance": 8, "politics": 1, "technology": 1}, keen=0.25),
+            Phase(start_h=12, end_h=13, visits=12, topics={"technology": 3, "finance": 2}, device="desktop"),
+            Phase(start_h=18, end_h=22.5, visits=52, topics={"food": 8, "home-garden": 1}, keen=0.5, device="tablet"),
         ),
         top=frozenset({"food", "finance"}),
         last="food",
@@ -64,9 +64,17 @@ READERS: tuple[Reader, ...] = (
         portrait="Plays until noon, loses patience with it, and takes the tent outside instead.",
         languages=("en",),
         phases=(
-            Phase(8, 11.5, 30, {"games": 8, "film-tv": 1}, keen=0.35),
-            Phase(13, 15.5, 26, {"games": 1}, against=frozenset({"games"}), keen=0.8, device="desktop"),
-            Phase(17, 22, 48, {"outdoors": 9, "travel": 1}, keen=0.5),
+            Phase(start_h=8, end_h=11.5, visits=30, topics={"games": 8, "film-tv": 1}, keen=0.35),
+            Phase(
+                start_h=13,
+                end_h=15.5,
+                visits=26,
+                topics={"games": 1},
+                against=frozenset({"games"}),
+                keen=0.8,
+                device="desktop",
+            ),
+            Phase(start_h=17, end_h=22, visits=48, topics={"outdoors": 9, "travel": 1}, keen=0.5),
         ),
         top=frozenset({"outdoors"}),
         last="outdoors",
@@ -77,9 +85,9 @@ READERS: tuple[Reader, ...] = (
         portrait="Reads in Chinese and English, sport by day and series by night, and comments in both languages.",
         languages=("zh", "en"),
         phases=(
-            Phase(7, 9, 26, {"sports": 8, "society": 1}),
-            Phase(12, 14, 24, {"sports": 3, "film-tv": 3}, device="desktop"),
-            Phase(19.5, 23.5, 48, {"film-tv": 8, "music": 1}, keen=0.5, device="tablet"),
+            Phase(start_h=7, end_h=9, visits=26, topics={"sports": 8, "society": 1}),
+            Phase(start_h=12, end_h=14, visits=24, topics={"sports": 3, "film-tv": 3}, device="desktop"),
+            Phase(start_h=19.5, end_h=23.5, visits=48, topics={"film-tv": 8, "music": 1}, keen=0.5, device="tablet"),
         ),
         top=frozenset({"film-tv", "sports"}),
         last="film-tv",
@@ -89,8 +97,8 @@ READERS: tuple[Reader, ...] = (
         portrait="Looks in twice a day, mostly for pets; likes a pair of boots and takes it back.",
         languages=("en", "zh"),
         phases=(
-            Phase(9, 9.5, 4, {"pets": 1}, keen=0.4),
-            Phase(20, 20.5, 6, {"pets": 1}, keen=0.5),
+            Phase(start_h=9, end_h=9.5, visits=4, topics={"pets": 1}, keen=0.4),
+            Phase(start_h=20, end_h=20.5, visits=6, topics={"pets": 1}, keen=0.5),
         ),
         top=frozenset({"pets"}),
         last="pets",
@@ -100,7 +108,7 @@ READERS: tuple[Reader, ...] = (
         id="reader-emil-invented",
         portrait="Clicks on everything, all day, every few seconds: more like a machine than a reader.",
         languages=("en", "zh"),
-        phases=(Phase(0.5, 23.5, 620, {}, keen=0.0, device="desktop"),),
+        phases=(Phase(start_h=0.5, end_h=23.5, visits=620, topics={}, keen=0.0, device="desktop"),),
         top=frozenset(),
         last="",
         traits=frozenset({"bot-like"}),
@@ -110,9 +118,18 @@ READERS: tuple[Reader, ...] = (
         portrait="Buys for her new flat and says what it was worth; one gadget comes back with a single star.",
         languages=("zh",),
         phases=(
-            Phase(10, 12.5, 34, {"home-garden": 8, "technology": 1}, keen=0.4, device="desktop"),
-            Phase(15, 17, 20, {"home-garden": 4, "food": 2}, keen=0.4),
-            Phase(20, 22, 30, {"home-garden": 7, "parenting": 2}, keen=0.45, device="tablet"),
+            Phase(
+                start_h=10,
+                end_h=12.5,
+                visits=34,
+                topics={"home-garden": 8, "technology": 1},
+                keen=0.4,
+                device="desktop",
+            ),
+            Phase(start_h=15, end_h=17, visits=20, topics={"home-garden": 4, "food": 2}, keen=0.4),
+            Phase(
+                start_h=20, end_h=22, visits=30, topics={"home-garden": 7, "parenting": 2}, keen=0.45, device="tablet"
+            ),
         ),
         top=frozenset({"home-garden"}),
         last="home-garden",

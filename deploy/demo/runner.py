@@ -1,4 +1,4 @@
-"""The demo: a day of six invented readers, or a real log, played through the whole stack, and a look at the result."""
+"""The demo: a day of six invented readers, or a real log, played through the whole stack, and what came of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.rule import Rule
 from rich.text import Text
 
 from deploy.demo.accounts import ReportedCounts, quantile, verdict
-from deploy.demo.asking import who_is_into
-from deploy.demo.data import LIMIT, Data, invented, real
+from deploy.demo.data import LIMIT, DemoLog, invented, real
 from deploy.demo.player import DemoFailed, Player
 from deploy.demo.readers import READERS
+from deploy.demo.search import interested_users
 from deploy.demo.trees import Trees
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
@@ -61,7 +61,7 @@ class Demo:
         self._stack, self._status, self._console = stack, status, console
 
     async def run(self, folder: Path | None, *, keep: bool) -> int:
-        """Start the stack, play, look, count, and stop. Raises DemoFailed, PartFailed, ConfigurationError."""
+        """Start the stack, play, show, count, and stop. Raises DemoFailed, PartFailed, ConfigurationError."""
         began_s = monotonic()
         self._stack.data_dir.mkdir(parents=True, exist_ok=True)
         data = invented(self._stack.data_dir) if folder is None else real(folder, self._stack.data_dir)
@@ -77,7 +77,7 @@ class Demo:
                         raise failing.result()
                     playing.result()
                     if keep:
-                        self._look_around(data)
+                        self._suggest_commands(data)
                         raise await failing
                 finally:
                     for task in (playing, failing):
@@ -86,7 +86,7 @@ class Demo:
                 self._heading("Stopping")
         return 0
 
-    async def _play(self, data: Data, began_s: float) -> None:
+    async def _play(self, data: DemoLog, began_s: float) -> None:
         settings, console = self._stack.settings, self._console
         with EventLog([data.events]) as log:
             shift_ms = int(time() * 1000) - (log.last_ms or 0)
@@ -95,12 +95,12 @@ class Demo:
                 async with Trees(settings, console) as trees:
                     try:
                         await self._halves(data, log, player, trees, shift_ms)
-                        await self._ask(data, trees)
-                        await self._close_the_books(player, trees, monotonic() - began_s)
+                        await self._search(data, trees)
+                        await self._show_accounts(player, trees, monotonic() - began_s)
                     finally:
                         await player.close()
 
-    async def _halves(self, data: Data, log: EventLog, player: Player, trees: Trees, shift_ms: int) -> None:
+    async def _halves(self, data: DemoLog, log: EventLog, player: Player, trees: Trees, shift_ms: int) -> None:
         console = self._console
         self._heading("The catalogue", "each item is encoded by Triton and placed on the concept tree")
         await player.items(data.items)
@@ -111,23 +111,23 @@ class Demo:
         await player.events(iter(first), "events")
         for user, about in data.shown.items():
             self._heading(f"{_short(user)} at half-time", about)
-            console.print(await trees.look(user, split_ms))
+            console.print(await trees.draw(user, split_ms))
         self._heading("Second half", f"{log.count - len(first):,} events, to now")
         await player.events(entries, "events")
         for user in data.shown:
             self._heading(f"{_short(user)} now", "large branches of the same tree")
-            console.print(await trees.look(user))
+            console.print(await trees.draw(user))
             console.print(Text("\nWhat they like, by topic, at half-time and now:", "dim"))
             console.print(trees.changed(user))
 
-    async def _ask(self, data: Data, trees: Trees) -> None:
+    async def _search(self, data: DemoLog, trees: Trees) -> None:
         self._heading("A question in words", "encoded by Triton; any Qdrant client can ask, here on level interest")
         self._console.print(f"Who is into “{data.sentence}”?")
-        for one in await who_is_into(data.sentence, self._stack.settings):
-            line = Text(f"{one.cosine:7.3f}  {_short(one.user_id):<12}", "bold")
-            self._console.print(line.append(f"  {trees.name_of(one.path)}", "not bold"))
+        for user in await interested_users(data.sentence, self._stack.settings):
+            line = Text(f"{user.cosine:7.3f}  {_short(user.user_id):<12}", "bold")
+            self._console.print(line.append(f"  {trees.name_of(user.path)}", "not bold"))
 
-    async def _close_the_books(self, player: Player, trees: Trees, took_s: float) -> None:
+    async def _show_accounts(self, player: Player, trees: Trees, took_s: float) -> None:
         counted = await player.counted()
         self._heading("The books", "what the worker counted, and what the trees remember")
         for line in counts(counted, player):
@@ -143,7 +143,7 @@ class Demo:
             raise DemoFailed("the accounts do not add up; the worker's log says more: "
                              f"{self._stack.data_dir / 'logs' / 'worker.log'}")  # fmt: skip
 
-    def _introduce(self, data: Data) -> None:
+    def _introduce(self, data: DemoLog) -> None:
         title = (
             "six invented readers and an invented catalogue" if data.invented else f"the log in {data.events.parent}"
         )
@@ -153,7 +153,7 @@ class Demo:
         if data.invented:
             self._console.print("  Nothing here is about real people: readers, items and comments are made up.")
 
-    def _look_around(self, data: Data) -> None:
+    def _suggest_commands(self, data: DemoLog) -> None:
         self._heading("Look around", "the stack runs on until Ctrl-C")
         self._console.print(f"  . {self._stack.data_dir / 'env'}")
         for user in data.shown:
@@ -175,13 +175,13 @@ def _short(user: str) -> str:
 def counts(counted: ReportedCounts, player: Player) -> list[str]:
     """The figures of a run in lines."""
     outcomes = counted.outcomes
-    ages = [quantile(counted.ages, share) for share in (0.5, 0.99)]
-    told = [f"{age:.2f} s" if age is not None else "none" for age in ages]
-    became = ", ".join(f"{outcomes.get(name, 0):,} {told}" for name, told in _OUTCOMES)
+    quantiles_s = [quantile(counted.ages, share) for share in (0.5, 0.99)]
+    ages_s = [f"{age:.2f} s" if age is not None else "none" for age in quantiles_s]
+    became = ", ".join(f"{outcomes.get(name, 0):,} {meaning}" for name, meaning in _OUTCOMES)
     return [
         f"{player.items_sent:>7,} items: {counted.items:,} described, {counted.dead_items:,} dead letters",
         f"{player.produced:>7,} events: {became}, {counted.dead:,} dead letters",
         f"{player.refused.total():>7,} lines refused before sending",
         f"{counted.nodes:>7,} nodes written",
-        f"        age at apply: half under {told[0]}, 99 % under {told[1]}; each half's events are sent at once",
+        f"        age at apply: half under {ages_s[0]}, 99 % under {ages_s[1]}; each half's events are sent at once",
     ]

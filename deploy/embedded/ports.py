@@ -21,7 +21,7 @@ _TRIES = 1_000
 _reserved: list[socket.socket] = []  # a few hundred at most: the stacks that a process starts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """One port a purpose; without arguments the products' own."""
 
@@ -43,20 +43,18 @@ class Ports:
     @classmethod
     def choose(cls, choice: PortChoice) -> Ports:
         """The defaults (`default`), free ones where a default is taken (`any`), or all free ones (`free`)."""
-        if choice == "free":
-            return cls(*free_ports(len(fields(cls))))
         if choice == "default":
             return cls()
-        taken = [name for name, port in cls().items() if not is_free(port)]
-        return cls(**dict(zip(taken, free_ports(len(taken)), strict=True)))
+        replaced = [name for name, port in cls().items() if choice == "free" or not is_free(port)]
+        return cls(**dict(zip(replaced, free_ports(len(replaced)), strict=True)))
 
     def check(self) -> None:
         """Raise ConfigurationError that names each port that is taken and what holds it."""
         taken = [(name, port) for name, port in self.items() if not is_free(port)]
         if taken:
             lines = [f"  port {port} ({name.replace('_', ' ')}) is held by {holder(port)}" for name, port in taken]
-            told = ["these ports are taken:", *lines, "stop what holds them, or use --ports any"]
-            raise ConfigurationError("\n".join(told))
+            message = ["these ports are taken:", *lines, "stop what holds them, or use --ports any"]
+            raise ConfigurationError("\n".join(message))
 
 
 def free_ports(count: int) -> list[int]:

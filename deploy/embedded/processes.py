@@ -13,7 +13,7 @@ from pathlib import Path
 
 _LAUNCH = Path(__file__).with_name("launch.py")
 _GONE_S = 5.0
-_LOOK_EVERY_S = 0.1
+_CHECK_EVERY_S = 0.1
 _TAIL_BYTES = 64 << 10
 _TAIL_WIDTH = 400
 _ERROR = re.compile(r"error|fatal|panic|exception|cannot|refused", re.IGNORECASE)
@@ -104,22 +104,22 @@ def tail(log_file: Path, lines: int = 6) -> str:
     try:
         with log_file.open("rb") as log:
             log.seek(max(0, log_file.stat().st_size - _TAIL_BYTES))
-            said = [line[:_TAIL_WIDTH] for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            written = [line[:_TAIL_WIDTH] for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:
         return ""
-    return "\n".join(([line for line in said if _ERROR.search(line)] or said)[-lines:])
+    return "\n".join(([line for line in written if _ERROR.search(line)] or written)[-lines:])
 
 
 def marked(data_dir: Path) -> list[int]:
     """Ids of running processes that a stack on this data directory started, other than this one."""
-    wanted = f"{MARK}={data_dir}".encode()
-    found = []
+    variable = f"{MARK}={data_dir}".encode()
+    pids = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):
-                if wanted in (process / "environ").read_bytes().split(b"\0"):
-                    found.append(int(process.name))
-    return found
+                if variable in (process / "environ").read_bytes().split(b"\0"):
+                    pids.append(int(process.name))
+    return pids
 
 
 async def clear_leftovers(data_dir: Path, within_s: float = 10.0) -> int:
@@ -128,10 +128,10 @@ async def clear_leftovers(data_dir: Path, within_s: float = 10.0) -> int:
     Call it while holding the directory's lock: then whatever carries its mark has lost its parent.
     """
     left = marked(data_dir)
-    for _ in range(int(within_s / _LOOK_EVERY_S)):
+    for _ in range(int(within_s / _CHECK_EVERY_S)):
         if not left:
             break
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_CHECK_EVERY_S)
         left = marked(data_dir)
     for pid in left:
         with contextlib.suppress(ProcessLookupError):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -15,18 +12,18 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from deploy.embedded import parts
+from deploy.embedded.addresses import addresses_of, api_url, environment_of, settings_for, worker_metrics_url
 from deploy.embedded.concepts import tree_file
+from deploy.embedded.data_directory import describe, forget_description, fresh_logs, lock
 from deploy.embedded.front import Front
-from deploy.embedded.ports import HOST, PortChoice, Ports, free_ports
+from deploy.embedded.ports import PortChoice, Ports, free_ports
 from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
-from streams.base.errors import ConfigurationError, InterestsError
+from streams.base.errors import InterestsError
 from streams.broker.admin import Admin
-from streams.settings.service import ConceptSettings, Settings, load
+from streams.settings.service import ConceptSettings, Settings
 from streams.settings.wiring import kafka_config, topic_specs
 
-#: The embedded broker makes the first member of a group wait for half its session time-out.
-SESSION_TIMEOUT_S = 6.0
 #: What is stopped together: the worker, which commits, and the API first; then what they talked to.
 _HOPELESS_S = 2.0
 _STOP_ORDER = (("api", "worker"), ("prometheus", "triton", "broker", "qdrant"))
@@ -35,7 +32,7 @@ _STOP_ORDER = (("api", "worker"), ("prometheus", "triton", "broker", "qdrant"))
 class Stack:
     """Broker, Triton, Qdrant, Prometheus where there is one, a worker and the API, on 127.0.0.1, as child processes.
 
-    Data and logs lie in `data_dir`, which one stack at a time may use. `observe` is told of every change of a part.
+    Data and logs lie in `data_dir`, which one stack at a time may use. `observe` is called with every change of a part.
     `environment` is added to what worker and API see, for settings of its own (`INTERESTS_...`); with `fresh` the data
     of earlier runs is deleted first. Enter it in the main thread. Entering raises ConfigurationError (ports, another
     stack on the directory, a missing package) and PartFailed; leaving stops every part in order.
@@ -88,31 +85,17 @@ class Stack:
 
     def addresses(self) -> dict[str, str]:
         """Where each part answers, by name."""
-        ports = self.ports
-        found = {
-            "Kafka": f"{HOST}:{ports.broker}",
-            "Triton (gRPC)": f"{HOST}:{ports.triton_grpc}",
-            "Triton (HTTP)": f"http://{HOST}:{ports.triton_http}",
-            "Triton (metrics)": f"http://{HOST}:{ports.triton_metrics}/metrics",
-            "Qdrant (gRPC)": f"{HOST}:{ports.qdrant_grpc}",
-            "Qdrant (REST)": f"http://{HOST}:{ports.qdrant_http}",
-            "Worker (metrics)": self.worker_metrics_url,
-            "API": self.api_url,
-            "Page": f"{self.api_url}/ui",
-        }
-        if "prometheus" in self._running:
-            found["Prometheus"] = f"http://{HOST}:{ports.prometheus}"
-        return found
+        return addresses_of(self.ports, prometheus="prometheus" in self._running)
 
     @property
     def worker_metrics_url(self) -> str:
         """Where the worker serves its metrics."""
-        return f"http://{HOST}:{self.ports.worker_metrics}/metrics"
+        return worker_metrics_url(self.ports)
 
     @property
     def api_url(self) -> str:
         """Where the HTTP API answers."""
-        return f"http://{HOST}:{self.ports.api}"
+        return api_url(self.ports)
 
     def environment(self) -> dict[str, str]:
         """The environment variables under which any process of this project talks to this stack."""
@@ -183,9 +166,9 @@ class Stack:
         self._add(parts.worker(self.ports, environment, self._probes))
         self._add(parts.api(self.ports, environment, self._probes))
         await _together(*(self._running[name].start() for name in ("worker", "api")))
-        self._describe()
+        describe(self.data_dir, self.environment(), self.pids(), self.addresses())
 
-    def _add(self, part: parts.Part) -> None:
+    def _add(self, part: parts.StackPart) -> None:
         self._running[part.name] = Supervised(part, self._log_dir, self._observe, self._has_failed)
         self._observe(Change(part.name, "waiting"))
 
@@ -201,7 +184,7 @@ class Stack:
             self._observe(Change("concepts", "starting"))
             file = await tree_file(self.settings, parts.ROOT)
             self._settings = self.settings.model_copy(update={"concepts": ConceptSettings(file=file)})
-        self._observe(Change("concepts", "ready", monotonic() - started_s))
+        self._observe(Change(part="concepts", state="ready", seconds=monotonic() - started_s))
 
     async def _start_broker(self) -> None:
         await self._running["broker"].start()
@@ -222,20 +205,13 @@ class Stack:
             await self._front.close()
             self._front = None
         if self._lock is not None:
-            (self.data_dir / "stack.json").unlink(missing_ok=True)
+            forget_description(self.data_dir)
             self._lock.close()
             self._lock = None
 
     def _has_failed(self, failure: PartFailed) -> None:
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(failure)
-
-    def _describe(self) -> None:
-        """Leave beside the data what others need to talk to this stack."""
-        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.environment().items()]
-        (self.data_dir / "env").write_text("".join(lines), "utf-8")
-        about: dict[str, Any] = {"pid": os.getpid(), "parts": self.pids(), "addresses": self.addresses()}
-        (self.data_dir / "stack.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
 
 
 async def _together(*starts: Coroutine[Any, Any, None]) -> None:
@@ -246,67 +222,3 @@ async def _together(*starts: Coroutine[Any, Any, None]) -> None:
                 group.create_task(start)
     except* InterestsError as failures:
         raise failures.exceptions[0] from None
-
-
-def lock(data_dir: Path) -> TextIO:
-    """Make the directory this process's until it ends, however it ends. ConfigurationError where it is another's."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    file = (data_dir / "up.pid").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip()
-        file.close()
-        raise ConfigurationError(
-            f"a stack is running on {data_dir} already (pid {owner}): stop it with `kill {owner}`, "
-            "or use another directory and --ports any"
-        ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
-
-
-def fresh_logs(log_dir: Path) -> Path:
-    """The directory, with no log in it but those of the run before, as `<name>.log.before`."""
-    log_dir.mkdir(exist_ok=True)
-    for old in log_dir.glob("*.log"):
-        old.replace(old.with_name(old.name + ".before"))
-    return log_dir
-
-
-def settings_for(ports: Ports) -> Settings:
-    """The user's settings with the addresses of a stack on these ports."""
-    own = load()
-    kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}"}
-    if "session_timeout_s" not in own.kafka.model_fields_set:
-        kafka["session_timeout_s"] = SESSION_TIMEOUT_S
-    return load(
-        kafka=kafka,
-        triton={"url": f"{HOST}:{ports.triton_grpc}"},
-        qdrant={"host": HOST, "grpc_port": ports.qdrant_grpc, "http_port": ports.qdrant_http, "https": False},
-        worker={"metrics_host": HOST, "metrics_port": ports.worker_metrics},
-        api={"host": HOST, "port": ports.api},
-        client={"url": f"http://{HOST}:{ports.api}"},
-    )
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The variables that carry a stack's addresses to other processes."""
-    qdrant, concepts = settings.qdrant, settings.concepts
-    return {
-        "INTERESTS_KAFKA__BROKERS": settings.kafka.brokers,
-        "INTERESTS_KAFKA__SESSION_TIMEOUT_S": f"{settings.kafka.session_timeout_s:g}",
-        "INTERESTS_TRITON__URL": settings.triton.url,
-        "INTERESTS_QDRANT__HOST": qdrant.host,
-        "INTERESTS_QDRANT__GRPC_PORT": str(qdrant.grpc_port),
-        "INTERESTS_QDRANT__HTTP_PORT": str(qdrant.http_port),
-        "INTERESTS_QDRANT__HTTPS": "false",
-        "INTERESTS_WORKER__METRICS_HOST": settings.worker.metrics_host,
-        "INTERESTS_WORKER__METRICS_PORT": str(settings.worker.metrics_port),
-        "INTERESTS_API__HOST": settings.api.host,
-        "INTERESTS_API__PORT": str(settings.api.port),
-        "INTERESTS_CLIENT__URL": settings.client.url,
-        **({"INTERESTS_CONCEPTS__FILE": str(concepts.file)} if concepts.file else {}),
-    }

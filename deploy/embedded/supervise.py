@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal, NamedTuple
 
-from deploy.embedded.parts import Part
+from deploy.embedded.parts import StackPart
 from deploy.embedded.processes import Child, tail
 from streams.base.errors import InterestsError
 
@@ -40,10 +40,10 @@ class PartFailed(InterestsError):
 
 
 class Supervised:
-    """A part under watch. `on_failed` is told once, when the stack cannot go on without it."""
+    """A part under watch. `on_failed` is called once, when the stack cannot go on without it."""
 
     def __init__(
-        self, part: Part, log_dir: Path, observe: Callable[[Change], None], on_failed: Callable[[PartFailed], None]
+        self, part: StackPart, log_dir: Path, observe: Callable[[Change], None], on_failed: Callable[[PartFailed], None]
     ) -> None:
         self.part = part
         self.log_file = log_dir / f"{part.name}.log"
@@ -73,12 +73,12 @@ class Supervised:
         """End it in order, within its own time or less, and watch it no longer."""
         await self._unwatch()
         if self.pid:
-            self._say("stopping")
+            self._report("stopping")
             started_s = monotonic()
             limit_s = self.part.stop_within_s if within_s is None else min(within_s, self.part.stop_within_s)
             in_order = await self._child.stop(limit_s)
             detail = "" if in_order else f"killed after {limit_s:g} s"
-            self._observe(Change(self.part.name, "stopped", monotonic() - started_s, detail))
+            self._observe(self._change("stopped", started_s, detail))
         self._child = self._new_child()
 
     async def kill(self) -> None:
@@ -98,7 +98,7 @@ class Supervised:
     async def _launch(self) -> None:
         self._child = self._new_child()
         self._launched_s = monotonic()
-        self._say("starting")
+        self._report("starting")
         await self._child.start()
 
     async def _until_ready(self) -> None:
@@ -110,7 +110,7 @@ class Supervised:
                 await self._child.kill()
                 raise self._failure(f"was not ready within {self.part.ready_within_s:.0f} s")
             await asyncio.sleep(PROBE_EVERY_S)
-        self._say("ready")
+        self._report("ready")
 
     async def _watch(self) -> None:
         quick = 0
@@ -120,11 +120,11 @@ class Supervised:
             quick = 1 if monotonic() - self._launched_s > STEADY_S else quick + 1
             if quick > self.part.restarts.quick:
                 what = end + (f", {quick} times in a row" if quick > 1 else "")
-                self._observe(Change(self.part.name, "failed", monotonic() - self._launched_s, what))
+                self._observe(self._change("failed", self._launched_s, what))
                 self._on_failed(self._failure(what))
                 return
             pause_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (quick - 1))
-            self._say("restarting", f"{end}, again in {pause_s:g} s")
+            self._report("restarting", f"{end}, again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
             self.restarts += 1
             await self._launch()
@@ -157,5 +157,8 @@ class Supervised:
     def _failure(self, what: str) -> PartFailed:
         return PartFailed(self.part.name, what, self.log_file)
 
-    def _say(self, state: State, detail: str = "") -> None:
-        self._observe(Change(self.part.name, state, monotonic() - self._launched_s, detail))
+    def _report(self, state: State, detail: str = "") -> None:
+        self._observe(self._change(state, self._launched_s, detail))
+
+    def _change(self, state: State, since_s: float, detail: str) -> Change:
+        return Change(part=self.part.name, state=state, seconds=monotonic() - since_s, detail=detail)

@@ -17,6 +17,7 @@ from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
 from streams.base.errors import ConfigurationError, InterestsError
+from streams.commands.shell import print_error
 
 DATA_DIR = Path(".interests")
 EXIT_STOPPED, EXIT_FAILED, EXIT_CONFIGURATION, EXIT_KILLED = 0, 1, 2, 130
@@ -61,7 +62,7 @@ async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int]) -> int:
     loop = asyncio.get_running_loop()
     killed = False
 
-    def asked() -> None:
+    def stop() -> None:
         nonlocal killed
         if stack.stopping or running.cancelling():
             killed = True
@@ -70,24 +71,19 @@ async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int]) -> int:
             running.cancel()
 
     # Under `nohup` SIGHUP is to be ignored.
-    heard = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    for number in heard:
-        loop.add_signal_handler(number, asked)
+    handled = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    for number in handled:
+        loop.add_signal_handler(number, stop)
     try:
         return await running
     except asyncio.CancelledError:
         return EXIT_KILLED if killed else EXIT_STOPPED
     except InterestsError as error:
-        complain(str(error))
+        print_error(str(error))
         return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
     finally:
-        for number in heard:
+        for number in handled:
             loop.remove_signal_handler(number)
-
-
-def complain(text: str) -> None:
-    """One error on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text("error: ", "bold red") + Text(text))
 
 
 async def _serve(stack: Stack, status: StackStatus, console: Console) -> int:

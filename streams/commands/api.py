@@ -6,6 +6,8 @@ from typing import Annotated, cast
 
 import typer
 
+from streams.api.access import SCOPES, Scope, make_key
+from streams.api.server import serve
 from streams.base.errors import ConfigurationError
 from streams.commands.shell import register, register_group
 from streams.settings.service import load
@@ -36,8 +38,6 @@ def api(context: typer.Context, host: Host = None, port: Port = None, workers: W
     settings = load()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=changed)})
-    from streams.api.server import serve  # noqa: PLC0415  # the framework and the clients take a second to import
-
     raise typer.Exit(serve(settings, workers))
 
 
@@ -46,11 +46,9 @@ def key(name: Name, scope: Scopes = None) -> None:
 
     The line goes into the file that api.keys_file names; it holds a hash, from which the key cannot be had.
     """
-    from streams.api.access import SCOPES, Scope, make_key  # noqa: PLC0415  # PyJWT takes a while to import
-
-    asked = scope or ["read"]
-    if unknown := sorted(set(asked) - set(SCOPES)):
+    scopes = scope or ["read"]
+    if unknown := sorted(set(scopes) - set(SCOPES)):
         raise ConfigurationError(f"got --scope {', '.join(unknown)}, expected one of {', '.join(SCOPES)}")
-    made, line = make_key(name, frozenset(cast("list[Scope]", asked)))
-    typer.echo(made)
+    secret, line = make_key(name, frozenset(cast("list[Scope]", scopes)))
+    typer.echo(secret)
     typer.echo(line, err=True)

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from streams.base.errors import ConfigurationError, InterestsError
+from streams.client import (
+    ApiError,
+    BadRequest,
+    DeadlineExceeded,
+    Forbidden,
+    InterestClient,
+    RateLimited,
+    Unauthorized,
+    Unreachable,
+)
 from streams.commands.when import lasting
 from streams.settings.service import ClientSettings, load
-
-if TYPE_CHECKING:
-    from streams.client import ApiError, InterestClient
-
-PANEL = "Ask the API"
 
 ApiUrl = Annotated[str | None, typer.Option("--api", help="Address of the API.", show_default="client.url")]
 KeyFile = Annotated[
@@ -24,7 +29,7 @@ KeyFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON as the API answered it, for programs.")]
 User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER", show_default=False)]
-Situation = Annotated[
+Context = Annotated[
     list[str] | None,
     typer.Option("--context", help="name=value of the situation they are in, such as daypart=evening. Repeatable."),
 ]
@@ -45,30 +50,19 @@ _ADVICE: Final = {
 
 
 @contextmanager
-def asking(api: str | None, key_file: Path | None, *, deadline_s: float | None = None) -> Iterator[InterestClient]:
+def open_client(api: str | None, key_file: Path | None, *, deadline_s: float | None = None) -> Iterator[InterestClient]:
     """A client of the API by options over settings; what it raises says what to do next."""
-    from streams.client import ApiError, InterestClient  # noqa: PLC0415  # takes a third of a second to import
-
-    told = load().client
-    url, key = api or told.url, _key(told, key_file)
+    settings = load().client
+    url, key = api or settings.url, _key(settings, key_file)
     try:
-        with InterestClient(url, key=key, deadline_s=deadline_s or told.deadline_s) as client:
+        with InterestClient(url, key=key, deadline_s=deadline_s or settings.deadline_s) as client:
             yield client
     except ApiError as error:
-        raise explained(error, url, keyed=key is not None) from error
+        raise with_advice(error, url, keyed=key is not None) from error
 
 
-def explained(error: ApiError, url: str, *, keyed: bool) -> InterestsError:
+def with_advice(error: ApiError, url: str, *, keyed: bool) -> InterestsError:
     """The error of a call as a person at a terminal needs it: what is wrong, and what to do."""
-    from streams.client import (  # noqa: PLC0415  # as above
-        BadRequest,
-        DeadlineExceeded,
-        Forbidden,
-        RateLimited,
-        Unauthorized,
-        Unreachable,
-    )
-
     detail = error.detail.rstrip(".") or error.title
     if isinstance(error, Unreachable):
         return InterestsError(f"no API answers at {url} ({detail.rpartition('] ')[2].lower()}): {_START}")
@@ -83,18 +77,18 @@ def explained(error: ApiError, url: str, *, keyed: bool) -> InterestsError:
     return InterestsError(f"{detail}: {advice}") if advice else error
 
 
-def situation(pairs: list[str] | None) -> dict[str, str | float | bool]:
-    """The situation that name=value pairs tell. ConfigurationError where one is no pair."""
-    told: dict[str, str | float | bool] = {}
+def parse_context(pairs: list[str] | None) -> dict[str, str | float | bool]:
+    """A context from name=value pairs. ConfigurationError where one is no pair."""
+    context: dict[str, str | float | bool] = {}
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals or not name or not value:
             raise ConfigurationError(f"got --context {pair!r}, expected name=value such as daypart=evening")
-        told[name] = value
-    return told
+        context[name] = value
+    return context
 
 
-def place(context: dict[str, str | float | bool]) -> tuple[str | None, str | None]:
+def daypart_and_device(context: dict[str, str | float | bool]) -> tuple[str | None, str | None]:
     """Part of the day and device, which calls without a body take. ConfigurationError for other names."""
     unknown = sorted(context.keys() - {"daypart", "device"})
     if unknown:
@@ -103,10 +97,10 @@ def place(context: dict[str, str | float | bool]) -> tuple[str | None, str | Non
     return str(daypart) if daypart else None, str(device) if device else None
 
 
-def _key(told: ClientSettings, key_file: Path | None) -> str | None:
-    path = key_file or (None if told.key else told.key_file)
+def _key(settings: ClientSettings, key_file: Path | None) -> str | None:
+    path = key_file or (None if settings.key else settings.key_file)
     if path is None:
-        return told.key.get_secret_value() if told.key else None
+        return settings.key.get_secret_value() if settings.key else None
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

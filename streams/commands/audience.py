@@ -6,23 +6,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from streams.api.models import Audience, AudienceMember
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, asking
-from streams.commands.drawing import WIDEST, Glyphs, glyphs_of
-from streams.commands.shell import EXIT_FAILED, complain, console, register
+from streams.client import InterestClient
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, open_client
+from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of
+from streams.commands.shell import EXIT_FAILED, console, print_error, register
 from streams.commands.when import ago, stamp
 from streams.interests.levels import LEVELS, Level
-
-if TYPE_CHECKING:
-    from streams.api.models import Audience, AudienceMember
-    from streams.client import InterestClient
 
 _EXAMPLE = "interests audience --text 'A hand grinder for the road' --limit 10"
 _NAMES = 3
@@ -46,7 +44,7 @@ Export = Annotated[
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "audience", example=_EXAMPLE, panel=PANEL)(audience)
+    register(app, "audience", example=_EXAMPLE)(audience)
 
 
 def audience(
@@ -64,28 +62,28 @@ def audience(
     unknown = sorted(set(level or ()) - set(LEVELS))
     if unknown:
         raise ConfigurationError(f"got --level {', '.join(unknown)}, expected one of {', '.join(LEVELS)}")
-    asked: dict[str, Any] = {
+    query: dict[str, Any] = {
         "text": text, "item_id": item, "levels": cast(list[Level], level) or None, "path": path,
         "min_similarity": min_similarity, "min_mass": min_mass, "limit": limit,
     }  # fmt: skip
-    with asking(api, key_file) as client:
+    with open_client(api, key_file) as client:
         if export is not None:
-            found = _export(client, asked, export)
+            count = _export(client, query, export)
         else:
-            told = client.audience(**asked)
-            found = len(told.members)
-            _show(told, text, item, as_json=as_json)
-    if not found:
-        complain("nobody is: try a lower --min-similarity or --min-mass, or another --level")
+            response = client.audience(**query)
+            count = len(response.members)
+            _show(response, text, item, as_json=as_json)
+    if not count:
+        print_error("nobody is: try a lower --min-similarity or --min-mass, or another --level")
         raise typer.Exit(EXIT_FAILED)
 
 
-def _export(client: InterestClient, asked: dict[str, Any], path: Path) -> int:
+def _export(client: InterestClient, query: dict[str, Any], path: Path) -> int:
     """Write members as JSON lines, and say how many."""
     count = 0
     try:
         with nullcontext(sys.stdout) if str(path) == "-" else path.open("w", encoding="utf-8") as out:
-            for member in client.export_audience(**asked):
+            for member in client.export_audience(**query):
                 out.write(member.model_dump_json() + "\n")
                 count += 1
     except OSError as error:
@@ -94,40 +92,40 @@ def _export(client: InterestClient, asked: dict[str, Any], path: Path) -> int:
     return count
 
 
-def _show(told: Audience, text: str | None, item: str | None, *, as_json: bool) -> None:
+def _show(audience: Audience, text: str | None, item: str | None, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(told.model_dump_json(indent=2))
-    elif told.members:
+        typer.echo(audience.model_dump_json(indent=2))
+    elif audience.members:
         out = console()
-        out.print(draw_audience(told, out, text, item))
+        out.print(draw_audience(audience, out, text, item))
 
 
-def draw_audience(told: Audience, console: Console, text: str | None, item: str | None) -> RenderableType:
+def draw_audience(audience: Audience, console: Console, text: str | None, item: str | None) -> RenderableType:
     """The members as lines for a console, strongest first."""
     glyphs, width = glyphs_of(console), min(console.width, WIDEST) - 1
-    return Group(*_lines(told, glyphs, width, glyphs.quoted(text) if text is not None else item or ""))
+    return Group(*_lines(audience, glyphs, width, glyphs.quoted(text) if text is not None else item or ""))
 
 
-def _lines(told: Audience, glyphs: Glyphs, width: int, about: str) -> Iterator[Text]:
-    people = "1 person" if len(told.members) == 1 else f"{len(told.members):,} people"
+def _lines(audience: Audience, glyphs: Glyphs, width: int, about: str) -> Iterator[Text]:
+    people = "1 person" if len(audience.members) == 1 else f"{len(audience.members):,} people"
     yield Text(glyphs.cut_to(" ".join(about.split()), width), "bold")
     yield Text(
-        glyphs.cut_to(f"{people} {glyphs.dot} strongest first {glyphs.dot} as of {stamp(told.at_ms)}", width), "dim"
+        glyphs.cut_to(f"{people} {glyphs.dot} strongest first {glyphs.dot} as of {stamp(audience.at_ms)}", width), "dim"
     )
     yield Text()
-    longest = max(cell_len(member.user_id) for member in told.members)
+    longest = max(cell_len(member.user_id) for member in audience.members)
     name = max(8, min(longest, width - _FIXED - 8))
     bar = max(1, min(30, width - _FIXED - name))
     heading = f"{'':<{name + bar + 1}}{'strength':>9} {'likeness':>9}  {'since':<10}  seen"
     yield Text(glyphs.cut_to(heading, width), "dim")
-    most = max(member.strength for member in told.members)
-    for member in told.members:
+    most = max(member.strength for member in audience.members)
+    for member in audience.members:
         cells = round(bar * member.strength / most) if most > 0 else 0
         line = Text(glyphs.fit(member.user_id, name), "bold")
         line.append(" ")
         line.append((glyphs.liked * cells or glyphs.trace).ljust(bar), "green not bold")
         line.append(f"{glyphs.number(member.strength, 2):>9} {glyphs.number(member.similarity, 2):>9}", "not bold")
-        seen = ago(member.last_ms, told.at_ms).removesuffix(" ago")
+        seen = ago(member.last_ms, audience.at_ms).removesuffix(" ago")
         line.append(f"  {stamp(member.since_ms)[:10]}  {seen}", "dim not bold")
         line.truncate(width)
         yield line
@@ -135,7 +133,7 @@ def _lines(told: Audience, glyphs: Glyphs, width: int, about: str) -> Iterator[T
 
 
 def _what(member: AudienceMember) -> str:
-    """The interests that met the question, each once."""
+    """The interests that met the query, each once."""
     names = list(dict.fromkeys(node.name[:1].upper() + node.name[1:] for node in member.nodes))
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return ", ".join(names[:_NAMES]) + more

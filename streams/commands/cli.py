@@ -1,46 +1,67 @@
-"""The command `interests`."""
+"""The command `interests`: the table of its commands."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from typing import Annotated
+from typing import Annotated, ClassVar, Final
 
 import typer
 
-from streams.commands import (
-    api,
-    audience,
-    concepts,
-    dead_letters,
-    doctor,
-    encoder,
-    erase,
-    evaluate,
-    explain,
-    produce,
-    rank,
-    recommend,
-    replay,
-    settings,
-    show,
-    topics,
-    up,
-    watch,
-    worker,
-)
+from streams.commands.lazy import CommandRow, LazyGroup
+
+#: Commands by name: the module of `streams.commands` that is imported when one runs, and its line on the help page,
+#: which is the first of its own help. They are shown in this order.
+_COMMANDS: Final = {
+    "worker": ("worker", "Fold events into interests until Ctrl-C or SIGTERM."),
+    "produce": ("produce", "Send one event made of options, or the lines of a file."),
+    "replay": ("replay", "Play a log into Kafka: items first, then events in time order."),
+    "show": ("show", "Draw a person's tree of interests."),
+    "doctor": ("doctor", "Check settings, Kafka, Triton, Qdrant and the API, and say what to do."),
+    "settings": ("settings", "Show every setting with its value and its environment variable; secrets are hidden."),
+    "eval": ("evaluate", "Replay a log, rank before each event, and compare with baselines on the same candidates."),
+    "api": (
+        "api",
+        "Serve the HTTP API until Ctrl-C or SIGTERM: trees, recommendations, explanations, audiences, ingest.",
+    ),
+    "topics": ("topics", "Make the service's topics and look at them."),
+    "dead-letters": ("dead_letters", "Dead letters: keys to seal them with, and what sealed ones hold."),
+    "encoder": ("encoder", "Export models for Triton and look at the one served."),
+    "concepts": ("concepts", "The tree of topics and interests that items are placed on."),
+}
+_ASK_THE_API: Final = {
+    "recommend": ("recommend", "The best items for a person, best first."),
+    "rank": ("rank", "Put items and texts in the order of what they are worth to a person."),
+    "explain": (
+        "explain",
+        "Why an item has its score for a person: what pulled, what pushed, and the events behind it.",
+    ),
+    "audience": ("audience", "Who is interested in a text or an item: how strongly, since when, and in what."),
+    "watch": ("watch", "Watch a person's tree and their last events until Ctrl-C."),
+    "erase": ("erase", "Erase all that is kept of a person, wait until it has taken effect, and print the receipt."),
+}
+
+
+class Commands(LazyGroup):
+    """The commands of the tables above, in two panels of the help page, and those that installed packages add."""
+
+    of_extras: ClassVar[Mapping[str, str]] = {"up": "embedded"}
+    rows = tuple(
+        CommandRow(name=name, module=f"streams.commands.{module}", line=line, panel=panel)
+        for panel, table in ((None, _COMMANDS), ("Ask the API", _ASK_THE_API))
+        for name, (module, line) in table.items()
+    )
+
 
 app = typer.Typer(
     name="interests",
+    cls=Commands,
     help="Every user's interests as live vectors: Kafka in, Triton encodes, Qdrant keeps.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its pages of locals would show settings
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_SERVE = (up, worker, api, topics, produce, replay, dead_letters, show, doctor, settings, encoder, concepts, evaluate)
-_ASK = (recommend, rank, explain, audience, watch, erase)
-for command in (*_SERVE, *_ASK):
-    command.add(app)
 
 
 def _version(value: bool) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import typer
 
 from streams.base.errors import ConfigurationError
+from streams.commands.connections import encoder_of
 from streams.commands.json_lines import read_lines
-from streams.commands.shell import console, extra, register, run
+from streams.commands.progress import meter
+from streams.commands.shell import console, register, run
+from streams.concepts.catalogue_tree import Floats, build_from_catalogue, build_from_taxonomy, text_of
+from streams.concepts.tree import ConceptTree
+from streams.concepts.tree_file import TAXONOMY_FILE, save_tree
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.concepts.catalogue_tree import Floats
-    from streams.concepts.tree import ConceptTree
 
 _EXAMPLE = "interests concepts build --from-catalogue items.jsonl.gz --out concepts.npz"
 _CHUNK = 256
@@ -61,8 +63,6 @@ def build(
     items = read_items(from_catalogue) if from_catalogue else None
     options = {"topics": topics, "interests": interests, "seed": seed}
     tree = run(_build(load(), items, taxonomy, options))
-    from streams.concepts.tree_file import save_tree  # noqa: PLC0415  # numpy takes its time
-
     save_tree(tree, out)
     wide = sum(concept.is_topic for concept in tree.concepts)
     console().print(f"{out}: {wide} topics, {len(tree.concepts) - wide} interests, made with {tree.encoder_id}")
@@ -71,8 +71,6 @@ def build(
 
 def read_items(path: Path) -> list[dict[str, Any]]:
     """The items of a file that there is something to read of; ConfigurationError where a line is no JSON object."""
-    from streams.concepts.catalogue_tree import text_of  # noqa: PLC0415  # numpy takes its time
-
     items = []
     for line in read_lines(path):
         try:
@@ -87,20 +85,11 @@ def read_items(path: Path) -> list[dict[str, Any]]:
 async def _build(
     settings: Settings, items: list[dict[str, Any]] | None, taxonomy: Path | None, options: dict[str, Any]
 ) -> ConceptTree:
-    from streams.commands.connections import encoder_of  # noqa: PLC0415  # the clients take a second to import
-    from streams.concepts.tree_file import TAXONOMY_FILE  # noqa: PLC0415  # numpy takes its time
-
-    with extra("encoder"):
-        from streams.concepts import catalogue_tree  # noqa: PLC0415  # may ask for what runs encoders
     loop = asyncio.get_running_loop()
     async with encoder_of(settings, _DEADLINE_S) as client:
         served = await client.info()
 
         async def encode_all(texts: Sequence[str]) -> Floats:
-            import numpy as np  # noqa: PLC0415  # takes its time
-
-            from streams.commands.progress import meter  # noqa: PLC0415  # beside the others
-
             parts = []
             with meter(console(), "encoded", len(texts)) as bar:
                 for start in range(0, len(texts), _CHUNK):
@@ -114,9 +103,9 @@ async def _build(
 
         def make() -> ConceptTree:
             if items is None:
-                return catalogue_tree.build_from_taxonomy(encode, served.encoder_id, taxonomy or TAXONOMY_FILE)
-            vectors = encode([catalogue_tree.text_of(item) for item in items])
-            return catalogue_tree.build_from_catalogue(items, vectors, served.encoder_id, **options)
+                return build_from_taxonomy(encode, served.encoder_id, taxonomy or TAXONOMY_FILE)
+            vectors = encode([text_of(item) for item in items])
+            return build_from_catalogue(items, vectors, served.encoder_id, **options)
 
         # The builders compute and call back for vectors: in a thread, so that the client's loop goes on.
         return await asyncio.to_thread(make)

@@ -60,15 +60,15 @@ async def producer_of(settings: Settings) -> AsyncIterator[Producer]:
 
 
 @asynccontextmanager
-async def look_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Surveyor]:
+async def surveyor_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Surveyor]:
     """A read-only connection to Qdrant."""
     config = qdrant_config(settings)
-    look = Surveyor(replace(config, deadline_s=min(deadline_s, config.deadline_s)))
+    surveyor = Surveyor(replace(config, deadline_s=min(deadline_s, config.deadline_s)))
     with named(f"Qdrant at {settings.qdrant.host}:{settings.qdrant.grpc_port}"):
         try:
-            yield look
+            yield surveyor
         finally:
-            await look.close()
+            await surveyor.close()
 
 
 @asynccontextmanager

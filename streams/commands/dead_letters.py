@@ -6,32 +6,38 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from streams.base.errors import ConfigurationError
+from streams.broker.fetched_batch import Record
+from streams.broker.producer import Outgoing
+from streams.broker.read_all import read_topic
+from streams.commands.connections import producer_of
 from streams.commands.shell import console, register, run
+from streams.events.dead_letters import PREFIX
+from streams.events.privacy import BODY, SEALED, Original, open_sealed
+from streams.settings.privacy import new_pair, private_key
 from streams.settings.service import Settings, load
+from streams.settings.wiring import kafka_config
 
-if TYPE_CHECKING:
-    from streams.broker.fetched_batch import Record
-    from streams.events.privacy import Original
-
-letters = typer.Typer(help="Dead letters: keys to seal them with, and what sealed ones hold.", no_args_is_help=True)
+dead_letters = typer.Typer(
+    help="Dead letters: keys to seal them with, and what sealed ones hold.", no_args_is_help=True
+)
 
 Private = Annotated[Path, typer.Argument(help="The private key's file, made readable by its owner only.")]
 Public = Annotated[Path, typer.Argument(help="The public key's file, for privacy.dead_letter_key_file.")]
 Topic = Annotated[str, typer.Argument(help="A topic of dead letters, such as clicks.dead.", metavar="TOPIC")]
-Key = Annotated[Path | None, typer.Option("--key", help="The private key's file; for sealed letters.")]
+Key = Annotated[Path | None, typer.Option("--key", help="The private key's file; for sealed dead letters.")]
 Again = Annotated[bool, typer.Option("--again", help="Produce the records to the topics they came from once more.")]
 
 
 def add(app: typer.Typer) -> None:
     """Register the group."""
-    app.add_typer(letters, name="dead-letters")
-    register(letters, "keys", example="interests dead-letters keys private.pem public.pem")(keys)
-    register(letters, "open", example="interests dead-letters open clicks.dead --key private.pem")(open_)
+    app.add_typer(dead_letters, name="dead-letters")
+    register(dead_letters, "keys", example="interests dead-letters keys private.pem public.pem")(keys)
+    register(dead_letters, "open", example="interests dead-letters open clicks.dead --key private.pem")(open_)
 
 
 def keys(private: Private, public: Public) -> None:
@@ -39,17 +45,15 @@ def keys(private: Private, public: Public) -> None:
 
     Workers get the public one. Keep the private one away from them: whoever has it reads what people wrote.
     """
-    from streams.settings.privacy import new_pair  # noqa: PLC0415  # the cryptography takes a moment to import
-
     for file in (private, public):
         if file.exists():
             raise ConfigurationError(f"{file} exists: name another file, or move it away")
-    made = new_pair()
+    pair = new_pair()
     descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file_of_key:
-        file_of_key.write(made.private)
-    public.write_bytes(made.public)
-    console().print(f"made {private} and {public}: set privacy.dead_letter_bodies to seal and dead_letter_key_file")
+        file_of_key.write(pair.private)
+    public.write_bytes(pair.public)
+    console().print(f"wrote {private} and {public}: set privacy.dead_letter_bodies to seal and dead_letter_key_file")
 
 
 def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
@@ -63,22 +67,16 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
 
 
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
-    from streams.broker.producer import Outgoing  # noqa: PLC0415  # as above
-    from streams.broker.read_all import read_topic  # noqa: PLC0415  # as above
-    from streams.commands.connections import producer_of  # noqa: PLC0415  # as above
-    from streams.settings.privacy import private_key  # noqa: PLC0415  # as above
-    from streams.settings.wiring import kafka_config  # noqa: PLC0415  # the clients take a second to import
-
     private = private_key(key) if key else None
     back: dict[str, list[Outgoing]] = {}
     async for records in read_topic(kafka_config(settings.kafka), topic):
         for record in records:
-            found = original(record, private)
-            told = {name: value.decode("utf-8", "replace") for name, value in record.headers}
-            typer.echo(json.dumps(_line(told, found), ensure_ascii=False))
-            if found is not None and found.value is not None:
-                origin = told["dead-letter-topic"]
-                out = Outgoing(found.key, found.value, tuple(found.headers), record.timestamp)
+            opened = original(record, private)
+            headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+            typer.echo(json.dumps(_line(headers, opened), ensure_ascii=False))
+            if opened is not None and opened.value is not None:
+                origin = headers["dead-letter-topic"]
+                out = Outgoing(opened.key, opened.value, tuple(opened.headers), record.timestamp)
                 back.setdefault(origin, []).append(out)
     if again:
         async with producer_of(settings) as producer:
@@ -88,9 +86,6 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
 
 def original(record: Record, private: Any) -> Original | None:
     """The record that a dead letter carries; None where it was dropped, or is sealed and there is no key."""
-    from streams.events.dead_letters import PREFIX  # noqa: PLC0415  # beside the imports below
-    from streams.events.privacy import BODY, SEALED, Original, open_sealed  # noqa: PLC0415  # as above
-
     body = dict(record.headers).get(BODY)
     if body == SEALED:
         return open_sealed(record.value or b"", record.headers, private) if private else None
@@ -100,12 +95,12 @@ def original(record: Record, private: Any) -> Original | None:
     return Original(record.key, record.value, kept)
 
 
-def _line(told: dict[str, str], found: Original | None) -> dict[str, Any]:
+def _line(headers: dict[str, str], opened: Original | None) -> dict[str, Any]:
     line: dict[str, Any] = {
-        name.removeprefix("dead-letter-"): text for name, text in told.items() if name.startswith("dead-letter-")
+        name.removeprefix("dead-letter-"): text for name, text in headers.items() if name.startswith("dead-letter-")
     }
-    if found is not None:
-        line |= {"key": _text(found.key), "value": _text(found.value)}
+    if opened is not None:
+        line |= {"key": _text(opened.key), "value": _text(opened.value)}
     return line
 
 

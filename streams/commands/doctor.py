@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections import Counter
 
 import typer
 
+from streams.commands.findings import Findings, findings_table
+from streams.commands.installation_checks import check_concepts, check_installation, check_security
+from streams.commands.server_checks import check_api, check_kafka, check_qdrant, check_triton
 from streams.commands.shell import EXIT_FAILED, console, register, run
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.commands.findings import Findings
 
 
 def add(app: typer.Typer) -> None:
@@ -24,35 +25,29 @@ def doctor() -> None:
     Every server is asked, also where another is away; each check gives up after five seconds. Exit code 1: something
     does not work.
     """
-    from streams.commands.findings import drawn  # noqa: PLC0415  # the clients take a second to import
-
     parts = run(examine(load()))
     out = console()
-    out.print(drawn(parts))
-    counts = {status: sum(one.status == status for part in parts for one in part.found) for status in ("FAIL", "WARN")}
-    if not any(counts.values()):
-        out.print("\nall is well", style="green")
-    else:
+    out.print(findings_table(parts))
+    counts = Counter(finding.status for part in parts for finding in part.entries)
+    if counts["FAIL"] or counts["WARN"]:
         out.print(f"\n{counts['FAIL']} failed, {counts['WARN']} warned")
+    else:
+        out.print("\nall is well", style="green")
     if counts["FAIL"]:
         raise typer.Exit(EXIT_FAILED)
 
 
 async def examine(settings: Settings) -> list[Findings]:
     """Make every check; Kafka is asked while Triton and then Qdrant are."""
-    import asyncio  # noqa: PLC0415  # beside the imports below
-
-    from streams.commands import checks  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.check_security import check_security  # noqa: PLC0415  # as above
 
     async def encoder_and_store() -> tuple[Findings, Findings, Findings]:
-        here = checks.check_here(settings)
-        triton, info = await checks.check_triton(settings)
-        checks.check_concepts(here, settings, info)
-        check_security(here, settings)
-        return here, triton, await checks.check_qdrant(settings, info)
+        installation = check_installation(settings)
+        triton, info = await check_triton(settings)
+        check_concepts(installation, settings, info)
+        check_security(installation, settings)
+        return installation, triton, await check_qdrant(settings, info)
 
-    kafka, (here, triton, qdrant), api = await asyncio.gather(
-        checks.check_kafka(settings), encoder_and_store(), checks.check_api(settings)
+    kafka, (installation, triton, qdrant), api = await asyncio.gather(
+        check_kafka(settings), encoder_and_store(), check_api(settings)
     )
-    return [here, kafka, triton, qdrant, api]
+    return [installation, kafka, triton, qdrant, api]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from streams.commands.connections import encoder_of
 from streams.commands.shell import console, extra, register, run
+from streams.encoder.base import model_errors
+from streams.encoder.triton import EncoderInfo
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.encoder.triton import EncoderInfo
 
 _EXAMPLE = "interests encoder export multilingual-e5-small --out model_repo"
 _SAMPLE = [f"{number} cups of tea, and a plain sentence of ten words or so" for number in range(64)]
@@ -46,12 +46,11 @@ def export(
     Restart Triton afterwards. An encoder of another id writes to collections of its own.
     """
     with extra("encoder"):
-        from encoders.export import export as export_model  # noqa: PLC0415  # asks for torch
-        from streams.encoder.base import model_errors  # noqa: PLC0415  # as above
+        from encoders.export import export as export_model  # noqa: PLC0415  # of the extra
 
         with model_errors():
-            made = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
-    console().print(f"{made.repo}: {made.encoder_id}, {made.dim} dimensions, {made.backend}")
+            exported = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
+    console().print(f"{exported.repo}: {exported.encoder_id}, {exported.dim} dimensions, {exported.backend}")
 
 
 def info() -> None:
@@ -65,8 +64,6 @@ def info() -> None:
 
 
 async def _ask(settings: Settings) -> tuple[EncoderInfo, float]:
-    from streams.commands.connections import encoder_of  # noqa: PLC0415  # the clients take a second to import
-
     async with encoder_of(settings) as client:
         served = await client.info()
         began = monotonic()

@@ -6,24 +6,22 @@ import sys
 import time
 from collections.abc import Iterator
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
+from streams.api.receipts import Receipt
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, User, asking
-from streams.commands.drawing import WIDEST
-from streams.commands.shell import EXIT_FAILED, complain, console, register
+from streams.client import InterestClient
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, User, open_client
+from streams.commands.glyphs import WIDEST
+from streams.commands.shell import EXIT_FAILED, console, print_error, register
 from streams.commands.when import lasting, stamp
 
-if TYPE_CHECKING:
-    from streams.api.receipts import Receipt
-    from streams.client import InterestClient
-
 _EXAMPLE = "interests erase u17 --yes"
-_LOOK_EVERY_S = 0.5
+_ASK_EVERY_S = 0.5
 
 Verify = Annotated[bool, typer.Option("--verify", help="Erase nothing: look whether the last erasure holds.")]
 EventId = Annotated[str | None, typer.Option("--event-id", help="With --verify: the erasure with this receipt.")]
@@ -35,7 +33,7 @@ DeadlineS = Annotated[
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "erase", example=_EXAMPLE, panel=PANEL)(erase)
+    register(app, "erase", example=_EXAMPLE)(erase)
 
 
 def erase(
@@ -53,7 +51,7 @@ def erase(
         if not sys.stdin.isatty():
             raise ConfigurationError("erasing asks first, and standard input is no terminal: --yes goes ahead")
         typer.confirm(f"Erase all that is kept of {user!r}? It cannot be taken back.", abort=True)
-    with asking(api, key_file) as client:
+    with open_client(api, key_file) as client:
         receipt = client.erasure(user, event_id) if verify else _erased(client, user, deadline_s)
     if as_json:
         typer.echo(receipt.model_dump_json(indent=2))
@@ -61,7 +59,7 @@ def erase(
         out = console()
         out.print(Group(*lines(receipt, min(out.width, WIDEST) - 1)))
     if not receipt.verified:
-        complain(_left(receipt))
+        print_error(_left(receipt))
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -69,8 +67,8 @@ def _erased(client: InterestClient, user: str, deadline_s: float) -> Receipt:
     """Ask for the erasure, and look until it has taken effect or the deadline passes."""
     until = time.monotonic() + deadline_s
     receipt = client.delete_user(user)
-    while not receipt.verified and time.monotonic() + _LOOK_EVERY_S < until:
-        time.sleep(_LOOK_EVERY_S)
+    while not receipt.verified and time.monotonic() + _ASK_EVERY_S < until:
+        time.sleep(_ASK_EVERY_S)
         later = client.erasure(user, receipt.event_id)
         receipt = later.model_copy(update={"nodes_before": receipt.nodes_before})
     return receipt
@@ -79,8 +77,8 @@ def _erased(client: InterestClient, user: str, deadline_s: float) -> Receipt:
 def lines(receipt: Receipt, width: int) -> Iterator[Text]:
     """The receipt, a fact a line."""
     yield Text(receipt.user_id, "bold", overflow="ellipsis", no_wrap=True)
-    for name, told, style in _facts(receipt):
-        for number, part in enumerate(wrap(told, max(20, width - 12), break_on_hyphens=False)):
+    for name, value, style in _facts(receipt):
+        for number, part in enumerate(wrap(value, max(20, width - 12), break_on_hyphens=False)):
             yield Text.assemble(("  " + (name if not number else "").ljust(10), "dim"), (part, style))
 
 
@@ -97,7 +95,7 @@ def _facts(receipt: Receipt) -> Iterator[tuple[str, str, str]]:
     for topic in receipt.retained:
         by_retention.setdefault(topic.retention_ms, []).append(topic.topic)
     for number, (retention_ms, topics) in enumerate(by_retention.items()):
-        until = "no end is told" if retention_ms is None else f"{lasting(retention_ms / 1000)} at most"
+        until = "no end is known" if retention_ms is None else f"{lasting(retention_ms / 1000)} at most"
         yield "" if number else "still in", f"{', '.join(topics)} ({until})", ""
 
 

@@ -10,16 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
-from streams.commands.evaluation_log import ReplayLog, read
+from streams.commands.evaluation_log import read
 from streams.commands.progress import meter
 from streams.commands.shell import console, extra, register, run
 from streams.commands.when import lasting
-from streams.settings.service import Settings, load
+from streams.evaluation.contest import GROUPS, Contest
+from streams.evaluation.picture import write_picture
+from streams.evaluation.prequential import Kind
+from streams.evaluation.scorers import SCORE_PARTS, known_score_parts
+from streams.settings.service import load
 
 if TYPE_CHECKING:
-    from streams.evaluation.contest import Contest
-    from streams.evaluation.experiment import ExperimentPlan
-    from streams.evaluation.prequential import Kind
+    from streams.evaluation.experiment import ExperimentResult
 
 _EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
 _CASES: Final[dict[str, frozenset[Kind]]] = {
@@ -74,49 +76,50 @@ def evaluate(
     if undated not in {"known", "met"}:
         raise ConfigurationError(f"got --undated {undated!r}, expected known or met")
     with extra("encoder"):
-        from streams.evaluation.experiment import ExperimentPlan  # noqa: PLC0415  # the model's libraries take seconds
-    plan = ExperimentPlan(
-        name or events[0].resolve().parent.name, _CASES[cases], parts_of(without), negatives, seed,
-        "met" if undated == "met" else "known", model, triton, cache,
+        from streams.evaluation import experiment  # noqa: PLC0415  # a model's libraries are of the extra
+    plan = experiment.ExperimentPlan(
+        name=name or events[0].resolve().parent.name, kinds=_CASES[cases], without=score_parts(without),
+        negatives=negatives, seed=seed, undated="met" if undated == "met" else "known", model=model, triton=triton,
+        cache=cache,
     )  # fmt: skip
     log = read(items, events, users, limit, only_met=cases == "impressions")
-    _evaluate(load(), plan, log, out, console())
-
-
-def parts_of(without: str) -> tuple[str, ...]:
-    """The parts that `--without` names; ConfigurationError for an unknown one."""
-    from streams.evaluation.scorers import PARTS, known_parts  # noqa: PLC0415  # numpy takes its time
-
-    return tuple(PARTS) if without == "all" else known_parts([part for part in without.split(",") if part.strip()])
-
-
-def _evaluate(settings: Settings, plan: ExperimentPlan, log: ReplayLog, out: Path, shown: Console) -> None:
-    from streams.evaluation import experiment, picture  # noqa: PLC0415  # the model's libraries take seconds
-
-    ran = run(
+    shown = console()
+    result = run(
         experiment.run(
-            settings, plan, log.items, log.events, now_ms=log.last_ms, meter=lambda name, n: meter(shown, name, n)
+            load(), plan, log.items, log.events, now_ms=log.last_ms, meter=lambda step, n: meter(shown, step, n)
         )
     )
+    _show(result, plan.name, out, shown)
+
+
+def score_parts(without: str) -> tuple[str, ...]:
+    """The parts that `--without` names; ConfigurationError for an unknown one."""
+    return (
+        tuple(SCORE_PARTS)
+        if without == "all"
+        else known_score_parts([part for part in without.split(",") if part.strip()])
+    )
+
+
+def _show(result: ExperimentResult, name: str, out: Path, shown: Console) -> None:
+    """Write the results to the folder `out` and show their tables."""
     out.mkdir(parents=True, exist_ok=True)
-    told, drawn = out / f"{plan.name}.json", out / f"{plan.name}.html"
-    told.write_text(ran.json_text(), encoding="utf-8")
-    picture.write_picture(ran.result, drawn)
-    for table in tables(ran.contest):
+    figures, page = out / f"{name}.json", out / f"{name}.html"
+    figures.write_text(result.json_text(), encoding="utf-8")
+    write_picture(result.figures, page)
+    for table in tables(result.contest):
         shown.print(table)
-    counts = ran.counts
+    counts = result.counts
     shown.print(
         f"{counts.events:,} events, {counts.dead:,} refused, {counts.deferred:,} about items that nobody described; "
-        f"{ran.result['encoder']}; {lasting(ran.result['seconds'])}", style="dim",
+        f"{result.figures['encoder']}; {lasting(result.figures['seconds'])}", style="dim",
     )  # fmt: skip
-    shown.print(f"{told} and {drawn}", soft_wrap=True)
+    shown.print(f"{figures} and {page}", soft_wrap=True)
 
 
 def tables(contest: Contest) -> list[Table]:
     """A table for each group of cases but the halves: a line a scorer, best of a column in bold."""
-    from streams.evaluation.contest import GROUPS  # noqa: PLC0415  # numpy takes its time
-
-    made = []
+    drawn = []
     for group, scorers in contest.results().items():
         if "half" in group:
             continue
@@ -133,5 +136,5 @@ def tables(contest: Contest) -> list[Table]:
                 for m, v in by_measure.items()
             ]
             table.add_row(name, *cells)
-        made.append(table)
-    return made
+        drawn.append(table)
+    return drawn

@@ -23,7 +23,7 @@ class ReplayLog(NamedTuple):
     last_ms: int
 
 
-class _Head(msgspec.Struct, gc=False):
+class _EventHead(msgspec.Struct, gc=False):
     user_id: str = ""
     item_id: str | None = None
     type: str = ""
@@ -31,7 +31,7 @@ class _Head(msgspec.Struct, gc=False):
     items: tuple[str, ...] | None = None
 
 
-_HEAD: Final = msgspec.json.Decoder(_Head)
+_EVENT_HEAD: Final = msgspec.json.Decoder(_EventHead)
 
 
 def read(
@@ -53,7 +53,7 @@ def read(
     return ReplayLog(_items(items, met if only_met else None), drafts, last_ms)
 
 
-def _first_users(heads: Sequence[_Head], count: int) -> frozenset[str]:
+def _first_users(heads: Sequence[_EventHead], count: int) -> frozenset[str]:
     """The users of the first impressions, or of the first events where the log has no impressions."""
     users = dict.fromkeys(head.user_id for head in heads if head.type == "impression")
     users = users or dict.fromkeys(head.user_id for head in heads)
@@ -70,12 +70,12 @@ def _items(paths: Sequence[Path], met: set[str] | None) -> list[Draft]:
     return drafts
 
 
-def _head(entry: Timed) -> _Head:
+def _head(entry: Timed) -> _EventHead:
     return _decoded(entry.line.body)
 
 
-def _decoded(body: bytes) -> _Head:
+def _decoded(body: bytes) -> _EventHead:
     try:
-        return _HEAD.decode(body)
+        return _EVENT_HEAD.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Head()  # the parser says why it is no event
+        return _EventHead()  # the parser says why it is no event

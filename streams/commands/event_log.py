@@ -52,12 +52,12 @@ class EventLog:
     paths: Sequence[Path]
     limit: int | None = None
     run_bytes: int = RUN_BYTES
-    count: int = 0
-    first_ms: int | None = None
-    last_ms: int | None = None
-    sorted: bool = False
-    _runs: list[Path] = field(default_factory=list)
-    _folder: tempfile.TemporaryDirectory[str] | None = None
+    count: int = field(default=0, init=False)
+    first_ms: int | None = field(default=None, init=False)
+    last_ms: int | None = field(default=None, init=False)
+    sorted: bool = field(default=False, init=False)
+    _runs: list[Path] = field(default_factory=list, init=False)
+    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None, init=False)
 
     def __enter__(self) -> EventLog:
         before = None
@@ -89,8 +89,8 @@ class EventLog:
         for number, path in enumerate(self.paths):
             at_ms = 0
             for line in read_lines(path):
-                told = time_of(line.body)
-                at_ms = at_ms if told is None else told
+                ts_ms = time_of(line.body)
+                at_ms = at_ms if ts_ms is None else ts_ms
                 yield Timed(at_ms, number, line)
 
     def _sort(self) -> None:
@@ -133,8 +133,8 @@ def _read_run(path: Path) -> Iterator[Timed]:
 def time_of(body: bytes) -> int | None:
     """When an event says it happened, in ms; None where it does not say, or not so that it can be read."""
     try:
-        told = _STAMP.decode(body).ts
-        return None if told is None else times.milliseconds(told, "ts", MIN_EVENT_TS_MS)
+        ts = _STAMP.decode(body).ts
+        return None if ts is None else times.milliseconds(ts, "ts", MIN_EVENT_TS_MS)
     except (msgspec.DecodeError, UnicodeDecodeError, PoisonError):
         return None
 
@@ -160,6 +160,6 @@ def moved(body: bytes, shift_ms: int) -> bytes:
 def _move(fields: dict[str, msgspec.Raw], shift_ms: int) -> None:
     if "ts" not in fields:
         return
-    told = _TIME.decode(fields["ts"])
-    if told is not None:
-        fields["ts"] = msgspec.Raw(b"%d" % (times.milliseconds(told, "ts", MIN_ITEM_TS_MS) + shift_ms))
+    ts = _TIME.decode(fields["ts"])
+    if ts is not None:
+        fields["ts"] = msgspec.Raw(b"%d" % (times.milliseconds(ts, "ts", MIN_ITEM_TS_MS) + shift_ms))

@@ -20,7 +20,7 @@ DEADLINE_S: Final = 5.0
 _STYLE: Final[dict[Status, str]] = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One check: how it went, of what, what was seen, what to do about it ("" nothing), and how long it took."""
 
@@ -36,7 +36,7 @@ class Findings:
     """The checks of one part, in the order they were made."""
 
     part: str
-    found: list[Finding] = field(default_factory=list)
+    entries: list[Finding] = field(default_factory=list)
     _took_s: float | None = None
 
     async def ask(self, what: str, call: Awaitable[T], to_do: str) -> T | None:
@@ -70,21 +70,21 @@ class Findings:
     @property
     def failed(self) -> bool:
         """Whether anything here does not work."""
-        return any(one.status == "FAIL" for one in self.found)
+        return any(one.status == "FAIL" for one in self.entries)
 
     def _add(self, status: Status, what: str, seen: str, to_do: str) -> None:
-        self.found.append(Finding(status, what, seen, to_do, self._took_s))
+        self.entries.append(Finding(status=status, what=what, seen=seen, to_do=to_do, took_s=self._took_s))
         self._took_s = None
 
 
-def drawn(parts: Iterable[Findings]) -> Table:
+def findings_table(parts: Iterable[Findings]) -> Table:
     """All findings as a table, what to do under what was seen."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for justify in ("left", "left", "left", "right"):
         table.add_column(justify=justify, overflow="fold")
     for part in parts:
         table.add_row("", Text(part.part, "bold cyan"))
-        for one in part.found:
+        for one in part.entries:
             seen = Text(one.seen)
             if one.to_do:
                 seen.append(f"\n→ {one.to_do}", _STYLE[one.status])

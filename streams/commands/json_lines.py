@@ -33,8 +33,8 @@ def read_lines(path: Path) -> Iterator[Line]:
                     yield Line(number, body)
     except (OSError, EOFError, zlib.error) as error:
         where = f" after line {number}" if number else ""
-        told = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ConfigurationError(f"{path}: cannot be read{where}: {told}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigurationError(f"{path}: cannot be read{where}: {reason}") from error
 
 
 def _skip_rest(file: IO[bytes]) -> None:

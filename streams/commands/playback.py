@@ -25,7 +25,7 @@ EXAMPLES: Final = 3
 _NOT_YET_S: Final = 0.005
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Tally:
     """What became of a log: records sent by topic, lines refused by reason with the first few of each."""
 

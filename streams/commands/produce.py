@@ -13,7 +13,8 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.commands.json_lines import STDIN, read_lines
-from streams.commands.shell import EXIT_FAILED, complain, register, run
+from streams.commands.sender import sender_of
+from streams.commands.shell import EXIT_FAILED, print_error, register, run
 from streams.events.drafts import Drafts, Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
 from streams.settings.service import Settings, load
@@ -65,28 +66,26 @@ def produce(
         "dwell_ms": dwell_ms, "ts": _time(ts), "items": shown, "clicked": clicked, "context": _context(context or []),
         "item": None if inline_title is None else {"title": inline_title},
     }  # fmt: skip
-    told = {name: value for name, value in fields.items() if value is not None}
-    if (file is None) == (not told):
+    given = {name: value for name, value in fields.items() if value is not None}
+    if (file is None) == (not given):
         raise ConfigurationError("expected either a FILE (- for standard input) or one event: --user, --type …")
-    if items and told:
+    if items and given:
         raise ConfigurationError("--items takes lines from a FILE")
     settings = load()
-    one = [Line(1, msgspec.json.encode(told))] if told else []
+    one = [Line(1, msgspec.json.encode(given))] if given else []
     # One event is judged before anything connects.
     refused = _drafts(settings, one, items=False, topic=topic, check=not no_check).refused
     if not refused:
         lines = iter(one) if one else read_lines(file or STDIN)
         refused = run(_send(settings, lines, items=items, topic=topic, check=not no_check, quiet=quiet))
     if refused:
-        _tell(refused, one=bool(told))
+        _print_refused(refused, one=bool(given))
         raise typer.Exit(EXIT_FAILED)
 
 
 async def _send(
     settings: Settings, lines: Iterator[Line], *, items: bool, topic: str | None, check: bool, quiet: bool
 ) -> list[RefusedLine]:
-    from streams.commands.sender import sender_of  # noqa: PLC0415  # the clients take a second to import
-
     refused: list[RefusedLine] = []
     sent = 0
     async with sender_of(settings) as sender:
@@ -114,11 +113,11 @@ def _drafts(settings: Settings, lines: Sequence[Line], *, items: bool, topic: st
     return draft_events(lines, choose, now_ms, check=check)
 
 
-def _tell(refused: Sequence[RefusedLine], *, one: bool) -> None:
+def _print_refused(refused: Sequence[RefusedLine], *, one: bool) -> None:
     for line in refused[:20]:
-        complain(f"{'' if one else f'line {line.number}: '}{line.reason}: {line.message}")
+        print_error(f"{'' if one else f'line {line.number}: '}{line.reason}: {line.message}")
     if len(refused) > 20:
-        complain(f"and {len(refused) - 20} more lines")
+        print_error(f"and {len(refused) - 20} more lines")
 
 
 def _time(text: str | None) -> int | str | None:
@@ -126,13 +125,13 @@ def _time(text: str | None) -> int | str | None:
 
 
 def _context(pairs: Sequence[str]) -> dict[str, Any] | None:
-    told: dict[str, Any] = {}
+    context: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise ConfigurationError(f"--context {pair!r}: expected name=value")
         try:
-            told[name] = msgspec.json.decode(value, type=float | bool)
+            context[name] = msgspec.json.decode(value, type=float | bool)
         except msgspec.DecodeError:
-            told[name] = value
-    return told or None
+            context[name] = value
+    return context or None

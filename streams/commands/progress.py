@@ -18,7 +18,7 @@ _STILL_EVERY_S: Final = 60.0
 
 
 class Meter(Protocol):
-    """Told how many of how many are done."""
+    """Shows how many of how many are done."""
 
     def to(self, done: int, total: int | None = None) -> None:
         """`done` are done, now of `total` where that changed."""
@@ -60,24 +60,24 @@ class _Lines:
     def __init__(self, console: Console, label: str, total: int) -> None:
         self._console, self._label, self._total = console, label, total
         self._done, self._began = 0, monotonic()
-        self._told_at, self._told = self._began, -1
+        self._shown_at, self._shown = self._began, -1
 
     def to(self, done: int, total: int | None = None) -> None:
         self._done = done
         self._total = self._total if total is None else total
-        if monotonic() - self._told_at >= (_LINE_EVERY_S if done != self._told else _STILL_EVERY_S):
-            self._tell()
+        if monotonic() - self._shown_at >= (_LINE_EVERY_S if done != self._shown else _STILL_EVERY_S):
+            self._show()
 
     def add(self, count: int) -> None:
         self.to(self._done + count)
 
     def end(self) -> None:
-        if self._told != self._done:
-            self._tell()
+        if self._shown != self._done:
+            self._show()
 
-    def _tell(self) -> None:
-        self._told_at, self._told = monotonic(), self._done
-        took_s = max(self._told_at - self._began, 1e-3)
+    def _show(self) -> None:
+        self._shown_at, self._shown = monotonic(), self._done
+        took_s = max(self._shown_at - self._began, 1e-3)
         rate = self._done / took_s
         left = f", {lasting((self._total - self._done) / rate)} left" if 0 < self._done < self._total else ""
         self._console.print(f"{self._label}: {self._done:,} of {self._total:,}, {rate:,.0f}/s{left}")

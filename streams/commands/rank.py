@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, situation
-from streams.commands.shell import EXIT_FAILED, complain, console, register
+from streams.commands.api_client import ApiUrl, AsJson, Context, KeyFile, User, open_client, parse_context
+from streams.commands.score_drawing import draw_ranked
+from streams.commands.shell import EXIT_FAILED, console, print_error, register
 
 _EXAMPLE = "interests rank u17 --item i12 --item i9 --text 'A hand grinder for the road'"
 
@@ -18,11 +19,11 @@ Texts = Annotated[list[str] | None, typer.Option("--text", help="A text. Repeata
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "rank", example=_EXAMPLE, panel=PANEL)(rank)
+    register(app, "rank", example=_EXAMPLE)(rank)
 
 
 def rank(
-    user: User, item: Items = None, text: Texts = None, context: Situation = None, as_json: AsJson = False,
+    user: User, item: Items = None, text: Texts = None, context: Context = None, as_json: AsJson = False,
     api: ApiUrl = None, key_file: KeyFile = None,
 ) -> None:  # fmt: skip
     """Put items and texts in the order of what they are worth to a person.
@@ -33,16 +34,15 @@ def rank(
     items, texts = item or [], text or []
     if not items and not texts:
         raise ConfigurationError("expected something to put in order: --item ID, --text TEXT, or several of them")
-    with asking(api, key_file) as client:
-        told = client.rank(user, items=items, texts=texts, context=situation(context))
+    with open_client(api, key_file) as client:
+        ranking = client.rank(user, items=items, texts=texts, context=parse_context(context))
     if as_json:
-        typer.echo(told.model_dump_json(indent=2))
-    elif told.items:
-        from streams.commands.score_drawing import draw_ranked  # noqa: PLC0415  # its types take a while to import
-
+        typer.echo(ranking.model_dump_json(indent=2))
+    elif ranking.items:
         out = console()
-        out.print(draw_ranked(user, told.at_ms, told.items, out, prior=told.prior, texts=texts))
-    if told.unknown and not as_json:
-        complain(f"nobody has described {', '.join(told.unknown)}: `interests produce --items FILE` describes items")
-    if not told.items:
+        out.print(draw_ranked(user, ranking.at_ms, ranking.items, out, prior=ranking.prior, texts=texts))
+    if ranking.unknown and not as_json:
+        unknown = ", ".join(ranking.unknown)
+        print_error(f"nobody has described {unknown}: `interests produce --items FILE` describes items")
+    if not ranking.items:
         raise typer.Exit(EXIT_FAILED)

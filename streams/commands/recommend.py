@@ -6,8 +6,18 @@ from typing import Annotated
 
 import typer
 
-from streams.commands.api_client import PANEL, ApiUrl, AsJson, KeyFile, Situation, User, asking, place, situation
-from streams.commands.shell import EXIT_FAILED, complain, console, register
+from streams.commands.api_client import (
+    ApiUrl,
+    AsJson,
+    Context,
+    KeyFile,
+    User,
+    daypart_and_device,
+    open_client,
+    parse_context,
+)
+from streams.commands.score_drawing import draw_ranked
+from streams.commands.shell import EXIT_FAILED, console, print_error, register
 
 _EXAMPLE = "interests recommend u17 -k 5 --context daypart=evening"
 
@@ -23,18 +33,18 @@ MaxAgeS = Annotated[
     float | None, typer.Option("--max-age-s", min=0, help="Only items published within so many seconds.")
 ]
 Seen = Annotated[bool, typer.Option("--seen", help="Also what they have had to do with.")]
-OwnOnly = Annotated[bool, typer.Option("--own-only", help="Lend a newcomer nothing of other people's interests.")]
+OwnOnly = Annotated[bool, typer.Option("--own-only", help="Only a newcomer's own interests, none of their cohort.")]
 NoReasons = Annotated[bool, typer.Option("--no-reasons", help="Leave the interests behind each score out.")]
 
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
-    register(app, "recommend", example=_EXAMPLE, panel=PANEL)(recommend)
+    register(app, "recommend", example=_EXAMPLE)(recommend)
 
 
 def recommend(
     user: User, count: Count = 10, diversity: Diversity = None, category: Category = None, lang: Lang = None,
-    max_age_s: MaxAgeS = None, context: Situation = None, seen: Seen = False, own_only: OwnOnly = False,
+    max_age_s: MaxAgeS = None, context: Context = None, seen: Seen = False, own_only: OwnOnly = False,
     no_reasons: NoReasons = False, as_json: AsJson = False, api: ApiUrl = None, key_file: KeyFile = None,
 ) -> None:  # fmt: skip
     """The best items for a person, best first.
@@ -42,20 +52,18 @@ def recommend(
     The bar is the score: interest, freshness and popularity, and at its end what was taken off again. Below each item
     stand the interests that say most. Exit code 1: nothing to recommend, or the API is away.
     """
-    daypart, device = place(situation(context))
-    with asking(api, key_file) as client:
-        told = client.recommendations(
+    daypart, device = daypart_and_device(parse_context(context))
+    with open_client(api, key_file) as client:
+        recommended = client.recommendations(
             user, k=count, diversity=diversity, category=category, lang=lang, max_age_s=max_age_s,
             exclude_seen=not seen, daypart=daypart, device=device, prior=not own_only, explain=not no_reasons,
         )  # fmt: skip
     if as_json:
-        typer.echo(told.model_dump_json(indent=2))
-    elif told.items:
-        from streams.commands.score_drawing import draw_ranked  # noqa: PLC0415  # its types take a while to import
-
+        typer.echo(recommended.model_dump_json(indent=2))
+    elif recommended.items:
         out = console()
-        out.print(draw_ranked(user, told.at_ms, told.items, out, prior=told.prior))
+        out.print(draw_ranked(user, recommended.at_ms, recommended.items, out, prior=recommended.prior))
     else:
-        complain("there is nothing to recommend: no item is known that they have not seen and that the filters let by")
-    if not told.items:
+        print_error("there is nothing to recommend: every item is seen already, or left out by the filters")
+    if not recommended.items:
         raise typer.Exit(EXIT_FAILED)

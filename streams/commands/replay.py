@@ -6,22 +6,24 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
-from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, complain, console, register, run
+from streams.commands import playback
+from streams.commands.connections import admin_of
+from streams.commands.event_log import EventLog
+from streams.commands.lag_wait import until_folded
+from streams.commands.playback import Tally, stopping
+from streams.commands.progress import meter
+from streams.commands.sender import Sender, sender_of
+from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, console, print_error, register, run
 from streams.commands.when import ago, lasting, parse_time, stamp
 from streams.events.drafts import topic_of_type
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.commands.event_log import EventLog
-    from streams.commands.playback import Tally
-    from streams.commands.sender import Sender
 
 _EXAMPLE = "interests replay --items items.jsonl.gz --events events.jsonl.gz --shift-to now --wait"
 _OLD_MS = 30 * 86_400_000
@@ -45,7 +47,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Return once the workers have
 Deadline = Annotated[float, typer.Option("--deadline-s", min=1, help="With --wait: give up after so many seconds.")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
     """What to replay, and how."""
 
@@ -80,7 +82,8 @@ def replay(
     if shift_to not in {"keep", "now"}:
         parse_time(shift_to, 0)
     plan = ReplayPlan(
-        tuple(events or ()), tuple(items or ()), parse_speed(speed), shift_to, limit, topic, wait, deadline_s
+        events=tuple(events or ()), items=tuple(items or ()), speed=parse_speed(speed), shift_to=shift_to, limit=limit,
+        topic=topic, wait=wait, deadline_s=deadline_s,
     )  # fmt: skip
     code = run(_replay(load(), plan, console()))
     if code:
@@ -108,10 +111,6 @@ def shift_of(plan: ReplayPlan, last_ms: int | None, now_ms: int) -> int:
 
 
 async def _replay(settings: Settings, plan: ReplayPlan, out: Console) -> int:
-    from streams.commands.event_log import EventLog  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.playback import Tally, stopping  # noqa: PLC0415  # as above
-    from streams.commands.sender import sender_of  # noqa: PLC0415  # as above
-
     tally = Tally()
     with EventLog(plan.events, plan.limit) as log, stopping() as stop:
         shift_ms = shift_of(plan, log.last_ms, int(time() * 1000))
@@ -123,7 +122,7 @@ async def _replay(settings: Settings, plan: ReplayPlan, out: Console) -> int:
         _hint(out, log, shift_ms)
         stopped = stop.is_set()
     if stopped:
-        complain("stopped before the end; replaying the same log again is harmless")
+        print_error("stopped before the end; replaying the same log again is harmless")
         return EXIT_INTERRUPTED
     return EXIT_FAILED if tally.refused or not done else 0
 
@@ -132,9 +131,6 @@ async def _play(
     settings: Settings, plan: ReplayPlan, out: Console, sender: Sender, log: EventLog, shift_ms: int, tally: Tally,
     stop: asyncio.Event,
 ) -> bool:  # fmt: skip
-    from streams.commands import playback  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.progress import meter  # noqa: PLC0415  # as above
-
     kafka = settings.kafka
 
     def choose(event_type: str | None) -> str:
@@ -157,10 +153,6 @@ async def _play(
 
 
 async def _wait(settings: Settings, plan: ReplayPlan, out: Console, topics: list[str], stop: asyncio.Event) -> bool:
-    from streams.commands.connections import admin_of  # noqa: PLC0415  # the clients take a second to import
-    from streams.commands.lag_wait import until_folded  # noqa: PLC0415  # as above
-    from streams.commands.progress import meter  # noqa: PLC0415  # as above
-
     async with admin_of(settings) as admin:
         with meter(out, "folded", 0) as bar:
             waited = await until_folded(admin, settings.kafka.group, topics, plan.deadline_s, bar, stop)
@@ -168,7 +160,7 @@ async def _wait(settings: Settings, plan: ReplayPlan, out: Console, topics: list
         return True
     behind = ", ".join(f"{lag:,} in {name}" for name, lag in waited.left.items())
     who = f"{waited.members} workers are at it" if waited.members else "no worker runs: start one (interests worker)"
-    complain(f"not folded after {plan.deadline_s:g} s: {behind}; {who}")
+    print_error(f"not folded after {plan.deadline_s:g} s: {behind}; {who}")
     return False
 
 

@@ -11,14 +11,14 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from streams.api.models import EvidenceEntry, Explanation, Pull, RankedItem, ScoreParts
-from streams.commands.drawing import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
 from streams.commands.when import ago, stamp
 
 _STYLES: Final = {"relevance": "green", "freshness": "cyan", "popularity": "magenta", "taken": "red"}
 _REASONS: Final = 3
 _SLIGHT: Final = 0.005
 """Share of a score below which what moved it is summed up with the rest."""
-_BORROWED: Final = "little is known of them: interests of people who began alike are lent to them"
+_PRIOR: Final = "little is known of them: interests of their cohort, people who began alike, are added"
 _NOTHING: Final = "nothing is known of them: this is what is new and popular"
 
 
@@ -30,13 +30,13 @@ def draw_ranked(
     return Group(*drawing.list(user_id, items, texts, prior=prior))
 
 
-def draw_explained(told: Explanation, console: Console, *, evidence: int, fold: bool = True) -> RenderableType:
+def draw_explained(explanation: Explanation, console: Console, *, evidence: int, fold: bool = True) -> RenderableType:
     """Why an item has its score: the interests that pulled and pushed, up to `evidence` events each, and the sum.
 
     With `fold` those that hardly moved it are summed up.
     """
-    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, told.at_ms)
-    return Group(*drawing.explanation(told, evidence, fold=fold))
+    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, explanation.at_ms)
+    return Group(*drawing.explanation(explanation, evidence, fold=fold))
 
 
 def label(pull: Pull) -> str:
@@ -46,7 +46,7 @@ def label(pull: Pull) -> str:
         name = "All they turn away from" if pull.path == "/" else f"Turned away from {name}"
     if pull.level == "context" and pull.path != "/":
         name = pull.path.strip("/").replace("/", ": ", 1).capitalize()
-    return f"{name} (lent)" if pull.prior else name
+    return f"{name} (cohort)" if pull.prior else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class _Scores:
     def list(self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool) -> Iterator[Text]:
         yield Text(self.glyphs.cut_to(user_id, self.width), "bold")
         count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
-        told = f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}"
-        yield Text(self.glyphs.cut_to(told, self.width), "dim")
+        summary = f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}"
+        yield Text(self.glyphs.cut_to(summary, self.width), "dim")
         moved = any(item.parts.relevance or item.parts.aversion for item in items)
         if prior or not moved:
-            yield Text(self.glyphs.cut_to(_BORROWED if prior else _NOTHING, self.width), "yellow")
+            yield Text(self.glyphs.cut_to(_PRIOR if prior else _NOTHING, self.width), "yellow")
         yield Text()
         most = max((_gained(item.parts) for item in items), default=0.0)
         for number, item in enumerate(items, 1):
@@ -79,12 +79,12 @@ class _Scores:
         line.append_text(self.bar(item.parts, most, bar))
         line.append(f"{self.glyphs.number(item.score):>7}")
         yield line
-        told = [item.path] if item.path not in {"", "/"} else []
-        told += [item.lang] if item.lang else []
-        told += [ago(item.ts_ms, self.at_ms)] if item.ts_ms is not None else []
-        told += [item.item_id] if item.item_id and item.title else []
-        if told:
-            yield Text("    " + self.glyphs.cut_to(f" {self.glyphs.dot} ".join(told), self.width - 4), "dim")
+        about = [item.path] if item.path not in {"", "/"} else []
+        about += [item.lang] if item.lang else []
+        about += [ago(item.ts_ms, self.at_ms)] if item.ts_ms is not None else []
+        about += [item.item_id] if item.item_id and item.title else []
+        if about:
+            yield Text("    " + self.glyphs.cut_to(f" {self.glyphs.dot} ".join(about), self.width - 4), "dim")
         if item.because:
             yield self.because(item.because)
 
@@ -137,17 +137,17 @@ class _Scores:
         line.rstrip()
         return line
 
-    def explanation(self, told: Explanation, evidence: int, *, fold: bool) -> Iterator[Text]:
-        title = told.title or told.item_id
+    def explanation(self, explanation: Explanation, evidence: int, *, fold: bool) -> Iterator[Text]:
+        title = explanation.title or explanation.item_id
         yield Text(self.glyphs.cut_to(title, self.width), "bold")
-        about = [f"for {told.user_id}", f"as of {stamp(self.at_ms)}"]
-        about[:0] = [told.path] if told.path not in {"", "/"} else []
+        about = [f"for {explanation.user_id}", f"as of {stamp(self.at_ms)}"]
+        about[:0] = [explanation.path] if explanation.path not in {"", "/"} else []
         yield Text(self.glyphs.cut_to(f" {self.glyphs.dot} ".join(about), self.width), "dim")
-        if told.prior:
-            yield Text(self.glyphs.cut_to(_BORROWED, self.width), "yellow")
+        if explanation.prior:
+            yield Text(self.glyphs.cut_to(_PRIOR, self.width), "yellow")
         yield Text()
         yield Text(f"{'adds':>{self.width - 7}} {'share':>6}", "dim")
-        moves = sorted(_moves(told), key=lambda move: -abs(move.value))
+        moves = sorted(_moves(explanation), key=lambda move: -abs(move.value))
         most = max((abs(move.value) for move in moves), default=0.0)
         shown = [move for move in moves if not fold or move.share >= _SLIGHT]
         for move in shown:
@@ -157,7 +157,7 @@ class _Scores:
             name = f"and {len(rest)} more (--all shows them)"
             yield self.pull(name, sum(move.value for move in rest), sum(move.share for move in rest), most)
         yield Text()
-        yield Text(f"{'score':<{self.width - 15}}{self.glyphs.signed(told.score, 3):>8}", "bold")
+        yield Text(f"{'score':<{self.width - 15}}{self.glyphs.signed(explanation.score, 3):>8}", "bold")
 
     def pull(self, name: str, value: float, share: float, most: float) -> Text:
         bar = max(8, min(30, self.width // 4))
@@ -172,10 +172,10 @@ class _Scores:
     def entry(self, entry: EvidenceEntry, *, away: bool) -> Text:
         """An event behind an interest; what turned somebody `away` counts against the item."""
         weight = -abs(entry.weight) if away else entry.weight
-        told = f"{self.glyphs.signed(weight)} = {percent(entry.share)} of it, {ago(entry.ts_ms, self.at_ms)}"
+        weighed = f"{self.glyphs.signed(weight)} = {percent(entry.share)} of it, {ago(entry.ts_ms, self.at_ms)}"
         item = self.glyphs.quoted(entry.title) if entry.title else entry.item_id or entry.event_id
-        room = self.width - cell_len(told) - 6
-        return Text(f"  {self.glyphs.dot} {self.glyphs.fit(' '.join(item.split()), room)}  {told}", "dim")
+        room = self.width - cell_len(weighed) - 6
+        return Text(f"  {self.glyphs.dot} {self.glyphs.fit(' '.join(item.split()), room)}  {weighed}", "dim")
 
 
 class _Move(NamedTuple):
@@ -188,11 +188,14 @@ class _Move(NamedTuple):
     away: bool = False
 
 
-def _moves(told: Explanation) -> Iterator[_Move]:
-    own = {"How new it is": told.parts.freshness, "How popular it is": told.parts.popularity}
-    moved = sum(abs(pull.contribution) for pull in told.pulls) + sum(map(abs, own.values()))
-    for pull in told.pulls:
-        yield _Move(label(pull), pull.contribution, pull.share, pull.evidence, pull.level == "aversion")
+def _moves(explanation: Explanation) -> Iterator[_Move]:
+    own = {"How new it is": explanation.parts.freshness, "How popular it is": explanation.parts.popularity}
+    moved = sum(abs(pull.contribution) for pull in explanation.pulls) + sum(map(abs, own.values()))
+    for pull in explanation.pulls:
+        yield _Move(
+            name=label(pull), value=pull.contribution, share=pull.share, evidence=pull.evidence,
+            away=pull.level == "aversion",
+        )  # fmt: skip
     yield from (_Move(name, value, abs(value) / moved) for name, value in own.items() if value)
 
 

@@ -36,11 +36,11 @@ def report(error: InterestsError) -> int:
     text = str(error) or type(error).__name__
     if isinstance(error, RetryableError):
         text += "; `interests doctor` checks every server"
-    complain(text)
+    print_error(text)
     return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """One error line on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), text))
 
@@ -55,16 +55,14 @@ def console() -> Console:
     return Console(highlight=False, emoji=False)
 
 
-def register(
-    app: typer.Typer, name: str, *, example: str, panel: str | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def register(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a function to an app as a command with `--debug`, whose help ends with an example.
 
     InterestsError becomes one line on standard error and an exit code; with `--debug` the trace comes before it.
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name, epilog=f"Example: {example}", rich_help_panel=panel)(_reporting(function))
+        app.command(name, epilog=f"Example: {example}")(_reporting(function))
         return function
 
     return add
@@ -88,9 +86,9 @@ def _reporting(function: Callable[..., None]) -> Callable[..., None]:
                 traceback.print_exception(error)
             raise typer.Exit(report(error)) from None
 
-    told = inspect.signature(function, eval_str=True)
+    signature = inspect.signature(function, eval_str=True)
     option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
-    command.__signature__ = told.replace(parameters=[*told.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]  # read by inspect
     command.__annotations__ = {**function.__annotations__, "debug": _Debug}
     return command
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 from rich.table import Table
 
+from streams.broker.admin import Group, Lag, Topic
+from streams.commands.connections import admin_of
 from streams.commands.shell import console, register, run
 from streams.settings.service import Settings, load
-
-if TYPE_CHECKING:
-    from streams.broker.admin import Group, Lag, Topic
+from streams.settings.wiring import topic_specs
 
 topics = typer.Typer(help="Make the service's topics and look at them.", no_args_is_help=True)
 
@@ -28,9 +26,9 @@ def create() -> None:
 
     Partitions and replication are kafka.partitions and kafka.replication of the settings.
     """
-    made = run(_create(load()))
+    created = run(_create(load()))
     table = _table("topic", "partitions", "")
-    for topic in made:
+    for topic in created:
         table.add_row(topic.name, str(topic.partitions), "[green]created[/]" if topic.created else "existed")
     console().print(table)
 
@@ -38,23 +36,23 @@ def create() -> None:
 def list_() -> None:
     """List the service's topics with their partitions, their records and the group's lag."""
     settings = load()
-    found, lags, group = run(_list(settings))
+    existing, lags, group = run(_list(settings))
     table = _table("topic", "partitions", "end", "lag")
     read = read_topics(settings)
     for name in service_topics(settings):
-        mine = [lag for lag in lags if lag.topic == name]
-        if name not in found:
+        own = [lag for lag in lags if lag.topic == name]
+        if name not in existing:
             table.add_row(name, "[red]missing[/]", "", "")
             continue
-        behind = sum(lag.lag for lag in mine)
+        behind = sum(lag.lag for lag in own)
         table.add_row(
-            name, str(found[name].partitions), f"{sum(lag.end for lag in mine):,}",
+            name, str(existing[name].partitions), f"{sum(lag.end for lag in own):,}",
             ("[yellow]" if behind else "[green]") + f"{behind:,}[/]" if name in read else "",
         )  # fmt: skip
     console().print(table)
     members = f"{len(group.members)} member{'' if len(group.members) == 1 else 's'}"
     console().print(f"group {group.group_id}: {group.state.lower()}, {members}")
-    if any(name not in found for name in service_topics(settings)):
+    if any(name not in existing for name in service_topics(settings)):
         console().print("[yellow]topics are missing: run[/] interests topics create")
 
 
@@ -72,20 +70,15 @@ def service_topics(settings: Settings) -> list[str]:
 
 
 async def _create(settings: Settings) -> list[Topic]:
-    from streams.commands.connections import admin_of  # noqa: PLC0415  # as above
-    from streams.settings.wiring import topic_specs  # noqa: PLC0415  # the clients take a second to import
-
     async with admin_of(settings) as admin:
         return await admin.create_topics(topic_specs(settings.kafka))
 
 
 async def _list(settings: Settings) -> tuple[dict[str, Topic], list[Lag], Group]:
-    from streams.commands.connections import admin_of  # noqa: PLC0415  # the clients take a second to import
-
     async with admin_of(settings) as admin:
-        found = await admin.topics(service_topics(settings))
-        lags = await admin.lag(settings.kafka.group, list(found))
-        return found, lags, await admin.group(settings.kafka.group)
+        existing = await admin.topics(service_topics(settings))
+        lags = await admin.lag(settings.kafka.group, list(existing))
+        return existing, lags, await admin.group(settings.kafka.group)
 
 
 def _table(*headings: str) -> Table:

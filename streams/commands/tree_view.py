@@ -1,14 +1,139 @@
-"""A user's nodes as a tree to be shown: aged to a moment, named, weighed against each other. Pure."""
+"""A person's tree as it is shown: nodes as branches, aged to a moment, named, weighed against each other. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from streams.commands.branches import Branch, NameOf, Reason, TreeView, grow
 from streams.interests.evidence import Evidence
-from streams.interests.nodes import Level, Node, NodePolicy, evidence_share, is_alive, mass_at
+from streams.interests.levels import Level
+from streams.interests.nodes import Node, NodePolicy, evidence_share, is_alive, mass_at
 from streams.store.survey import Card
+
+NameOf = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One contribution to a node: what was done when, how much it weighed then, and its share of the node's mass.
+
+    `path` is where its item lies on the concept tree, "" where that is not known.
+    """
+
+    event_id: str
+    item_id: str
+    title: str
+    path: str
+    ts_ms: int
+    weight: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A node as it is seen at a moment.
+
+    `share` is its mass over the mass of the whole it is shown in. `net` is P/W, from −1 (all of it pushed away) to 1.
+    `expired` says that its mass has fallen under the threshold.
+    """
+
+    level: Level
+    path: str
+    name: str
+    mass: float
+    share: float
+    net: float
+    first_ms: int
+    last_ms: int
+    count: int
+    expired: bool
+    reasons: tuple[Reason, ...] = ()
+    children: tuple[Branch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeView:
+    """A user's tree at `at_ms`. Branches are heaviest first; `last_ms` is the last event's time, 0 where unknown."""
+
+    user_id: str
+    at_ms: int
+    first_ms: int
+    last_ms: int
+    count: int
+    erased_at_ms: int
+    topics: tuple[Branch, ...]
+    session: Branch | None
+    contexts: tuple[Branch, ...]
+    aversions: tuple[Branch, ...]
+    expired: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to show at this moment."""
+        return not (self.topics or self.session or self.contexts or self.aversions)
+
+
+class Grown(NamedTuple):
+    """The parts of a tree, each heaviest first."""
+
+    topics: tuple[Branch, ...]
+    session: Branch | None
+    contexts: tuple[Branch, ...]
+    aversions: tuple[Branch, ...]
+
+
+def grow(leaves: Iterable[Branch]) -> Grown:
+    """Put branches that stand alone in their places, and give each its share of the whole it is shown in."""
+    by_level: dict[Level, list[Branch]] = {}
+    for leaf in leaves:
+        by_level.setdefault(leaf.level, []).append(leaf)
+    sessions = by_level.get("session", [])
+    return Grown(
+        topics=_topics(by_level.get("topic", []), by_level.get("interest", [])),
+        session=_share(sessions[0], sessions[:1]) if sessions else None,
+        contexts=_contexts(by_level.get("context", [])),
+        aversions=_aversions(by_level.get("aversion", [])),
+    )
+
+
+def _topics(topics: Sequence[Branch], interests: Sequence[Branch]) -> tuple[Branch, ...]:
+    """Topics with their interests below them; interests whose topic is not there stand for themselves."""
+    whole = topics or interests
+    by_topic: dict[str, list[Branch]] = {}
+    for branch in interests:
+        by_topic.setdefault(_topic_of(branch.path), []).append(_share(branch, whole))
+    rows = [_share(branch, whole, by_topic.pop(branch.path, [])) for branch in topics]
+    return _heaviest([*rows, *(branch for alone in by_topic.values() for branch in alone)])
+
+
+def _contexts(branches: Sequence[Branch]) -> tuple[Branch, ...]:
+    """Contexts, each as a share of its own kind: evening among the parts of the day."""
+    by_kind: dict[str, list[Branch]] = {}
+    for branch in branches:
+        by_kind.setdefault(_topic_of(branch.path), []).append(branch)
+    kinds = [_heaviest([_share(branch, kind) for branch in kind]) for kind in by_kind.values()]
+    return tuple(branch for kind in sorted(kinds, key=lambda kind: kind[0].path) for branch in kind)
+
+
+def _aversions(branches: Sequence[Branch]) -> tuple[Branch, ...]:
+    """What is pushed away in all, and below it where it lies."""
+    whole = [branch for branch in branches if branch.path == "/"]
+    parts = _heaviest([_share(branch, whole or branches) for branch in branches if branch.path != "/"])
+    return (_share(whole[0], whole, parts),) if whole else parts
+
+
+def _share(branch: Branch, whole: Sequence[Branch], children: Iterable[Branch] = ()) -> Branch:
+    total = sum(other.mass for other in whole)
+    return replace(branch, share=branch.mass / total if total else 0.0, children=_heaviest(children))
+
+
+def _topic_of(path: str) -> str:
+    return "/" + path.split("/")[1]
+
+
+def _heaviest(branches: Iterable[Branch]) -> tuple[Branch, ...]:
+    return tuple(sorted(branches, key=lambda branch: (-branch.mass, branch.path)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +156,16 @@ def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:
 
 def view(
     user_id: str, nodes: Sequence[Node], at_ms: int, policy: NodePolicy, name_of: NameOf, cards: Mapping[str, Card],
-    wanted: TreeOptions,
+    options: TreeOptions,
 ) -> TreeView:  # fmt: skip
     """See a user's nodes at a moment; `cards` says what is known of items, `name_of` what to call a path."""
-    live = [node for node in nodes if wanted.expired or is_alive(node, at_ms, policy)]
-    seen = _Seen(at_ms, policy, name_of, cards, wanted)
+    live = [node for node in nodes if options.expired or is_alive(node, at_ms, policy)]
+    nodes_seen = _NodeView(at_ms=at_ms, policy=policy, name_of=name_of, cards=cards, options=options)
     profile = next((node for node in nodes if node.key.level == "profile"), None)
     others = [node for node in nodes if node.key.level != "profile"]
-    grown = grow([seen.branch(node) for node in live if wanted.level(node.key.level)])
+    grown = grow([nodes_seen.branch(node) for node in live if options.level(node.key.level)])
     return TreeView(
-        user_id, at_ms,
+        user_id=user_id, at_ms=at_ms,
         first_ms=profile.first_ms if profile else 0, last_ms=profile.last_ms if profile else 0,
         count=profile.count if profile else 0, erased_at_ms=profile.erased_at_ms if profile else 0,
         topics=grown.topics, session=grown.session, contexts=grown.contexts, aversions=grown.aversions,
@@ -48,25 +173,29 @@ def view(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NodeView:
     at_ms: int
     policy: NodePolicy
     name_of: NameOf
     cards: Mapping[str, Card]
-    wanted: TreeOptions
+    options: TreeOptions
 
     def branch(self, node: Node) -> Branch:
         """A node by itself: its share is worked out once the others are known."""
         key = node.key
         return Branch(
-            key.level, key.path, self.name_of(key.path), mass_at(node, self.at_ms, self.policy), 0.0,
-            node.net / node.mass if node.mass else 0.0, node.first_ms, node.last_ms, node.count,
-            not is_alive(node, self.at_ms, self.policy),
-            tuple(self._reason(node, entry) for entry in node.evidence[: self.wanted.evidence]),
+            level=key.level, path=key.path, name=self.name_of(key.path),
+            mass=mass_at(node, self.at_ms, self.policy), share=0.0, net=node.net / node.mass if node.mass else 0.0,
+            first_ms=node.first_ms, last_ms=node.last_ms, count=node.count,
+            expired=not is_alive(node, self.at_ms, self.policy),
+            reasons=tuple(self._reason(node, entry) for entry in node.evidence[: self.options.evidence]),
         )  # fmt: skip
 
     def _reason(self, node: Node, entry: Evidence) -> Reason:
         card = self.cards.get(entry.item_id, Card("", ""))
         share = evidence_share(entry, node, self.policy)
-        return Reason(entry.event_id, entry.item_id, card.title, card.path, entry.ts_ms, entry.weight, share)
+        return Reason(
+            event_id=entry.event_id, item_id=entry.item_id, title=card.title, path=card.path,
+            ts_ms=entry.ts_ms, weight=entry.weight, share=share,
+        )  # fmt: skip

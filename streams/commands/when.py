@@ -18,8 +18,8 @@ def parse_time(text: str, now_ms: int) -> int:
     if text.isdecimal():
         return int(text)
     try:
-        told = datetime.fromisoformat(text)
-        aware = told if told.tzinfo else told.replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text)
+        aware = time if time.tzinfo else time.replace(tzinfo=UTC)
         return (aware - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(

@@ -15,6 +15,7 @@ from streams.commands.shell import register, run
 from streams.pipeline import faultpoints
 from streams.settings.logs import set_up
 from streams.settings.service import Settings, load
+from streams.worker.run import run as run_worker
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +43,6 @@ async def serve(settings: Settings) -> int:
 
     Once it works it has signal handlers of its own, which let the batch at hand finish.
     """
-    from streams.worker.run import run as run_worker  # noqa: PLC0415  # Faust and the clients take a second to import
-
     working = asyncio.create_task(run_worker(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -21,7 +21,7 @@ GROUPS: Mapping[str, str] = {
     "next, disliked": "the event spoke against its item: lower is better",
     "next, half a": "the users that the constants were tuned on",
     "next, half b": "the other users",
-    "impression": "what was shown, and taken",
+    "impression": "what was shown, and clicked",
     "impression, half a": "the users that the constants were tuned on",
     "impression, half b": "the other users",
 }
@@ -51,7 +51,7 @@ class Mean:
 
 @dataclass
 class Contest:
-    """Scorers by name, and what each has made of the cases so far."""
+    """Scorers by name, and how each has ranked the cases so far."""
 
     scorers: Mapping[str, Scorer]
     _values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
@@ -76,10 +76,10 @@ class Contest:
     def cases(self) -> dict[str, int]:
         """How many cases each group has, in the order of `GROUPS`; groups without any are left out,
         and `next, not own` where it is every next item."""
-        found = {group: self._cases[group] for group in GROUPS if group in self._cases}
-        if found.get("next, not own") == found.get("next"):
-            found.pop("next, not own", None)
-        return found
+        counts = {group: self._cases[group] for group in GROUPS if group in self._cases}
+        if counts.get("next, not own") == counts.get("next"):
+            counts.pop("next, not own", None)
+        return counts
 
     def results(self) -> dict[str, dict[str, dict[str, Mean]]]:
         """Means by group, scorer and measure."""

@@ -14,9 +14,8 @@ from encoders.encoder import load_encoder
 from streams.concepts.tree import ConceptTree
 from streams.encoder.base import model_errors
 from streams.encoder.client import TritonEncoder
-from streams.evaluation import prequential
 from streams.evaluation.contest import Contest
-from streams.evaluation.prequential import Counts, Kind, Replay
+from streams.evaluation.prequential import Counts, Kind, PrequentialProtocol, Replay
 from streams.evaluation.scorers import SERVICE, ablations, baselines, service
 from streams.evaluation.texts import KeptEncoder, LocalEncoder
 from streams.evaluation.world import KnownItems, Undated
@@ -33,7 +32,7 @@ _CHUNK = 512
 
 
 class Step(Protocol):
-    """Told how far a step is."""
+    """Shows how far a step is."""
 
     def add(self, count: int) -> None:
         """`count` more are done."""
@@ -43,7 +42,7 @@ Meter = Callable[[str, int], AbstractContextManager[Step]]
 """Opens a step by its name and how many it has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentPlan:
     """What to evaluate. `model` is loaded here, unless `triton` names a server; `cache` is a folder."""
 
@@ -58,7 +57,7 @@ class ExperimentPlan:
     cache: Path = Path(".cache/interests")
 
 
-class Named(NamedTuple):
+class NamedEncoder(NamedTuple):
     """An encoder with the id that names its vectors."""
 
     encoder: KeptEncoder
@@ -66,22 +65,22 @@ class Named(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What came of it: `result` is plain JSON, without any id or text of the log."""
+class ExperimentResult:
+    """What came of it: `figures` are plain JSON, without any id or text of the log."""
 
     contest: Contest
     counts: Counts
-    result: dict[str, Any]
+    figures: dict[str, Any]
 
     def json_text(self) -> str:
         """The result as text."""
-        return json.dumps(self.result, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+        return json.dumps(self.figures, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
 
 
 async def run(
     settings: Settings, plan: ExperimentPlan, items: Sequence[RecordLike], events: Sequence[RecordLike], *, now_ms: int,
     meter: Meter,
-) -> Ran:  # fmt: skip
+) -> ExperimentResult:  # fmt: skip
     """Replay `events` in their order; times up to `now_ms` are believed. Raises ConfigurationError and PoisonError."""
     began = monotonic()
     policy, nodes, weights = settings.ranking.policy(), settings.nodes.policy(), settings.weights.table()
@@ -94,10 +93,14 @@ async def run(
         await _warm(events, encoder, now_ms, meter)
         store = MemoryStore(nodes)
         await store.put_items(points)
-        protocol = prequential.Protocol(
-            plan.negatives, plan.seed, plan.kinds, settings.population.popularity_half_life_s, plan.undated
-        )
-        replay = Replay(KnownItems(points, encoder.dim), encoder, store, tree, nodes, weights, protocol)
+        protocol = PrequentialProtocol(
+            negatives=plan.negatives, seed=plan.seed, kinds=plan.kinds,
+            popularity_half_life_s=settings.population.popularity_half_life_s, undated=plan.undated,
+        )  # fmt: skip
+        replay = Replay(
+            catalogue=KnownItems(points, encoder.dim), encoder=encoder, store=store, tree=tree, nodes=nodes,
+            weights=weights, protocol=protocol,
+        )  # fmt: skip
         with meter("rank", len(events)) as step:
             done = 0
             async for case in replay.cases(events, now_ms=now_ms):
@@ -105,7 +108,7 @@ async def run(
                 step.add(case.index - done)
                 done = case.index
             step.add(len(events) - done)
-    result = {
+    figures = {
         "name": plan.name, "encoder": encoder_id, "tree": tree.version,
         "protocol": {"negatives": plan.negatives, "seed": plan.seed, "undated": plan.undated,
                      "popularity_half_life_s": protocol.popularity_half_life_s},
@@ -114,18 +117,18 @@ async def run(
         "seconds": round(monotonic() - began, 1),
         "groups": contest.as_json(),
     }  # fmt: skip
-    return Ran(contest, replay.counts, result)
+    return ExperimentResult(contest, replay.counts, figures)
 
 
 @asynccontextmanager
-async def encoder_of(settings: Settings, plan: ExperimentPlan) -> AsyncIterator[Named]:
+async def encoder_of(settings: Settings, plan: ExperimentPlan) -> AsyncIterator[NamedEncoder]:
     """The encoder of a plan, with what it encoded before kept in `plan.cache`."""
     folder = plan.cache / "evaluate"
     if plan.triton is None:
         with model_errors():
             model = load_encoder(plan.model, cache=plan.cache / "models")
         with KeptEncoder(LocalEncoder(model), folder / f"{model.encoder_id}.sqlite") as kept:
-            yield Named(kept, model.encoder_id)
+            yield NamedEncoder(kept, model.encoder_id)
         return
     client = TritonEncoder(
         plan.triton, model_name=settings.triton.model, deadline_s=settings.triton.deadline_s,
@@ -134,7 +137,7 @@ async def encoder_of(settings: Settings, plan: ExperimentPlan) -> AsyncIterator[
     try:
         info = await client.info()
         with KeptEncoder(client, folder / f"{info.encoder_id}.sqlite") as kept:
-            yield Named(kept, info.encoder_id)
+            yield NamedEncoder(kept, info.encoder_id)
     finally:
         await client.close()
 
@@ -143,11 +146,11 @@ async def _described(
     records: Sequence[RecordLike], encoder: KeptEncoder, tree: ConceptTree, now_ms: int, meter: Meter
 ) -> list[ItemPoint]:
     """The catalogue: every item that can be read, with its vector and path."""
-    found = list({item.item_id: item for item, _ in parse_items(records, now_ms=now_ms).upserts}.values())
+    described = list({item.item_id: item for item, _ in parse_items(records, now_ms=now_ms).upserts}.values())
     points: list[ItemPoint] = []
-    with meter("items", len(found)) as step:
-        for start in range(0, len(found), _CHUNK):
-            chunk = found[start : start + _CHUNK]
+    with meter("items", len(described)) as step:
+        for start in range(0, len(described), _CHUNK):
+            chunk = described[start : start + _CHUNK]
             points += (await describe(chunk, encoder, tree))[0]
             step.add(len(chunk))
     return points

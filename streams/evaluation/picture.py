@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from plotly import graph_objects, subplots  # type: ignore[import-untyped]  # it has no types
+
 _COLOURS = {"interests": "#0b6e4f", "without": "#7fb69e"}
 _BASELINE = "#b3b8bd"
 _BAR_PX = 24
@@ -13,8 +15,6 @@ _GAP_PX = 70
 
 def write_picture(result: dict[str, Any], file: Path) -> None:
     """Draw a result of `interests eval` into one HTML file: a row of charts for each group, a chart a measure."""
-    from plotly import graph_objects, subplots  # type: ignore[import-untyped]  # it has no types # noqa: PLC0415  # takes a second to import
-
     groups = [group for group in result["groups"] if "half" not in group]
     rows = [(group, list(next(iter(result["groups"][group]["scorers"].values())))) for group in groups]
     wide = max(len(measures) for _, measures in rows)

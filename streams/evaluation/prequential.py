@@ -31,12 +31,12 @@ from streams.store.memory import MemoryStore
 Kind = Literal["next", "impression"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Case:
     """One ranking: n targets, those that were taken (`relevant`, bool (n,)), and all that was known of the user.
 
-    `history` float32 (h, dim) and `ages_s` (h,) are the user's earlier items, oldest first. `own` tells that the
-    event made its item, which is then new by itself; `weight` is what the event turned out to say, signed.
+    `history` float32 (h, dim) and `ages_s` (h,) are the user's earlier items, oldest first. `own` says that the
+    event made its item, which is then new by itself; `weight` is the signed weight of the event.
     """
 
     kind: Kind
@@ -51,9 +51,9 @@ class Case:
     ages_s: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """What is asked: `negatives` sampled with `seed` beside each next new item; which kinds of cases."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrequentialProtocol:
+    """What is ranked: `negatives` sampled with `seed` beside each next new item; which kinds of cases."""
 
     negatives: int = 49
     seed: int = 7
@@ -84,7 +84,7 @@ class _CountedSideOutputs:
         self.counts.deferred += len(waiting)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Replay:
     """A log, replayed event by event through `streams.pipeline.apply.apply` on the in-memory store.
 
@@ -97,7 +97,7 @@ class Replay:
     tree: ConceptTree
     nodes: NodePolicy
     weights: WeightTable
-    protocol: Protocol
+    protocol: PrequentialProtocol
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
@@ -116,15 +116,15 @@ class Replay:
             self.counts.events += 1
             self.counts.dead += len(parsed.dead)
             for event in parsed.events:
-                said = await self._say(event)
-                case = await self._case(index, event, said, now_ms)
+                weights = await self._item_weights(event)
+                case = await self._case(index, event, weights, now_ms)
                 if case is not None:
                     yield case
-                self._world.happen(event, said)
+                self._world.apply(event, weights)
                 self._pending.setdefault(event.user_id, []).append(record)
 
-    async def _case(self, index: int, event: Event, said: Sequence[tuple[str, float]], now_ms: int) -> Case | None:
-        if not self._world.person(event.user_id).events:
+    async def _case(self, index: int, event: Event, weights: Sequence[tuple[str, float]], now_ms: int) -> Case | None:
+        if not self._world.user(event.user_id).events:
             return None
         if event.type == "impression":
             rows, relevant = self._shown(event)
@@ -135,19 +135,20 @@ class Replay:
         if kind not in self.protocol.kinds or not len(rows):
             return None
         await self._fold(event.user_id, now_ms)
-        person, catalogue = self._world.person(event.user_id), self.catalogue
+        user, catalogue = self._world.user(event.user_id), self.catalogue
         targets = catalogue.targets(rows, self._world.popularity.at(rows, event.ts_ms))
         tree = self._trees.get(event.user_id, {}).values()
         return Case(
-            kind, index, event, event.type == "post", sum(weight for _, weight in said), targets, relevant,
-            interests_of(tree, event.ts_ms, self.nodes), catalogue.vectors[person.rows],
-            (event.ts_ms - np.array(person.times_ms, np.float64)) / 1000.0,
+            kind=kind, index=index, event=event, own=event.type == "post",
+            weight=sum(weight for _, weight in weights), targets=targets, relevant=relevant,
+            interests=interests_of(tree, event.ts_ms, self.nodes), history=catalogue.vectors[user.rows],
+            ages_s=(event.ts_ms - np.array(user.times_ms, np.float64)) / 1000.0,
         )  # fmt: skip
 
     def _sampled(self, event: Event, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The event's item, where it is new to the user, among items they could have met instead."""
         row = self.catalogue.rows.get(event.item_id or "")
-        if row is None or row in self._world.person(event.user_id).rows:
+        if row is None or row in self._world.user(event.user_id).rows:
             return np.zeros(0, np.int64), np.zeros(0, bool)
         others = self._world.unseen(event.user_id, event.ts_ms)
         others = others[others != row]
@@ -163,8 +164,8 @@ class Replay:
         relevant = np.array([item_id in event.clicked for item_id in shown], bool)
         return (rows, relevant) if 0 < relevant.sum() < len(rows) else (rows[:0], relevant[:0])
 
-    async def _say(self, event: Event) -> list[tuple[str, float]]:
-        """The items an event speaks of, with its signed weight on each."""
+    async def _item_weights(self, event: Event) -> list[tuple[str, float]]:
+        """The items an event is about, with its signed weight on each."""
         if event.type == "impression":
             return [(item_id, self.weights.base["impression"] * self.weights.impression_clicked)
                     for item_id in event.clicked]  # fmt: skip

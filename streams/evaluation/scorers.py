@@ -26,7 +26,7 @@ def _without_level(level: Level) -> Callable[[RankPolicy], RankPolicy]:
 
 
 #: What `--without` can leave out, and the policy that does.
-PARTS: Final[Mapping[str, Callable[[RankPolicy], RankPolicy]]] = {
+SCORE_PARTS: Final[Mapping[str, Callable[[RankPolicy], RankPolicy]]] = {
     "freshness": lambda policy: replace(policy, freshness=0.0),
     "popularity": lambda policy: replace(policy, popularity=0.0),
     "aversion": lambda policy: replace(policy, aversion=0.0),
@@ -45,17 +45,17 @@ def service(policy: RankPolicy) -> Scorer:
     return lambda case: score(case.interests, case.targets, policy, at_ms=case.event.ts_ms).total
 
 
-def known_parts(parts: Sequence[str]) -> tuple[str, ...]:
+def known_score_parts(parts: Sequence[str]) -> tuple[str, ...]:
     """The names of `parts`, trimmed. ConfigurationError for an unknown part."""
     trimmed = tuple(part.strip() for part in parts)
-    if unknown := [part for part in trimmed if part not in PARTS]:
-        raise ConfigurationError(f"got --without {', '.join(unknown)}, expected some of {', '.join(PARTS)}")
+    if unknown := [part for part in trimmed if part not in SCORE_PARTS]:
+        raise ConfigurationError(f"got --without {', '.join(unknown)}, expected some of {', '.join(SCORE_PARTS)}")
     return trimmed
 
 
 def ablations(policy: RankPolicy, parts: Sequence[str]) -> dict[str, Scorer]:
     """The service's score without each of `parts` in turn."""
-    return {f"without {part}": service(PARTS[part](policy)) for part in parts}
+    return {f"without {part}": service(SCORE_PARTS[part](policy)) for part in parts}
 
 
 def baselines(policy: RankPolicy, seed: int) -> dict[str, Scorer]:

@@ -91,10 +91,10 @@ class KeptEncoder:
     def _known(self, key: bytes) -> bool:
         if key in self._rows:
             return True
-        found = self._kept.execute("SELECT row FROM texts WHERE key = ?", (key,)).fetchone()
-        if found is None:
+        row = self._kept.execute("SELECT row FROM texts WHERE key = ?", (key,)).fetchone()
+        if row is None:
             return False
-        self._rows[key] = np.frombuffer(found[0], np.float32)
+        self._rows[key] = np.frombuffer(row[0], np.float32)
         return True
 
     async def _add(self, keys: Sequence[bytes], texts: dict[bytes, str]) -> None:

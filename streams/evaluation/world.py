@@ -19,7 +19,7 @@ Undated = Literal["known", "met"]
 
 
 class KnownItems:
-    """All items a log can speak of, one row each: `vectors` float32 (n, dim), `ts_ms` float64 (n,), nan unknown."""
+    """The items that a log can be about, a row each: `vectors` float32 (n, dim), `ts_ms` float64 (n,), nan unknown."""
 
     def __init__(self, points: Sequence[ItemPoint], dim: int) -> None:
         self.ids = [point.item.item_id for point in points]
@@ -78,24 +78,24 @@ class World:
     def __init__(self, catalogue: KnownItems, popularity_half_life_s: float, undated: Undated) -> None:
         self.catalogue = catalogue
         self.popularity = Popularity(len(catalogue.ids), popularity_half_life_s)
-        self.people: dict[str, ReplayedUser] = {}
+        self.users: dict[str, ReplayedUser] = {}
         self._met: NDArray[np.bool_] = np.isnan(catalogue.ts_ms) & (undated == "known")
 
-    def person(self, user_id: str) -> ReplayedUser:
+    def user(self, user_id: str) -> ReplayedUser:
         """The user's past."""
-        return self.people.setdefault(user_id, ReplayedUser())
+        return self.users.setdefault(user_id, ReplayedUser())
 
     def unseen(self, user_id: str, at_ms: int) -> NDArray[np.int64]:
         """The rows of items that are known at `at_ms` and that the user has not met, in order."""
         with np.errstate(invalid="ignore"):
             known = self._met | (self.catalogue.ts_ms <= at_ms)
-        known[self.person(user_id).rows] = False
+        known[self.user(user_id).rows] = False
         return np.flatnonzero(known)
 
-    def happen(self, event: Event, weights: Sequence[tuple[str, float]]) -> None:
-        """Take an event in; `weights` says for each item it speaks of how much, signed."""
-        person = self.person(event.user_id)
-        person.events += 1
+    def apply(self, event: Event, weights: Sequence[tuple[str, float]]) -> None:
+        """Add an event; `weights` are the items it is about, each with its signed weight."""
+        user = self.user(event.user_id)
+        user.events += 1
         for item_id in event.items:
             if (row := self.catalogue.rows.get(item_id)) is not None:
                 self._met[row] = True
@@ -104,7 +104,7 @@ class World:
             if row is None:
                 continue
             self._met[row] = True
-            person.rows.append(row)
-            person.times_ms.append(event.ts_ms)
+            user.rows.append(row)
+            user.times_ms.append(event.ts_ms)
             if weight > 0:
                 self.popularity.add(row, event.ts_ms, weight)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.data import Data, real
+from deploy.demo.data import DemoLog, real
 from streams.commands.event_log import EventLog
 from streams.events.event import Source
 from streams.interests.nodes import Node, NodeKey
@@ -84,7 +84,7 @@ async def kill_on_log(trial: Trial) -> None:
     )
 
 
-async def _played(own: Arena, data: Data, shares: Sequence[float]) -> Played:
+async def _played(own: Arena, data: DemoLog, shares: Sequence[float]) -> Played:
     """Play the log on topics and a group of their own, the worker killed when each share of it has been applied."""
     work = own.work / Broker.unique("log")
     work.mkdir(parents=True)
@@ -109,7 +109,7 @@ async def _played(own: Arena, data: Data, shares: Sequence[float]) -> Played:
         worker.kill()
 
 
-async def _replay(rig: Rig, data: Data, speed: float, log: Path) -> asyncio.subprocess.Process:
+async def _replay(rig: Rig, data: DemoLog, speed: float, log: Path) -> asyncio.subprocess.Process:
     """`interests replay` of the items and then the events, waiting for each to be folded."""
     files = ("--items", str(data.items), "--events", str(data.events), "--speed", str(speed))
     with log.open("wb") as out:
@@ -183,7 +183,7 @@ def _doubled(undisturbed: dict[NodeKey, Node], killed: dict[NodeKey, Node]) -> i
     )
 
 
-def _pace(data: Data) -> tuple[int, float]:
+def _pace(data: DemoLog) -> tuple[int, float]:
     """How many events the log holds, and how much faster than it happened it is to be played."""
     with EventLog([data.events]) as log:
         lasted_s = ((log.last_ms or 0) - (log.first_ms or 0)) / 1000

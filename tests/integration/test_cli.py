@@ -24,7 +24,7 @@ from deploy.embedded.ports import free_ports
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.partitions import partition_of
 from streams.commands.cli import app
-from streams.commands.connections import look_of
+from streams.commands.connections import surveyor_of
 from streams.commands.lag_wait import Waited, until_folded
 from streams.commands.progress import Meter
 from streams.events.items import Item
@@ -379,7 +379,7 @@ def test_a_tree_is_drawn_from_qdrant_alone(kept: Settings) -> None:
 
 async def test_look_finds_collections_and_titles_through_the_aliases(kept: Settings) -> None:
     await asyncio.to_thread(stored, kept)
-    async with look_of(kept) as look:
+    async with surveyor_of(kept) as look:
         names = await look.collections()
         assert (names.encoder_id, names.dim) == ("e5-test", 8)
         cards = await look.cards(names, ["i1", "", "unknown"])

@@ -21,7 +21,7 @@ from streams.commands.evaluation_log import ReplayLog, read
 from streams.concepts.tree import Concept, build_tree
 from streams.concepts.tree_file import load_tree, save_tree
 from streams.evaluation.experiment import ExperimentPlan, run
-from streams.evaluation.prequential import Case, Protocol, Replay
+from streams.evaluation.prequential import Case, PrequentialProtocol, Replay
 from streams.evaluation.scorers import SERVICE
 from streams.evaluation.texts import KeptEncoder, LocalEncoder
 from streams.evaluation.world import KnownItems
@@ -89,8 +89,8 @@ async def cases_of(log: ReplayLog, now_ms: int, settings: Settings, encoder: Kep
     store = MemoryStore(settings.nodes.policy())
     await store.put_items(points)
     replay = Replay(
-        KnownItems(points, encoder.dim), encoder, store, tree, settings.nodes.policy(), settings.weights.table(),
-        Protocol(),
+        catalogue=KnownItems(points, encoder.dim), encoder=encoder, store=store, tree=tree,
+        nodes=settings.nodes.policy(), weights=settings.weights.table(), protocol=PrequentialProtocol(),
     )  # fmt: skip
     return [case async for case in replay.cases(log.events, now_ms=now_ms)]
 
@@ -115,13 +115,13 @@ def test_the_command_says_the_same_twice_and_encodes_once(folder: Path, settings
 
     log = log_of(folder)
     parts = tuple(name.removeprefix("without ") for name in figures if name.startswith("without"))
-    plan = ExperimentPlan("again", model=LIGHT_MODEL, cache=folder / "cache", without=parts)
+    plan = ExperimentPlan(name="again", model=LIGHT_MODEL, cache=folder / "cache", without=parts)
 
     def quiet(_: str, __: int) -> AbstractContextManager[Silent]:
         return nullcontext(Silent())
 
     again = asyncio.run(run(settings, plan, log.items, log.events, now_ms=log.last_ms, meter=quiet))
-    assert again.result["groups"] == said["groups"]
+    assert again.figures["groups"] == said["groups"]
     assert sqlite3.connect(kept).execute("SELECT count(*) FROM texts").fetchone()[0] == encoded
 
 

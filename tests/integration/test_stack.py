@@ -19,7 +19,7 @@ import pytest
 
 from deploy.embedded.processes import marked
 from deploy.embedded.stack import Stack
-from streams.commands.connections import look_of
+from streams.commands.connections import surveyor_of
 from streams.commands.sender import sender_of
 from streams.events.drafts import Line, draft_events, draft_items
 from streams.interests.nodes import Node, NodeKey, profile_key
@@ -64,7 +64,7 @@ async def send(stack: Stack, rows: Sequence[Mapping[str, Any]], *, items: bool =
 
 async def tree_with(stack: Stack, count: int, timeout_s: float = 40.0) -> dict[NodeKey, Node]:
     """The user's tree once its profile counts so many events."""
-    async with look_of(stack.settings) as look:
+    async with surveyor_of(stack.settings) as look:
         store = QdrantStore(qdrant_config(stack.settings), stack.settings.nodes.policy(), await look.collections())
     nodes: dict[NodeKey, Node] = {}
     try:

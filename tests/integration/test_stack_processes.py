@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deploy.embedded.parts import Part, Probes, Restarts, triton
+from deploy.embedded.data_directory import lock
+from deploy.embedded.parts import Probes, Restarts, StackPart, triton
 from deploy.embedded.ports import Ports, free_ports
 from deploy.embedded.processes import MARK, clear_leftovers, marked
-from deploy.embedded.stack import lock
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from deploy.embedded.up import EXIT_KILLED, EXIT_STOPPED, until_signal
 from streams.base.errors import ConfigurationError
@@ -36,9 +37,10 @@ async def at_once() -> bool:
     return True
 
 
-def shell(script: str, **changes: object) -> Part:
+def shell(script: str, **changes: object) -> StackPart:
     """A part that is a shell script."""
-    return Part("part", ["/bin/sh", "-c", script], changes.pop("ready", at_once), CLEAN, **changes)  # type: ignore[arg-type]  # names are checked by the call
+    fields: dict[str, Any] = {"ready": at_once, **changes}
+    return StackPart(name="part", argv=["/bin/sh", "-c", script], env=CLEAN, **fields)
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
@@ -58,7 +60,7 @@ def alive(pid: int) -> bool:
 class Watched:
     """A supervised part with all it said."""
 
-    def __init__(self, part: Part, tmp_path: Path) -> None:
+    def __init__(self, part: StackPart, tmp_path: Path) -> None:
         self.changes: list[Change] = []
         self.failures: list[PartFailed] = []
         self.one = Supervised(part, tmp_path, self.changes.append, self.failures.append)
@@ -201,7 +203,8 @@ async def test_leftovers_of_a_killed_stack_are_cleared(tmp_path: Path) -> None:
 def test_a_taken_port_is_named_with_what_holds_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
-        ports = Ports(taken, *free_ports(8))
+        names = [name for name, _ in Ports().items()]
+        ports = Ports(**dict(zip(names, [taken, *free_ports(8)], strict=True)))
         with pytest.raises(ConfigurationError) as caught:
             ports.check()
         told = str(caught.value)

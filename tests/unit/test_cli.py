@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import os
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +17,54 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from deploy.embedded import command
 from streams.base.errors import BrokerUnavailable, ConfigurationError, Fenced, PoisonError
-from streams.commands.cli import app
+from streams.commands.cli import Commands, app
+from streams.commands.lazy import ENTRY_POINTS, CommandRow, LazyCommand
 from streams.commands.shell import extra, register
 
 RUNNER = CliRunner()
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
     return RUNNER.invoke(app, list(arguments), input=stdin, env={"COLUMNS": "100", "NO_COLOR": "1"})
 
 
+@pytest.fixture(autouse=True)
+def installed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This package as pip installs it, whatever an editable installation was made from."""
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][ENTRY_POINTS]
+    install(tmp_path_factory.mktemp("installed"), "interest-streams", points, monkeypatch)
+
+
+def install(folder: Path, package: str, points: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a folder hold an installed package with these entry points, before all others of its name."""
+    info = folder / f"{package.replace('-', '_')}-0.0.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.0\n")
+    lines = [f"[{ENTRY_POINTS}]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(folder))
+
+
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            if command.invoke_without_command:
-                yield (*path, name), command
-            yield from commands(command, (*path, name))
+    for name, stub in group.commands.items():
+        own = stub.load() if isinstance(stub, LazyCommand) else stub
+        if hasattr(own, "commands"):
+            if own.invoke_without_command:
+                yield (*path, name), own
+            yield from commands(own, (*path, name))
         else:
-            yield (*path, name), command
+            yield (*path, name), own
 
 
-COMMANDS = list(commands(typer.main.get_command(app)))
+STACK = typer.Typer()
+command.add(STACK)
+COMMANDS = [
+    *commands(typer.main.get_group(STACK)),
+    *commands(typer.main.get_command(app)),
+]  # of a group that has not looked for entry points yet
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
@@ -50,6 +82,111 @@ def test_help_says_what_it_does_and_ends_with_an_example(path: tuple[str, ...], 
 def test_nothing_asked_is_help_and_version_is_one_line() -> None:
     assert "Commands" in call().stdout
     assert len(call("--version").stdout.splitlines()) == 1
+
+
+def test_a_name_that_is_nearly_a_command_is_corrected() -> None:
+    result = call("shwo")
+    assert result.exit_code == 2
+    assert "No such command 'shwo'. Did you mean 'show'?" in result.stderr
+
+
+@pytest.mark.parametrize("row", Commands.rows, ids=[row.name for row in Commands.rows])
+def test_the_help_page_says_of_a_command_what_the_command_says_first(row: CommandRow) -> None:
+    own = app_commands()[row.name].load()
+    assert row.line == inspect.cleandoc(own.help or "").split("\n\n")[0]
+    assert row.line.replace(" ", "") in "".join(call("--help").stdout.split()).replace("│", "")
+
+
+def app_commands() -> dict[str, LazyCommand]:
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
+
+
+def imported(*arguments: str, **variables: str) -> tuple[str, set[str]]:
+    """What a process of its own prints for a command line, and which modules it has imported at its end."""
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(list(sys.modules)), file=sys.stderr))\n"
+        "from streams.commands.cli import app\n"
+        "app(prog_name='interests')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": sys.path[0], **variables},  # with the package that `installed` put first
+    )  # fmt: skip
+    return done.stdout, set(json.loads(done.stderr.splitlines()[-1]))
+
+
+MODULES = {row.module for row in Commands.rows}
+COMPLETION = {"_INTERESTS_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "interests "}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"), [(["--help"], {}), (["--version"], {}), ([], COMPLETION)],
+    ids=["help", "version", "completion"],
+)  # fmt: skip
+def test_no_command_is_imported_to_be_listed(arguments: Sequence[str], variables: dict[str, str]) -> None:
+    shown, modules = imported(*arguments, **variables)
+    assert modules.isdisjoint(MODULES | {"numpy", "aiokafka", "fastapi", "qdrant_client", "streams.settings.service"})
+    if "--version" not in arguments:
+        assert all(name in shown for name in ("up", *(row.name for row in Commands.rows)))
+
+
+def test_a_command_is_imported_when_it_is_asked_for_and_no_other_is() -> None:
+    _, modules = imported("rank", "--help")
+    assert modules & MODULES == {"streams.commands.rank"}
+
+
+def test_completion_goes_into_a_command() -> None:
+    shown, _ = imported(**{**COMPLETION, "_TYPER_COMPLETE_ARGS": "interests topics cr"})
+    assert "create" in shown
+    assert "list" not in shown
+
+
+def test_the_commands_of_packages_stand_on_the_help_page_with_the_first_line_of_their_own_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "another", {"mine": "of_another:add", "show": "of_another:add"}, monkeypatch)
+    (tmp_path / "of_another.py").write_text(
+        "def add(app):\n"
+        "    @app.command('mine')\n"
+        "    def mine() -> None:\n"
+        '        """Do what another package does."""\n'
+        "        print('done')\n"
+    )
+    page = call("--help").stdout
+    assert "Run everything on this machine" in page
+    assert "Do what another package does." in page
+    assert page.index(" up ") < page.index(" worker ") < page.index(" mine ") < page.index("Ask the API")
+    assert call("mine").stdout == "done\n"
+    assert "Draw a person's tree" in call("show", "--help").stdout  # nobody takes a command's place
+
+
+@pytest.mark.parametrize("value", ["of_nobody:add", "streams.commands.show:nothing", "streams.commands.show:add"])
+def test_a_package_that_is_broken_takes_no_other_command_away(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "another", {"mine": value}, monkeypatch)
+    page = call("--help").stdout
+    assert "mine" in page
+    assert "Cannot be used: " in page
+    assert "Draw a person's tree of interests." in page
+    assert call("mine").exit_code == 1
+
+
+def test_a_command_of_an_extra_that_is_not_installed_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "interest-streams", {}, monkeypatch)
+    assert "Run everything on this machine" not in call("--help").stdout
+    result = call("up", "--ports", "any")
+    assert result.exit_code == 2
+    assert "No such command 'up': pip install 'interest-streams[embedded]' adds it." in result.stderr
+
+
+def test_a_port_choice_that_is_none_ends_with_2() -> None:
+    result = call("up", "--ports", "some")
+    assert result.exit_code == 2
+    assert "expected default, any or free" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from streams.base.errors import StoreUnavailable
 from streams.commands import findings
-from streams.commands.checks import INDEXED, check_collections, check_concepts, check_group, check_here
-from streams.commands.findings import Findings, drawn
+from streams.commands.findings import Findings, findings_table
+from streams.commands.installation_checks import check_concepts, check_installation
+from streams.commands.server_checks import INDEXED, check_collections, check_group
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
@@ -33,10 +34,10 @@ WELL = Survey(
 
 
 def judged(survey: Survey, info: EncoderInfo | None = INFO) -> dict[str, list[str]]:
-    found = Findings("Qdrant")
-    check_collections(found, survey, info)
+    checked = Findings("Qdrant")
+    check_collections(checked, survey, info)
     by_status: dict[str, list[str]] = {}
-    for one in found.found:
+    for one in checked.entries:
         by_status.setdefault(one.status, []).append(f"{one.what}: {one.seen}")
         assert bool(one.to_do) is (one.status != "OK")
     return by_status
@@ -87,20 +88,20 @@ def test_another_encoder_than_the_one_read_is_a_warning() -> None:
 def test_the_lag_is_that_of_the_topics_the_group_reads(
     members: int, lags: Mapping[str, int], lag: tuple[str, str]
 ) -> None:
-    found = Findings("Kafka")
-    check_group(found, Settings(), "Stable", members, lags, lags)
-    assert [(one.status, one.seen) for one in found.found if one.what == "lag"] == [lag]
-    assert [one.seen for one in found.found if one.what == "dead letters"] == (
+    checked = Findings("Kafka")
+    check_group(checked, Settings(), "Stable", members, lags, lags)
+    assert [(one.status, one.seen) for one in checked.entries if one.what == "lag"] == [lag]
+    assert [one.seen for one in checked.entries if one.what == "dead letters"] == (
         ["1 in clicks.dead"] if "clicks.dead" in lags else []
     )
 
 
 def test_variables_that_nothing_reads_are_named() -> None:
     environment = {"INTERESTS_KAFKA__BROKERS": "x", "INTERESTS_KAFAK__GROUP": "sesame", "INTERESTS_CONFIG": "none.toml"}
-    (strange,) = [one for one in check_here(Settings(), environment).found if one.what == "environment"]
+    (strange,) = [one for one in check_installation(Settings(), environment).entries if one.what == "environment"]
     assert strange.status == "WARN"
     assert strange.seen == "nothing reads INTERESTS_KAFAK__GROUP"
-    assert not [one for one in check_here(Settings(), {}).found if one.status != "OK"]
+    assert not [one for one in check_installation(Settings(), {}).entries if one.status != "OK"]
 
 
 def test_a_concept_tree_of_another_encoder_is_a_failure(tmp_path: Path) -> None:
@@ -112,9 +113,9 @@ def test_a_concept_tree_of_another_encoder_is_a_failure(tmp_path: Path) -> None:
         if saved:
             save_tree(tree, file)
         for info in (INFO, EncoderInfo("bge", 4, 64), None):
-            found = Findings("here")
-            check_concepts(found, settings, info)
-            told.append(found.found[0].status)
+            checked = Findings("here")
+            check_concepts(checked, settings, info)
+            told.append(checked.entries[0].status)
     assert told == ["FAIL", "FAIL", "FAIL", "FAIL", "OK", "OK"]
 
 
@@ -129,16 +130,16 @@ async def test_a_check_that_hangs_is_given_up_and_one_that_fails_says_what_to_do
     async def well() -> int:
         return 7
 
-    found = Findings("part")
-    assert await found.ask("hangs", asyncio.sleep(60), "wake it") is None
-    assert await found.ask("away", away(), "start it") is None
-    assert await found.ask("well", well(), "") == 7
-    found.ok("well", "seven")
-    assert [(one.status, one.what, one.to_do) for one in found.found] == [
+    checked = Findings("part")
+    assert await checked.ask("hangs", asyncio.sleep(60), "wake it") is None
+    assert await checked.ask("away", away(), "start it") is None
+    assert await checked.ask("well", well(), "") == 7
+    checked.ok("well", "seven")
+    assert [(one.status, one.what, one.to_do) for one in checked.entries] == [
         ("FAIL", "hangs", "wake it"), ("FAIL", "away", "start it"), ("OK", "well", ""),
     ]  # fmt: skip
-    assert found.failed
+    assert checked.failed
     console = Console(width=60)
     with console.capture() as capture:
-        console.print(drawn([found]))
+        console.print(findings_table([checked]))
     assert "→ start it" in capture.get()

@@ -139,7 +139,9 @@ def test_a_time_the_parser_refuses_is_none(body: bytes) -> None:
 
 def test_limit_bounds_what_the_shift_is_measured_by(tmp_path: Path) -> None:
     path = write(tmp_path / "a", [event(n) for n in (0, 10, 20)])
-    plan = ReplayPlan((path,), (), None, "now", 2, None, wait=False, deadline_s=1)
+    plan = ReplayPlan(
+        events=(path,), items=(), speed=None, shift_to="now", limit=2, topic=None, wait=False, deadline_s=1
+    )
     with EventLog([path], 2) as log:
         assert shift_of(plan, log.last_ms, T0 + 1_000) == 990
 
@@ -171,7 +173,9 @@ def test_moving_there_and_back_is_nothing(shift: int, ts: int) -> None:
 
 def test_shift_keeps_or_brings_the_last_event_to_a_time() -> None:
     def plan(shift_to: str) -> ReplayPlan:
-        return ReplayPlan((), (), None, shift_to, None, None, wait=False, deadline_s=1)
+        return ReplayPlan(
+            events=(), items=(), speed=None, shift_to=shift_to, limit=None, topic=None, wait=False, deadline_s=1
+        )
 
     assert shift_of(plan("keep"), T0, T0 + 5) == 0
     assert shift_of(plan("now"), T0, T0 + 5) == 5

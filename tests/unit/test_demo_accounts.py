@@ -17,7 +17,7 @@ from streams.worker.metrics import Metrics
 
 def counted(**outcomes: int) -> ReportedCounts:
     dead = outcomes.pop("dead", 0)
-    return ReportedCounts(outcomes, dead=dead)
+    return ReportedCounts(outcomes=outcomes, dead=dead)
 
 
 def test_counters_are_read_from_the_workers_own_page() -> None:

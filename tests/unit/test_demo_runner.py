@@ -15,8 +15,8 @@ from deploy.demo.data import invented, real
 from deploy.demo.readers import READERS
 from deploy.demo.trees import changes, large, liked_shares
 from streams.base.errors import ConfigurationError
-from streams.commands.branches import Branch, TreeView
 from streams.commands.event_log import EventLog
+from streams.commands.tree_view import Branch, TreeView
 from streams.interests.nodes import Node, NodeKey
 from streams.settings.service import Settings
 
@@ -108,14 +108,18 @@ def test_changes_leave_out_what_has_hardly_moved() -> None:
 
 
 def branch(path: str, mass: float, share: float, *children: Branch) -> Branch:
-    return Branch("topic", path, path, mass, share, 1.0, 0, 0, 1, False, children=children)
+    return Branch(
+        level="topic", path=path, name=path, mass=mass, share=share, net=1.0, first_ms=0, last_ms=0, count=1,
+        expired=False, children=children,
+    )  # fmt: skip
 
 
 def test_only_large_branches_are_drawn() -> None:
     twigs = [branch(f"/a/{n}", 1, 0.5 if n == 0 else 0.01) for n in range(9)]
     tree = TreeView(
-        "u", NOW_MS, 0, 0, 9, 0, (branch("/a", 9, 0.9, *twigs), branch("/b", 0.1, 0.01)), None, (),
-        (branch("/", 0.2, 1.0),), 3,
+        user_id="u", at_ms=NOW_MS, first_ms=0, last_ms=0, count=9, erased_at_ms=0,
+        topics=(branch("/a", 9, 0.9, *twigs), branch("/b", 0.1, 0.01)), session=None, contexts=(),
+        aversions=(branch("/", 0.2, 1.0),), expired=3,
     )  # fmt: skip
     seen = large(tree)
     assert [one.path for one in seen.topics] == ["/a"]

@@ -15,7 +15,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.cli import app
 from streams.commands.evaluation_log import read
 from streams.evaluation import measures
-from streams.evaluation.scorers import PARTS, known_parts
+from streams.evaluation.scorers import SCORE_PARTS, known_score_parts
 from streams.evaluation.world import KnownItems, Popularity, World
 from streams.events.event import Event, Source
 from streams.events.items import Item
@@ -73,38 +73,38 @@ def test_an_item_is_known_from_its_time_on_or_once_somebody_met_it() -> None:
     world = World(catalogue(T0, T0 + DAY_MS, None), DAY_MS / 1000, "met")
     assert world.unseen("u", T0 - 1).tolist() == []
     assert world.unseen("u", T0).tolist() == [0]
-    world.happen(event("v", "i1", T0 + 1), [("i1", 1.0)])  # before its own time: a bookmark kept by the day
+    world.apply(event("v", "i1", T0 + 1), [("i1", 1.0)])  # before its own time: a bookmark kept by the day
     assert world.unseen("u", T0 + 1).tolist() == [0, 1]
     assert world.unseen("v", T0 + 1).tolist() == [0]
-    world.happen(event("v", "", T0 + 2, shown=["i2", "unheard of"]), [])
+    world.apply(event("v", "", T0 + 2, shown=["i2", "unheard of"]), [])
     assert world.unseen("u", T0 + 2).tolist() == [0, 1, 2]
     assert World(catalogue(T0, None), 1.0, "known").unseen("u", T0 - 1).tolist() == [1]
 
 
 def test_popularity_is_the_services_own_and_counts_no_dislikes() -> None:
-    said = [(T0, 2.0), (T0 + 3 * DAY_MS, 1.0), (T0 + DAY_MS, 1.5)]
+    votes_cast = [(T0, 2.0), (T0 + 3 * DAY_MS, 1.0), (T0 + DAY_MS, 1.5)]
     half_life_s = 2 * DAY_MS / 1000
     mine = Popularity(1, half_life_s)
-    for at_ms, weight in said:
+    for at_ms, weight in votes_cast:
         mine.add(0, at_ms, weight)
-    votes = [Vote("clicks", 0, offset, at_ms, weight) for offset, (at_ms, weight) in enumerate(said)]
+    votes = [Vote("clicks", 0, offset, at_ms, weight) for offset, (at_ms, weight) in enumerate(votes_cast)]
     (served,) = count([Votes("i0", "g", 1, votes)], {}, half_life_s).changed
     at_ms = T0 + 7 * DAY_MS
     expected = decayed(served.mass, served.t0_ms, at_ms, half_life_s * 1000)
     assert mine.at(np.array([0]), at_ms)[0] == pytest.approx(expected)
     world = World(catalogue(None), half_life_s, "known")
-    world.happen(event("u", "i0", T0), [("i0", -2.0)])
+    world.apply(event("u", "i0", T0), [("i0", -2.0)])
     assert world.popularity.at(np.array([0]), T0).tolist() == [0.0]
-    assert world.person("u").rows == [0]
+    assert world.user("u").rows == [0]
 
 
 def test_every_part_changes_the_policy_and_another_is_refused() -> None:
     policy = RankPolicy()
-    assert all(change(policy) != policy for change in PARTS.values())
-    assert PARTS["session"](policy) == replace(policy, levels={**policy.levels, "session": 0.0})
-    assert known_parts([" freshness", "session"]) == ("freshness", "session")
+    assert all(change(policy) != policy for change in SCORE_PARTS.values())
+    assert SCORE_PARTS["session"](policy) == replace(policy, levels={**policy.levels, "session": 0.0})
+    assert known_score_parts([" freshness", "session"]) == ("freshness", "session")
     with pytest.raises(ConfigurationError, match="expected some of freshness"):
-        known_parts(["magic"])
+        known_score_parts(["magic"])
 
 
 def test_a_log_is_read_in_time_order_by_the_first_users(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy.embedded.addresses import environment_of, settings_for
 from deploy.embedded.parts import scrape_config
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import tail
-from deploy.embedded.stack import environment_of, settings_for
 from streams.settings.service import Settings
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "prometheus.yml"
-SHIFTED = Ports(*(port + 10_000 for _, port in Ports().items()))
+SHIFTED = Ports(**{name: port + 10_000 for name, port in Ports().items()})
 
 
 def targets(config: str) -> dict[str, list[str]]:

@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from streams.commands.branches import Branch, NameOf, Reason, TreeView
-from streams.commands.drawing import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.tree_view import Branch, NameOf, Reason, TreeView
 from streams.commands.when import ago, stamp
 
 _NARROW: Final = 60
@@ -50,10 +50,13 @@ def draw(tree: TreeView, console: Console, name_of: NameOf, *, fold: bool = True
 
 def draw_lines(tree: TreeView, console: Console, name_of: NameOf, *, fold: bool = True) -> list[Text]:
     """The lines of the drawing."""
-    return list(_Drawing(tree, Columns.of(console.width), glyphs_of(console), name_of, fold).lines())
+    drawing = _Drawing(
+        tree=tree, columns=Columns.of(console.width), glyphs=glyphs_of(console), name_of=name_of, fold=fold
+    )
+    return list(drawing.lines())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Drawing:
     tree: TreeView
     columns: Columns
@@ -76,14 +79,14 @@ class _Drawing:
     def header(self) -> Iterator[Text]:
         tree = self.tree
         yield Text(self.glyphs.cut_to(tree.user_id, self.columns.width), "bold")
-        told = [f"{tree.count:,} event{'' if tree.count == 1 else 's'}"]
+        facts = [f"{tree.count:,} event{'' if tree.count == 1 else 's'}"]
         if tree.last_ms:
-            told.append(f"last {ago(tree.last_ms, tree.at_ms)}")
+            facts.append(f"last {ago(tree.last_ms, tree.at_ms)}")
         if tree.first_ms:
-            told.append(f"since {stamp(tree.first_ms)[:10]}")
-        told.append(f"as of {stamp(tree.at_ms)}")
-        while cell_len(line := f" {self.glyphs.dot} ".join(told)) > self.columns.width:
-            told.pop()
+            facts.append(f"since {stamp(tree.first_ms)[:10]}")
+        facts.append(f"as of {stamp(tree.at_ms)}")
+        while cell_len(line := f" {self.glyphs.dot} ".join(facts)) > self.columns.width:
+            facts.pop()
         yield Text(line, "dim")
         if tree.erased_at_ms:
             yield Text(f"erased on {stamp(tree.erased_at_ms)}; what follows came later", "yellow")
@@ -147,9 +150,9 @@ class _Drawing:
     def reason(self, reason: Reason, below: str) -> Text:
         """One contribution, cut to the line: its item, its event, its weight then, its share, when."""
         when = ago(reason.ts_ms, self.tree.at_ms)
-        told = f"{self.glyphs.signed(reason.weight)} = {percent(reason.share)} of it, {when}"
+        weighed = f"{self.glyphs.signed(reason.weight)} = {percent(reason.share)} of it, {when}"
         lead = f"{below}{self.glyphs.dot} "
-        room = self.columns.width - cell_len(lead) - cell_len(told) - 2
+        room = self.columns.width - cell_len(lead) - cell_len(weighed) - 2
         item = reason.title or reason.item_id
         quoted = f"{self.glyphs.quotes[0]}{item}{self.glyphs.quotes[1]}" if reason.title else item
         event_room = min(cell_len(reason.event_id), max(0, room - 24)) if item else room
@@ -158,7 +161,7 @@ class _Drawing:
             line.append(self.glyphs.fit(quoted, room - event_room - (1 if event_room else 0)), "dim italic")
             line.append(" " if event_room else "")
         line.append(self.glyphs.fit(reason.event_id, event_room), "dim")
-        line.append(f"  {told}", "dim")
+        line.append(f"  {weighed}", "dim")
         return line
 
     def rest(self, branches: Sequence[Branch], lead: str) -> Iterator[Text]:

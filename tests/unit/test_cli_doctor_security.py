@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from streams.commands.check_security import check_security, here, in_the_clear
 from streams.commands.findings import Findings
+from streams.commands.installation_checks import check_security, in_the_clear, is_local
 from streams.settings.service import KafkaSettings, PrivacySettings, QdrantSettings, Settings, TritonSettings
 
 
 def statuses(settings: Settings) -> dict[str, str]:
-    found = Findings("here")
-    check_security(found, settings)
-    return {one.what: one.status for one in found.found}
+    checked = Findings("This installation")
+    check_security(checked, settings)
+    return {one.what: one.status for one in checked.entries}
 
 
 def test_defaults_lie_on_this_machine_and_are_fine() -> None:
@@ -58,4 +58,4 @@ def test_a_privacy_section_that_cannot_work_fails(tmp_path: Path) -> None:
     [("localhost", True), ("127.0.0.9", True), ("[::1]", True), ("kafka", False), ("8.8.8.8", False)],
 )
 def test_hosts(host: str, expected: bool) -> None:
-    assert here(host) is expected
+    assert is_local(host) is expected

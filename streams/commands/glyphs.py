@@ -13,7 +13,7 @@ WIDEST: Final = 132
 _ONE_LINE: Final = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Glyphs:
     """The characters of the drawing."""
 
@@ -58,7 +58,10 @@ class Glyphs:
         return f"{number:.{digits}f}".replace("-", self.minus)
 
 
-ASCII: Final = Glyphs("#", ".", "-", "|- ", "`- ", "|  ", ".", " > ", '""', "-", "-", "+", "=")
+ASCII: Final = Glyphs(
+    liked="#", trace=".", disliked="-", child="|- ", last="`- ", beside="|  ", cut=".", into=" > ", quotes='""',
+    minus="-", dot="-", fresh="+", popular="=",
+)  # fmt: skip
 
 
 def glyphs_of(console: Console) -> Glyphs:

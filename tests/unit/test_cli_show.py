@@ -12,11 +12,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from streams.commands.branches import Branch, TreeView
-from streams.commands.drawing import ASCII
-from streams.commands.showing import ShowRequest, names, why_empty
-from streams.commands.tree_draw import draw
-from streams.commands.tree_view import TreeOptions, item_ids, view
+from streams.commands.glyphs import ASCII
+from streams.commands.show import ShowRequest, names, why_empty
+from streams.commands.tree_drawing import draw
+from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, view
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodeKey
 from streams.settings.policies import NodeSettings
@@ -151,8 +150,16 @@ def test_names_follow_the_language() -> None:
     ],
 )
 def test_an_empty_tree_says_why_and_what_to_do(tree: TreeView, levels: Sequence[Level], told: str) -> None:
-    asked = ShowRequest("u17", tree.at_ms, frozenset(levels), "en", 1, everything=False, as_json=False)
-    assert told in why_empty(tree, asked)
+    request = ShowRequest(
+        user_id="u17",
+        at_ms=tree.at_ms,
+        levels=frozenset(levels),
+        lang="en",
+        evidence=1,
+        everything=False,
+        as_json=False,
+    )
+    assert told in why_empty(tree, request)
 
 
 # -- how it is drawn ---------------------------------------------------------------------------------------------------

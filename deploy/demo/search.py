@@ -1,4 +1,4 @@
-"""Asking Qdrant itself, as anybody's own client would: who is into what a sentence says?"""
+"""Searching Qdrant itself, as anybody's own client would: who is interested in what a sentence says?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.settings.service import Settings
 LEAST_MASS = 5.0
 
 
-class Taken(NamedTuple):
+class InterestedUser(NamedTuple):
     """A user and the interest of theirs that lies nearest to the sentence, with its cosine."""
 
     user_id: str
@@ -22,7 +22,7 @@ class Taken(NamedTuple):
     cosine: float
 
 
-async def who_is_into(sentence: str, settings: Settings, limit: int = 6) -> list[Taken]:
+async def interested_users(sentence: str, settings: Settings, limit: int = 6) -> list[InterestedUser]:
     """Encode a sentence through Triton and ask the collection `interests` for the nearest ones, one a user.
 
     Only nodes of the level `interest` with some mass: a passing glance is no interest.
@@ -34,18 +34,19 @@ async def who_is_into(sentence: str, settings: Settings, limit: int = 6) -> list
         host=qdrant.host, port=qdrant.http_port, grpc_port=qdrant.grpc_port, prefer_grpc=True, https=qdrant.https,
         timeout=int(qdrant.deadline_s), check_compatibility=False,
     )  # fmt: skip
-    some = [
+    conditions = [
         models.FieldCondition(key="level", match=models.MatchValue(value="interest")),
         models.FieldCondition(key="mass", range=models.Range(gte=LEAST_MASS)),
     ]
     try:
-        found = await client.query_points_groups(
+        response = await client.query_points_groups(
             "interests", group_by="user_id", limit=limit, group_size=1, query=np.asarray(vector).tolist(),
-            query_filter=models.Filter(must=[*some]),
+            query_filter=models.Filter(must=[*conditions]),
             with_payload=["path"],
         )  # fmt: skip
     finally:
         await client.close()
     return [
-        Taken(str(group.id), str((group.hits[0].payload or {})["path"]), group.hits[0].score) for group in found.groups
+        InterestedUser(str(group.id), str((group.hits[0].payload or {})["path"]), group.hits[0].score)
+        for group in response.groups
     ]

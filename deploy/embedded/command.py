@@ -1,13 +1,16 @@
-"""`interests up`: the whole stack on this machine."""
+"""`interests up`: the whole stack on this machine. An entry point of the group `interests.commands` names `add`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from streams.commands.shell import extra, register
+from streams.commands.shell import register
+
+if TYPE_CHECKING:
+    from deploy.embedded.ports import PortChoice
 
 DataDir = Annotated[Path, typer.Option("--data-dir", file_okay=False, help="Data, logs and addresses.")]
 Ports = Annotated[str, typer.Option("--ports", help="default; any: others where one is taken; free: always others.")]
@@ -26,8 +29,6 @@ def up(data_dir: DataDir = Path(".interests"), ports: Ports = "default") -> None
     """
     if ports not in {"default", "any", "free"}:
         raise typer.BadParameter("expected default, any or free", param_hint="--ports")
-    with extra("embedded"):
-        from deploy.embedded.ports import PortChoice  # noqa: PLC0415  # asks for the extra
-        from deploy.embedded.up import up as run_stack  # noqa: PLC0415  # as above
+    from deploy.embedded.up import up as run_stack  # noqa: PLC0415  # `interests --help` imports this module
 
-    raise typer.Exit(run_stack(data_dir, ports=cast(PortChoice, ports)))
+    raise typer.Exit(run_stack(data_dir, ports=cast("PortChoice", ports)))

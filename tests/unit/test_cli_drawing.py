@@ -26,7 +26,7 @@ from streams.api.models import (
 )
 from streams.commands.audience import draw_audience
 from streams.commands.score_drawing import draw_explained, draw_ranked
-from streams.commands.watching import Watched, draw_watched
+from streams.commands.watch import LiveTree, draw_live_tree
 
 NOW = 1_790_000_000_000
 TITLE = "如何泡一杯好的乌龙茶以及水温与时间的关系是什么呢 and\npour-over coffee, step by step, for people in a hurry"
@@ -36,8 +36,8 @@ WIDTHS = [20, 40, 80, 120, 300]
 def drawn(make: Any, width: int = 80, height: int = 25, ascii_only: bool = False) -> list[str]:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ascii_only else "utf-8", errors="replace")
     console = Console(file=out, width=width, height=height, no_color=True, highlight=False, emoji=False)
-    told = make(console)
-    rows = told if isinstance(told, list) else told.renderables
+    drawing = make(console)
+    rows = drawing if isinstance(drawing, list) else drawing.renderables
     for row in rows:
         console.print(Group(row))
     out.flush()
@@ -51,8 +51,8 @@ def item(score: float = 0.5, aversion: float = -0.1, **more: Any) -> RankedItem:
     pull = Pull(node_id="n", level="topic", path="/food", name="food", contribution=score, attention=0.5)
     away = Pull(**{**pull.model_dump(), "level": "aversion", "contribution": aversion, "prior": True})
     parts = ScoreParts(relevance=score, aversion=aversion, freshness=0.1, popularity=0.05)
-    told = {"item_id": "i" * 200, "title": TITLE, "path": "/food/coffee-tea", "lang": "zh", "ts_ms": NOW - 1000}
-    return RankedItem(score=score + aversion + 0.15, parts=parts, **{**told, "because": [pull, away], **more})
+    fields = {"item_id": "i" * 200, "title": TITLE, "path": "/food/coffee-tea", "lang": "zh", "ts_ms": NOW - 1000}
+    return RankedItem(score=score + aversion + 0.15, parts=parts, **{**fields, "because": [pull, away], **more})
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -67,13 +67,13 @@ def test_no_line_is_wider_than_the_terminal(width: int, ascii_only: bool) -> Non
     why = Explanation(
         user_id="u" * 200, item_id="i", title=TITLE, at_ms=NOW, score=0.1, parts=item().parts, pulls=pulls
     )
-    watched = Watched("u" * 200, 1)
-    watched.apply(update(node("topic", "/food", 1.0, evidence=[entry]), events=[event("e1", title=TITLE)]))
+    tree = LiveTree("u" * 200, 1)
+    tree.apply(update(node("topic", "/food", 1.0, evidence=[entry]), events=[event("e1", title=TITLE)]))
     for make in (
         lambda console: draw_ranked("u" * 200, NOW, [item()] * 3, console, prior=True, texts=[TITLE]),
         lambda console: draw_audience(Audience(at_ms=NOW, members=[member]), console, TITLE, None),
         lambda console: draw_explained(why, console, evidence=1),
-        lambda console: draw_watched(watched, NOW, console, "live " * 50, fold=True),
+        lambda console: draw_live_tree(tree, NOW, console, "live " * 50, fold=True),
     ):
         lines = drawn(make, width, ascii_only=ascii_only)
         assert max(cell_len(line) for line in lines) <= width
@@ -89,10 +89,10 @@ def test_a_bar_is_the_parts_of_the_score_and_ends_with_what_was_taken_off() -> N
     assert lines[3].endswith("0.650")
 
 
-def test_pushes_and_lent_interests_are_called_by_name() -> None:
+def test_pushes_and_interests_of_the_cohort_are_named() -> None:
     text = "\n".join(drawn(lambda console: draw_ranked("u", NOW, [item()], console, prior=True), 120))
-    assert "Food +0.50   Turned away from Food (lent) −0.10" in text
-    assert "lent to them" in text
+    assert "Food +0.50   Turned away from Food (cohort) −0.10" in text
+    assert "people who began alike" in text
 
 
 def test_nothing_known_is_said() -> None:
@@ -132,10 +132,10 @@ def test_what_hardly_moved_a_score_is_summed_up_and_all_shows_it() -> None:
 
 
 def node(level: Any, path: str, mass: float, **more: Any) -> InterestNode:
-    told: dict[str, Any] = {"count": 3, "first_ms": NOW - 10**7, "last_ms": NOW, "expires_at_ms": NOW + 10**9}
+    fields: dict[str, Any] = {"count": 3, "first_ms": NOW - 10**7, "last_ms": NOW, "expires_at_ms": NOW + 10**9}
     return InterestNode(
         id=f"{level}{path}", level=level, path=path, name=path.rpartition("/")[2] or "all", mass=mass, share=1.0,
-        net=1.0, **{"half_life_s": 100.0, **told, **more},
+        net=1.0, **{"half_life_s": 100.0, **fields, **more},
     )  # fmt: skip
 
 
@@ -148,40 +148,40 @@ def update(*nodes: InterestNode, **more: Any) -> LiveUpdate:
 
 
 def test_updates_change_the_nodes_they_name_and_masses_age_between_them() -> None:
-    watched = Watched("u")
-    watched.apply(update(node("profile", "/", 9), node("topic", "/food", 3), node("topic", "/sports", 1), whole=True))
-    watched.apply(update(node("topic", "/sports", 3), node("interest", "/sports/football", 2)))
-    tree = watched.view(NOW + 100_000)
-    assert [(top.path, top.mass, top.share) for top in tree.topics] == [("/food", 1.5, 0.5), ("/sports", 1.5, 0.5)]
-    assert [child.path for child in tree.topics[1].children] == ["/sports/football"]
-    assert tree.count == 3
-    assert watched.view(NOW - 5_000).topics[0].mass == 3.0  # a clock behind the server's makes nothing grow
+    tree = LiveTree("u")
+    tree.apply(update(node("profile", "/", 9), node("topic", "/food", 3), node("topic", "/sports", 1), whole=True))
+    tree.apply(update(node("topic", "/sports", 3), node("interest", "/sports/football", 2)))
+    seen = tree.view(NOW + 100_000)
+    assert [(top.path, top.mass, top.share) for top in seen.topics] == [("/food", 1.5, 0.5), ("/sports", 1.5, 0.5)]
+    assert [child.path for child in seen.topics[1].children] == ["/sports/football"]
+    assert seen.count == 3
+    assert tree.view(NOW - 5_000).topics[0].mass == 3.0  # a clock behind the server's makes nothing grow
 
 
 def test_a_node_without_a_half_life_stays_and_an_expired_one_goes() -> None:
-    watched = Watched("u")
-    watched.apply(update(node("topic", "/food", 3, half_life_s=None), node("topic", "/tea", 3, expires_at_ms=NOW + 5)))
-    assert [(top.path, top.mass) for top in watched.view(NOW + 1000).topics] == [("/food", 3.0)]
+    tree = LiveTree("u")
+    tree.apply(update(node("topic", "/food", 3, half_life_s=None), node("topic", "/tea", 3, expires_at_ms=NOW + 5)))
+    assert [(top.path, top.mass) for top in tree.view(NOW + 1000).topics] == [("/food", 3.0)]
 
 
 @pytest.mark.parametrize("how", ["whole", "erased"])
 def test_a_whole_tree_or_an_erasure_takes_the_place_of_all(how: str) -> None:
-    watched = Watched("u")
-    watched.apply(update(node("topic", "/food", 3), whole=True))
-    watched.apply(update(node("profile", "/", 0), **{how: True}))
-    assert watched.view(NOW).is_empty
-    assert "nothing yet" in "\n".join(drawn(lambda console: draw_watched(watched, NOW, console, "live", fold=True)))
+    tree = LiveTree("u")
+    tree.apply(update(node("topic", "/food", 3), whole=True))
+    tree.apply(update(node("profile", "/", 0), **{how: True}))
+    assert tree.view(NOW).is_empty
+    assert "nothing yet" in "\n".join(drawn(lambda console: draw_live_tree(tree, NOW, console, "live", fold=True)))
 
 
 def test_the_last_events_are_newest_first_and_the_picture_fits_the_screen() -> None:
-    watched = Watched("u")
-    watched.apply(update(*(node("topic", f"/t{n}", n + 1) for n in range(40)), whole=True))
-    watched.apply(update(events=[event("e2", NOW - 1000, "later"), event("e1", NOW - 9000, "earlier")]))
-    lines = drawn(lambda console: draw_watched(watched, NOW, console, "live", fold=False), height=24)
+    tree = LiveTree("u")
+    tree.apply(update(*(node("topic", f"/t{n}", n + 1) for n in range(40)), whole=True))
+    tree.apply(update(events=[event("e2", NOW - 1000, "later"), event("e1", NOW - 9000, "earlier")]))
+    lines = drawn(lambda console: draw_live_tree(tree, NOW, console, "live", fold=False), height=24)
     assert len(lines) < 24
     assert lines[-1] == "live"
     assert ["later" in lines[-4], "earlier" in lines[-3]] == [True, True]
     assert any(re.fullmatch(r"… \d+ more lines", line) for line in lines)
     for _ in range(300):
-        watched.apply(update(events=[event("e")]))
-    assert len(watched.events) == 200
+        tree.apply(update(events=[event("e")]))
+    assert len(tree.events) == 200

@@ -1,0 +1,75 @@
+"""Where the parts of a stack answer, and the settings and environment variables that carry that to others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.embedded.ports import HOST, Ports
+from streams.settings.service import Settings, load
+
+#: The embedded broker makes the first member of a group wait for half its session time-out.
+SESSION_TIMEOUT_S = 6.0
+
+
+def addresses_of(ports: Ports, *, prometheus: bool) -> dict[str, str]:
+    """The address of each part, by the name that people read; that of Prometheus where it runs."""
+    addresses = {
+        "Kafka": f"{HOST}:{ports.broker}",
+        "Triton (gRPC)": f"{HOST}:{ports.triton_grpc}",
+        "Triton (HTTP)": f"http://{HOST}:{ports.triton_http}",
+        "Triton (metrics)": f"http://{HOST}:{ports.triton_metrics}/metrics",
+        "Qdrant (gRPC)": f"{HOST}:{ports.qdrant_grpc}",
+        "Qdrant (REST)": f"http://{HOST}:{ports.qdrant_http}",
+        "Worker (metrics)": worker_metrics_url(ports),
+        "API": api_url(ports),
+        "Page": f"{api_url(ports)}/ui",
+    }
+    if prometheus:
+        addresses["Prometheus"] = f"http://{HOST}:{ports.prometheus}"
+    return addresses
+
+
+def worker_metrics_url(ports: Ports) -> str:
+    """Where the worker serves its metrics."""
+    return f"http://{HOST}:{ports.worker_metrics}/metrics"
+
+
+def api_url(ports: Ports) -> str:
+    """Where the HTTP API answers."""
+    return f"http://{HOST}:{ports.api}"
+
+
+def settings_for(ports: Ports) -> Settings:
+    """The user's settings with the addresses of a stack on these ports."""
+    own = load()
+    kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}"}
+    if "session_timeout_s" not in own.kafka.model_fields_set:
+        kafka["session_timeout_s"] = SESSION_TIMEOUT_S
+    return load(
+        kafka=kafka,
+        triton={"url": f"{HOST}:{ports.triton_grpc}"},
+        qdrant={"host": HOST, "grpc_port": ports.qdrant_grpc, "http_port": ports.qdrant_http, "https": False},
+        worker={"metrics_host": HOST, "metrics_port": ports.worker_metrics},
+        api={"host": HOST, "port": ports.api},
+        client={"url": api_url(ports)},
+    )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that carry a stack's addresses to other processes."""
+    qdrant, concepts = settings.qdrant, settings.concepts
+    return {
+        "INTERESTS_KAFKA__BROKERS": settings.kafka.brokers,
+        "INTERESTS_KAFKA__SESSION_TIMEOUT_S": f"{settings.kafka.session_timeout_s:g}",
+        "INTERESTS_TRITON__URL": settings.triton.url,
+        "INTERESTS_QDRANT__HOST": qdrant.host,
+        "INTERESTS_QDRANT__GRPC_PORT": str(qdrant.grpc_port),
+        "INTERESTS_QDRANT__HTTP_PORT": str(qdrant.http_port),
+        "INTERESTS_QDRANT__HTTPS": "false",
+        "INTERESTS_WORKER__METRICS_HOST": settings.worker.metrics_host,
+        "INTERESTS_WORKER__METRICS_PORT": str(settings.worker.metrics_port),
+        "INTERESTS_API__HOST": settings.api.host,
+        "INTERESTS_API__PORT": str(settings.api.port),
+        "INTERESTS_CLIENT__URL": settings.client.url,
+        **({"INTERESTS_CONCEPTS__FILE": str(concepts.file)} if concepts.file else {}),
+    }

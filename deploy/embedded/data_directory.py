@@ -1,0 +1,56 @@
+"""A stack's data directory: locked while it runs, its logs, and what others read there to talk to it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from streams.base.errors import ConfigurationError
+
+
+def lock(data_dir: Path) -> TextIO:
+    """Make the directory this process's until it ends, however it ends. ConfigurationError where it is another's."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    file = (data_dir / "up.pid").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise ConfigurationError(
+            f"a stack is running on {data_dir} already (pid {owner}): stop it with `kill {owner}`, "
+            "or use another directory and --ports any"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def fresh_logs(log_dir: Path) -> Path:
+    """The directory, with no log in it but those of the run before, as `<name>.log.before`."""
+    log_dir.mkdir(exist_ok=True)
+    for old in log_dir.glob("*.log"):
+        old.replace(old.with_name(old.name + ".before"))
+    return log_dir
+
+
+def describe(
+    data_dir: Path, environment: Mapping[str, str], pids: Mapping[str, int], addresses: Mapping[str, str]
+) -> None:
+    """Leave beside the data what others need to talk to the stack of this process: `env` and `stack.json`."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
+    (data_dir / "env").write_text("".join(lines), "utf-8")
+    about: dict[str, Any] = {"pid": os.getpid(), "parts": pids, "addresses": addresses}
+    (data_dir / "stack.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+
+
+def forget_description(data_dir: Path) -> None:
+    """Delete what says that a stack runs; `env` stays, for the next one."""
+    (data_dir / "stack.json").unlink(missing_ok=True)

@@ -1,0 +1,119 @@
+"""The doctor's checks of this installation: settings, packages, concept tree, and what lies open."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from streams.base.errors import ConfigurationError, RetryableError
+from streams.commands.findings import Findings
+from streams.concepts.tree_file import load_tree
+from streams.encoder.triton import EncoderInfo
+from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
+from streams.settings.service import Settings
+
+#: Versions this service was written against; another one is not known to keep its promises.
+EXACT: Final = {"faust-streaming": "0.15.3"}
+SHOWN: Final = ("faust-streaming", "aiokafka", "tritonclient", "qdrant-client", "numpy", "pydantic-settings")
+#: Environment variables that are read elsewhere than in the settings.
+_OTHER_VARIABLES: Final = ("INTERESTS_CONFIG", "INTERESTS_MODEL_CACHE", "INTERESTS_TEST_")
+
+
+def check_installation(settings: Settings, environment: Mapping[str, str] = os.environ) -> Findings:
+    """Settings file, environment, concept tree's file and packages of this installation."""
+    findings = Findings("This installation")
+    file = Path(environment.get("INTERESTS_CONFIG", "interests.toml"))
+    mine = sorted(name for name in environment if name.startswith("INTERESTS_"))
+    source = f"{file}" if file.is_file() else "no file"
+    findings.ok("settings", f"{source}, {len(mine)} environment variables")
+    sections = tuple(f"INTERESTS_{name.upper()}" for name in Settings.model_fields)
+    unread = [name for name in mine if not name.startswith((*sections, *_OTHER_VARIABLES))]
+    if unread:
+        findings.warn("environment", f"nothing reads {', '.join(unread)}", "see docs/settings.md for the names")
+    versions = {name: _version(name) for name in SHOWN}
+    for name, wanted in EXACT.items():
+        if versions[name] != wanted:
+            findings.fail(name, f"got {versions[name]}, expected {wanted}", f"pip install {name}=={wanted}")
+    findings.ok("packages", ", ".join(f"{name} {number}" for name, number in versions.items()))
+    return findings
+
+
+def check_concepts(findings: Findings, settings: Settings, info: EncoderInfo | None) -> None:
+    """The concept tree's file against the encoder."""
+    file = settings.concepts.file
+    if file is None:
+        findings.ok("concept tree", "the written taxonomy")
+        return
+    build = "build it again: interests concepts build"
+    try:
+        tree = load_tree(file)
+    except (ConfigurationError, RetryableError) as error:
+        findings.fail("concept tree", str(error), build)
+        return
+    if info and tree.encoder_id != info.encoder_id:
+        findings.fail("concept tree", f"made with {tree.encoder_id}, Triton serves {info.encoder_id}", build)
+    else:
+        findings.ok("concept tree", f"a file of version {tree.version}, {len(tree.concepts)} concepts")
+
+
+def check_security(findings: Findings, settings: Settings) -> None:
+    """Secret files that others may read, secrets sent in the clear, and a privacy section that contradicts itself."""
+    for name, file in secret_files(settings):
+        if file.is_file() and stat.S_IMODE(file.stat().st_mode) & (stat.S_IROTH | stat.S_IWOTH):
+            findings.warn("secrets", f"{name}: everybody on this machine may read {file}", f"chmod 600 {file}")
+    for name, what in in_the_clear(settings):
+        findings.warn("transport", f"{name} goes over the network in the clear", what)
+    try:
+        dead_letter_policy_of(settings, pseudonyms_of(settings))
+    except ConfigurationError as error:
+        findings.fail("privacy", str(error), "see SECURITY.md")
+        return
+    users = "pseudonyms" if settings.privacy.user_id_key_file else "their own ids"
+    findings.ok("privacy", f"users are kept under {users}; dead letters: {settings.privacy.dead_letter_bodies}")
+
+
+def secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The settings that name files of secrets, with the files."""
+    kafka, qdrant, triton = settings.kafka, settings.qdrant, settings.triton
+    named = {
+        "kafka.sasl_password_file": kafka.sasl_password_file, "kafka.key_file": kafka.key_file,
+        "qdrant.api_key_file": qdrant.api_key_file, "qdrant.key_file": qdrant.key_file,
+        "triton.key_file": triton.key_file, "privacy.user_id_key_file": settings.privacy.user_id_key_file,
+    }  # fmt: skip
+    for name, file in named.items():
+        if file is not None:
+            yield name, file
+
+
+def in_the_clear(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What leaves this machine unencrypted though it is secret or personal, and what to set."""
+    kafka, qdrant, triton = settings.kafka, settings.qdrant, settings.triton
+    away = [address for address in kafka.brokers.split(",") if not is_local(address.strip().rpartition(":")[0])]
+    if away and not kafka.security_protocol.endswith("SSL"):
+        yield "what users do", "set kafka.security_protocol to SASL_SSL or SSL"
+    if not is_local(qdrant.host) and not qdrant.https:
+        yield "the interests" + " and the API key" * bool(qdrant.api_key or qdrant.api_key_file), "set qdrant.https"
+    if not is_local(triton.url.rpartition(":")[0]) and not triton.tls:
+        yield "what users write", "set triton.tls"
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host in ("localhost", ""):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"

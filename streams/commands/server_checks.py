@@ -1,0 +1,196 @@
+"""The doctor's checks of servers: Kafka, Triton, Qdrant and the API, and how they fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import httpx
+import numpy as np
+
+from encoders.contract import NORM_TOLERANCE
+from streams.base.errors import ConfigurationError
+from streams.commands.connections import admin_of, encoder_of, surveyor_of
+from streams.commands.findings import DEADLINE_S, Findings
+from streams.commands.lag_wait import by_topic
+from streams.commands.topics import read_topics, service_topics
+from streams.encoder.triton import EncoderInfo
+from streams.settings.service import Settings
+from streams.store.collections import ALIASES, CONTROL, Collections
+from streams.store.survey import Survey
+
+#: The first Qdrant with conditional upserts (`update_filter`), which the fence is made of.
+QDRANT_LEAST: Final = (1, 16)
+INDEXED: Final = frozenset({"user_id", "level", "path", "expires_at"})
+
+
+async def check_kafka(settings: Settings) -> Findings:
+    """The broker, the topics, the group and its lag."""
+    kafka = settings.kafka
+    findings = Findings(f"Kafka at {kafka.brokers}")
+    start = "start the broker, or set kafka.brokers (INTERESTS_KAFKA__BROKERS) to where it is"
+    connection = admin_of(settings, DEADLINE_S - 0.5)
+    try:
+        admin = await findings.ask("reachable", connection.__aenter__(), start)
+        if admin is None:
+            return findings
+        try:
+            cluster = await findings.ask("cluster", admin.cluster_id(), start)
+            findings.ok("reachable", f"cluster {cluster or 'without an id'}")
+            topics = await findings.ask("topics", admin.topics(service_topics(settings)), start)
+            if topics is None:
+                return findings
+            counts = {name: topic.partitions for name, topic in topics.items()}
+            check_topics(findings, settings, counts)
+            lags = await findings.ask("lag", admin.lag(kafka.group, list(counts)), start)
+            group = await findings.ask("group", admin.group(kafka.group), start)
+            if lags is None or group is None:
+                return findings
+            ends = {lag.topic: 0 for lag in lags}
+            for lag in lags:
+                ends[lag.topic] += lag.end
+            check_group(findings, settings, group.state, len(group.members), by_topic(lags), ends)
+        finally:
+            await connection.__aexit__(None, None, None)
+    except ConfigurationError as error:
+        findings.fail("reachable", str(error), "check the kafka section of the settings")
+    return findings
+
+
+def check_topics(findings: Findings, settings: Settings, counts: Mapping[str, int]) -> None:
+    """The service's topics; `counts` says how many partitions each topic of the broker has."""
+    kafka = settings.kafka
+    create = "interests topics create"
+    missing = [name for name in service_topics(settings) if name not in counts]
+    if missing:
+        findings.fail("topics", f"missing: {', '.join(missing)}", create)
+        return
+    of_users = {name: counts[name] for name in (*kafka.event_topics, kafka.unresolved_topic)}
+    if len(set(of_users.values())) > 1:
+        partitions = ", ".join(f"{name} {count}" for name, count in of_users.items())
+        findings.fail("topics", f"partitions differ: {partitions}", f"make them anew with the same number ({create})")
+        return
+    findings.ok("topics", f"all {len(counts)}, {next(iter(of_users.values()))} partitions each for events")
+
+
+def check_group(
+    findings: Findings, settings: Settings, state: str, members: int, lags: Mapping[str, int], ends: Mapping[str, int]
+) -> None:
+    """The workers' group and, by topic, how far it is behind and where logs end."""
+    kafka = settings.kafka
+    if members:
+        findings.ok("group", f"{kafka.group}: {state.lower()}, {members} worker{'s' if members > 1 else ''}")
+    else:
+        findings.warn("group", f"{kafka.group}: {state.lower()}, no worker", "start one: interests worker")
+    behind = {name: lags[name] for name in read_topics(settings) if lags.get(name)}
+    seen = ", ".join(f"{lag:,} in {name}" for name, lag in behind.items()) or "nought"
+    if behind and not members:
+        findings.warn("lag", seen, "start a worker, which reads them")
+    else:
+        findings.ok("lag", seen)
+    dead = {name: end for name, end in ends.items() if name.endswith(".dead") and end}
+    if dead:
+        seen = ", ".join(f"{end:,} in {name}" for name, end in dead.items())
+        findings.warn("dead letters", seen, "their headers say what was wrong (docs/events.md)")
+
+
+async def check_triton(settings: Settings) -> tuple[Findings, EncoderInfo | None]:
+    """The encoder's server, its model, and one text encoded."""
+    findings = Findings(f"Triton at {settings.triton.url}")
+    start = "start Triton on the model repository, or set triton.url (INTERESTS_TRITON__URL) to its gRPC address"
+    async with encoder_of(settings, DEADLINE_S - 0.5) as encoder:
+        if not await findings.ask("ready", encoder.ready(), start):
+            if not findings.failed:
+                findings.fail("ready", f"model {settings.triton.model} does not answer that it is ready", start)
+            return findings, None
+        findings.ok("ready", f"model {settings.triton.model}")
+        again = "export the model again (interests encoder export) and restart Triton"
+        info = await findings.ask("contract", encoder.info(), again)
+        if info is None:
+            return findings, None
+        findings.ok("contract", f"encoder {info.encoder_id}, {info.dim} dimensions, {info.max_batch} texts a request")
+        # Triton says that it is ready even when the model's process has died.
+        restart = "see Triton's log and restart it"
+        encoded = await findings.ask("encodes", encoder.encode(["a cup of tea"]), restart)
+        if encoded is not None:
+            length = float(np.linalg.norm(encoded.vectors[0]))
+            if encoded.poison or abs(length - 1) > NORM_TOLERANCE:
+                findings.fail("encodes", f"a vector of length {length:.3f}, expected 1", again)
+            else:
+                findings.ok("encodes", f"a vector of length {length:.3f}")
+    return findings, info
+
+
+async def check_api(settings: Settings) -> Findings:
+    """The HTTP API, where the commands look for it; nothing else needs it."""
+    url = settings.client.url.rstrip("/")
+    findings = Findings(f"API at {url}")
+    start = "interests api starts it; client.url (INTERESTS_CLIENT__URL) says where commands look for it"
+    try:
+        async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
+            answer = await client.get(f"{url}/readyz")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        findings.warn("serves", f"no answer: {type(error).__name__}", start)
+        return findings
+    if answer.status_code == httpx.codes.OK:
+        findings.ok("serves", "it can read trees")
+    else:
+        findings.fail("serves", f"status {answer.status_code}: it cannot read trees", "see Qdrant above, and its log")
+    return findings
+
+
+async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings:
+    """The store, its collections, aliases and payload indexes, and whether they fit the encoder."""
+    qdrant = settings.qdrant
+    findings = Findings(f"Qdrant at {qdrant.host}:{qdrant.grpc_port}")
+    start = "start Qdrant, or set qdrant.host and qdrant.grpc_port to where it is"
+    async with surveyor_of(settings, DEADLINE_S - 0.5) as surveyor:
+        survey = await findings.ask("reachable", surveyor.survey(), start)
+    if survey is None:
+        return findings
+    number = tuple(int(part) for part in survey.version.split(".")[:2] if part.isdigit())
+    if number < QDRANT_LEAST:
+        least = ".".join(map(str, QDRANT_LEAST))
+        findings.fail("reachable", f"version {survey.version}, expected {least} or newer", "upgrade Qdrant")
+    else:
+        findings.ok("reachable", f"version {survey.version}")
+    check_collections(findings, survey, info)
+    return findings
+
+
+def check_collections(findings: Findings, survey: Survey, info: EncoderInfo | None) -> None:
+    """What the server holds against what the encoder asks for."""
+    begin = "a worker makes them when it starts: interests worker"
+    aliased = [survey.aliases.get(alias) for alias in ALIASES]
+    if not all(aliased):
+        findings.warn("aliases", "no interests are kept here yet", begin)
+        return
+    nodes, items = (str(name) for name in aliased)
+    findings.ok(
+        "aliases",
+        " and ".join(
+            f"{alias} → …{str(name).removeprefix(alias)}" for alias, name in zip(ALIASES, aliased, strict=True)
+        ),
+    )
+    wanted = Collections(info.encoder_id, info.dim) if info else None
+    for name in sorted({nodes, items, *((wanted.interests, wanted.items) if wanted else ())}):
+        facts = survey.collections.get(name)
+        if facts is None:
+            findings.warn("collections", f"{name} is not there", begin)
+        elif wanted and name in (wanted.interests, wanted.items) and facts.dim != wanted.dim:
+            seen = f"{name} holds vectors of {facts.dim}, the encoder makes {wanted.dim}"
+            findings.fail(
+                "collections", seen, "name the encoder anew (interests encoder export), or delete the collection"
+            )
+        else:
+            findings.ok("collections", f"{name}: {facts.points:,} points of {facts.dim} dimensions")
+    if wanted and nodes != wanted.interests:
+        seen = f"interests are read from {nodes}, workers write {wanted.interests}"
+        findings.warn("encoder", seen, "once the new collection is full, switch the aliases to it")
+    lacking = sorted(INDEXED - survey.collections[nodes].indexed) if nodes in survey.collections else []
+    if lacking:
+        findings.warn("payload indexes", f"{nodes} lacks {', '.join(lacking)}", "start a worker, which makes them")
+    elif CONTROL not in survey.collections:
+        findings.warn("control points", f"{CONTROL} is not there", begin)
+    else:
+        findings.ok("payload indexes", ", ".join(sorted(INDEXED)))
