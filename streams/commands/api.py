@@ -7,7 +7,6 @@ from typing import Annotated, cast
 import typer
 
 from streams.api.access import SCOPES, Scope, make_key
-from streams.api.server import serve
 from streams.base.errors import ConfigurationError
 from streams.commands.shell import register, register_group
 from streams.settings.service import load
@@ -35,6 +34,8 @@ def api(context: typer.Context, host: Host = None, port: Port = None, workers: W
     """
     if context.invoked_subcommand is not None:
         return
+    from streams.api.server import serve  # noqa: PLC0415  # a second, which `api key` does without
+
     settings = load()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=changed)})
