@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from time import monotonic
@@ -50,7 +51,7 @@ class Ownership:
         self._control = Control()
         self._slots: set[str] = set()
         self._highest: dict[str, int] = {}
-        self._noted_s = 0.0
+        self._noted_s = -math.inf
 
     async def enter(self, batch: Batch) -> Owner | None:
         """The fence and log for a batch; None where the batch's assignment is no longer ours."""

@@ -16,7 +16,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LONGEST_WAIT_S = 10.0
-_LONGEST_ASKED_S = 60.0  # what a server may ask for: less than what the watchdog takes for stuck
+_LONGEST_ASKED_S = 60.0  # what a server may ask for: less than what counts as stuck
 _SERVERS: tuple[tuple[type[RetryableError], str], ...] = (
     (EncoderUnavailable, "triton"),
     (StoreUnavailable, "qdrant"),
@@ -39,7 +39,7 @@ def _wait(state: RetryCallState) -> float:
 def forever(waiting: Callable[[str], None], given_up: Callable[[], bool] = lambda: False) -> AsyncRetrying:
     """A tenacity loop over RetryableError that ends only when `given_up` says so, then raising the error.
 
-    `waiting` is told the server's name before each wait: it counts, and tells the watchdog what is waited for.
+    `waiting` is told the server's name before each wait: it counts them, and notes that the wait is on purpose.
     """
 
     def before_sleep(state: RetryCallState) -> None:

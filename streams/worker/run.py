@@ -7,7 +7,6 @@ import gc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
@@ -19,9 +18,10 @@ from streams.broker.admin import Admin
 from streams.broker.app import make_app
 from streams.broker.config import KafkaConfig
 from streams.broker.consumer_state import ConsumerState
+from streams.broker.lifecycle import run_worker
+from streams.broker.liveness import LivenessJudge, LivenessLimits
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
-from streams.broker.worker import run_worker
 from streams.events.event import Event
 from streams.events.unresolved import RetryPolicy
 from streams.pipeline.apply import PipelineDependencies
@@ -35,7 +35,6 @@ from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
 from streams.worker.agents import register
 from streams.worker.batch_worker import BatchWorker
-from streams.worker.health import HealthLimits
 from streams.worker.metrics import Metrics
 from streams.worker.outbox import KafkaOutbox
 from streams.worker.outputs import DerivedEventsProducer, UpdatesProducer
@@ -66,14 +65,19 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     """Run one worker until it is told to stop (0) or must end (1)."""
     metrics, limits = Metrics(), settings.worker
     # Not live before it ends itself: whoever probes may act first. A request of texts may take half of the time.
-    status = WorkerStatus(
-        HealthLimits(limits.loop_stuck_after_s, 0.75 * limits.stuck_after_s, limits.unanswered_after_s)
+    judge = LivenessJudge(
+        LivenessLimits(
+            loop_s=limits.loop_stuck_after_s,
+            stuck_s=0.75 * limits.stuck_after_s,
+            answered_s=limits.unanswered_after_s,
+        )
     )
+    status = WorkerStatus(judge)
     with (
         exporting(settings),
         serving(status, metrics.registry, limits.metrics_host, limits.metrics_port, limits.stuck_after_s),
     ):
-        beating = asyncio.create_task(status.beating())
+        beating = asyncio.create_task(status.beat())
         try:
             async with _connected(settings, metrics, status) as connected:
                 return await _work(settings, metrics, connected, status, stop)
@@ -166,7 +170,8 @@ async def _work(
 ) -> int:
     kafka, limits = settings.kafka, settings.worker
     # Gathering never cuts a fetched batch, so those are cut to the bounds of a batch.
-    app = make_app(replace(kafka_config(kafka), batch_records=limits.batch_records, batch_bytes=limits.batch_bytes))
+    config = replace(kafka_config(kafka), batch_records=limits.batch_records, batch_bytes=limits.batch_bytes)
+    app = make_app(config, liveness=status.judge)
     deps, store, cohorts, deriving, producer, partitions, probes = connected
 
     def changed(owner: Owner) -> None:
@@ -174,21 +179,19 @@ async def _work(
         metrics.epoch.set(owner.fence.epoch)
         metrics.generation.set(owner.fence.generation)
 
-    standing = ConsumerState(app)
+    state = ConsumerState(app)
     metrics.progress = app.note_progress
-    ownership = Ownership(store, kafka.group, partitions, standing.confirm, changed)
+    ownership = Ownership(store, kafka.group, partitions, state.confirm, changed)
     announcer = UpdatesProducer(producer, kafka.updated_topic, kafka.group, deps.policy)
     register(app, BatchWorker(deps, ownership, metrics, app.note_progress, announcer), settings, deriving)
-    metrics.watch_lag(standing.lag)
-    metrics.since_commit.set_function(standing.seconds_since_commit)
-    status.stuck, status.lag, status.partitions = standing.stuck_s, standing.lag, standing.partitions
-    status.waiting_for = None
-    watching = asyncio.create_task(status.watch({**probes, "kafka": standing.answers}))
-    stuck_s = limits.stuck_after_s
+    metrics.watch_lag(state.lag)
+    metrics.since_commit.set_function(status.judge.seconds_since_commit)
+    status.partitions, status.waiting_for = state.partitions, None
+    watching = asyncio.create_task(status.watch({**probes, "kafka": state.answers}))
     sweeping = asyncio.create_task(sweep([store, cohorts], limits.sweep_every_s))
     _rarely_collect_garbage()
     try:
-        code = await run_worker(app, stop=stop, stall_s=stuck_s, stuck=partial(status.complaint, stuck_s))
+        code = await run_worker(app, stop=stop, stall_s=limits.stuck_after_s)
     finally:
         status.stopping = True
         watching.cancel()

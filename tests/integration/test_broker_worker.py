@@ -228,6 +228,23 @@ async def test_an_agent_that_says_it_waits_is_left_alone(broker: Broker) -> None
     assert await run_worker(app, stop=stop, stall_s=0.5, signals=False) == 0
 
 
+async def test_the_time_since_a_commit_is_ended_by_commits_alone(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config(commit_interval_s=60.0)
+    async with running(config, topic) as worker:
+        judge = worker.app.liveness
+        await asyncio.sleep(0.5)
+        assert judge.seconds_since_commit() == 0, "nothing waits for a commit"
+        await produce(config, topic, 10)
+        await until(lambda: len(worker.seen) == 10, 20)
+        await until(lambda: judge.seconds_since_commit() > 0.8, 20)
+        worker.app.note_progress()
+        assert judge.seconds_since_commit() > 0.8
+        assert await worker.app.consumer.commit()
+        await until(lambda: judge.seconds_since_commit() == 0, 5)
+        assert await worker.stop() == 0
+
+
 @on_one_broker
 async def test_a_client_that_fetches_no_more_is_noticed_by_its_lag(
     broker: Broker, caplog: pytest.LogCaptureFixture
