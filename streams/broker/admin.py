@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError
+from streams.broker import tansu
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Partition
@@ -216,22 +217,23 @@ class Admin:
         return {Partition(*source): at.offset for source, at in stored.items() if at.offset >= 0}
 
     async def _ends(self, sources: Sequence[Partition]) -> tuple[dict[Partition, int], dict[Partition, int]]:
-        """First offsets and log ends. Ends are the high watermarks of fetch responses: Tansu's ListOffsets
-        answers with the last batch's base offset + 1.
-        """
+        """First offsets and log ends."""
         consumer = AIOKafkaConsumer(**self._config.connection(), enable_auto_commit=False, fetch_max_wait_ms=100)
         wanted = [TopicPartition(*source) for source in sources]
         consumer.assign(wanted)
         try:
             await self._connect(consumer)
             begins = await self._call("reading first offsets", consumer.beginning_offsets, wanted)
-            near_ends = await self._call("reading last offsets", consumer.end_offsets, wanted)
-            for source in wanted:
-                consumer.seek(source, near_ends[source])
-            ends = await self._call("reading log ends", _high_watermarks, consumer, wanted)
+            if self._config.implementation == "tansu":
+                ends = await self._call("reading log ends", tansu.log_ends, consumer, wanted)
+            else:
+                ends = await self._call("reading log ends", consumer.end_offsets, wanted)
         finally:
             await consumer.stop()
-        return {Partition(*at): offset for at, offset in begins.items()}, ends
+        return (
+            {Partition(*source): offset for source, offset in begins.items()},
+            {Partition(*source): offset for source, offset in ends.items()},
+        )
 
     def _connected(self) -> AIOKafkaAdminClient:
         if self._client is None:
@@ -259,12 +261,6 @@ class Admin:
         with kafka_errors("connecting"):
             async with asyncio.timeout(self._config.request_timeout_s):
                 await client.start()
-
-
-async def _high_watermarks(consumer: AIOKafkaConsumer, wanted: Sequence[TopicPartition]) -> dict[Partition, int]:
-    while any(consumer.highwater(source) is None for source in wanted):
-        await consumer.getmany(timeout_ms=50)
-    return {Partition(*source): int(consumer.highwater(source)) for source in wanted}
 
 
 def _member(entry: Mapping[str, Any]) -> Member:

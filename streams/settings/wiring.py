@@ -26,6 +26,7 @@ def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
         brokers=tuple(address.strip() for address in kafka.brokers.split(",") if address.strip()),
         group_id=kafka.group,
         client_id="interest-streams",
+        implementation=kafka.implementation,
         session_timeout_s=kafka.session_timeout_s,
         heartbeat_s=kafka.heartbeat_s,
         request_timeout_s=max(kafka.request_timeout_s, kafka.session_timeout_s),

@@ -178,7 +178,7 @@ async def test_workers_that_stop_amid_a_rebalance_end_cleanly(broker: Broker) ->
 
 @pytest.mark.slow
 async def test_a_group_whose_leader_left_amid_a_join_does_not_stay_without_one(broker: Broker) -> None:
-    """Tansu goes on naming the leader that left; without `JoinWatch` no later worker ever gets a partition."""
+    """Tansu goes on naming the leader that left; without `LostLeader` no later worker ever gets a partition."""
     topic = await broker.new_topic()
     config = broker.config()
     await produce(config, topic, 20)

@@ -45,7 +45,7 @@ async def test_our_client_works_through_the_front_and_a_close_cuts_it(ports: tup
     await up(ports[1])
     front = Front(*ports)
     await front.start()
-    config = KafkaConfig(brokers=(f"127.0.0.1:{ports[0]}",))
+    config = KafkaConfig(brokers=(f"127.0.0.1:{ports[0]}",), implementation="tansu")
     async with Admin(config) as admin:
         await admin.create_topics([TopicSpec("clicks", 4, 1)])
     async with Producer(config) as producer:
