@@ -37,7 +37,7 @@ class _NoTables(TableManager):  # type: ignore[misc]  # faust is untyped
 
 
 class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
-    """A Faust app whose agents receive `FetchedBatch` values; made by `make_app`."""
+    """A Faust app whose agents receive `FetchedBatch` values; `make_app` makes it."""
 
     BootStrategy = _WorkerBoot
 
@@ -88,7 +88,7 @@ class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
 
 
 def make_app(config: KafkaConfig, *, liveness: LivenessJudge | None = None) -> BrokerApp:
-    """A worker's app for one consumer group; `liveness` is the judge that it tells of progress and commits.
+    """A worker's app for one consumer group; `liveness` is the judge that hears of its progress and commits.
 
     Call it inside the running event loop. Agents are added with `app.agent(app.topic(name))` and read their stream
     through `gather_batches`. An agent that raises ends the app (`CrashingSupervisor`).

@@ -1,6 +1,6 @@
 """What a running worker's consumer is at: lag, what is out, what nobody fetched, and whether its generation holds.
 
-What counts as lag is said here and nowhere else.
+What counts as lag is defined here and nowhere else.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ConsumerState:
         return lags
 
     async def behind(self) -> dict[TP, int]:
-        """Where the broker says that the log goes on behind what was fetched: the position, by partition.
+        """The fetcher's position in every partition whose log, by the broker's answer, has more records.
 
         Raises BrokerUnavailable.
         """
@@ -72,7 +72,7 @@ class ConsumerState:
                 ends = await consumer.highwaters(*assigned)
                 positions = {source: await consumer.position(source) for source in assigned}
         except (KafkaError, TimeoutError) as error:
-            raise BrokerUnavailable("the broker does not say where its logs end") from error
+            raise BrokerUnavailable("the broker does not answer where its logs end") from error
         return {source: at for source, at in positions.items() if at is not None and at < ends[source]}
 
     def partitions(self) -> int | None:

@@ -82,7 +82,7 @@ class BatchRebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[
 
 
 class _Thread(WorkerThread):  # type: ignore[misc]  # mode is untyped
-    """Ends without a word of its own: what ended the loop inside has been handed to the service by then."""
+    """Ends in silence: the error that ended the loop inside has been handed to the service by then."""
 
     def run(self) -> None:
         with suppress(Exception):
@@ -188,7 +188,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     def read_identity(self) -> GroupIdentity:
         """The identity of the assignment that aiokafka's coordinator has just made."""
         coordinator = self._ensure_consumer()._coordinator
-        return GroupIdentity(coordinator.generation, self._joins.leader_id, coordinator.member_id, self._cluster_id)
+        return GroupIdentity(
+            generation=coordinator.generation,
+            leader_id=self._joins.leader_id,
+            member_id=coordinator.member_id,
+            cluster_id=self._cluster_id,
+        )
 
     async def _fetch_records(
         self,

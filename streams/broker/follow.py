@@ -1,7 +1,7 @@
 """Following a topic without a group: every record produced from now on, in this process, whoever else reads it.
 
-What is lost is said: after the broker was away, or the topic was made anew, reading begins at the ends again and the
-reader is told of a gap. Nothing is committed, and no member joins a group, so any number of processes may follow.
+A loss is reported: after the broker was away, or the topic was made anew, reading begins at the ends again and the
+reader gets a gap. Nothing is committed, and no member joins a group, so any number of processes may follow.
 """
 
 from __future__ import annotations

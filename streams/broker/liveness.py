@@ -1,4 +1,4 @@
-"""One judge of whether a worker is alive: fed with facts as they come, it says for how long what stands still.
+"""One judge of whether a worker is alive: fed with facts as they come, it knows what stands still, and for how long.
 
 Fed by the consumer (progress, commits), by `run_worker` (the state of the consumer), by whoever asks the servers, and
 by a thread beside the event loop. `run_worker` ends the worker by it; /healthz and /readyz answer by it. Pure: no
@@ -79,10 +79,10 @@ def not_live(facts: LivenessFacts, limits: LivenessLimits) -> list[str]:
 
 
 class LivenessJudge:
-    """Keeps when what last moved; `facts` says how long ago that is. Written by the event loop, read by any thread.
+    """Keeps the times when things last moved; `facts` has how long ago. Written by the event loop, read by any thread.
 
-    Silence of the loop is counted in ticks of another thread, so that a process that was frozen as a whole is not
-    taken for one whose loop hangs.
+    Silence of the loop is counted in ticks of another thread, so that a process that was frozen as a whole does not
+    count as one whose loop hangs.
     """
 
     def __init__(self, limits: LivenessLimits | None = None, *, clock: Callable[[], float] = monotonic) -> None:
@@ -101,7 +101,7 @@ class LivenessJudge:
     # -- what it is fed -------------------------------------------------------------------------------------------
 
     def progress(self) -> None:
-        """A batch was acknowledged, the first one went out, or an agent says that it waits on purpose."""
+        """A batch was acknowledged, the first one went out, or an agent waits on purpose."""
         self._progress_s = self._clock()
 
     def committed(self) -> None:
@@ -121,7 +121,7 @@ class LivenessJudge:
             self._behind = {}
 
     def behind(self, positions: Mapping[Hashable, int]) -> None:
-        """By partition, the position of the fetcher where the broker says that the log goes on behind it."""
+        """The fetcher's position in every partition whose log has more records, by the broker's answer just now."""
         now_s = self._clock()
         before = self._behind
         self._behind = {

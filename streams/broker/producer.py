@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -26,6 +26,7 @@ class Outgoing:
 
     key: bytes | None
     value: bytes | None
+    _: KW_ONLY
     headers: tuple[tuple[str, bytes], ...] = ()
     timestamp_ms: int | None = None
     partition: int | None = None

@@ -78,7 +78,7 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
             typer.echo(json.dumps(_line(told, found), ensure_ascii=False))
             if found is not None and found.value is not None:
                 origin = told["dead-letter-topic"]
-                out = Outgoing(found.key, found.value, tuple(found.headers), record.timestamp)
+                out = Outgoing(found.key, found.value, headers=tuple(found.headers), timestamp_ms=record.timestamp)
                 back.setdefault(origin, []).append(out)
     if again:
         async with producer_of(settings) as producer:

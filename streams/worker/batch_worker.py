@@ -35,14 +35,15 @@ class BatchWorker:
 
     def __init__(
         self,
+        *,
         deps: PipelineDependencies,
         ownership: Ownership,
         metrics: Metrics,
         progress: Callable[[], None],
-        announcer: UpdatesProducer,
+        updates: UpdatesProducer,
     ) -> None:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
-        self._announcer = announcer
+        self._updates = updates
         self._folding = asyncio.Lock()
 
     async def fold(self, batch: Batch) -> None:
@@ -94,13 +95,13 @@ class BatchWorker:
                 owner = await self._ownership.enter(batch)
             if owner is None:
                 return False
-            made = await fold(batch.records, owner.fence)
+            derived = await fold(batch.records, owner.fence)
             async with self._folding:
                 await self._ownership.verify(batch)
-            for outcome, events in (("counted", made.counted), ("repeated", made.repeated)):
-                self._metrics.derived.labels(made.kind, outcome).inc(events)
-            self._metrics.dead_lettered(made.dead)
-            self._log(made.dead)
+            for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
+                self._metrics.derived.labels(derived.kind, outcome).inc(events)
+            self._metrics.dead_lettered(derived.dead)
+            self._log(derived.dead)
             return True
 
         if await self._until_done(batch, work):
@@ -113,7 +114,7 @@ class BatchWorker:
                 return False
             report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms())
             await self._ownership.verify(batch)
-            self._metrics.updates.inc(await self._announcer.announce(report, now_ms()))
+            self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())
         self._count(records, report)
         follow(followed, records, report)

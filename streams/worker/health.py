@@ -45,7 +45,7 @@ def not_ready(facts: WorkerFacts, limits: LivenessLimits) -> list[str]:
     """Why events produced now are not folded now; empty: they are."""
     reasons = not_live(facts.liveness, limits)
     if facts.stopping:
-        reasons.append("it was told to stop")
+        reasons.append("it is stopping")
     if facts.waiting_for is not None:
         reasons.append(f"it starts, and waits for {facts.waiting_for}")
     elif facts.partitions is None:

@@ -24,7 +24,7 @@ _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 class Metrics:
     """All metrics of one worker, in a registry of their own.
 
-    `progress` is called whenever a server has answered, so that a batch that takes long is not taken for stuck.
+    `progress` is called whenever a server has answered, so that a batch that takes long does not count as stuck.
     """
 
     def __init__(self) -> None:
@@ -167,9 +167,9 @@ class Metrics:
         self.unknown_fields.inc(report.unknown_fields)
         self.clamped.inc(report.clamped)
 
-    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
+    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Count dead letters."""
-        for dead in letters:
+        for dead in dead_letters:
             self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
 
     def aged(self, records: Sequence[RecordLike], now_ms: int) -> None:

@@ -58,8 +58,8 @@ async def test_a_key_keeps_its_partition_and_a_partition_may_be_chosen(broker: B
 
 async def test_packed_records_lie_where_others_would_in_their_order(broker: Broker) -> None:
     topic = await broker.new_topic(partitions=4)
-    records = [Outgoing(b"key-%d" % (n % 37), b"%d" % n + b"." * 900, (("group", b"g"),)) for n in range(1_000)]
-    records.insert(500, Outgoing(b"key-1", b"500" + b"." * 300_000, (("group", b"g"),)))
+    records = [Outgoing(b"key-%d" % (n % 37), b"%d" % n + b"." * 900, headers=(("group", b"g"),)) for n in range(1_000)]
+    records.insert(500, Outgoing(b"key-1", b"500" + b"." * 300_000, headers=(("group", b"g"),)))
     async with Producer(broker.config()) as producer:
         await producer.send_many(topic, [Outgoing(b"key-%d" % n, b"-1.") for n in range(37)])
         await producer.send_packed(topic, records)
@@ -155,9 +155,12 @@ async def test_an_idempotent_producer_is_refused_by_a_broker_without_it(broker: 
 async def test_topics_are_created_once_and_left_as_they_are(broker: Broker) -> None:
     one, other = broker.unique("one"), broker.unique("other")
     async with Admin(broker.config()) as admin:
-        assert await admin.create_topics([TopicSpec(one, 3)]) == [Topic(one, 3, 1, created=True)]
-        made = await admin.create_topics([TopicSpec(one, 3), TopicSpec(other, 2, config={"cleanup.policy": "compact"})])
-        assert made == [Topic(one, 3, 1), Topic(other, 2, 1, created=True)]
+        assert await admin.create_topics([TopicSpec(one, 3)]) == [Topic(one, 3, replication=1, created=True)]
+        both = await admin.create_topics([TopicSpec(one, 3), TopicSpec(other, 2, config={"cleanup.policy": "compact"})])
+        assert both == [
+            Topic(one, 3, replication=1),
+            Topic(other, 2, replication=1, created=True),
+        ]
         topics = await admin.topics()
         assert (topics[one].partitions, topics[other].partitions) == (3, 2)
         assert not [name for name in topics if name.startswith("__")]

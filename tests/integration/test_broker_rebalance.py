@@ -18,7 +18,7 @@ from tests.fixtures.workers import committed, ends, produce, running, until
 pytestmark = pytest.mark.integration
 
 
-async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(broker: Broker) -> None:
+async def test_a_batch_held_over_a_rebalance_is_stale_and_its_records_come_again(broker: Broker) -> None:
     topic = await broker.new_topic()
     config = broker.config(batch_records=50)
     places = set(await produce(config, topic, 2_000))
@@ -200,9 +200,19 @@ async def test_a_batch_of_an_ended_assignment_that_comes_late_leaves_no_trace(br
     async with running(config, topic) as worker:
         await until(lambda: len(worker.seen) == 10, 20)
         consumer = worker.app.consumer
-        ended = GroupIdentity(1, "leader", "member", None)
+        ended = GroupIdentity(generation=1, leader_id="leader", member_id="member", cluster_id=None)
         records = await one_record(config, topic, offset=9)
-        await consumer._deliver(FetchedBatch(topic, 0, records, 1_000, 1_000, 10, ended))
+        await consumer._deliver(
+            FetchedBatch(
+                topic=topic,
+                partition=0,
+                records=records,
+                next_offset=1_000,
+                highwater=1_000,
+                size_bytes=10,
+                identity=ended,
+            )
+        )
         await produce(config, topic, 10, start=10)
         await until(lambda: len(worker.seen) == 20, 20)
         assert await worker.stop() == 0

@@ -29,7 +29,7 @@ async def assert_nothing_unseen_is_committed(workers: list[WorkerProcess], topic
 
 
 async def keep_producing(config: KafkaConfig, topic: str, stop: asyncio.Event, *, packed: bool = False) -> int:
-    """Produce 20 records every 20 ms until told to stop; returns how many."""
+    """Produce 20 records every 20 ms until `stop` is set; returns how many."""
     count = 0
     async with Producer(config) as producer:
         send = producer.send_packed if packed else producer.send_many

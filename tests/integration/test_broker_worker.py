@@ -1,4 +1,4 @@
-"""A worker on real brokers: what it takes, in which order, what it commits, and how it ends."""
+"""A worker on real brokers: what it reads, in which order, what it commits, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 on_one_broker = pytest.mark.parametrize("broker", ["tansu"], indirect=True)  # the broker plays no part
 
 
-async def test_takes_every_record_once_in_order_and_commits_exactly_the_next_offset(broker: Broker) -> None:
+async def test_reads_every_record_once_in_order_and_commits_exactly_the_next_offset(broker: Broker) -> None:
     topic = await broker.new_topic()
     config = broker.config(batch_records=200)
     places = await produce(config, topic, 5_000)
@@ -145,7 +145,7 @@ async def test_a_failing_agent_ends_the_process_with_1_and_acknowledges_nothing_
     assert await committed(config, topic) == {0: 1_000}
 
 
-async def test_a_signal_lets_the_running_take_finish_and_exits_0(broker: Broker, tmp_path: Path) -> None:
+async def test_a_signal_lets_the_running_batch_finish_and_exits_0(broker: Broker, tmp_path: Path) -> None:
     number = {"kafka": signal.SIGTERM, "tansu": signal.SIGINT}[broker.kind]
     topic = await broker.new_topic(partitions=1)
     config = broker.config(batch_records=50, commit_interval_s=60.0)
@@ -193,7 +193,7 @@ async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
 
 
 @on_one_broker
-async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(
+async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_judge(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = await broker.new_topic()

@@ -36,7 +36,7 @@ class Worker(BatchWorker):
     """A worker whose work is done at once."""
 
     def __init__(self, metrics: Metrics) -> None:
-        super().__init__(None, None, metrics, lambda: None, None)  # type: ignore[arg-type]  # never reached
+        super().__init__(deps=None, ownership=None, metrics=metrics, progress=lambda: None, updates=None)  # type: ignore[arg-type]  # never reached
 
     async def _until_done(self, *_: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Liveness and readiness: judged from facts, and told over HTTP even while the event loop hangs."""
+"""Liveness and readiness: judged from facts, and served over HTTP even while the event loop hangs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def facts(**changes: Any) -> WorkerFacts:
         (facts(uncommitted_s=119, unacknowledged_s=119, unfetched_s=119, lag=9), [], []),
         (facts(failure="KafkaError()"), ["the Kafka client gave up: KafkaError()"], None),
         (facts(loop_silent_s=31), ["the event loop has not run for 31 s"], None),
-        (WorkerFacts(partitions=4, stopping=True), [], ["it was told to stop"]),
+        (WorkerFacts(partitions=4, stopping=True), [], ["it is stopping"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(facts: WorkerFacts, live: list[str], ready: list[str] | None) -> None:
