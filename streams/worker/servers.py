@@ -33,7 +33,7 @@ from streams.worker.status import Probe
 log = structlog.get_logger(__name__)
 
 #: Called with the name of a server that is waited for.
-Waiting = Callable[[str], None]
+OnWait = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Connected:
 
 
 @asynccontextmanager
-async def connected(settings: Settings, metrics: Metrics, waiting: Waiting) -> AsyncIterator[Connected]:
+async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> AsyncIterator[Connected]:
     """Wait for Triton, Qdrant and Kafka, prepare collections and tree, and let go of all on the way out."""
     pseudonyms = pseudonyms_of(settings)
     policy = dead_letter_policy_of(settings, pseudonyms)

@@ -87,11 +87,11 @@ def answer(status: WorkerStatus, path: str) -> tuple[str, dict[str, Any]] | None
     return head, {word: not reasons, "reasons": reasons, **facts.fields()}
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _StatusServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Handler(WSGIRequestHandler):
+class _StatusHandler(WSGIRequestHandler):
     timeout = _REQUEST_WITHIN_S
 
     def log_message(self, *_: Any) -> None:
@@ -114,7 +114,7 @@ def serving(
         start_response(head, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         return [json.dumps(body).encode()]
 
-    server = make_server(host, port, app, _Server, _Handler)
+    server = make_server(host, port, app, _StatusServer, _StatusHandler)
     done = threading.Event()
     threads = [
         threading.Thread(target=server.serve_forever, name="status", daemon=True),
