@@ -42,7 +42,7 @@ def api_url(ports: Ports) -> str:
 def settings_for(ports: Ports) -> Settings:
     """The user's settings with the addresses of a stack on these ports."""
     own = load()
-    kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}"}
+    kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}", "implementation": "tansu"}
     if "session_timeout_s" not in own.kafka.model_fields_set:
         kafka["session_timeout_s"] = SESSION_TIMEOUT_S
     return load(
@@ -60,6 +60,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
     qdrant, concepts = settings.qdrant, settings.concepts
     return {
         "INTERESTS_KAFKA__BROKERS": settings.kafka.brokers,
+        "INTERESTS_KAFKA__IMPLEMENTATION": settings.kafka.implementation,
         "INTERESTS_KAFKA__SESSION_TIMEOUT_S": f"{settings.kafka.session_timeout_s:g}",
         "INTERESTS_TRITON__URL": settings.triton.url,
         "INTERESTS_QDRANT__HOST": qdrant.host,

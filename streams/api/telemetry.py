@@ -1,4 +1,4 @@
-"""The API's Prometheus metrics, by route template and status; docs/metrics.md lists them. No label is personal."""
+"""The API's Prometheus metrics, by route template and status; docs/metrics.md is made of them. No label is personal."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ class ApiMetrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
-            "interests_api_requests", "Requests by route and status.", ("method", "route", "status"), registry=registry
+            "interests_api_requests",
+            "Requests by route template; `(none)` matched no route, status 499 went away before the answer.",
+            ("method", "route", "status"),
+            registry=registry,
         )
         self.seconds = Histogram(
-            "interests_api_request_seconds", "From a request's head to the end of its answer; without live streams.",
+            "interests_api_request_seconds",
+            "From a request's head to the end of its answer; live streams are left out.",
             ("route",), buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self.under_way = Gauge(
@@ -36,14 +40,20 @@ class ApiMetrics:
             "interests_api_live_streams", "Live streams being served.", registry=registry, multiprocess_mode="livesum"
         )
         self.live_interrupted = Counter(
-            "interests_api_live_interrupted", "Times a live stream's updates were lost, or Qdrant did not answer it.",
+            "interests_api_live_interrupted",
+            "`resync`: updates were lost (the broker was away, the watcher too slow), repeated or too many, and the "
+            "whole tree was sent; `store`: Qdrant did not answer for 10 s and the stream was ended.",
             ("reason",), registry=registry,
         )  # fmt: skip
         self.store_seconds = Histogram(
-            "interests_api_store_seconds", "A read of Qdrant.", ("call",), buckets=_SECONDS, registry=registry
+            "interests_api_store_seconds",
+            "One read of Qdrant: scroll, get, query, groups, facet, popularity, cohorts.",
+            ("call",),
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.encode_seconds = Histogram(
-            "interests_api_encode_seconds", "A request of texts to Triton.", buckets=_SECONDS, registry=registry
+            "interests_api_encode_seconds", "One request of texts to Triton.", buckets=_SECONDS, registry=registry
         )
         self.refused = Counter(
             "interests_api_refused", "Callers turned away: credentials, scope, rate.", ("reason",), registry=registry

@@ -17,8 +17,9 @@ class CacheCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Hits, misses and bytes of each cache."""
         labels = ["cache", "result"]
-        lookups = CounterMetricFamily(f"{self._prefix}_cache_lookups", "Look-ups in a cache.", labels=labels)
-        size = GaugeMetricFamily(f"{self._prefix}_cache_bytes", "What a cache holds.", labels=["cache"])
+        about = "Look-ups in a cache: of nodes, items and texts in a worker, of item cards and texts in the API."
+        lookups = CounterMetricFamily(f"{self._prefix}_cache_lookups", about, labels=labels)
+        size = GaugeMetricFamily(f"{self._prefix}_cache_bytes", "Bytes that a cache holds.", labels=["cache"])
         for name, read in self._caches.items():
             hits, misses, nbytes = read()
             lookups.add_metric([name, "hit"], hits)

@@ -19,7 +19,8 @@ assignment has ended is `stale()`; its partitions are read again from their comm
 - `fetched_batch` batches and the ledger of what was handed out and acknowledged (pure)
 - `consumer_thread` the thread that owns the aiokafka consumer
 - `transport`  Faust's consumer and transport, handing out batches
-- `app`        the Faust app · `batches` for agents · `worker` start, watch, stop, exit code · `watchdog`
+- `app`        the Faust app · `batches` for agents · `lifecycle` start, watch, stop, exit code
+- `liveness`   the judge of what stands still · `consumer_state` what it is judged by
 - `producer`   acknowledged sending · `admin` topics, groups, lag · `clients` foreign errors to ours
 """
 
@@ -30,9 +31,9 @@ from streams.broker.app import BrokerApp, make_app
 from streams.broker.batches import Batch, gather_batches
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, Partition, Record
+from streams.broker.lifecycle import run_worker
+from streams.broker.liveness import LivenessJudge, LivenessLimits
 from streams.broker.producer import Outgoing, Producer
-from streams.broker.watchdog import Watchdog
-from streams.broker.worker import run_worker
 
 __all__ = [
     "Admin",
@@ -43,6 +44,8 @@ __all__ = [
     "GroupIdentity",
     "KafkaConfig",
     "Lag",
+    "LivenessJudge",
+    "LivenessLimits",
     "Member",
     "Outgoing",
     "Partition",
@@ -50,7 +53,6 @@ __all__ = [
     "Record",
     "Topic",
     "TopicSpec",
-    "Watchdog",
     "gather_batches",
     "make_app",
     "run_worker",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from time import monotonic
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocol
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError
+from streams.broker import tansu
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Partition
@@ -30,21 +31,23 @@ class TopicSpec:
 
     name: str
     partitions: int
+    _: KW_ONLY
     replication: int = 1
     config: Mapping[str, str] = field(default_factory=lambda: NO_CONFIG)
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as the broker has it; `created` says whether the call that returned it made it."""
+    """A topic as the broker has it; `created`: by the call that returned it."""
 
     name: str
     partitions: int
+    _: KW_ONLY
     replication: int
     created: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
     """Where a group is in a partition: `committed` is the next offset it reads (None before the first commit),
     `end` the offset the next record gets, `lag` the records between; a group without a commit lags by the whole log.
@@ -57,7 +60,7 @@ class Lag:
     lag: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """A group's member and what it holds."""
 
@@ -69,7 +72,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A consumer group as its coordinator describes it; `state` is Kafka's word, such as Stable, Empty or Dead."""
+    """A consumer group as its coordinator describes it; `state` as Kafka names it, such as Stable, Empty or Dead."""
 
     group_id: str
     state: str
@@ -99,18 +102,20 @@ class Admin:
             await client.close()
 
     async def cluster_id(self) -> str | None:
-        """The cluster's id; None where the broker does not tell. Tansu tells the one it was started with."""
+        """The cluster's id; None where the broker does not say. Tansu's is the one it was started with."""
         cluster = await self._call("describing the cluster", self._connected().describe_cluster)
         return str(cluster["cluster_id"]) if cluster.get("cluster_id") else None
 
     async def topics(self, names: Iterable[str] | None = None) -> dict[str, Topic]:
         """The named topics that exist, or all but Kafka's internal ones."""
         # Asking for a topic by name makes it where the broker creates topics by itself (Tansu does): ask for all.
-        found = await self._call("describing topics", self._connected().describe_topics, None)
+        described = await self._call("describing topics", self._connected().describe_topics, None)
         wanted = None if names is None else set(names)
         return {
-            entry["topic"]: Topic(entry["topic"], len(entry["partitions"]), len(entry["partitions"][0]["replicas"]))
-            for entry in found
+            entry["topic"]: Topic(
+                entry["topic"], len(entry["partitions"]), replication=len(entry["partitions"][0]["replicas"])
+            )
+            for entry in described
             if not entry["error_code"]
             and entry["partitions"]
             and (not entry["is_internal"] if wanted is None else entry["topic"] in wanted)
@@ -132,13 +137,14 @@ class Admin:
         missing = [spec for spec in specs if spec.name not in have]
         refused = await self._create(missing) if missing else set()
         await self._until_visible([spec.name for spec in missing])
-        if refused:  # made by somebody else since we looked
+        if refused:  # somebody else created them meanwhile
             have |= {
                 topic.name: topic
                 for topic in await self.create_topics([spec for spec in missing if spec.name in refused])
             }
         return [
-            have.get(spec.name) or Topic(spec.name, spec.partitions, spec.replication, created=True) for spec in specs
+            have.get(spec.name) or Topic(spec.name, spec.partitions, replication=spec.replication, created=True)
+            for spec in specs
         ]
 
     async def _until_visible(self, names: Sequence[str]) -> None:
@@ -168,19 +174,19 @@ class Admin:
         await self._call("deleting topics", self._connected().delete_topics, list(names))
 
     async def retention_ms(self, names: Sequence[str]) -> dict[str, int | None]:
-        """How long each topic that exists keeps its records, in ms: None for ever, compacted, or not told."""
+        """How long each topic that exists keeps its records, in ms: None for ever, compacted, or not known."""
         asked = [ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": None, "cleanup.policy": None})
                  for name in await self.topics(names)]  # fmt: skip
         if not asked:
             return {}
         answers = await self._call("describing configurations", self._connected().describe_configs, asked)
-        found: dict[str, int | None] = {}
+        limits: dict[str, int | None] = {}
         for code, _, _, name, *entries in (row for answer in answers for row in answer.resources):
-            told = {entry[0]: entry[1] for entry in entries[0]} if not code else {}
-            limit = str(told.get("retention.ms") or "")
-            deletes = "delete" in str(told.get("cleanup.policy") or "delete")
-            found[name] = int(limit) if deletes and limit.isdigit() else None
-        return found
+            values = {entry[0]: entry[1] for entry in entries[0]} if not code else {}
+            limit = str(values.get("retention.ms") or "")
+            deletes = "delete" in str(values.get("cleanup.policy") or "delete")
+            limits[name] = int(limit) if deletes and limit.isdigit() else None
+        return limits
 
     async def group(self, group_id: str) -> Group:
         """A group's state and members; a group the broker does not know is Dead and has none."""
@@ -202,7 +208,15 @@ class Admin:
         for source in sources:
             position = committed.get(source)
             start = begins[source] if position is None else position
-            rows.append(Lag(source.topic, source.partition, position, ends[source], max(0, ends[source] - start)))
+            rows.append(
+                Lag(
+                    topic=source.topic,
+                    partition=source.partition,
+                    committed=position,
+                    end=ends[source],
+                    lag=max(0, ends[source] - start),
+                )
+            )
         return rows
 
     async def _committed(self, group_id: str, sources: Sequence[Partition]) -> dict[Partition, int]:
@@ -216,22 +230,23 @@ class Admin:
         return {Partition(*source): at.offset for source, at in stored.items() if at.offset >= 0}
 
     async def _ends(self, sources: Sequence[Partition]) -> tuple[dict[Partition, int], dict[Partition, int]]:
-        """First offsets and log ends. Ends are the high watermarks of fetch responses: Tansu's ListOffsets
-        answers with the last batch's base offset + 1.
-        """
+        """First offsets and log ends."""
         consumer = AIOKafkaConsumer(**self._config.connection(), enable_auto_commit=False, fetch_max_wait_ms=100)
         wanted = [TopicPartition(*source) for source in sources]
         consumer.assign(wanted)
         try:
             await self._connect(consumer)
             begins = await self._call("reading first offsets", consumer.beginning_offsets, wanted)
-            near_ends = await self._call("reading last offsets", consumer.end_offsets, wanted)
-            for source in wanted:
-                consumer.seek(source, near_ends[source])
-            ends = await self._call("reading log ends", _high_watermarks, consumer, wanted)
+            if self._config.implementation == "tansu":
+                ends = await self._call("reading log ends", tansu.log_ends, consumer, wanted)
+            else:
+                ends = await self._call("reading log ends", consumer.end_offsets, wanted)
         finally:
             await consumer.stop()
-        return {Partition(*at): offset for at, offset in begins.items()}, ends
+        return (
+            {Partition(*source): offset for source, offset in begins.items()},
+            {Partition(*source): offset for source, offset in ends.items()},
+        )
 
     def _connected(self) -> AIOKafkaAdminClient:
         if self._client is None:
@@ -261,15 +276,14 @@ class Admin:
                 await client.start()
 
 
-async def _high_watermarks(consumer: AIOKafkaConsumer, wanted: Sequence[TopicPartition]) -> dict[Partition, int]:
-    while any(consumer.highwater(source) is None for source in wanted):
-        await consumer.getmany(timeout_ms=50)
-    return {Partition(*source): int(consumer.highwater(source)) for source in wanted}
-
-
 def _member(entry: Mapping[str, Any]) -> Member:
     held: list[Partition] = []
     if entry["member_assignment"]:
         for topic, numbers in ConsumerProtocol.ASSIGNMENT.decode(entry["member_assignment"]).assignment:
             held += [Partition(topic, number) for number in numbers]
-    return Member(entry["member_id"], entry["client_id"], entry["client_host"], tuple(sorted(held)))
+    return Member(
+        member_id=entry["member_id"],
+        client_id=entry["client_id"],
+        host=entry["client_host"],
+        partitions=tuple(sorted(held)),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import Any
 
 import faust
@@ -13,6 +12,7 @@ from mode.supervisors import CrashingSupervisor
 
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import GroupIdentity
+from streams.broker.liveness import LivenessJudge
 from streams.broker.transport import BatchConsumer, BatchTransport
 
 QUEUE_SLACK = 4_096
@@ -37,12 +37,13 @@ class _NoTables(TableManager):  # type: ignore[misc]  # faust is untyped
 
 
 class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
-    """A Faust app whose agents receive `FetchedBatch` values; made by `make_app`."""
+    """A Faust app whose agents receive `FetchedBatch` values; `make_app` makes it."""
 
     BootStrategy = _WorkerBoot
 
-    def __init__(self, kafka: KafkaConfig, **settings: Any) -> None:
+    def __init__(self, kafka: KafkaConfig, liveness: LivenessJudge, **settings: Any) -> None:
         self.kafka = kafka
+        self.liveness = liveness
         self.draining = False
         self._busy = 0
         self._idle = asyncio.Event()
@@ -73,9 +74,8 @@ class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
             self._idle.set()
 
     def note_progress(self) -> None:
-        """An agent that waits for an outage to end is not stuck: start the watchdog's time anew."""
-        if isinstance(self._consumer, BatchConsumer):
-            self._consumer.last_progress_s = monotonic()
+        """An agent that waits for an outage to end is not stuck: time its standstill anew."""
+        self.liveness.progress()
 
     async def drain(self, timeout_s: float) -> bool:
         """Hand out no further batch and wait until the running ones are done; False where time ran out first."""
@@ -87,14 +87,15 @@ class BrokerApp(faust.App):  # type: ignore[misc]  # faust is untyped
         return True
 
 
-def make_app(config: KafkaConfig) -> BrokerApp:
-    """A worker's app for one consumer group.
+def make_app(config: KafkaConfig, *, liveness: LivenessJudge | None = None) -> BrokerApp:
+    """A worker's app for one consumer group; `liveness` is the judge that hears of its progress and commits.
 
     Call it inside the running event loop. Agents are added with `app.agent(app.topic(name))` and read their stream
     through `gather_batches`. An agent that raises ends the app (`CrashingSupervisor`).
     """
     return BrokerApp(
         config,
+        liveness or LivenessJudge(),
         env={},
         broker=[f"kafka://{address}" for address in config.brokers],
         broker_client_id=config.client_id,

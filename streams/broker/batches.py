@@ -1,4 +1,4 @@
-"""Batches: what was fetched, gathered for an agent and acknowledged only on its word."""
+"""Batches: what was fetched, gathered for an agent and acknowledged only when it asks for that."""
 
 from __future__ import annotations
 

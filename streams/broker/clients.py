@@ -21,6 +21,13 @@ _MISCONFIGURED: dict[type[kafka.KafkaError], str] = {
     kafka.UnsupportedVersionError: "the broker lacks a request this needs; use a newer one or turn the option off",
 }
 
+_HINTS: dict[type[kafka.KafkaError], str] = {
+    # aiokafka logs why a first connection failed, a refused password included, and raises only this.
+    kafka.KafkaConnectionError: "; is the broker up, and do password and certificate fit?",
+    # So the embedded broker answers to a producer that wants an id.
+    kafka.UnknownError: "; if this is the embedded broker, set kafka.implementation to tansu",
+}
+
 
 @contextmanager
 def kafka_errors(doing: str) -> Iterator[None]:
@@ -33,10 +40,7 @@ def kafka_errors(doing: str) -> Iterator[None]:
         for known, what_to_do in _MISCONFIGURED.items():
             if isinstance(error, known):
                 raise ConfigurationError(f"{doing}: {type(error).__name__}; {what_to_do}") from error
-        # aiokafka logs why a first connection failed, a refused password included, and raises only this.
-        hint = "; is the broker up, and do password and certificate fit?" * isinstance(
-            error, kafka.KafkaConnectionError
-        )
+        hint = next((hint for known, hint in _HINTS.items() if isinstance(error, known)), "")
         raise BrokerUnavailable(f"{doing}: {type(error).__name__}{hint}") from error
     except (TimeoutError, OSError) as error:
         raise BrokerUnavailable(f"{doing}: {type(error).__name__}") from error

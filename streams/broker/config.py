@@ -13,17 +13,20 @@ from streams.base.errors import ConfigurationError
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 OffsetReset = Literal["earliest", "latest"]
+BrokerImplementation = Literal["kafka", "tansu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConfig:
     """Connection, group and limits of one Kafka client; times in seconds, sizes in bytes.
 
+    `implementation` is which broker answers: `tansu`, the embedded one, needs what stands in `streams.broker.tansu`.
     `batch_*` bound one message handed to an agent, `buffer_batches` how many of them wait for it, and
     `max_poll_records` what one fetch adds at most. Raises ConfigurationError where fields contradict each other.
     """
 
     brokers: tuple[str, ...]
+    implementation: BrokerImplementation = "kafka"
     group_id: str = "interests"
     client_id: str = "interests"
     group_instance_id: str | None = None
@@ -49,7 +52,7 @@ class KafkaConfig:
     producer_timeout_s: float = 30.0
     producer_max_record_bytes: int = 1 << 20
     producer_linger_s: float = 0.005
-    producer_idempotent: bool = False
+    producer_idempotent: bool = True
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
 
     security_protocol: SecurityProtocol = "PLAINTEXT"
@@ -81,6 +84,11 @@ class KafkaConfig:
     def __repr__(self) -> str:
         """Name brokers and group only: a password never reaches a log."""
         return f"KafkaConfig(brokers={','.join(self.brokers)!r}, group_id={self.group_id!r})"
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether to produce idempotently: as `producer_idempotent` says, but for Tansu, which cannot."""
+        return self.producer_idempotent and self.implementation != "tansu"
 
     def connection(self) -> dict[str, Any]:
         """Keyword arguments every aiokafka client takes: where to connect and how to prove who we are."""

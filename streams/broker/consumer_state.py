@@ -1,32 +1,50 @@
-"""How a running worker stands with its broker: lag, time since the last commit, and whether its generation holds."""
+"""What a running worker's consumer is at: lag, what is out, what nobody fetched, and whether its generation holds.
+
+What counts as lag is defined here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 
 from aiokafka.errors import KafkaError, NoError, RebalanceInProgressError, for_code
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from faust.types import TP
 
 from streams.base.errors import BrokerUnavailable
 from streams.broker.app import BrokerApp
 from streams.broker.fetched_batch import GroupIdentity
+from streams.broker.liveness import ConsumerFacts
 from streams.broker.transport import BatchConsumer
 
+ASK_WITHIN_S = 10.0
 CONFIRM_WITHIN_S = 10.0
 
 
 class ConsumerState:
-    """Reads a worker's consumer; while that holds no partitions there is nothing to read."""
+    """Reads a worker's consumer; while that holds no partitions there is little to read."""
 
     def __init__(self, app: BrokerApp) -> None:
         self._app = app
-        self._committed, self._moved_s = -1, monotonic()
 
     def _consumer(self) -> BatchConsumer | None:
         consumer = self._app._consumer
         return consumer if isinstance(consumer, BatchConsumer) and consumer.identity is not None else None
+
+    def facts(self) -> ConsumerFacts:
+        """What the judge of liveness is to know of the consumer now."""
+        consumer = self._app._consumer
+        if not isinstance(consumer, BatchConsumer):
+            return ConsumerFacts()
+        failure = consumer.failure()
+        return ConsumerFacts(
+            assigned=consumer.identity is not None,
+            batches_out=consumer.ledger.outstanding(),
+            uncommitted=consumer.uncommitted(),
+            lag=sum(self.lag().values()),
+            failure=None if failure is None else repr(failure),
+        )
 
     def lag(self) -> dict[tuple[str, int], int]:
         """Records between what is committed and the log's end, by topic and partition, as of the last fetches."""
@@ -40,22 +58,22 @@ class ConsumerState:
                 lags[source.topic, source.partition] = max(0, end - (consumer._committed_offset.get(source) or 0))
         return lags
 
-    def seconds_since_commit(self) -> float:
-        """Since offsets were last committed; 0 while no batch is out."""
-        consumer = self._consumer()
-        if consumer is None or not consumer.ledger.outstanding():
-            return 0.0
-        return monotonic() - consumer.last_progress_s
+    async def behind(self) -> dict[TP, int]:
+        """The fetcher's position in every partition whose log, by the broker's answer, has more records.
 
-    def stuck_s(self) -> float:
-        """Since offsets were last committed, or progress was noted, while records wait; 0 where all is committed."""
+        Raises BrokerUnavailable.
+        """
         consumer = self._consumer()
-        if consumer is None:
-            return 0.0
-        committed = sum(offset or 0 for offset in list(consumer._committed_offset.values()))
-        if committed != self._committed or not (consumer.ledger.outstanding() or any(self.lag().values())):
-            self._committed, self._moved_s = committed, monotonic()
-        return monotonic() - max(self._moved_s, consumer.last_progress_s)
+        assigned = consumer.assignment() if consumer is not None else ()
+        if consumer is None or not assigned:
+            return {}
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                ends = await consumer.highwaters(*assigned)
+                positions = {source: await consumer.position(source) for source in assigned}
+        except (KafkaError, TimeoutError) as error:
+            raise BrokerUnavailable("the broker does not answer where its logs end") from error
+        return {source: at for source, at in positions.items() if at is not None and at < ends[source]}
 
     def partitions(self) -> int | None:
         """How many partitions are held; None while there is no assignment."""
@@ -68,15 +86,15 @@ class ConsumerState:
         if consumer is None:
             return False
         client = consumer._thread._ensure_consumer()._client
-        did = False
+        answered = False
         try:
             await consumer._thread.call_thread(client.send, client.get_random_node(), MetadataRequest([]))
-            did = True
+            answered = True
         except KafkaError as error:
             raise BrokerUnavailable("the broker does not answer") from error
         finally:
-            if not did:  # nothing can be committed to a broker that is away: that is no standstill of ours
-                self._moved_s = monotonic()
+            if not answered:  # nothing can be committed to a broker that is away: that is no standstill of ours
+                self._app.liveness.excuse()
         return True
 
     async def confirm(self, identity: GroupIdentity) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,6 @@ import aiokafka
 import faust
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -25,13 +24,12 @@ from mode import Service
 from mode.threads import WorkerThread
 
 from streams.base.errors import ConfigurationError
+from streams.broker import tansu
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, split
-from streams.broker.tansu import JoinWatch
 
 FITS_FAUST = "0.15.3"
 LEAVE_WITHIN_S = 5.0
 RETRY_MS = 300  # aiokafka logs an error at every try while the broker is away
-LEADER_LATE_S = 5.0  # a leader commits before it joins again, see transport.LAST_COMMIT_WITHIN_S
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,28 @@ def check_faust(version: str) -> None:
 
 
 check_faust(faust.__version__)
+
+
+class JoinWatch:
+    """Sees every answer the group's coordinator gives to one aiokafka coordinator object, in its thread.
+
+    aiokafka drops the leader's id once a JoinGroup answer is handled; nothing else carries it. `on_sync` is called
+    with the leader's id and the error code of every SyncGroup answer.
+    """
+
+    def __init__(self, coordinator: Any, on_sync: Callable[[str, int], None] | None = None) -> None:
+        self.leader_id = ""
+        self._on_sync = on_sync
+        self._send = coordinator._send_req
+        coordinator._send_req = self._watched
+
+    async def _watched(self, request: Any) -> Any:
+        response = await self._send(request)
+        if getattr(response, "leader_id", ""):
+            self.leader_id = response.leader_id
+        elif self._on_sync is not None and hasattr(response, "member_assignment"):
+            self._on_sync(self.leader_id, response.error_code)
+        return response
 
 
 class BatchRebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]  # faust is untyped
@@ -63,7 +83,7 @@ class BatchRebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[
 
 
 class _Thread(WorkerThread):  # type: ignore[misc]  # mode is untyped
-    """Ends without a word of its own: what ended the loop inside has been handed to the service by then."""
+    """Ends in silence: the error that ended the loop inside has been handed to the service by then."""
 
     def run(self) -> None:
         with suppress(Exception):
@@ -101,9 +121,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
 
     async def on_start(self) -> None:
         await super().on_start()
-        consumer = self._ensure_consumer()
-        patience_s = LEADER_LATE_S + 3 * self.app.kafka.session_timeout_s
-        self._joins = JoinWatch(consumer._coordinator, patience_s=patience_s)
+        consumer, kafka = self._ensure_consumer(), self.app.kafka
+        on_sync = None
+        if kafka.implementation == "tansu":
+            patience_s = tansu.LEADER_LATE_S + 3 * kafka.session_timeout_s
+            on_sync = tansu.LostLeader(consumer._coordinator, patience_s=patience_s).synced
+        self._joins = JoinWatch(consumer._coordinator, on_sync)
         self._cluster_id = await self._read_cluster_id(consumer._client)
 
     async def _read_cluster_id(self, client: Any) -> str | None:
@@ -142,7 +165,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     async def on_thread_stop(self) -> None:
         try:
             async with asyncio.timeout(LEAVE_WITHIN_S):
-                await self._leave_at_generation_0()
+                if self.app.kafka.implementation == "tansu":
+                    await tansu.leave_at_generation_0(self._consumer and self._consumer._coordinator)
                 await super().on_thread_stop()
                 return
         except TimeoutError:
@@ -153,15 +177,6 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             if task is not None and task.cancelling():
                 raise
         await self._ensure_consumer()._client.close()
-
-    async def _leave_at_generation_0(self) -> None:
-        # Tansu counts from 0 and aiokafka leaves only from 1 on: the next worker would wait out our session.
-        coordinator = self._consumer and self._consumer._coordinator
-        if coordinator is not None and coordinator.generation == 0:
-            try:
-                await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))
-            except KafkaError as error:
-                log.warning("leaving the group failed: %r", error)
 
     def failure(self) -> BaseException | None:
         """What ended aiokafka's group membership or fetching for good; Faust never asks for it.
@@ -184,7 +199,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     def read_identity(self) -> GroupIdentity:
         """The identity of the assignment that aiokafka's coordinator has just made."""
         coordinator = self._ensure_consumer()._coordinator
-        return GroupIdentity(coordinator.generation, self._joins.leader_id, coordinator.member_id, self._cluster_id)
+        return GroupIdentity(
+            generation=coordinator.generation,
+            leader_id=self._joins.leader_id,
+            member_id=coordinator.member_id,
+            cluster_id=self._cluster_id,
+        )
 
     async def _fetch_records(
         self,

@@ -30,12 +30,12 @@ class Partition(NamedTuple):
     partition: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GroupIdentity:
     """One assignment of partitions to this worker; compared by identity, so no two assignments are equal.
 
     `generation` counts the group's rebalances since the broker made the group, `leader_id` and `member_id` are
-    the member ids of this generation, `cluster_id` is None where the broker does not tell.
+    the member ids of this generation, `cluster_id` is None where the broker names none.
     """
 
     generation: int
@@ -44,7 +44,7 @@ class GroupIdentity:
     cluster_id: str | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FetchedBatch:
     """Consecutive fetched records of one partition.
 
@@ -120,7 +120,15 @@ def split(
         for piece, size_bytes in _within_bytes(records[start : start + max_records], max_bytes):
             last = piece[-1].offset
             after = max(next_offset, last + 1) if last == records[-1].offset else last + 1
-            yield FetchedBatch(topic, partition, piece, after, highwater, size_bytes, identity)
+            yield FetchedBatch(
+                topic=topic,
+                partition=partition,
+                records=piece,
+                next_offset=after,
+                highwater=highwater,
+                size_bytes=size_bytes,
+                identity=identity,
+            )
 
 
 def _within_bytes(records: Sequence[Record], max_bytes: int) -> Iterator[tuple[Sequence[Record], int]]:

@@ -1,22 +1,22 @@
 """Following a topic without a group: every record produced from now on, in this process, whoever else reads it.
 
-What is lost is said: after the broker was away, or the topic was made anew, reading begins at the ends again and the
-reader is told of a gap. Nothing is committed, and no member joins a group, so any number of processes may follow.
+A loss is reported: after the broker was away, or the topic was made anew, reading begins at the ends again and the
+reader gets a gap. Nothing is committed, and no member joins a group, so any number of processes may follow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from streams.base.errors import BrokerUnavailable
+from streams.broker import tansu
 from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 
 class TopicFollower:
-    """Records of a topic as they come: `async for records in tail.batches()`.
+    """Records of a topic as they come: `async for records in follower.batches()`.
 
-    None stands for a gap; the first thing handed out is one, since what was before is not told.
+    None stands for a gap; the first thing handed out is one, since what was before is not handed out.
 
     `check_s` is how often the broker is asked whether it is the same and the topic as it was; it bounds, with one
     request's deadline, how long an outage or a new partition goes unnoticed. A stall with records waiting (aiokafka
@@ -68,7 +68,7 @@ class TopicFollower:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[_Session]:
         async with Admin(self._config) as admin:
-            count, cluster = await self._look(admin)
+            count, cluster = await self._state_of_topic(admin)
             consumer = AIOKafkaConsumer(
                 **self._config.connection(), enable_auto_commit=False, auto_offset_reset="none",
                 fetch_max_wait_ms=int(FETCH_WAIT_S * 1000),
@@ -81,12 +81,18 @@ class TopicFollower:
                 with _following(self._topic):
                     async with asyncio.timeout(self._deadline_s):
                         await consumer.start()
-                        ends = await _seek_to_ends(consumer, sources)
-                yield _Session(self, admin, consumer, ends, (count, cluster))
+                        await self._seek_to_ends(consumer, sources)
+                yield _Session(self, admin, consumer, sources, (count, cluster))
             finally:
                 await _stop(consumer, self._deadline_s)
 
-    async def _look(self, admin: Admin) -> tuple[int, str | None]:
+    async def _seek_to_ends(self, consumer: AIOKafkaConsumer, sources: Sequence[TopicPartition]) -> None:
+        tells_ends = self._config.implementation != "tansu"
+        ends = await (consumer.end_offsets(sources) if tells_ends else tansu.log_ends(consumer, sources))
+        for source, end in ends.items():
+            consumer.seek(source, end)
+
+    async def _state_of_topic(self, admin: Admin) -> tuple[int, str | None]:
         """The topic's partitions and the cluster's id. BrokerUnavailable where the topic is not there (yet)."""
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -102,33 +108,32 @@ class _Session:
     """One connection, from the ends it began at until something about the broker has changed."""
 
     def __init__(
-        self, tail: TopicFollower, admin: Admin, consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int],
-        found: tuple[int, str | None],
+        self, follower: TopicFollower, admin: Admin, consumer: AIOKafkaConsumer, sources: Sequence[TopicPartition],
+        state: tuple[int, str | None],
     ) -> None:  # fmt: skip
-        self._tail, self._admin, self._consumer, self._ends, self._found = tail, admin, consumer, ends, found
+        self._follower, self._admin, self._consumer, self._sources = follower, admin, consumer, sources
+        self._state = state
         self._stalled: dict[TopicPartition, int] = {}
 
     async def batches(self) -> AsyncIterator[Sequence[Record]]:
         checked_s = monotonic()
         while True:
-            with _following(self._tail._topic):
+            with _following(self._follower._topic):
                 fetched = await self._consumer.getmany(timeout_ms=int(FETCH_WAIT_S * 1000))
-            for source, records in fetched.items():
-                fresh = [record for record in records if record.offset >= self._ends[source]]
-                if fresh:
-                    yield fresh
-            if monotonic() - checked_s >= self._tail._check_s:
+            for records in fetched.values():
+                yield records
+            if monotonic() - checked_s >= self._follower._check_s:
                 await self._check()
                 checked_s = monotonic()
 
     async def _check(self) -> None:
         """Raise BrokerUnavailable where it is no longer the broker or the topic it was, or nothing comes any more."""
-        if await self._tail._look(self._admin) != self._found:
+        if await self._follower._state_of_topic(self._admin) != self._state:
             raise BrokerUnavailable("the cluster or the number of partitions has changed")
-        with _following(self._tail._topic):
-            async with asyncio.timeout(self._tail._deadline_s):
-                ends = await self._consumer.end_offsets(list(self._ends))
-                positions = {source: await self._consumer.position(source) for source in self._ends}
+        with _following(self._follower._topic):
+            async with asyncio.timeout(self._follower._deadline_s):
+                ends = await self._consumer.end_offsets(self._sources)
+                positions = {source: await self._consumer.position(source) for source in self._sources}
         behind = {source: at for source, at in positions.items() if at < ends[source]}
         if any(self._stalled.get(source) == at for source, at in behind.items()):
             raise BrokerUnavailable("records wait and none came")
@@ -158,21 +163,3 @@ def _following(topic: str) -> Iterator[None]:
             yield
         except UnknownTopicOrPartitionError as error:
             raise BrokerUnavailable(f"topic {topic} is gone") from error
-
-
-async def _seek_to_ends(consumer: AIOKafkaConsumer, sources: Sequence[Any]) -> dict[Any, int]:
-    """Begin near the ends and tell where they are: by the high watermarks of fetches, which Tansu tells rightly."""
-    for source, near in (await consumer.end_offsets(sources)).items():
-        consumer.seek(source, near)
-    ends: dict[Any, int] = {}
-    seen: dict[Any, int] = {}
-    while len(ends) < len(sources):
-        # What such a fetch brings lies before the end that the same fetch tells, or came since: then it is kept.
-        for source, records in (await consumer.getmany(timeout_ms=50)).items():
-            seen.setdefault(source, records[0].offset)
-        for source in sources:
-            if source not in ends and (end := consumer.highwater(source)) is not None:
-                ends[source] = int(end)
-    for source, offset in seen.items():
-        consumer.seek(source, offset)
-    return ends

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.transaction_manager import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, PidAndEpoch
 
 from streams.base.errors import PoisonError
 from streams.broker.clients import kafka_errors
@@ -25,6 +26,7 @@ class Outgoing:
 
     key: bytes | None
     value: bytes | None
+    _: KW_ONLY
     headers: tuple[tuple[str, bytes], ...] = ()
     timestamp_ms: int | None = None
     partition: int | None = None
@@ -44,7 +46,9 @@ class Position(NamedTuple):
 
 
 class Producer:
-    """One connection for producing with `acks=all`; `start` and `stop` it inside the same event loop.
+    """One connection for producing with `acks=all`, idempotently unless `config.idempotent` is False.
+
+    `start` and `stop` it inside the same event loop.
 
     At most `in_flight_records` records wait for acknowledgement at a time; further calls wait for room. It goes on
     by itself after the broker was away.
@@ -61,7 +65,7 @@ class Producer:
         arguments = config.connection() | {"request_timeout_ms": int(config.producer_timeout_s * 1000)}
         client = AIOKafkaProducer(
             acks="all",
-            enable_idempotence=config.producer_idempotent,
+            enable_idempotence=config.idempotent,
             compression_type=None if config.compression == "none" else config.compression,
             linger_ms=int(config.producer_linger_s * 1000),
             max_batch_size=MAX_BATCH_BYTES,
@@ -132,7 +136,7 @@ class Producer:
 
         async def send(partition: int, batch: Any) -> None:
             future = await client.send_batch(batch, topic, partition=partition)
-            future.add_done_callback(_looked_at)
+            future.add_done_callback(self._settled)
             futures.append(future)
 
         for record in records:
@@ -181,7 +185,12 @@ class Producer:
 
     def _acknowledged(self, future: asyncio.Future[Any]) -> None:
         self._room.release()
-        _looked_at(future)
+        self._settled(future)
+
+    def _settled(self, future: asyncio.Future[Any]) -> None:
+        """Look at an outcome, so that asyncio does not report an abandoned send; after a failure number anew."""
+        if not future.cancelled() and future.exception() is not None and self._client is not None:
+            _number_anew(self._client)
 
     def _check_sizes(self, records: Sequence[Outgoing]) -> None:
         limit = self._config.producer_max_record_bytes
@@ -194,7 +203,15 @@ class Producer:
                 )
 
 
-def _looked_at(future: asyncio.Future[Any]) -> None:
-    """Look at an outcome, so that asyncio does not report an abandoned send."""
-    if not future.cancelled():
-        future.exception()
+def _number_anew(client: AIOKafkaProducer) -> None:
+    """Have an idempotent producer ask for another producer id before it sends the next batch.
+
+    A batch that is given up leaves a hole in the sequence numbers of its partition, and Kafka refuses whatever comes
+    behind a hole (OutOfOrderSequenceNumber). aiokafka 0.14 never closes it: its producer could not write to that
+    partition again. Batches that are being tried again keep the id and the numbers they have.
+    """
+    numbers = client._txn_manager
+    if numbers is not None and numbers.has_pid():
+        numbers._pid_and_epoch = PidAndEpoch(NO_PRODUCER_ID, NO_PRODUCER_EPOCH)
+        numbers._pid_waiter = asyncio.get_running_loop().create_future()
+        numbers._sequence_numbers.clear()

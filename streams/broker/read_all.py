@@ -47,6 +47,6 @@ async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[Sequence[
 
 
 async def _behind(consumer: AIOKafkaConsumer, source: TopicPartition) -> bool:
-    """Whether records of a partition are still to come; its end is known from the first fetch on."""
+    """Whether records of a partition are still to come; its end is known from the first fetch on, whatever broker."""
     end = consumer.highwater(source)
     return end is None or await consumer.position(source) < end

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from faust.transport.drivers import aiokafka as driver
@@ -42,7 +41,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.ledger = AckLedger()
         self.room = asyncio.Event()
-        self.last_progress_s = monotonic()
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -57,14 +55,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         """What ended group membership or fetching for good; None while all is well."""
         return self._thread.failure()
 
-    async def behind(self) -> dict[TP, int]:
-        """Partitions with records past the position aiokafka has read to, and that position."""
-        assigned = self.assignment()
-        if not assigned:
-            return {}
-        ends = await self.highwaters(*assigned)
-        positions = {source: await self.position(source) for source in assigned}
-        return {source: at for source, at in positions.items() if at is not None and at < ends[source]}
+    def uncommitted(self) -> bool:
+        """Whether something that was handed out is not committed: at work, or acknowledged since the last commit."""
+        if self.ledger.outstanding():
+            return True
+        return any(
+            self._should_commit(source, self._new_offset(source)) for source in self._filter_tps_with_pending_acks()
+        )
 
     # -- fetching -----------------------------------------------------------------------------------------------
 
@@ -107,7 +104,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
             return
         self._read_offset[source] = fresh.next_offset
         if not self.ledger.outstanding():
-            self.last_progress_s = monotonic()
+            self.app.liveness.progress()
         self.ledger.enter(fresh)
         await self.callback(_as_message(source, fresh))
 
@@ -124,7 +121,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         batch: FetchedBatch = message.value
         if batch.identity is not self.identity or not self.ledger.ack(batch):
             return False
-        self.last_progress_s = monotonic()
+        self.app.liveness.progress()
         return True
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
@@ -143,6 +140,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         if not held or not await self._commit(held):
             return False
         self._committed_offset.update(held)
+        self.app.liveness.committed()
         return True
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -167,7 +165,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
             log.warning("offsets were not committed within %.0f s; records will be read again", LAST_COMMIT_WITHIN_S)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing to do: Faust's detector counts single events; `run_worker` has a watchdog of its own."""
+        """Nothing to do: Faust's detector counts single events; `run_worker` asks a judge of its own (`liveness`)."""
 
 
 class BatchTransport(driver.Transport):  # type: ignore[misc]  # faust is untyped

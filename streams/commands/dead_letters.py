@@ -76,7 +76,7 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
             typer.echo(json.dumps(_line(headers, opened), ensure_ascii=False))
             if opened is not None and opened.value is not None:
                 origin = headers["dead-letter-topic"]
-                out = Outgoing(opened.key, opened.value, tuple(opened.headers), record.timestamp)
+                out = Outgoing(opened.key, opened.value, headers=tuple(opened.headers), timestamp_ms=record.timestamp)
                 back.setdefault(origin, []).append(out)
     if again:
         async with producer_of(settings) as producer:

@@ -56,7 +56,7 @@ class DeadLetterSink(Protocol):
         """Send dead letters."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Deriving:
     """What the second leg is made of; records of other groups than `group` are passed over."""
 

@@ -29,6 +29,11 @@ class KafkaSettings(Section):
     """The broker, the group and the topics."""
 
     brokers: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    implementation: Literal["kafka", "tansu"] = Field(
+        "kafka",
+        description="`tansu`: the embedded broker. Works around its faults (leaders that left, log ends), and produces "
+        "without idempotence, which it lacks. `interests up` sets it.",
+    )
     group: str = Field("interests", min_length=1, description="Consumer group of the workers.")
     event_topics: tuple[str, ...] = Field(
         ("clicks", "comments", "events"),
@@ -53,7 +58,9 @@ class KafkaSettings(Section):
     commit_interval_s: float = Field(1.0, gt=0, description="Seconds between commits of acknowledged offsets.")
     fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="Bytes fetched ahead a partition, at most.")
     request_timeout_s: float = Field(30.0, gt=0, description="Deadline of one request to the broker.")
-    idempotent_producer: bool = Field(False, description="Idempotent produces; the embedded broker cannot.")
+    idempotent_producer: bool = Field(
+        True, description="Produce idempotently: the client's own retries write nothing twice. Always off with `tansu`."
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the broker."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
         brokers=tuple(address.strip() for address in kafka.brokers.split(",") if address.strip()),
         group_id=kafka.group,
         client_id="interest-streams",
+        implementation=kafka.implementation,
         session_timeout_s=kafka.session_timeout_s,
         heartbeat_s=kafka.heartbeat_s,
         request_timeout_s=max(kafka.request_timeout_s, kafka.session_timeout_s),
@@ -66,15 +68,15 @@ def triton_encoder(
 
 def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
     """Every topic the service reads or writes."""
-    plain = [*kafka.event_topics, kafka.unresolved_topic]
-    specs = [TopicSpec(name, kafka.partitions, kafka.replication) for name in plain]
-    specs.append(TopicSpec(kafka.items_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
-    specs += [TopicSpec(f"{spec.name}.dead", 1, kafka.replication) for spec in list(specs)]
-    derived = filter(None, (kafka.popularity_topic, kafka.population_topic))
-    for name in derived:
-        specs += [TopicSpec(name, kafka.partitions, kafka.replication), TopicSpec(f"{name}.dead", 1, kafka.replication)]
+    topic = partial(TopicSpec, replication=kafka.replication)
+    compacted = {"cleanup.policy": "compact"}
+    specs = [topic(name, kafka.partitions) for name in (*kafka.event_topics, kafka.unresolved_topic)]
+    specs.append(topic(kafka.items_topic, kafka.partitions, config=compacted))
+    specs += [topic(f"{spec.name}.dead", 1) for spec in list(specs)]
+    for name in filter(None, (kafka.popularity_topic, kafka.population_topic)):
+        specs += [topic(name, kafka.partitions), topic(f"{name}.dead", 1)]
     if kafka.updated_topic:
-        specs.append(TopicSpec(kafka.updated_topic, kafka.partitions, kafka.replication, {"cleanup.policy": "compact"}))
+        specs.append(topic(kafka.updated_topic, kafka.partitions, config=compacted))
     return specs
 
 

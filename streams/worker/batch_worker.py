@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -35,28 +36,30 @@ class BatchWorker:
 
     def __init__(
         self,
+        *,
         deps: PipelineDependencies,
         ownership: Ownership,
         metrics: Metrics,
         progress: Callable[[], None],
-        announcer: UpdatesProducer,
+        updates: UpdatesProducer,
     ) -> None:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
-        self._announcer = announcer
+        self._updates = updates
         self._folding = asyncio.Lock()
 
     async def fold(self, batch: Batch) -> None:
         """Apply a batch of events and acknowledge it."""
+        began_s = monotonic()
         with traced_batch(batch.records) as followed:
             if await self._until_done(batch, lambda: self._fold(batch, batch.records, followed)):
                 await reach("before_ack")
                 with stage("ack"):
-                    await batch.ack()
+                    await self._acknowledge(batch, monotonic() - began_s)
                 await reach("after_ack")
 
     async def fold_when_due(self, batch: Batch) -> None:
         """Apply a batch of events that waited for their items, each when it is due, in offset order."""
-        records = batch.records
+        records, worked_s = batch.records, 0.0
         while records and not batch.stale():
             pause_s = (due_ms(records[0]) - now_ms()) / 1000
             if pause_s > 0:
@@ -66,22 +69,24 @@ class BatchWorker:
             until = now_ms()
             count = next((n for n, record in enumerate(records) if due_ms(record) > until), len(records))
             due, records = records[:count], records[count:]
+            began_s = monotonic()
             with traced_batch(due) as followed:
                 if not await self._until_done(batch, partial(self._fold, batch, due, followed)):
                     return
-        await batch.ack()
+            worked_s += monotonic() - began_s
+        await self._acknowledge(batch, worked_s)
 
     async def describe(self, batch: Batch) -> None:
         """Encode a batch of items and acknowledge it."""
 
         async def work() -> bool:
-            with self._metrics.batch_seconds.time():
-                self._count(batch.records, await apply_items(batch.records, self._deps, now_ms=now_ms()))
+            self._count(batch.records, await apply_items(batch.records, self._deps, now_ms=now_ms()))
             return True
 
+        began_s = monotonic()
         with traced_batch(batch.records):
             if await self._until_done(batch, work):
-                await batch.ack()
+                await self._acknowledge(batch, monotonic() - began_s)
 
     async def derive(self, batch: Batch, fold: Derive) -> None:
         """Fold a batch of what the path sent on, fenced as nodes are but beside their folding, and acknowledge it."""
@@ -91,13 +96,13 @@ class BatchWorker:
                 owner = await self._ownership.enter(batch)
             if owner is None:
                 return False
-            made = await fold(batch.records, owner.fence)
+            derived = await fold(batch.records, owner.fence)
             async with self._folding:
                 await self._ownership.verify(batch)
-            for outcome, events in (("counted", made.counted), ("repeated", made.repeated)):
-                self._metrics.derived.labels(made.kind, outcome).inc(events)
-            self._metrics.dead_lettered(made.dead)
-            self._log(made.dead)
+            for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
+                self._metrics.derived.labels(derived.kind, outcome).inc(events)
+            self._metrics.dead_lettered(derived.dead)
+            self._log(derived.dead)
             return True
 
         if await self._until_done(batch, work):
@@ -108,14 +113,19 @@ class BatchWorker:
             owner = await self._ownership.enter(batch)
             if owner is None:
                 return False
-            with self._metrics.batch_seconds.time():
-                report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms())
+            report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms())
             await self._ownership.verify(batch)
-            self._metrics.updates.inc(await self._announcer.announce(report, now_ms()))
+            self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())
         self._count(records, report)
         follow(followed, records, report)
         return True
+
+    async def _acknowledge(self, batch: Batch, worked_s: float) -> None:
+        """Acknowledge a batch that was worked on for so long, and observe how long both took."""
+        began_s = monotonic()
+        if await batch.ack():
+            self._metrics.batch_seconds.observe(worked_s + monotonic() - began_s)
 
     async def _until_done(self, batch: Batch, work: Callable[[], Awaitable[bool]]) -> bool:
         """Do the work, waiting out servers that are away; False where a rebalance took the batch from us."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from streams.store.base import Control
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupView:
     """What a worker sees of broker and group now.
 
@@ -35,13 +35,10 @@ def judge(stored: Control | None, seen: GroupView) -> tuple[Control, str]:
     A new group only: a generation below the stored one, or the same generation under another leader.
     """
     if stored is None:
-        return Control(1, 1, seen.generation, seen.leader, seen.cluster, dict(seen.partitions), {}), ""
+        return _anew(seen, epoch=1, log=1), ""
     log_reason = _new_log(stored, seen)
     if log_reason:
-        control = Control(
-            stored.epoch + 1, stored.log + 1, seen.generation, seen.leader, seen.cluster, dict(seen.partitions), {}
-        )
-        return control, log_reason
+        return _anew(seen, epoch=stored.epoch + 1, log=stored.log + 1), log_reason
     partitions = {**stored.partitions, **seen.partitions}
     known = replace(
         stored,
@@ -55,6 +52,19 @@ def judge(stored: Control | None, seen: GroupView) -> tuple[Control, str]:
     if seen.generation == stored.generation and stored.leader and seen.leader != stored.leader:
         return replace(known, epoch=stored.epoch + 1), f"generation {seen.generation} has another leader"
     return known, ""
+
+
+def _anew(seen: GroupView, *, epoch: int, log: int) -> Control:
+    """A control point of a log of which nothing has been folded."""
+    return Control(
+        epoch=epoch,
+        log=log,
+        generation=seen.generation,
+        leader=seen.leader,
+        cluster=seen.cluster,
+        partitions=dict(seen.partitions),
+        highest={},
+    )
 
 
 def _new_log(stored: Control, seen: GroupView) -> str:

@@ -1,6 +1,6 @@
-"""The worker's Prometheus metrics, in seconds, bytes and records; docs/metrics.md lists them.
+"""The worker's Prometheus metrics, in seconds, bytes and records; no label holds personal data.
 
-No label holds personal data.
+docs/metrics.md is made of them: `python -m streams.commands.metrics_document`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 class Metrics:
     """All metrics of one worker, in a registry of their own.
 
-    `progress` is called whenever a server has answered, so that a batch that takes long is not taken for stuck.
+    `progress` is called whenever a server has answered, so that a batch that takes long does not count as stuck.
     """
 
     def __init__(self) -> None:
@@ -32,68 +32,99 @@ class Metrics:
         self.registry = CollectorRegistry()
         registry = self.registry
         self.events = Counter(
-            "interests_events", "Events by what became of them.", ("topic", "type", "outcome"), registry=registry
+            "interests_events",
+            "Events by what became of them, see below.",
+            ("topic", "type", "outcome"),
+            registry=registry,
         )
         self.dead_letters = Counter(
             "interests_dead_letters",
-            "Records sent to the dead letters.",
+            "Records sent to `<topic>.dead`; docs/events.md lists the reasons.",
             ("topic", "stage", "reason"),
             registry=registry,
         )
-        self.items = Counter("interests_items", "Items described.", registry=registry)
+        self.items = Counter(
+            "interests_items", "Items described: encoded, placed on the concept tree, written.", registry=registry
+        )
         self.nodes_written = Counter(
-            "interests_nodes_written", "Nodes written, by level.", ("level",), registry=registry
+            "interests_nodes_written", "Nodes written to Qdrant.", ("level",), registry=registry
         )
         self.updates = Counter(
-            "interests_updates", "Changes of users' trees announced, one a user and batch.", registry=registry
+            "interests_updates", "Changes announced on `interests.updated`, one a user and batch.", registry=registry
         )
         self.derived = Counter(
             "interests_derived_events",
-            "Events folded into items' popularity and cohorts' nodes.",
+            "Events folded on the second leg: kind `popularity` (once an item) or `population` (once a cohort), "
+            "outcome `counted` or `repeated` (sent again after a retry or a restart; changes nothing).",
             ("kind", "outcome"),
             registry=registry,
         )
         self.unknown_fields = Counter(
-            "interests_unknown_fields", "Fields outside the contract, ignored.", registry=registry
+            "interests_unknown_fields",
+            "Fields outside the contract, ignored: a producer's schema has moved.",
+            registry=registry,
         )
-        self.clamped = Counter("interests_clamped_times", "Events whose time lay in the future.", registry=registry)
+        self.clamped = Counter(
+            "interests_clamped_times", "Events whose time lay over five minutes in the future.", registry=registry
+        )
         self.age = Histogram(
-            "interests_age_at_apply_seconds", "From the record's timestamp to its nodes being durable.",
-            ("topic",), buckets=_AGE_S, registry=registry,
-        )  # fmt: skip
+            "interests_age_at_apply_seconds",
+            "From a record's timestamp to its nodes being durable in Qdrant.",
+            ("topic",),
+            buckets=_AGE_S,
+            registry=registry,
+        )
         self.batch_records = Histogram("interests_batch_records", "Records a batch.", buckets=_BATCH, registry=registry)
         self.batch_seconds = Histogram(
-            "interests_batch_seconds", "From taking a batch to its acknowledgement.", buckets=_CALL_S, registry=registry
+            "interests_batch_seconds",
+            "From taking a batch of events or items to the return of its acknowledgement, waits for its turn and for "
+            "servers that are away included. Events that waited for their item count from when they are due.",
+            buckets=_CALL_S,
+            registry=registry,
         )
         self.encode_seconds = Histogram(
-            "interests_encode_seconds", "A batch of texts through Triton.", buckets=_CALL_S, registry=registry
+            "interests_encode_seconds",
+            "One request to Triton, its retries included.",
+            buckets=_CALL_S,
+            registry=registry,
         )
-        self.encoded_texts = Counter("interests_encoded_texts", "Texts encoded by Triton.", registry=registry)
+        self.encoded_texts = Counter(
+            "interests_encoded_texts", "Texts that Triton encoded; cached ones are not among them.", registry=registry
+        )
         self.encoder_retries = Counter(
             "interests_encoder_retries",
-            "Attempts at Triton that failed and were made again.",
+            "Attempts at Triton that failed and were made again, by gRPC status, `QUEUE_FULL` or `WRONG_OUTPUT`.",
             ("code",),
             registry=registry,
         )
         self.store_seconds = Histogram(
-            "interests_store_seconds", "A call to the store.", ("call",), buckets=_CALL_S, registry=registry
+            "interests_store_seconds",
+            "One call to Qdrant: get, upsert, delete, scroll.",
+            ("call",),
+            buckets=_CALL_S,
+            registry=registry,
         )
         self.retries = Counter(
-            "interests_retries", "Waits for a server that is away or busy.", ("server",), registry=registry
+            "interests_retries", "Waits for triton, qdrant or kafka to come back.", ("server",), registry=registry
         )
         self.breaker_open = Gauge(
-            "interests_encoder_breaker_open", "1 while the encoder's breaker is open.", registry=registry
+            "interests_encoder_breaker_open",
+            "1 while Triton is not asked because it failed several times in a row.",
+            registry=registry,
         )
         self.stale = Counter(
-            "interests_stale_batches", "Batches dropped because a rebalance ended them.", registry=registry
+            "interests_stale_batches",
+            "Batches dropped because a rebalance took their partitions away.",
+            registry=registry,
         )
         self.epoch = Gauge(
-            "interests_epoch", "Incarnation of group and broker that leads the fence.", registry=registry
+            "interests_epoch", "The incarnation of group and broker that leads the fence.", registry=registry
         )
         self.generation = Gauge("interests_generation", "The consumer group's generation.", registry=registry)
         self.since_commit = Gauge(
             "interests_seconds_since_commit",
-            "Since offsets were last committed or nothing was waiting.",
+            "Since offsets were last committed, or since something that was read first waited for that; 0 while "
+            "nothing waits for a commit.",
             registry=registry,
         )
 
@@ -136,9 +167,9 @@ class Metrics:
         self.unknown_fields.inc(report.unknown_fields)
         self.clamped.inc(report.clamped)
 
-    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
+    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Count dead letters."""
-        for dead in letters:
+        for dead in dead_letters:
             self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
 
     def aged(self, records: Sequence[RecordLike], now_ms: int) -> None:
@@ -154,7 +185,9 @@ class _Lag(Collector):
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
-            "interests_lag_records", "Records behind the log's end.", labels=["topic", "partition"]
+            "interests_lag_records",
+            "Records between what is committed and the log's end.",
+            labels=["topic", "partition"],
         )
         for (topic, partition), lag in self._read().items():
             family.add_metric([topic, str(partition)], lag)

@@ -17,22 +17,25 @@ _ROOM_BYTES = 262_144  # as much as the parser reads of a value: every broker ta
 class KafkaOutbox:
     """Dead letters to `<topic>.dead`, waiting events to the unresolved topic, each acknowledged before it returns."""
 
-    def __init__(self, producer: Producer, unresolved_topic: str, letters: DeadLetterPolicy) -> None:
-        self._producer, self._unresolved_topic, self._letters = producer, unresolved_topic, letters
+    def __init__(self, producer: Producer, unresolved_topic: str, policy: DeadLetterPolicy) -> None:
+        self._producer, self._unresolved_topic, self._policy = producer, unresolved_topic, policy
 
     async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
-        """Send dead letters as `letters` has them, with headers that say where they lay and what was wrong."""
+        """Send dead letters as the policy has them, with headers for where they lay and what was wrong."""
         by_topic: dict[str, list[Outgoing]] = {}
         for letter in dead:
-            sent, record = self._letters.of(letter), letter.record
-            out = Outgoing(sent.key, sent.value, sent.headers, record.timestamp)
+            sent, record = self._policy.of(letter), letter.record
+            out = Outgoing(sent.key, sent.value, headers=sent.headers, timestamp_ms=record.timestamp)
             by_topic.setdefault(topic_of(record.topic), []).append(out)
         for topic, records in by_topic.items():
             await self._send(topic, records)
 
     async def defer(self, waiting: Sequence[Waiting]) -> None:
         """Send records to the unresolved topic, where their key brings them to the worker that has their user."""
-        records = [Outgoing(w.record.key, w.record.value, tuple(w.headers), w.record.timestamp) for w in waiting]
+        records = [
+            Outgoing(one.record.key, one.record.value, headers=tuple(one.headers), timestamp_ms=one.record.timestamp)
+            for one in waiting
+        ]
         if records:
             await self._send(self._unresolved_topic, records)
 
@@ -53,5 +56,6 @@ def _smaller(record: Outgoing) -> Outgoing:
     ours = tuple(header for header in record.headers if header[0].startswith((dead_letters.PREFIX, unresolved.PREFIX)))
     key = record.key if len(record.key or b"") <= _ROOM_BYTES else None
     if len(record.value or b"") <= _ROOM_BYTES:
-        return Outgoing(key, record.value, ours, record.timestamp_ms)
-    return Outgoing(key, None, (*ours, (BODY, b"left out: too large")), record.timestamp_ms)
+        return Outgoing(key, record.value, headers=ours, timestamp_ms=record.timestamp_ms)
+    headers = (*ours, (BODY, b"left out: too large"))
+    return Outgoing(key, None, headers=headers, timestamp_ms=record.timestamp_ms)

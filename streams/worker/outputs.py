@@ -15,31 +15,37 @@ from streams.interests.updates import GROUP, encoded, updates_of
 from streams.pipeline.report import Report
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatesProducer:
-    """Sends one record a user whose tree a batch has changed, keyed by user, to the topic of updates."""
+    """Sends one record a user whose tree a batch has changed, keyed by user, to the topic of updates.
 
-    def __init__(self, producer: Producer, topic: str, group: str, policy: NodePolicy) -> None:
-        self._producer, self._topic, self._policy = producer, topic, policy
-        self._headers = ((GROUP, group.encode()),)
+    With an empty `topic` nothing is sent. `group` goes into a header of every record.
+    """
+
+    producer: Producer
+    topic: str
+    group: str
+    policy: NodePolicy
 
     async def announce(self, report: Report, at_ms: int) -> int:
-        """Announce a batch's changes; how many users it told of, once the broker has acknowledged all.
+        """Announce a batch's changes; returns of how many users, once the broker has acknowledged all.
 
         Call it after the nodes are durable and before the batch is acknowledged: then every change is announced at
         least once. Raises BrokerUnavailable.
         """
-        if not self._topic:
+        if not self.topic:
             return 0
-        updates = updates_of(report.nodes, report.events, report.weighed, self._policy, at_ms)
-        records = [Outgoing(key, value, self._headers) for key, value in encoded(updates)]
+        updates = updates_of(report.nodes, report.events, report.weighed, self.policy, at_ms)
+        headers = ((GROUP, self.group.encode()),)
+        records = [Outgoing(key, value, headers=headers) for key, value in encoded(updates)]
         if records:
-            await self._producer.send_packed(self._topic, records)
+            await self.producer.send_packed(self.topic, records)
         return len(updates)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedEventsProducer:
-    """Sends what a batch's users say of items, and what its newcomers begin with; an empty topic's part is left out."""
+    """Sends what a batch's users say of items, and what its newcomers begin with; nothing to a topic without a name."""
 
     producer: Producer
     popularity_topic: str
@@ -51,8 +57,8 @@ class DerivedEventsProducer:
     async def __call__(self, plan: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
         """Send, and return once the broker has acknowledged all. Raises BrokerUnavailable.
 
-        Call it before the nodes are written: a batch that is tried again is told again, which the readers of both
-        topics recognise; after the nodes are written nobody would know that it is still to be told.
+        Call it before the nodes are written: a batch that is tried again is sent again, which the readers of both
+        topics recognise; after the nodes are written nobody would know that it is still to be sent.
         """
         sends: dict[str, list[Outgoing]] = {}
         if self.popularity_topic:

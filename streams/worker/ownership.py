@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from time import monotonic
@@ -34,14 +35,14 @@ class Ownership:
 
     A conditional upsert does not say what it refused, so after writing a batch the control point is read: as long
     as the epoch is ours, nothing this generation wrote was refused. `confirm` asks the broker whether our
-    generation is the group's, so that a worker that missed a rebalance never takes itself for a new incarnation.
+    generation is the group's, so that a worker that missed a rebalance never believes that it is a new incarnation.
 
     Topics that are not in `partitions` are written under the fence but say nothing of the log: those the service
     fills itself, whose records name the places of the events they came from.
     """
 
     def __init__(
-        self, store: Store, group: str, partitions: Mapping[str, int],
+        self, *, store: Store, group: str, partitions: Mapping[str, int],
         confirm: Callable[[GroupIdentity], Awaitable[bool]], on_change: Callable[[Owner], None],
     ) -> None:  # fmt: skip
         self._store, self._group, self._partitions = store, group, partitions
@@ -50,7 +51,7 @@ class Ownership:
         self._control = Control()
         self._slots: set[str] = set()
         self._highest: dict[str, int] = {}
-        self._noted_s = 0.0
+        self._noted_s = -math.inf
 
     async def enter(self, batch: Batch) -> Owner | None:
         """The fence and log for a batch; None where the batch's assignment is no longer ours."""
@@ -70,7 +71,11 @@ class Ownership:
 
     async def _settle(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> bool:
         seen = GroupView(
-            identity.generation, identity.leader_id, identity.cluster_id or "", self._partitions, highwater
+            generation=identity.generation,
+            leader=identity.leader_id,
+            cluster=identity.cluster_id or "",
+            partitions=self._partitions,
+            highwater=highwater,
         )
         for _ in range(_ATTEMPTS):
             stored = await self._store.control(self._group)
@@ -100,8 +105,8 @@ class Ownership:
             self._highest[slot] = max(self._highest.get(slot, -1), fetched.last_offset)
         stored = await self._store.control(self._group)
         if stored is None or stored.epoch != self._control.epoch:
-            found = "gone" if stored is None else f"epoch {stored.epoch}"
-            raise Fenced(f"the control point is {found}, this worker writes under epoch {self._control.epoch}")
+            state = "gone" if stored is None else f"epoch {stored.epoch}"
+            raise Fenced(f"the control point is {state}, this worker writes under epoch {self._control.epoch}")
         if monotonic() - self._noted_s >= NOTE_EVERY_S:
             await self._note(stored)
 

@@ -1,4 +1,4 @@
-"""Waiting for a server that is away: retry for as long as it takes, say so in log and metric, lose nothing."""
+"""Waiting for a server that is away: retry for as long as it takes, log and count each wait, lose nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_WAIT_S = 10.0
-_LONGEST_ASKED_S = 60.0  # what a server may ask for: less than what the watchdog takes for stuck
+LONGEST_WAIT_S = 10.0
+_LONGEST_ASKED_S = 60.0  # what a server may ask for: less than what counts as stuck
 _SERVERS: tuple[tuple[type[RetryableError], str], ...] = (
     (EncoderUnavailable, "triton"),
     (StoreUnavailable, "qdrant"),
@@ -29,17 +29,23 @@ def server_of(error: BaseException | None) -> str:
     return next((name for kind, name in _SERVERS if isinstance(error, kind)), "other")
 
 
-def _wait(state: RetryCallState) -> float:
+def _wait_s(state: RetryCallState, longest_s: float) -> float:
     error = state.outcome.exception() if state.outcome else None
-    least = error.retry_after_s if isinstance(error, RetryableError) else 0.0
-    backoff_s = wait_random_exponential(multiplier=0.1, max=_LONGEST_WAIT_S)(state)
-    return max(min(least, _LONGEST_ASKED_S), min(_LONGEST_WAIT_S, least + backoff_s))
+    asked_s = error.retry_after_s if isinstance(error, RetryableError) else 0.0
+    backoff_s = wait_random_exponential(multiplier=0.1, max=longest_s)(state)
+    return max(min(asked_s, _LONGEST_ASKED_S), min(longest_s, asked_s + backoff_s))
 
 
-def forever(waiting: Callable[[str], None], given_up: Callable[[], bool] = lambda: False) -> AsyncRetrying:
+def forever(
+    waiting: Callable[[str], None],
+    given_up: Callable[[], bool] = lambda: False,
+    *,
+    longest_wait_s: float = LONGEST_WAIT_S,
+) -> AsyncRetrying:
     """A tenacity loop over RetryableError that ends only when `given_up` says so, then raising the error.
 
-    `waiting` is told the server's name before each wait: it counts, and tells the watchdog what is waited for.
+    `waiting` gets the server's name before each wait: it counts them, and notes that the wait is on purpose. Waits
+    grow up to `longest_wait_s`; a server may ask for a longer one.
     """
 
     def before_sleep(state: RetryCallState) -> None:
@@ -50,7 +56,7 @@ def forever(waiting: Callable[[str], None], given_up: Callable[[], bool] = lambd
 
     return AsyncRetrying(
         retry=retry_if_exception_type(RetryableError),
-        wait=_wait,
+        wait=lambda state: _wait_s(state, longest_wait_s),
         stop=lambda _: given_up(),
         before_sleep=before_sleep,
         reraise=True,

@@ -10,9 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from socketserver import ThreadingMixIn
-from time import monotonic
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -20,7 +18,8 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from streams.base.errors import InterestsError
-from streams.worker.health import HealthLimits, WorkerFacts, not_live, not_ready
+from streams.broker.liveness import LivenessJudge, not_live
+from streams.worker.health import WorkerFacts, not_ready
 
 log = structlog.get_logger(__name__)
 
@@ -34,68 +33,42 @@ Probe = Callable[[], Awaitable[bool]]
 
 
 class WorkerStatus:
-    """What is known of a worker: told by its event loop (`watch`), timed and read by other threads.
+    """What is known of a worker: written by its event loop (`watch`), read by other threads."""
 
-    Silence of the loop is counted in ticks of a thread of its own, so that a process that was frozen as a whole is not
-    taken for one whose loop hangs.
-    """
-
-    def __init__(self, limits: HealthLimits) -> None:
-        self.limits = limits
-        self.stuck: Callable[[], float] = lambda: 0.0
-        self.lag: Callable[[], Mapping[tuple[str, int], int]] = dict
+    def __init__(self, judge: LivenessJudge) -> None:
+        self.judge = judge
         self.partitions: Callable[[], int | None] = lambda: None
         self.waiting_for: str | None = "its servers"
         self.stopping = False
-        self._answered: dict[str, float | None] = {}
-        self._beats = self._seen = 0
-        self._silent_s = 0.0
-        self._excused_s = 0.0
 
     def facts(self) -> WorkerFacts:
         """The worker now."""
-        now_s = monotonic()
-        answered = {name: None if at is None else now_s - at for name, at in list(self._answered.items())}
-        if any(seconds is not None and seconds > self.limits.answered_s for seconds in answered.values()):
-            self._excused_s = now_s  # a server is away: that is what stands still
-        lag = sum(self.lag().values())
-        stuck_s = min(self.stuck(), now_s - self._excused_s) if lag else 0.0
-        return WorkerFacts(self._silent_s, stuck_s, self.partitions(), lag, answered, self.waiting_for, self.stopping)
-
-    def complaint(self, stuck_s: float) -> str | None:
-        """Why the worker must end: a standstill of more than `stuck_s`; None while there is none."""
-        return "; ".join(not_live(self.facts(), replace(self.limits, stuck_s=stuck_s))) or None
-
-    def beat(self) -> None:
-        """The event loop runs."""
-        self._beats += 1
-
-    def tick(self, seconds: float) -> float:
-        """Another thread lived for `seconds` more; how long the loop has been silent by that clock."""
-        self._silent_s = 0.0 if self._beats != self._seen else self._silent_s + seconds
-        self._seen = self._beats
-        return self._silent_s
+        return WorkerFacts(
+            liveness=self.judge.facts(),
+            partitions=self.partitions(),
+            waiting_for=self.waiting_for,
+            stopping=self.stopping,
+        )
 
     async def watch(self, probes: Mapping[str, Probe]) -> None:
-        """Beat, and ask every server over and over, until cancelled."""
-        self._answered = dict.fromkeys(probes)
+        """Ask every server over and over, until cancelled."""
+        self.judge.expect(probes)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.beating())
             for name, probe in probes.items():
-                group.create_task(self._asking(name, probe))
+                group.create_task(self._ask(name, probe))
 
-    async def beating(self) -> None:
-        """Beat until cancelled."""
+    async def beat(self) -> None:
+        """Say that the event loop runs, until cancelled."""
         while True:
-            self.beat()
+            self.judge.beat()
             await asyncio.sleep(BEAT_S)
 
-    async def _asking(self, name: str, probe: Probe) -> None:
+    async def _ask(self, name: str, probe: Probe) -> None:
         while True:
             try:
                 async with asyncio.timeout(PROBE_WITHIN_S):
                     if await probe():
-                        self._answered[name] = monotonic()
+                        self.judge.answered(name)
             except (InterestsError, TimeoutError) as error:
                 log.debug("no_answer", server=name, error=str(error) or type(error).__name__)
             await asyncio.sleep(PROBE_EVERY_S)
@@ -105,21 +78,20 @@ def answer(status: WorkerStatus, path: str) -> tuple[str, dict[str, Any]] | None
     """The HTTP status and body for a path; None where there is nothing."""
     if path not in ("/healthz", "/readyz"):
         return None
-    facts = status.facts()
+    facts, limits = status.facts(), status.judge.limits
     if path == "/healthz":
-        reasons, word = not_live(facts, status.limits), "live"
+        reasons, word = not_live(facts.liveness, limits), "live"
     else:
-        reasons, word = not_ready(facts, status.limits), "ready"
-    told = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(facts).items()}
-    told["answered_s"] = {name: None if at is None else round(at, 3) for name, at in facts.answered_s.items()}
-    return ("503 Service Unavailable" if reasons else "200 OK"), {word: not reasons, "reasons": reasons, **told}
+        reasons, word = not_ready(facts, limits), "ready"
+    head = "503 Service Unavailable" if reasons else "200 OK"
+    return head, {word: not reasons, "reasons": reasons, **facts.fields()}
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _StatusServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Handler(WSGIRequestHandler):
+class _StatusHandler(WSGIRequestHandler):
     timeout = _REQUEST_WITHIN_S
 
     def log_message(self, *_: Any) -> None:
@@ -136,18 +108,17 @@ def serving(
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
-            found: Iterable[bytes] = metrics(environ, start_response)
-            return found
-        answered = answer(status, path)
-        head, body = answered or ("404 Not Found", {"reasons": ["expected /metrics, /healthz or /readyz"]})
+            text: Iterable[bytes] = metrics(environ, start_response)
+            return text
+        head, body = answer(status, path) or ("404 Not Found", {"reasons": ["expected /metrics, /healthz or /readyz"]})
         start_response(head, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         return [json.dumps(body).encode()]
 
-    server = make_server(host, port, app, _Server, _Handler)
+    server = make_server(host, port, app, _StatusServer, _StatusHandler)
     done = threading.Event()
     threads = [
         threading.Thread(target=server.serve_forever, name="status", daemon=True),
-        threading.Thread(target=_guard, args=(status, done, exit_after_s), name="guard", daemon=True),
+        threading.Thread(target=_guard, args=(status.judge, done, exit_after_s), name="guard", daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -161,10 +132,10 @@ def serving(
             thread.join()
 
 
-def _guard(status: WorkerStatus, done: threading.Event, exit_after_s: float) -> None:
+def _guard(judge: LivenessJudge, done: threading.Event, exit_after_s: float) -> None:
     """Time the loop's silence. What only the loop could end in order, this ends at once: nothing was acknowledged."""
     while not done.wait(_TICK_S):
-        silent_s = status.tick(_TICK_S)
+        silent_s = judge.tick(_TICK_S)
         if silent_s >= exit_after_s:
             log.critical("event_loop_stuck", silent_s=silent_s, code=1)
             faulthandler.dump_traceback(sys.stderr, all_threads=True)  # places in the code, no values

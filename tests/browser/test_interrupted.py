@@ -31,7 +31,8 @@ def now_ms() -> int:
 
 async def announce(rig: Rig, update: Update) -> None:
     """What the worker would send."""
-    record = Outgoing(update.user_id.encode(), msgspec.json.encode(update), ((GROUP, rig.config.group_id.encode()),))
+    headers = ((GROUP, rig.config.group_id.encode()),)
+    record = Outgoing(update.user_id.encode(), msgspec.json.encode(update), headers=headers)
     async with Producer(rig.config) as producer:
         await producer.send_many(rig.settings.kafka.updated_topic, [record])
 

@@ -100,6 +100,13 @@ class Letters:
         self.dead += dead
 
 
+def deriving(cohorts: CohortStore, items: MemoryStore, letters: Letters) -> Deriving:
+    return Deriving(
+        cohorts=cohorts, items=items, outbox=letters, group="g", dim=DIM, popularity_half_life_s=HALF_LIFE_S,
+        policy=POLICY,
+    )  # fmt: skip
+
+
 def records(*values: bytes | None) -> list[Any]:
     return [record(value=value, offset=n) for n, value in enumerate(values)]
 
@@ -110,7 +117,7 @@ async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_
     mine, _ = stores
     letters, known = Letters(), MemoryStore(POLICY)
     known._items["a"] = StoredItem("a", VECTOR, "/sports")
-    parts = Deriving(mine, known, letters, "g", DIM, HALF_LIFE_S, POLICY)
+    parts = deriving(mine, known, letters)
     vote, first = Vote("clicks", 0, 4, NOW, 1.5), First("clicks", 0, 4, NOW, 1.5, "a", "/sports/football")
 
     votes = records(pack_votes(Votes("a", "g", 1, [vote])), b"{", pack_votes(Votes("a", "h", 1, [vote])))
@@ -138,7 +145,7 @@ async def test_first_events_of_a_log_that_is_gone_come_too_late(
     mine, _ = stores
     known = MemoryStore(POLICY)
     known._items["a"] = StoredItem("a", VECTOR, "/sports")
-    parts = Deriving(mine, known, Letters(), "g", DIM, HALF_LIFE_S, POLICY)
+    parts = deriving(mine, known, Letters())
 
     def told(log: int, offset: int) -> bytes:
         first = First(*Source("clicks", 0, offset), NOW, 1.0, "a", "/sports")

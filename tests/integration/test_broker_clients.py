@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -57,8 +58,8 @@ async def test_a_key_keeps_its_partition_and_a_partition_may_be_chosen(broker: B
 
 async def test_packed_records_lie_where_others_would_in_their_order(broker: Broker) -> None:
     topic = await broker.new_topic(partitions=4)
-    records = [Outgoing(b"key-%d" % (n % 37), b"%d" % n + b"." * 900, (("group", b"g"),)) for n in range(1_000)]
-    records.insert(500, Outgoing(b"key-1", b"500" + b"." * 300_000, (("group", b"g"),)))
+    records = [Outgoing(b"key-%d" % (n % 37), b"%d" % n + b"." * 900, headers=(("group", b"g"),)) for n in range(1_000)]
+    records.insert(500, Outgoing(b"key-1", b"500" + b"." * 300_000, headers=(("group", b"g"),)))
     async with Producer(broker.config()) as producer:
         await producer.send_many(topic, [Outgoing(b"key-%d" % n, b"-1.") for n in range(37)])
         await producer.send_packed(topic, records)
@@ -87,6 +88,21 @@ async def test_the_brokers_own_limit_is_poison_too(kafka: Broker) -> None:
         with pytest.raises(PoisonError) as caught:
             await producer.send_many(topic, [Outgoing(b"k", b"x" * 5_000)])
     assert caught.value.reason == "too_large"
+
+
+@pytest.mark.parametrize("send", [Producer.send_many, Producer.send_packed])
+async def test_what_the_broker_refused_does_not_hold_up_what_follows(kafka: Broker, send: Any) -> None:
+    """A refused batch leaves a hole in an idempotent producer's numbers: Kafka refuses whatever comes behind it."""
+    topic = await kafka.new_topic(partitions=2, max_message_bytes="1000")
+    small = [Outgoing(b"k%d" % n, b"v") for n in range(8)]
+    async with Producer(kafka.config()) as producer:
+        for _ in range(3):
+            await send(producer, topic, small)
+            with pytest.raises(PoisonError):
+                await send(producer, topic, [Outgoing(b"k", b"x" * 5_000)])
+        await asyncio.gather(*(send(producer, topic, small) for _ in range(3)))
+    written = await read_all(kafka.config(), topic, 8 * 6, partitions=2)
+    assert Counter(record.key for record in written) == {record.key: 6 for record in small}
 
 
 async def test_every_compression_is_written_and_read(broker: Broker) -> None:
@@ -124,12 +140,14 @@ async def test_a_missed_deadline_is_unavailable_and_leaves_the_producer_usable(k
 
 async def test_an_idempotent_producer_is_refused_by_a_broker_without_it(broker: Broker) -> None:
     topic = await broker.new_topic(partitions=1)
-    config = broker.config(producer_idempotent=True, producer_timeout_s=3.0)
+    config = broker.config(implementation="kafka", producer_timeout_s=3.0)
+    assert config.idempotent
     if broker.kind == "kafka":
         async with Producer(config) as producer:
             assert await producer.send_many(topic, [Outgoing(b"k", b"v")]) == [0]
         return
-    with pytest.raises((BrokerUnavailable, ConfigurationError)):
+    assert not broker.config().idempotent
+    with pytest.raises(BrokerUnavailable, match=r"set kafka\.implementation to tansu"):
         async with Producer(config) as producer:
             await producer.send_many(topic, [Outgoing(b"k", b"v")])
 
@@ -137,9 +155,12 @@ async def test_an_idempotent_producer_is_refused_by_a_broker_without_it(broker: 
 async def test_topics_are_created_once_and_left_as_they_are(broker: Broker) -> None:
     one, other = broker.unique("one"), broker.unique("other")
     async with Admin(broker.config()) as admin:
-        assert await admin.create_topics([TopicSpec(one, 3)]) == [Topic(one, 3, 1, created=True)]
-        made = await admin.create_topics([TopicSpec(one, 3), TopicSpec(other, 2, config={"cleanup.policy": "compact"})])
-        assert made == [Topic(one, 3, 1), Topic(other, 2, 1, created=True)]
+        assert await admin.create_topics([TopicSpec(one, 3)]) == [Topic(one, 3, replication=1, created=True)]
+        both = await admin.create_topics([TopicSpec(one, 3), TopicSpec(other, 2, config={"cleanup.policy": "compact"})])
+        assert both == [
+            Topic(one, 3, replication=1),
+            Topic(other, 2, replication=1, created=True),
+        ]
         topics = await admin.topics()
         assert (topics[one].partitions, topics[other].partitions) == (3, 2)
         assert not [name for name in topics if name.startswith("__")]

@@ -18,7 +18,7 @@ from tests.fixtures.workers import Running, committed, ends, produce, running, u
 pytestmark = pytest.mark.integration
 
 
-async def test_a_take_held_over_a_rebalance_is_stale_and_its_records_come_again(broker: Broker) -> None:
+async def test_a_batch_held_over_a_rebalance_is_stale_and_its_records_come_again(broker: Broker) -> None:
     topic = await broker.new_topic()
     config = broker.config(batch_records=50)
     places = set(await produce(config, topic, 2_000))
@@ -188,7 +188,7 @@ async def test_workers_that_stop_amid_a_rebalance_end_cleanly(broker: Broker) ->
 
 @pytest.mark.slow
 async def test_a_group_whose_leader_left_amid_a_join_does_not_stay_without_one(broker: Broker) -> None:
-    """Tansu goes on naming the leader that left; without `JoinWatch` no later worker ever gets a partition."""
+    """Tansu goes on naming the leader that left; without `LostLeader` no later worker ever gets a partition."""
     topic = await broker.new_topic()
     config = broker.config()
     await produce(config, topic, 20)
@@ -210,9 +210,19 @@ async def test_a_batch_of_an_ended_assignment_that_comes_late_leaves_no_trace(br
     async with running(config, topic) as worker:
         await until(lambda: len(worker.seen) == 10, 20)
         consumer = worker.app.consumer
-        ended = GroupIdentity(1, "leader", "member", None)
+        ended = GroupIdentity(generation=1, leader_id="leader", member_id="member", cluster_id=None)
         records = await one_record(config, topic, offset=9)
-        await consumer._deliver(FetchedBatch(topic, 0, records, 1_000, 1_000, 10, ended))
+        await consumer._deliver(
+            FetchedBatch(
+                topic=topic,
+                partition=0,
+                records=records,
+                next_offset=1_000,
+                highwater=1_000,
+                size_bytes=10,
+                identity=ended,
+            )
+        )
         await produce(config, topic, 10, start=10)
         await until(lambda: len(worker.seen) == 20, 20)
         assert await worker.stop() == 0

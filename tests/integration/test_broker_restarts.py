@@ -28,12 +28,13 @@ async def assert_nothing_unseen_is_committed(workers: list[WorkerProcess], topic
     assert not unseen, f"{len(unseen)} committed but never seen, first {min(unseen)}"
 
 
-async def keep_producing(config: KafkaConfig, topic: str, stop: asyncio.Event) -> int:
-    """Produce 20 records every 20 ms until told to stop; returns how many."""
+async def keep_producing(config: KafkaConfig, topic: str, stop: asyncio.Event, *, packed: bool = False) -> int:
+    """Produce 20 records every 20 ms until `stop` is set; returns how many."""
     count = 0
     async with Producer(config) as producer:
+        send = producer.send_packed if packed else producer.send_many
         while not stop.is_set():
-            await producer.send_many(topic, [Outgoing(b"u%d" % n, b"%d" % (count + n)) for n in range(20)])
+            await send(topic, [Outgoing(b"u%d" % n, b"%d" % (count + n)) for n in range(20)])
             count += 20
             await asyncio.sleep(0.02)
     return count
@@ -78,14 +79,16 @@ async def test_two_workers_killed_and_stopped_again_and_again_see_every_record(b
 @pytest.mark.parametrize("death", ["kill", "stop"])
 async def test_worker_and_producers_go_on_after_kafka_was_away(kafka: Broker, death: str) -> None:
     """Nothing is lost, an idempotent producer doubles nothing, and the cluster is recognised as the same."""
-    topic, once = await kafka.new_topic(), await kafka.new_topic(partitions=2)
+    topic, once, packed = [await kafka.new_topic(partitions=count) for count in (4, 2, 2)]
     config = kafka.config(batch_records=50)
-    patient = replace(config, producer_idempotent=True, producer_timeout_s=60.0)
+    patient = replace(config, producer_timeout_s=60.0)
+    assert patient.idempotent
     places, stop = set(await produce(config, topic, 500)), asyncio.Event()
     async with running(config, topic) as worker, Producer(config) as producer:
         await until(lambda: len(worker.seen) >= 500, 20)
         before = worker.app.identity
         idempotent = asyncio.create_task(keep_producing(patient, once, stop))
+        of_batches = asyncio.create_task(keep_producing(patient, packed, stop, packed=True))
         await asyncio.sleep(0.3)
         await asyncio.to_thread(getattr(kafka, death))
         with pytest.raises(BrokerUnavailable):
@@ -102,6 +105,7 @@ async def test_worker_and_producers_go_on_after_kafka_was_away(kafka: Broker, de
         assert await worker.stop() == 0
     assert len(places) >= 1_000
     assert await idempotent == sum((await ends(config, once)).values())
+    assert await of_batches == sum((await ends(config, packed)).values())
     assert before is not None
     assert after is not None
     assert after.cluster_id == before.cluster_id

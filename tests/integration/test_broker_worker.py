@@ -1,4 +1,4 @@
-"""A worker on real brokers: what it takes, in which order, what it commits, and how it ends."""
+"""A worker on real brokers: what it reads, in which order, what it commits, and how it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 on_one_broker = pytest.mark.parametrize("broker", ["tansu"], indirect=True)  # the broker plays no part
 
 
-async def test_takes_every_record_once_in_order_and_commits_exactly_the_next_offset(broker: Broker) -> None:
+async def test_reads_every_record_once_in_order_and_commits_exactly_the_next_offset(broker: Broker) -> None:
     topic = await broker.new_topic()
     config = broker.config(batch_records=200)
     places = await produce(config, topic, 5_000)
@@ -147,7 +147,7 @@ async def test_a_failing_agent_ends_the_process_with_1_and_acknowledges_nothing_
     assert await committed(config, topic) == {0: 1_000}
 
 
-async def test_a_signal_lets_the_running_take_finish_and_exits_0(broker: Broker, tmp_path: Path) -> None:
+async def test_a_signal_lets_the_running_batch_finish_and_exits_0(broker: Broker, tmp_path: Path) -> None:
     number = {"kafka": signal.SIGTERM, "tansu": signal.SIGINT}[broker.kind]
     topic = await broker.new_topic(partitions=1)
     config = broker.config(batch_records=50, commit_interval_s=60.0)
@@ -223,7 +223,7 @@ async def test_a_stuck_agent_does_not_hold_up_another(broker: Broker) -> None:
 
 
 @on_one_broker
-async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_watchdog(
+async def test_a_worker_that_acknowledges_nothing_is_ended_by_the_judge(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = await broker.new_topic()
@@ -256,6 +256,23 @@ async def test_an_agent_that_says_it_waits_is_left_alone(broker: Broker) -> None
 
     app.agent(app.topic(topic))(wait_out_an_outage)
     assert await run_worker(app, stop=stop, stall_s=0.5, signals=False) == 0
+
+
+async def test_the_time_since_a_commit_is_ended_by_commits_alone(broker: Broker) -> None:
+    topic = await broker.new_topic()
+    config = broker.config(commit_interval_s=60.0)
+    async with running(config, topic) as worker:
+        judge = worker.app.liveness
+        await asyncio.sleep(0.5)
+        assert judge.seconds_since_commit() == 0, "nothing waits for a commit"
+        await produce(config, topic, 10)
+        await until(lambda: len(worker.seen) == 10, 20)
+        await until(lambda: judge.seconds_since_commit() > 0.8, 20)
+        worker.app.note_progress()
+        assert judge.seconds_since_commit() > 0.8
+        assert await worker.app.consumer.commit()
+        await until(lambda: judge.seconds_since_commit() == 0, 5)
+        assert await worker.stop() == 0
 
 
 @on_one_broker

@@ -52,8 +52,9 @@ NO_API = {"INTERESTS_CLIENT__URL": "http://127.0.0.1:9"}
 def settings_for(broker: Broker, **more: dict[str, Any]) -> Settings:
     name = Broker.unique("cli")
     kafka = {
-        "brokers": broker.bootstrap, "group": name, "event_topics": [f"{name}-clicks", f"{name}-events"],
-        "items_topic": f"{name}-items", "unresolved_topic": f"{name}-unresolved", "partitions": 3,
+        "brokers": broker.bootstrap, "implementation": broker.kind, "group": name, "partitions": 3,
+        "event_topics": [f"{name}-clicks", f"{name}-events"], "items_topic": f"{name}-items",
+        "unresolved_topic": f"{name}-unresolved",
     }  # fmt: skip
     return Settings(kafka=kafka, **more)  # type: ignore[arg-type]  # pydantic reads dictionaries
 

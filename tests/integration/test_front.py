@@ -45,9 +45,9 @@ async def test_our_client_works_through_the_front_and_a_close_cuts_it(ports: tup
     await up(ports[1])
     front = Front(*ports)
     await front.start()
-    config = KafkaConfig(brokers=(f"127.0.0.1:{ports[0]}",))
+    config = KafkaConfig(brokers=(f"127.0.0.1:{ports[0]}",), implementation="tansu")
     async with Admin(config) as admin:
-        await admin.create_topics([TopicSpec("clicks", 4, 1)])
+        await admin.create_topics([TopicSpec("clicks", 4)])
     async with Producer(config) as producer:
         await producer.send_many("clicks", [Outgoing(b"ana", b"x" * 100_000) for _ in range(50)])
     await front.close()

@@ -18,7 +18,7 @@ from tests.fixtures.qdrant import QdrantServer
 pytestmark = pytest.mark.integration
 
 
-async def told(worker: WorkerProcess, path: str) -> tuple[int, dict[str, Any]]:
+async def ask(worker: WorkerProcess, path: str) -> tuple[int, dict[str, Any]]:
     async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
         try:
             answer = await client.get(worker.metrics_url.replace("/metrics", path))
@@ -29,10 +29,10 @@ async def told(worker: WorkerProcess, path: str) -> tuple[int, dict[str, Any]]:
 
 async def until(worker: WorkerProcess, path: str, status: int, timeout_s: float = 60.0) -> dict[str, Any]:
     end = time.monotonic() + timeout_s
-    while (found := await told(worker, path))[0] != status:
-        assert time.monotonic() < end, (path, found, worker.log())
+    while (answer := await ask(worker, path))[0] != status:
+        assert time.monotonic() < end, (path, answer, worker.log())
         await asyncio.sleep(0.1)
-    return found[1]
+    return answer[1]
 
 
 async def test_ready_is_what_it_says_and_an_outage_is_no_death(
@@ -52,7 +52,7 @@ async def test_ready_is_what_it_says_and_an_outage_is_no_death(
     away = await until(worker, "/readyz", 503)
     assert [reason.split(" ")[0] for reason in away["reasons"]] == ["qdrant"]
     await asyncio.sleep(2)
-    assert (await told(worker, "/healthz"))[0] == 200
+    assert (await ask(worker, "/healthz"))[0] == 200
     assert worker.running
     qdrant.start()
     await until(worker, "/readyz", 200)

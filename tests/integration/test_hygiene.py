@@ -171,7 +171,7 @@ async def test_names_texts_and_secrets_stay_where_they_belong(
     told = event(1, NAME, "comment", item_id="football", text=f"{TEXT}, what a lovely game of football")
     headers = (("traceparent", f"00-{TRACE}-{PARENT}-01".encode()), ("who", NAME.encode()))
     async with Producer(path.config) as producer:
-        await producer.send_many("comments", [Outgoing(NAME.encode(), json.dumps(told).encode(), headers)])
+        await producer.send_many("comments", [Outgoing(NAME.encode(), json.dumps(told).encode(), headers=headers)])
     await path.produce("events", [event(2, OTHER, "search", text=f"{TEXT} slow jazz in the evening")])
     await path.produce(
         "clicks", [event(3, GONE, "click", item_id="jazz"), event(4, NAME, "click", item_id="nowhere", text=TEXT)]

@@ -33,7 +33,7 @@ async def hub_on(config: KafkaConfig, topic: str, **options: float) -> AsyncIter
 async def change(config: KafkaConfig, topic: str, *users: str, at_ms: int = 1, group: str | None = None) -> None:
     headers = (("group", (group or config.group_id).encode()),)
     records = [
-        Outgoing(user.encode(), json.dumps({"user_id": user, "at_ms": at_ms + n}).encode(), headers)
+        Outgoing(user.encode(), json.dumps({"user_id": user, "at_ms": at_ms + n}).encode(), headers=headers)
         for n, user in enumerate(users)
     ]
     async with Producer(config) as producer:

@@ -98,7 +98,7 @@ async def test_an_oversize_record_is_poison_before_anything_is_sent() -> None:
 
 def test_headers_count_towards_a_records_size() -> None:
     plain = Outgoing(b"k", b"v")
-    assert Outgoing(b"k", b"v", (("name", b"value"),)).size_bytes == plain.size_bytes + 17
+    assert Outgoing(b"k", b"v", headers=(("name", b"value"),)).size_bytes == plain.size_bytes + 17
     assert Outgoing(None, None).size_bytes < plain.size_bytes
 
 

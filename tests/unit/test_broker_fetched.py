@@ -18,7 +18,7 @@ from streams.broker.fetched_batch import (
     split,
 )
 
-IDENTITY = GroupIdentity(3, "leader", "member", "cluster")
+IDENTITY = GroupIdentity(generation=3, leader_id="leader", member_id="member", cluster_id="cluster")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,15 @@ class Line:
 
 def batch(*offsets: int, partition: int = 0) -> FetchedBatch:
     lines = [Line(offset, partition=partition) for offset in offsets]
-    return FetchedBatch("clicks", partition, lines, offsets[-1] + 1, offsets[-1] + 5, 100, IDENTITY)
+    return FetchedBatch(
+        topic="clicks",
+        partition=partition,
+        records=lines,
+        next_offset=offsets[-1] + 1,
+        highwater=offsets[-1] + 5,
+        size_bytes=100,
+        identity=IDENTITY,
+    )
 
 
 offsets_with_gaps = st.lists(st.integers(1, 5), min_size=1, max_size=60).map(
@@ -86,7 +94,9 @@ def test_a_batch_knows_its_place() -> None:
 
 def test_batches_and_identities_are_equal_only_to_themselves() -> None:
     assert batch(1) != batch(1)
-    assert GroupIdentity(1, "a", "b", None) != GroupIdentity(1, "a", "b", None)
+    assert GroupIdentity(generation=1, leader_id="a", member_id="b", cluster_id=None) != GroupIdentity(
+        generation=1, leader_id="a", member_id="b", cluster_id=None
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Liveness and readiness: judged from facts, and told over HTTP even while the event loop hangs."""
+"""Liveness and readiness: judged from facts, and served over HTTP even while the event loop hangs."""
 
 from __future__ import annotations
 
@@ -9,62 +9,53 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from streams.base.errors import StoreUnavailable
-from streams.worker.health import HealthLimits, WorkerFacts, not_live, not_ready
+from streams.broker.liveness import LivenessFacts, LivenessJudge, LivenessLimits, not_live
+from streams.worker.health import WorkerFacts, not_ready
 from streams.worker.status import WorkerStatus, answer, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMITS = HealthLimits(loop_s=30, stuck_s=120, answered_s=10)
-WELL = WorkerFacts(partitions=4, answered_s={"kafka": 1.0, "triton": 0.5, "qdrant": 2.0})
+LIMITS = LivenessLimits(loop_s=30, stuck_s=120, answered_s=10)
+ANSWERED = {"kafka": 1.0, "triton": 0.5, "qdrant": 2.0}
+
+
+def facts(**changes: Any) -> WorkerFacts:
+    """A worker that holds partitions; `changes` of what it is judged by."""
+    return WorkerFacts(liveness=LivenessFacts(**changes), partitions=4)
 
 
 @pytest.mark.parametrize(
     ("facts", "live", "ready"),
     [
-        (WELL, [], []),
+        (facts(answered_s=ANSWERED), [], []),
         (WorkerFacts(waiting_for="qdrant"), [], ["it starts, and waits for qdrant"]),
         (WorkerFacts(), [], ["it has no assignment: the group rebalances, or has not been joined yet"]),
         (
-            WorkerFacts(partitions=4, lag=9, answered_s={"qdrant": 11.0, "triton": None}),
+            facts(lag=9, answered_s={"qdrant": 11.0, "triton": None}),
             [], ["qdrant has not answered for 11 s", "triton has not answered yet"],
         ),
-        (WorkerFacts(partitions=4, stuck_s=121, lag=9), ["9 records wait and nothing was committed for 121 s"], None),
-        (WorkerFacts(partitions=4, loop_silent_s=31), ["the event loop has not run for 31 s"], None),
-        (WorkerFacts(partitions=4, stopping=True), [], ["it was told to stop"]),
+        (facts(uncommitted_s=121, lag=9), ["9 records wait and nothing was committed for 121 s"], None),
+        (facts(unacknowledged_s=121), ["batches are out and none was acknowledged for 121 s"], None),
+        (facts(unfetched_s=121), ["records wait and none was fetched for 121 s"], None),
+        (facts(uncommitted_s=119, unacknowledged_s=119, unfetched_s=119, lag=9), [], []),
+        (facts(failure="KafkaError()"), ["the Kafka client gave up: KafkaError()"], None),
+        (facts(loop_silent_s=31), ["the event loop has not run for 31 s"], None),
+        (WorkerFacts(partitions=4, stopping=True), [], ["it is stopping"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(facts: WorkerFacts, live: list[str], ready: list[str] | None) -> None:
-    assert not_live(facts, LIMITS) == live
+    assert not_live(facts.liveness, LIMITS) == live
     assert not_ready(facts, LIMITS) == (live if ready is None else ready)
 
 
-def test_a_standstill_counts_only_while_records_wait() -> None:
-    status = WorkerStatus(LIMITS)
-    status.stuck = lambda: 500.0
-    assert status.complaint(400) is None
-    status.lag = lambda: {("clicks", 0): 3}
-    assert status.complaint(400) == "3 records wait and nothing was committed for 500 s"
-    assert status.complaint(600) is None
-
-
-def test_a_server_that_is_away_excuses_a_standstill() -> None:
-    status = WorkerStatus(LIMITS)
-    status.stuck, status.lag = lambda: 500.0, lambda: {("clicks", 0): 3}
-    status._answered["qdrant"] = time.monotonic() - 11
-    assert status.complaint(120) is None
-    status._answered["qdrant"] = time.monotonic()
-    assert status.complaint(120) is None  # the time begins anew once it is back
-    status._excused_s -= 121
-    assert status.complaint(120) == "3 records wait and nothing was committed for 121 s"
-
-
 async def test_servers_are_asked_and_their_silence_grows() -> None:
-    status = WorkerStatus(LIMITS)
+    status = WorkerStatus(LivenessJudge(LIMITS))
     away = False
 
     async def probe() -> bool:
@@ -79,21 +70,22 @@ async def test_servers_are_asked_and_their_silence_grows() -> None:
     watching = asyncio.create_task(status.watch({"qdrant": probe, "triton": silent}))
     await asyncio.sleep(0.1)
     away = True
-    assert status.facts().answered_s["qdrant"] is not None
-    assert status.facts().answered_s["triton"] is None
+    assert status.facts().liveness.answered_s["qdrant"] is not None
+    assert status.facts().liveness.answered_s["triton"] is None
     await asyncio.sleep(0.2)
-    assert (status.facts().answered_s["qdrant"] or 0) > 0.15
+    assert (status.facts().liveness.answered_s["qdrant"] or 0) > 0.15
     watching.cancel()
 
 
 def test_the_port_answers_while_the_loop_hangs() -> None:
-    status, registry = WorkerStatus(HealthLimits(loop_s=1.5, stuck_s=120, answered_s=10)), CollectorRegistry()
+    judge = LivenessJudge(LivenessLimits(loop_s=1.5, stuck_s=120, answered_s=10))
+    status, registry = WorkerStatus(judge), CollectorRegistry()
     status.waiting_for, status.partitions = None, lambda: 4
     Counter("interests_something", "For the test.", registry=registry)
     hang = threading.Event()
 
     async def loop() -> None:
-        beating = asyncio.create_task(status.beating())
+        beating = asyncio.create_task(status.beat())
         await asyncio.sleep(1.2)
         hang.wait(8)  # what an event loop must never do
         beating.cancel()
@@ -107,10 +99,10 @@ def test_the_port_answers_while_the_loop_hangs() -> None:
             assert "interests_something_total" in client.get("/metrics").text
             assert client.get("/").status_code == 404
             end = time.monotonic() + 10
-            while (told := client.get("/healthz")).status_code == 200 and time.monotonic() < end:
+            while (answer := client.get("/healthz")).status_code == 200 and time.monotonic() < end:
                 time.sleep(0.1)
-            assert told.status_code == 503
-            assert told.json()["reasons"][0].startswith("the event loop has not run for")
+            assert answer.status_code == 503
+            assert answer.json()["reasons"][0].startswith("the event loop has not run for")
             assert client.get("/readyz").status_code == 503
         hang.set()
         running.join()
@@ -119,13 +111,13 @@ def test_the_port_answers_while_the_loop_hangs() -> None:
 HANGS = """
 import asyncio, sys, time
 from prometheus_client import CollectorRegistry
-from streams.worker.health import HealthLimits
+from streams.broker.liveness import LivenessJudge
 from streams.worker.status import WorkerStatus, serving
 
 async def main():
-    status = WorkerStatus(HealthLimits())
+    status = WorkerStatus(LivenessJudge())
     with serving(status, CollectorRegistry(), "127.0.0.1", 0, exit_after_s=2.0):
-        asyncio.get_running_loop().create_task(status.beating())
+        asyncio.get_running_loop().create_task(status.beat())
         await asyncio.sleep(0.1)
         time.sleep(60)
 
@@ -142,8 +134,11 @@ def test_a_loop_that_hangs_for_good_ends_the_process_with_1() -> None:
 
 
 def test_bodies_are_json_and_nothing_else_is_served() -> None:
-    status = WorkerStatus(LIMITS)
+    status = WorkerStatus(LivenessJudge(LIMITS))
     head, body = answer(status, "/readyz") or ("", {})
     assert head.startswith("503")
     assert json.loads(json.dumps(body))["reasons"] == ["it starts, and waits for its servers"]
+    assert body.keys() == {
+        "ready", "reasons", "loop_silent_s", "stuck_s", "partitions", "lag", "answered_s", "waiting_for", "stopping"
+    }  # fmt: skip
     assert answer(status, "/anything") is None

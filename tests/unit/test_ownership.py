@@ -18,7 +18,9 @@ from streams.worker.ownership import Owner, Ownership
 
 PARTITIONS = {"clicks": 2, "comments": 2}
 STORED = Control(3, 2, 7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 99})
-SEEN = GroupView(7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 100})
+SEEN = GroupView(
+    generation=7, leader="leader-7", cluster="cluster-a", partitions=PARTITIONS, highwater={"clicks/0": 100}
+)
 
 
 @dataclass(slots=True)
@@ -28,11 +30,24 @@ class Rec:
     offset: int
 
 
-def batch(identity: GroupIdentity, first: int = 0, last: int = 9, highwater: int = 10, topic: str = "clicks") -> Batch:
+def member(generation: int, leader: str, member_id: str, cluster: str | None) -> GroupIdentity:
+    return GroupIdentity(generation=generation, leader_id=leader, member_id=member_id, cluster_id=cluster)
+
+
+def batch(owner: GroupIdentity, first: int = 0, last: int = 9, highwater: int = 10, topic: str = "clicks") -> Batch:
     records = [Rec(topic, 0, offset) for offset in range(first, last + 1)]
-    made = Batch(SimpleNamespace(identity=identity), identity)  # type: ignore[arg-type]
-    made.add(SimpleNamespace(value=FetchedBatch(topic, 0, records, last + 1, highwater, 1, identity)))  # type: ignore[arg-type]
-    return made
+    fetched = FetchedBatch(
+        topic=topic,
+        partition=0,
+        records=records,  # type: ignore[arg-type]  # as much of a record as is used
+        next_offset=last + 1,
+        highwater=highwater,
+        size_bytes=1,
+        identity=owner,
+    )
+    batch = Batch(SimpleNamespace(identity=owner), owner)  # type: ignore[arg-type]  # as much of an app as is used
+    batch.add(SimpleNamespace(value=fetched))
+    return batch
 
 
 def test_the_first_worker_begins_with_one() -> None:
@@ -74,13 +89,15 @@ def test_offsets_only_rise() -> None:
 
 
 class Part:
-    """One worker's ownership, the answer its broker gives, and what it was told."""
+    """One worker's ownership, the answer its broker gives, and the changes it heard of."""
 
     def __init__(self, store: MemoryStore, *, valid: bool = True) -> None:
         self.changes: list[Owner] = []
         self.confirmed = 0
         self.valid = valid
-        self.ownership = Ownership(store, "g", PARTITIONS, self._confirm, self.changes.append)
+        self.ownership = Ownership(
+            store=store, group="g", partitions=PARTITIONS, confirm=self._confirm, on_change=self.changes.append
+        )
 
     async def _confirm(self, identity: GroupIdentity) -> bool:
         self.confirmed += 1
@@ -90,11 +107,11 @@ class Part:
 async def test_one_generation_is_settled_once_and_the_next_under_the_same_epoch() -> None:
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
-    first = GroupIdentity(1, "leader", "me", "cluster")
+    first = member(1, "leader", "me", "cluster")
     assert await part.ownership.enter(batch(first)) == Owner(Fence(1, 1), 1)
     assert await part.ownership.enter(batch(first, 10, 19, 20)) == Owner(Fence(1, 1), 1)
     assert await part.ownership.enter(batch(first, topic="comments")) == Owner(Fence(1, 1), 1)
-    second = GroupIdentity(2, "leader", "me", "cluster")
+    second = member(2, "leader", "me", "cluster")
     assert await part.ownership.enter(batch(second)) == Owner(Fence(1, 2), 1)
     assert part.changes == [Owner(Fence(1, 1), 1), Owner(Fence(1, 2), 1)]
     assert part.confirmed == 0
@@ -103,11 +120,11 @@ async def test_one_generation_is_settled_once_and_the_next_under_the_same_epoch(
 async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
     store = MemoryStore(NodeSettings().policy())
     old = Part(store)
-    before = batch(GroupIdentity(1, "leader-1", "me-1", "cluster-1"))
+    before = batch(member(1, "leader-1", "me-1", "cluster-1"))
     await old.ownership.enter(before)
     await old.ownership.verify(before)
     new = Part(store)
-    assert await new.ownership.enter(batch(GroupIdentity(1, "leader-2", "me-2", "cluster-2"))) == Owner(Fence(2, 1), 2)
+    assert await new.ownership.enter(batch(member(1, "leader-2", "me-2", "cluster-2"))) == Owner(Fence(2, 1), 2)
     assert new.confirmed == 1
     with pytest.raises(Fenced):
         await old.ownership.verify(before)
@@ -116,22 +133,28 @@ async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
 async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
-    before = batch(GroupIdentity(1, "leader", "me", None), 0, 99, 100)
+    before = batch(member(1, "leader", "me", None), 0, 99, 100)
     await part.ownership.enter(before)
     await part.ownership.verify(before)
-    after = batch(GroupIdentity(2, "leader", "me", None), 0, 9, 10)
+    after = batch(member(2, "leader", "me", None), 0, 9, 10)
     assert await part.ownership.enter(after) == Owner(Fence(2, 2), 2)
 
 
 async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_the_log() -> None:
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
-    identity = GroupIdentity(1, "leader", "me", None)
+    identity = member(1, "leader", "me", None)
     full = batch(identity, 0, 99, 100, topic="items.popularity")
     assert await part.ownership.enter(full) == Owner(Fence(1, 1), 1)
     await part.ownership.verify(full)
     await part.ownership.note()
-    anew = batch(GroupIdentity(2, "leader", "me", None), 0, 3, 4, topic="items.popularity")
+    anew = batch(
+        member(2, "leader", "me", None),
+        0,
+        3,
+        4,
+        topic="items.popularity",
+    )
     assert await part.ownership.enter(anew) == Owner(Fence(1, 2), 1)
     stored = await store.control("g")
     assert stored is not None
@@ -140,9 +163,9 @@ async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_th
 
 async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
     store = MemoryStore(NodeSettings().policy())
-    await Part(store).ownership.enter(batch(GroupIdentity(6, "leader-6", "other", "c")))
+    await Part(store).ownership.enter(batch(member(6, "leader-6", "other", "c")))
     zombie = Part(store, valid=False)
-    assert await zombie.ownership.enter(batch(GroupIdentity(5, "leader-5", "me", "c"))) is None
+    assert await zombie.ownership.enter(batch(member(5, "leader-5", "me", "c"))) is None
     assert zombie.confirmed == 1
     stored = await store.control("g")
     assert stored is not None
@@ -151,10 +174,8 @@ async def test_a_worker_that_missed_a_rebalance_never_starts_an_epoch() -> None:
 
 async def test_workers_that_see_the_same_new_cluster_agree_on_one_epoch() -> None:
     store = MemoryStore(NodeSettings().policy())
-    await Part(store).ownership.enter(batch(GroupIdentity(9, "old", "me", "cluster-1")))
-    owners = [
-        await Part(store).ownership.enter(batch(GroupIdentity(1, "leader", member, "cluster-2"))) for member in "abc"
-    ]
+    await Part(store).ownership.enter(batch(member(9, "old", "me", "cluster-1")))
+    owners = [await Part(store).ownership.enter(batch(member(1, "leader", name, "cluster-2"))) for name in "abc"]
     assert set(owners) == {Owner(Fence(2, 1), 2)}
 
 

@@ -12,6 +12,7 @@ from deploy.embedded.parts import scrape_config
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import tail
 from streams.settings.service import Settings
+from streams.settings.wiring import kafka_config
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "prometheus.yml"
 SHIFTED = Ports(**{name: port + 10_000 for name, port in Ports().items()})
@@ -56,6 +57,8 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_variables_carry_the_addresses_to_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_for(SHIFTED)
     assert settings.kafka.brokers == "127.0.0.1:19092"
+    assert kafka_config(settings.kafka).implementation == "tansu"
+    assert not kafka_config(settings.kafka).idempotent
     assert settings.qdrant.grpc_port == 16334
     assert settings.api.port == 18080
     assert settings.client.url == "http://127.0.0.1:18080"

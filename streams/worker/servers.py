@@ -1,0 +1,166 @@
+"""What a worker talks to: every server waited for, what is made of them, and all let go of at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from streams.base.errors import ConfigurationError
+from streams.broker.admin import Admin
+from streams.broker.config import KafkaConfig
+from streams.broker.partitions import partition_of
+from streams.broker.producer import Producer
+from streams.events.event import Event
+from streams.events.unresolved import RetryPolicy
+from streams.pipeline.apply import PipelineDependencies
+from streams.pipeline.derive import Deriving
+from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
+from streams.settings.service import KafkaSettings, Settings
+from streams.settings.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder
+from streams.store.cached import CachedStore
+from streams.store.cohort_store import CohortStore
+from streams.store.collections import Collections
+from streams.store.qdrant import QdrantStore
+from streams.worker.metrics import Metrics
+from streams.worker.outbox import KafkaOutbox
+from streams.worker.outputs import DerivedEventsProducer
+from streams.worker.retrying import answered
+from streams.worker.status import Probe
+
+log = structlog.get_logger(__name__)
+
+#: Called with the name of a server that is waited for.
+OnWait = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """What a worker talks to, once every server has answered; `partitions` by topic, `probes` by server."""
+
+    deps: PipelineDependencies
+    store: CachedStore
+    cohorts: CohortStore
+    deriving: Deriving
+    producer: Producer
+    partitions: dict[str, int]
+    probes: dict[str, Probe]
+
+
+@asynccontextmanager
+async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> AsyncIterator[Connected]:
+    """Wait for Triton, Qdrant and Kafka, prepare collections and tree, and let go of all on the way out."""
+    pseudonyms = pseudonyms_of(settings)
+    policy = dead_letter_policy_of(settings, pseudonyms)
+    kafka, config = settings.kafka, kafka_config(settings.kafka)
+    async with AsyncExitStack() as stack:
+        encoder = triton_encoder(settings.triton, observer=metrics)
+        stack.push_async_callback(encoder.close)
+        info = await answered(waiting, encoder.info)
+        names = Collections(info.encoder_id, info.dim, settings.qdrant.hnsw_interests)
+        qdrant, store = _store(settings, names, metrics)
+        stack.push_async_callback(store.close)
+        await answered(waiting, qdrant.prepare)
+        cohorts = _cohorts(settings, names, metrics)
+        stack.push_async_callback(cohorts.close)
+        await answered(waiting, cohorts.prepare)
+        tree = await answered(waiting, load_tree, settings.concepts.file, encoder, info.encoder_id)
+        partitions = await answered(waiting, partition_counts, config, kafka)
+        producer = Producer(config)
+        await answered(waiting, producer.start)
+        stack.push_async_callback(producer.stop)
+        metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
+        outbox = KafkaOutbox(producer, kafka.unresolved_topic, policy)
+        log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
+        yield Connected(
+            deps=PipelineDependencies(
+                encoder=encoder,
+                store=store,
+                outbox=outbox,
+                tree=tree,
+                policy=settings.nodes.policy(),
+                weights=settings.weights.table(),
+                retries=_retries(settings),
+                home=_home(partitions, kafka.unresolved_topic),
+                pseudonyms=pseudonyms,
+                send_derived=_derived_events(settings, producer),
+            ),
+            store=store,
+            cohorts=cohorts,
+            deriving=_deriving(settings, store, cohorts, outbox, info.dim),
+            producer=producer,
+            partitions=partitions,
+            probes={"triton": encoder.ready, "qdrant": qdrant.answers},
+        )
+
+
+def _store(settings: Settings, names: Collections, metrics: Metrics) -> tuple[QdrantStore, CachedStore]:
+    limits = settings.worker
+    qdrant = QdrantStore(qdrant_config(settings), settings.nodes.policy(), names, metrics.store_called)
+    store = CachedStore(
+        qdrant, nodes_bytes=limits.nodes_cache_mib << 20, items_bytes=limits.items_cache_mib << 20,
+        items_ttl_s=limits.items_ttl_s,
+    )  # fmt: skip
+    return qdrant, store
+
+
+def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> CohortStore:
+    population = settings.population
+    return CohortStore(
+        qdrant_config(settings), population.policy(), names, settings.kafka.group, population.popularity_half_life_s,
+        metrics.store_called,
+    )  # fmt: skip
+
+
+def _deriving(settings: Settings, store: CachedStore, cohorts: CohortStore, outbox: KafkaOutbox, dim: int) -> Deriving:
+    return Deriving(
+        cohorts=cohorts,
+        items=store,
+        outbox=outbox,
+        group=settings.kafka.group,
+        dim=dim,
+        popularity_half_life_s=settings.population.popularity_half_life_s,
+        policy=settings.population.policy(),
+    )
+
+
+def _derived_events(settings: Settings, producer: Producer) -> DerivedEventsProducer:
+    return DerivedEventsProducer(
+        producer=producer,
+        popularity_topic=settings.kafka.popularity_topic,
+        population_topic=settings.kafka.population_topic,
+        group=settings.kafka.group,
+        priors=settings.population.priors(),
+        faint_below=settings.nodes.faint_below,
+    )
+
+
+def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Event], bool]:
+    """Whether a record lies where its user's records belong; what this service sent on itself does."""
+
+    def home(event: Event) -> bool:
+        topic, partition, _ = event.source
+        return topic == unresolved_topic or partition == partition_of(event.user_id, partitions[topic])
+
+    return home
+
+
+def _retries(settings: Settings) -> RetryPolicy:
+    waits = settings.unresolved
+    return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000))
+
+
+async def partition_counts(config: KafkaConfig, kafka: KafkaSettings) -> dict[str, int]:
+    """Partitions by topic; all that carry users must have the same number, so that one worker has all of a user."""
+    specs = topic_specs(kafka)
+    async with Admin(config) as admin:
+        topics = await admin.topics([spec.name for spec in specs])
+    missing = [spec.name for spec in specs if spec.name not in topics]
+    if missing:
+        raise ConfigurationError(f"the broker has no topic {', '.join(missing)}: run `interests topics create`")
+    counts = {name: topics[name].partitions for name in (*kafka.event_topics, kafka.unresolved_topic)}
+    if len(set(counts.values())) > 1:
+        raise ConfigurationError(f"topics of events must have the same number of partitions, got {counts}")
+    return {**counts, kafka.items_topic: topics[kafka.items_topic].partitions}
