@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from streams.commands.topics import read_topics, service_topics
 from streams.concepts.tree_file import load_tree
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import Settings
-from streams.store.collections import ALIASES, CONTROL, Collections
+from streams.store.collections import ALIASES, CONTROL, POPULARITY, Collections, indexes_of
 from streams.store.survey import Survey
 
 #: Versions this service was written against; another one is not known to keep its promises.
@@ -28,7 +28,6 @@ EXACT: Final = {"faust-streaming": "0.15.3"}
 SHOWN: Final = ("faust-streaming", "aiokafka", "tritonclient", "qdrant-client", "numpy", "pydantic-settings")
 #: The first Qdrant with conditional upserts (`update_filter`), which the fence is made of.
 QDRANT_LEAST: Final = (1, 16)
-INDEXED: Final = frozenset({"user_id", "level", "path", "expires_at"})
 #: Environment variables that are read elsewhere than in the settings.
 _OTHER_VARIABLES: Final = ("INTERESTS_CONFIG", "INTERESTS_MODEL_CACHE", "INTERESTS_TEST_")
 
@@ -200,7 +199,8 @@ def check_collections(found: Findings, survey: Survey, info: EncoderInfo | None)
         ),
     )
     wanted = Collections(info.encoder_id, info.dim) if info else None
-    for name in sorted({nodes, items, *((wanted.interests, wanted.items) if wanted else ())}):
+    looked_at = sorted({nodes, items, *((wanted.interests, wanted.items) if wanted else ())})
+    for name in looked_at:
         facts = survey.collections.get(name)
         if facts is None:
             found.warn("collections", f"{name} is not there", begin)
@@ -214,13 +214,21 @@ def check_collections(found: Findings, survey: Survey, info: EncoderInfo | None)
     if wanted and nodes != wanted.interests:
         told = f"interests are read from {nodes}, workers write {wanted.interests}"
         found.warn("encoder", told, "once the new collection is full, switch the aliases to it")
-    lacking = sorted(INDEXED - survey.collections[nodes].indexed) if nodes in survey.collections else []
-    if lacking:
-        found.warn("payload indexes", f"{nodes} lacks {', '.join(lacking)}", "start a worker, which makes them")
-    elif CONTROL not in survey.collections:
+    check_indexes(found, survey, [*looked_at, *((wanted.population,) if wanted else ()), POPULARITY])
+    if CONTROL not in survey.collections:
         found.warn("control points", f"{CONTROL} is not there", begin)
-    else:
-        found.ok("payload indexes", ", ".join(sorted(INDEXED)))
+
+
+def check_indexes(found: Findings, survey: Survey, names: Iterable[str]) -> None:
+    """The payload indexes of those collections that are there: without one a filter reads every point."""
+    there = {name: survey.collections[name].indexed for name in names if name in survey.collections}
+    lacking = {name: sorted(indexes_of(name).keys() - indexed) for name, indexed in there.items()}
+    for name, fields in lacking.items():
+        if fields:
+            found.warn("payload indexes", f"{name} lacks {', '.join(fields)}", "start a worker, which makes them")
+    if there and not any(lacking.values()):
+        fields = sorted({field for name in there for field in indexes_of(name)})
+        found.ok("payload indexes", ", ".join(fields))
 
 
 def check_concepts(found: Findings, settings: Settings, info: EncoderInfo | None) -> None:

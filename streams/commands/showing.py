@@ -21,8 +21,8 @@ from streams.interests.nodes import Level, Node
 from streams.settings.privacy import pseudonyms_of
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
+from streams.store.cards import Card
 from streams.store.qdrant import QdrantStore
-from streams.store.survey import Card
 
 
 @dataclass(frozen=True, slots=True)

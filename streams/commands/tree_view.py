@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from streams.commands.branches import Branch, NameOf, Reason, TreeView, grow
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodePolicy, evidence_share, is_alive, mass_at
-from streams.store.survey import Card
+from streams.store.cards import Card
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class _Seen:
         )  # fmt: skip
 
     def _reason(self, node: Node, entry: Evidence) -> Reason:
-        card = self.cards.get(entry.item_id, Card("", ""))
+        card = self.cards.get(entry.item_id)
+        title, path = (card.title or "", card.path) if card else ("", "")
         share = evidence_share(entry, node, self.policy)
-        return Reason(entry.event_id, entry.item_id, card.title, card.path, entry.ts_ms, entry.weight, share)
+        return Reason(entry.event_id, entry.item_id, title, path, entry.ts_ms, entry.weight, share)

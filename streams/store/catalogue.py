@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from qdrant_client import grpc
 
 from streams.interests.nodes import Vector
 from streams.store import codec
+from streams.store.cards import Card, read_cards
 from streams.store.collections import Collections
-from streams.store.reader import ALL_PAYLOAD, VECTORS, StoreReader, any_of, fields, nearest
+from streams.store.filters import NO_PAYLOAD, VECTORS, any_of, fields, in_range, nearest
+from streams.store.reader import StoreReader
 from streams.store.recent import Recent
 
-_ITEMS_PER_CALL = 500
 _MOST_TITLES = 100_000
 _CARD_BYTES = 700  # a card's objects and short strings, beside its vector and description
-
-
-class Card(NamedTuple):
-    """An item as the API shows and scores it: `vector` float32 (dim,), unit; `path` "" and `ts_ms` None: not known."""
-
-    item_id: str
-    vector: Vector
-    path: str
-    title: str | None = None
-    description: str | None = None
-    categories: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    brand: str | None = None
-    lang: str | None = None
-    ts_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +89,15 @@ class Catalogue:
     async def titles(self, item_ids: Iterable[str]) -> dict[str, str | None]:
         """Titles of items, None where one has none or nobody has described it: no vector is read for them."""
         found, missing = self._titles.known({item_id for item_id in item_ids if item_id})
-        for start in range(0, len(missing), _ITEMS_PER_CALL):
-            chunk = missing[start : start + _ITEMS_PER_CALL]
+        if missing:
+            ids = [codec.item_point_id(item_id) for item_id in missing]
             names = await self._names()
-            request = grpc.GetPoints(
-                collection_name=names.items, ids=codec.uuids([codec.item_point_id(item_id) for item_id in chunk]),
-                with_payload=fields("item_id", "title"),
-            )  # fmt: skip
-            points = (await self._reading.call(self._reading.client.grpc_points.Get, request, "get")).result
-            told = {point.payload["item_id"].string_value: _text(point.payload, "title") for point in points}
-            for item_id in chunk:
-                found[item_id] = told.get(item_id)
-                if item_id in told:  # what nobody has described may be any moment
-                    self._titles.put(item_id, found[item_id])
+            cards = await read_cards(self._reading.points, names.items, ids, payload=fields("item_id", "title"))
+            titles = {card.item_id: card.title for card in cards.values()}
+            for item_id in missing:
+                found[item_id] = titles.get(item_id)
+            for item_id, title in titles.items():  # what nobody has described may be any moment
+                self._titles.put(item_id, title)
         return found
 
     async def near(self, vectors: Sequence[Vector], wanted: ItemFilter, limit: int) -> list[Card]:
@@ -129,7 +111,7 @@ class Catalogue:
             for vector in vectors
         ]
         request = grpc.QueryBatchPoints(collection_name=names.items, query_points=queries)
-        reply = await self._reading.call(self._reading.client.grpc_points.QueryBatch, request, "query")
+        reply = await self._reading.points.call("QueryBatch", request, "query")
         return await self._cards(list(dict.fromkeys(point.id.uuid for one in reply.result for point in one.result)))
 
     async def newest(self, wanted: ItemFilter, limit: int) -> list[Card]:
@@ -141,9 +123,9 @@ class Catalogue:
         for order_by in (order, None):
             request = grpc.ScrollPoints(
                 collection_name=names.items, filter=where, limit=limit, order_by=order_by,
-                with_payload=grpc.WithPayloadSelector(enable=False),
+                with_payload=NO_PAYLOAD,
             )  # fmt: skip
-            reply = await self._reading.call(self._reading.client.grpc_points.Scroll, request, "scroll")
+            reply = await self._reading.points.call("Scroll", request, "scroll")
             found.update((point.id.uuid, None) for point in reply.result)
             if len(found) >= limit:
                 break
@@ -160,14 +142,9 @@ class Catalogue:
         names = await self._names()
         known = {point_id: self._cache.get(point_id) for point_id in point_ids}
         missing = [point_id for point_id, card in known.items() if card is None]
-        for start in range(0, len(missing), _ITEMS_PER_CALL):
-            chunk = missing[start : start + _ITEMS_PER_CALL]
-            request = grpc.GetPoints(
-                collection_name=names.items, ids=codec.uuids(chunk), with_payload=ALL_PAYLOAD, with_vectors=VECTORS
-            )
-            for point in (await self._reading.call(self._reading.client.grpc_points.Get, request, "get")).result:
-                known[point.id.uuid] = card = card_of(point.payload, codec.row_of(point.vectors))
-                self._cache.put(point.id.uuid, card)
+        for point_id, card in (await read_cards(self._reading.points, names.items, missing, vectors=VECTORS)).items():
+            known[point_id] = card
+            self._cache.put(point_id, card)
         return [card for card in known.values() if card is not None]
 
     async def _where(self, names: Collections, wanted: ItemFilter) -> grpc.Filter | None:
@@ -179,28 +156,8 @@ class Catalogue:
         if wanted.lang is not None:
             must.append(any_of("lang", [wanted.lang]))
         if wanted.since_ms is not None:
-            must.append(grpc.Condition(field=grpc.FieldCondition(key="ts", range=grpc.Range(gte=wanted.since_ms))))
+            must.append(in_range("ts", gte=wanted.since_ms))
         return grpc.Filter(must=must) if must else None
-
-
-def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
-    """A card from its point's payload and vector."""
-
-    def text(name: str) -> str | None:
-        return _text(payload, name)
-
-    def words(name: str) -> tuple[str, ...]:
-        return tuple(one.string_value for one in payload[name].list_value.values) if name in payload else ()
-
-    return Card(
-        payload["item_id"].string_value, vector, payload["path"].string_value, text("title"), text("description"),
-        words("categories"), words("tags"), text("brand"), text("lang"),
-        payload["ts"].integer_value if "ts" in payload else None,
-    )  # fmt: skip
-
-
-def _text(payload: Mapping[str, grpc.Value], name: str) -> str | None:
-    return payload[name].string_value if name in payload else None
 
 
 def _size(card: Card) -> int:

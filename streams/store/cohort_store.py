@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-from qdrant_client import grpc, models
 
 from streams.interests.applied import pack_applied, unpack_applied
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy
 from streams.interests.popularity import ItemPopularity, forgotten_at_ms
 from streams.store import codec
 from streams.store.base import Fence
-from streams.store.collections import POPULARITY, Collections, ensure
+from streams.store.collections import POPULARITY, Collections
 from streams.store.connection import QdrantConfig, guarded
-from streams.store.qdrant import QdrantStore, not_newer
+from streams.store.filters import all_of, expired, not_newer
+from streams.store.points import Called, not_counted
+from streams.store.qdrant import QdrantStore
 
 
 def popularity_id(group: str, item_id: str) -> str:
@@ -42,7 +42,7 @@ class CohortStore(QdrantStore):
 
     def __init__(
         self, config: QdrantConfig, policy: NodePolicy, collections: Collections, group: str, half_life_s: float,
-        called: Callable[[str, float], None] = lambda call, seconds: None,
+        called: Called = not_counted,
     ) -> None:  # fmt: skip
         names = _Cohorts(collections.encoder_id, collections.dim)
         super().__init__(config, policy, names, called)
@@ -50,19 +50,8 @@ class CohortStore(QdrantStore):
 
     async def prepare(self) -> None:
         """Make the collections where they are missing, and check their size."""
-        await guarded(self._prepare(), "prepare")
-
-    async def _prepare(self) -> None:
-        deadline = max(1, int(self._config.deadline_s))  # the client takes whole seconds
-        await ensure(self._client, self._names.population, self._names.dim, deadline, hnsw=False)
-        await ensure(self._client, POPULARITY, 1, deadline, hnsw=False)
-        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-        integer = models.PayloadSchemaType.INTEGER
-        for collection, field, schema in (
-            (self._names.population, "user_id", tenant), (self._names.population, "expires_at", integer),
-            (POPULARITY, "expires_at", integer),
-        ):  # fmt: skip
-            await self._client.create_payload_index(collection, field, field_schema=schema, wait=True, timeout=deadline)
+        points = self._points
+        await guarded(self._names.prepare_population(points.client, points.config.deadline_s), "prepare")
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The cohorts' nodes that exist among `keys`."""
@@ -81,21 +70,19 @@ class CohortStore(QdrantStore):
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items among `item_ids` that have any."""
         ids = [popularity_id(self._group, item_id) for item_id in item_ids]
-        found = [popularity_of(point.payload) for point in await self._get(POPULARITY, ids)]
+        found = [popularity_of(point.payload) for point in await self._points.get(POPULARITY, ids)]
         return {item.item_id: item for item in found}
 
     async def put_popularity(self, items: Sequence[ItemPopularity], fence: Fence) -> None:
         """Write items' popularity durably; what is stored under a newer fence stays as it is."""
-        for start in range(0, len(items), self._config.points_per_write):
-            chunk = items[start : start + self._config.points_per_write]
-            await self._upsert(POPULARITY, (self._point(item, fence) for item in chunk), not_newer(fence))
+        for start in range(0, len(items), self._per_write):
+            chunk = items[start : start + self._per_write]
+            await self._points.upsert(POPULARITY, (self._point(item, fence) for item in chunk), not_newer(fence))
 
     async def sweep(self, now_ms: int) -> None:
         """Delete the nodes that have expired and the popularity that is forgotten."""
         await super().sweep(now_ms)
-        expired = grpc.FieldCondition(key="expires_at", range=grpc.Range(lte=now_ms))
-        selector = grpc.PointsSelector(filter=grpc.Filter(must=[grpc.Condition(field=expired)]))
-        await self._delete(POPULARITY, selector)
+        await self._points.delete(POPULARITY, all_of(expired(now_ms)))
 
     def _point(self, item: ItemPopularity, fence: Fence) -> codec.Point:
         payload = {

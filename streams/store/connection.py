@@ -43,6 +43,11 @@ class QdrantConfig:
     points_per_write: int = 128
     tls: TlsFiles | None = None
 
+    @property
+    def address(self) -> str:
+        """Host and gRPC port, as messages name the server."""
+        return f"{self.host}:{self.grpc_port}"
+
     def __repr__(self) -> str:
         """Name the address only: a key never reaches a log."""
         return f"QdrantConfig(host={self.host!r}, grpc_port={self.grpc_port})"

@@ -19,7 +19,8 @@ from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.priors import PriorPolicy
 from streams.interests.score import RankPolicy, interests_of, score
 from streams.settings.policies import NodeSettings, PopulationSettings
-from streams.store.catalogue import Card, CardCache
+from streams.store.cards import Card
+from streams.store.catalogue import CardCache
 from streams.store.recent import Recent
 
 POLICY = NodeSettings().policy()
