@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from streams.interests.applied import pack_applied, unpack_applied
@@ -15,8 +15,8 @@ from streams.store.base import Fence
 from streams.store.collections import POPULARITY, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import all_of, expired, not_newer
-from streams.store.points import Called, not_counted
-from streams.store.qdrant import QdrantStore
+from streams.store.node_table import NodeTable
+from streams.store.points import Called, Points, not_counted
 
 
 def popularity_id(group: str, item_id: str) -> str:
@@ -24,16 +24,7 @@ def popularity_id(group: str, item_id: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"popularity\x1f{group}\x1f{item_id}"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Cohorts(Collections):
-    """The collections of an encoder, with the cohorts' nodes where the users' are."""
-
-    @property
-    def interests(self) -> str:
-        return self.population
-
-
-class CohortStore(QdrantStore):
+class CohortStore:
     """Cohorts' nodes, read and written as users' nodes are, and items' popularity.
 
     Both belong to a consumer group, since fence and log are the group's. `policy` has the half-lives of cohorts'
@@ -41,31 +32,27 @@ class CohortStore(QdrantStore):
     """
 
     def __init__(
-        self, config: QdrantConfig, policy: NodePolicy, collections: Collections, group: str, half_life_s: float,
+        self, config: QdrantConfig, policy: NodePolicy, collections: Collections, *, group: str, half_life_s: float,
         called: Called = not_counted,
     ) -> None:  # fmt: skip
-        names = _Cohorts(collections.encoder_id, collections.dim)
-        super().__init__(config, policy, names, called)
+        self._points, self._names, self._policy = Points(config, called), collections, policy
+        self._nodes = NodeTable(self._points, collections.population, policy)
         self._group, self._half_life_s = group, half_life_s
 
     async def prepare(self) -> None:
-        """Make the collections where they are missing, and check their size."""
+        """Make the collections and their payload indexes where they are missing, and check their size."""
         points = self._points
         await guarded(self._names.prepare_population(points.client, points.config.deadline_s), "prepare")
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The cohorts' nodes that exist among `keys`."""
-        found = await super().read([key._replace(user_id=scoped(self._group, key.user_id)) for key in keys])
+        found = await self._nodes.read([key._replace(user_id=scoped(self._group, key.user_id)) for key in keys])
         return {node.key: node for node in map(unscoped, found.values())}
 
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Upsert cohorts' nodes durably; those stored under a newer fence stay as they are."""
         mine = [replace(n, key=n.key._replace(user_id=scoped(self._group, n.key.user_id))) for n in nodes]
-        await super().write(mine, fence)
-
-    async def tree(self, user_id: str) -> list[Node]:
-        """All nodes of one cohort."""
-        return [unscoped(node) for node in await super().tree(scoped(self._group, user_id))]
+        await self._nodes.write(mine, fence)
 
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items among `item_ids` that have any."""
@@ -75,14 +62,16 @@ class CohortStore(QdrantStore):
 
     async def put_popularity(self, items: Sequence[ItemPopularity], fence: Fence) -> None:
         """Write items' popularity durably; what is stored under a newer fence stays as it is."""
-        for start in range(0, len(items), self._per_write):
-            chunk = items[start : start + self._per_write]
-            await self._points.upsert(POPULARITY, (self._point(item, fence) for item in chunk), not_newer(fence))
+        await self._points.upsert_all(POPULARITY, (self._point(item, fence) for item in items), not_newer(fence))
 
     async def sweep(self, now_ms: int) -> None:
         """Delete the nodes that have expired and the popularity that is forgotten."""
-        await super().sweep(now_ms)
+        await self._nodes.delete_expired(now_ms)
         await self._points.delete(POPULARITY, all_of(expired(now_ms)))
+
+    async def close(self) -> None:
+        """Close the channels."""
+        await self._points.close()
 
     def _point(self, item: ItemPopularity, fence: Fence) -> codec.Point:
         payload = {

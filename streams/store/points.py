@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -92,6 +93,14 @@ class Points:
         for point in points:
             codec.write(request.points.add(), point)
         _require_completed((await self.call("Upsert", request, "upsert")).result.status)
+
+    async def upsert_all(
+        self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None
+    ) -> None:  # fmt: skip
+        """The same for many points, in calls of `points_per_write`."""
+        rest = iter(points)
+        while chunk := list(islice(rest, self.config.points_per_write)):
+            await self.upsert(collection, chunk, only_if)
 
     async def delete(self, collection: str, where: grpc.Filter) -> None:
         """Delete the points that a filter lets through."""

@@ -97,7 +97,7 @@ async def _connected(settings: Settings, metrics: Metrics, status: WorkerStatus)
         info = await answered(waiting, encoder.info)
         policy, limits = settings.nodes.policy(), settings.worker
         names = Collections(info.encoder_id, info.dim, settings.qdrant.hnsw_interests)
-        qdrant = QdrantStore(qdrant_config(settings), policy, names, metrics.store_called)
+        qdrant = QdrantStore(qdrant_config(settings), policy, names, called=metrics.store_called)
         store = CachedStore(
             qdrant, nodes_bytes=limits.nodes_cache_mib << 20, items_bytes=limits.items_cache_mib << 20,
             items_ttl_s=limits.items_ttl_s,
@@ -143,8 +143,8 @@ def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Eve
 def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> CohortStore:
     population = settings.population
     return CohortStore(
-        qdrant_config(settings), population.policy(), names, settings.kafka.group, population.popularity_half_life_s,
-        metrics.store_called,
+        qdrant_config(settings), population.policy(), names, group=settings.kafka.group,
+        half_life_s=population.popularity_half_life_s, called=metrics.store_called,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.memory import MemoryStore
 from tests.contract.test_store import DIM, NOW, config_of
-from tests.fixtures.qdrant import QdrantServer
+from tests.fixtures.qdrant import QdrantServer, cohort_nodes
 from tests.fixtures.records import record
 
 POLICY = PopulationSettings().policy()
@@ -33,7 +33,12 @@ VECTOR = np.eye(DIM, dtype=np.float32)[0]
 
 
 def store_of(server: QdrantServer, group: str, collections: Collections) -> CohortStore:
-    return CohortStore(config_of(server, points_per_write=7), POLICY, collections, group, HALF_LIFE_S)
+    config = config_of(server, points_per_write=7)
+    return CohortStore(config, POLICY, collections, group=group, half_life_s=HALF_LIFE_S)
+
+
+async def tree(store: CohortStore, cohort: str) -> list[Node]:
+    return await cohort_nodes(store._points.config, store._names, store._group, cohort)
 
 
 @pytest.fixture
@@ -80,16 +85,22 @@ async def test_cohorts_are_the_groups_own(stores: tuple[CohortStore, CohortStore
         for level, path in (("profile", "/"), ("topic", "/a"))
     ]
     await mine.write(nodes, Fence(1, 1))
-    assert {node.key for node in await mine.tree("first=/a")} == {node.key for node in nodes}
-    assert await other.tree("first=/a") == []
+    assert {node.key for node in await tree(mine, "first=/a")} == {node.key for node in nodes}
+    assert await tree(other, "first=/a") == []
     assert await other.read([nodes[0].key]) == {}
 
 
 async def test_what_is_forgotten_is_swept(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, _ = stores
     await mine.put_popularity([item("faint", mass=0.02), item("loud", mass=50.0)], Fence(1, 1))
+    faint, loud = (
+        Node(key=profile_key(name), direction=VECTOR, norm=1, mass=mass, t0_ms=NOW, count=1)
+        for name, mass in (("device=faint", 0.011), ("device=loud", 50.0))
+    )
+    await mine.write([faint, loud], Fence(1, 1))
     await mine.sweep(NOW + int(2 * HALF_LIFE_S * 1000))
     assert (await mine.popularity(["faint", "loud"])).keys() == {"loud"}
+    assert (await mine.read([faint.key, loud.key])).keys() == {loud.key}
 
 
 @dataclass
@@ -125,8 +136,8 @@ async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_
         learnt = await learn_beginnings(records(*firsts, None), parts, Fence(1, 1 + again))
         assert (learnt.counted, learnt.repeated) == ((0, 1) if again else (1, 0))
         assert len(learnt.dead) == 1
-    tree = {node.key.level: node for node in await mine.tree("*")}
-    assert {level: (node.key.path, node.mass) for level, node in tree.items()} == {
+    learnt_nodes = {node.key.level: node for node in await tree(mine, "*")}
+    assert {level: (node.key.path, node.mass) for level, node in learnt_nodes.items()} == {
         "profile": ("/", 1.5), "topic": ("/sports", 1.5), "interest": ("/sports/football", 1.5),
     }  # fmt: skip
     assert len(letters.dead) == 6

@@ -41,8 +41,8 @@ class Servers:
 async def servers(own_qdrant: Callable[..., QdrantServer]) -> AsyncIterator[Servers]:
     config = config_of(own_qdrant(), points_per_write=500)
     made = Servers(
-        QdrantStore(config, POLICY, NAMES), CohortStore(config, COHORTS_POLICY, NAMES, GROUP, HALF_LIFE_S),
-        StoreReader(config),
+        QdrantStore(config, POLICY, NAMES),
+        CohortStore(config, COHORTS_POLICY, NAMES, group=GROUP, half_life_s=HALF_LIFE_S), StoreReader(config),
     )  # fmt: skip
     await made.store.prepare()
     yield made

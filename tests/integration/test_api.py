@@ -99,19 +99,20 @@ async def fill(settings: Settings) -> None:
     ]  # fmt: skip
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
     await store.close()
-    crowd = CohortStore(
-        qdrant_config(settings), settings.population.policy(), COLLECTIONS, settings.kafka.group, 7 * 86_400.0
-    )
-    await crowd.prepare()
-    await crowd.put_popularity([ItemPopularity("ball-5", 40.0, NOW, 40)], Fence(0, 1))
+    cohorts = CohortStore(
+        qdrant_config(settings), settings.population.policy(), COLLECTIONS, group=settings.kafka.group,
+        half_life_s=7 * 86_400.0,
+    )  # fmt: skip
+    await cohorts.prepare()
+    await cohorts.put_popularity([ItemPopularity("ball-5", 40.0, NOW, 40)], Fence(0, 1))
     cohort = [
         node("*", "profile", "/", axis(JAZZ), 30.0, count=30), node("*", "interest", "/music/jazz", axis(JAZZ), 20.0),
         node("first=/sports", "profile", "/", axis(SPORTS), 25.0, count=25),
         node("first=/sports", "interest", "/sports/football", axis(SPORTS), 25.0),
         node("device=mobile", "profile", "/", axis(COFFEE), 2.0, count=2),
     ]  # fmt: skip
-    await crowd.write(cohort, Fence(0, 1))
-    await crowd.close()
+    await cohorts.write(cohort, Fence(0, 1))
+    await cohorts.close()
 
 
 @pytest.fixture(scope="module")
