@@ -24,7 +24,7 @@ from streams.interests.score import RankPolicy
 from streams.settings.privacy import pseudonyms_of
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
-from streams.store.catalogue import CardCache, Catalogue
+from streams.store.catalogue import Catalogue
 from streams.store.cohorts import CohortReader
 from streams.store.reader import StoreReader
 
@@ -107,7 +107,7 @@ def backends(settings: Settings) -> Backends:
     reading = StoreReader(
         replace(qdrant_config(settings), deadline_s=api.deadline_s + _BEYOND_DEADLINE_S), metrics.store_called
     )
-    cache = CardCache(api.cards_cache_mib << 20, api.cards_ttl_s)
+    catalogue = Catalogue(reading, cards_bytes=api.cards_cache_mib << 20, cards_ttl_s=api.cards_ttl_s)
     triton = settings.triton.model_copy(update={"cache_mib": min(_TEXTS_CACHE_MIB, settings.triton.cache_mib)})
     encoder = triton_encoder(
         triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
@@ -117,10 +117,10 @@ def backends(settings: Settings) -> Backends:
     lending = Priors(
         crowd, PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
     )
-    metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
+    metrics.watch_caches({"cards": catalogue.cache_stats, "texts": encoder.cache_stats})
     return Backends(
         settings, settings.nodes.policy(), settings.ranking.policy(), Names(settings.concepts.file), metrics,
-        Access(api), RateLimits(api.rate), reading, Catalogue(reading, cache), encoder,
+        Access(api), RateLimits(api.rate), reading, catalogue, encoder,
         RecordSender(kafka, api.deadline_s), lending, crowd.popularity,
         Retention(kafka, settings.kafka), Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
         pseudonyms_of(settings),

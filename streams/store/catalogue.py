@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -10,13 +9,13 @@ from typing import Any
 
 from qdrant_client import grpc
 
+from streams.base.caches import BoundedCache, CacheStats
 from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.cards import Card, read_cards
 from streams.store.collections import Collections
 from streams.store.filters import NO_PAYLOAD, VECTORS, any_of, fields, in_range, nearest
 from streams.store.reader import StoreReader
-from streams.store.recent import Recent
 
 _MOST_TITLES = 100_000
 _CARD_BYTES = 700  # a card's objects and short strings, beside its vector and description
@@ -31,55 +30,22 @@ class ItemFilter:
     since_ms: int | None = None
 
 
-class CardCache:
-    """Cards by point id, the least recently used falling out beyond `max_bytes`, none older than `ttl_s`."""
-
-    def __init__(self, max_bytes: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> None:
-        self._max_bytes, self.ttl_s, self._clock = max_bytes, ttl_s, clock
-        self._cards: OrderedDict[str, tuple[float, Card]] = OrderedDict()
-        self.nbytes = self.hits = self.misses = 0
-
-    def get(self, point_id: str) -> Card | None:
-        """The card, or None where it is not known or too old."""
-        entry = self._cards.get(point_id)
-        if entry is None or self._clock() >= entry[0]:
-            self.misses += 1
-            return None
-        self._cards.move_to_end(point_id)
-        self.hits += 1
-        return entry[1]
-
-    def put(self, point_id: str, card: Card) -> None:
-        """Keep a card."""
-        self.drop(point_id)
-        self._cards[point_id] = (self._clock() + self.ttl_s, card)
-        self.nbytes += _size(card)
-        while self.nbytes > self._max_bytes and self._cards:
-            self.nbytes -= _size(self._cards.popitem(last=False)[1][1])
-
-    def drop(self, point_id: str) -> None:
-        """Forget a card."""
-        entry = self._cards.pop(point_id, None)
-        if entry is not None:
-            self.nbytes -= _size(entry[1])
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._cards.clear()
-        self.nbytes = 0
-
-    def stats(self) -> tuple[int, int, int]:
-        """Hits, misses and bytes."""
-        return self.hits, self.misses, self.nbytes
+def card_cache(max_bytes: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> BoundedCache[str, Card]:
+    """Cards by point id, bounded in bytes, each kept for `ttl_s`."""
+    return BoundedCache(max_bytes, size_of=_size, ttl_s=ttl_s, clock=clock)
 
 
 class Catalogue:
     """Items by id and items near vectors. Cards are kept a while; which items there are is always asked anew."""
 
-    def __init__(self, reading: StoreReader, cache: CardCache) -> None:
-        self._reading, self._cache = reading, cache
-        self._titles: Recent[str, str | None] = Recent(_MOST_TITLES, cache.ttl_s)
+    def __init__(self, reading: StoreReader, *, cards_bytes: int, cards_ttl_s: float) -> None:
+        self._reading, self._cache = reading, card_cache(cards_bytes, cards_ttl_s)
+        self._titles: BoundedCache[str, str | None] = BoundedCache(_MOST_TITLES, ttl_s=cards_ttl_s)
         self._of = ""
+
+    def cache_stats(self) -> CacheStats:
+        """Hits, misses and bytes of the cache of cards."""
+        return self._cache.stats()
 
     async def cards(self, item_ids: Iterable[str]) -> dict[str, Card]:
         """The described items among `item_ids`."""
@@ -88,7 +54,7 @@ class Catalogue:
 
     async def titles(self, item_ids: Iterable[str]) -> dict[str, str | None]:
         """Titles of items, None where one has none or nobody has described it: no vector is read for them."""
-        found, missing = self._titles.known({item_id for item_id in item_ids if item_id})
+        found, missing = self._titles.among({item_id for item_id in item_ids if item_id})
         if missing:
             ids = [codec.item_point_id(item_id) for item_id in missing]
             names = await self._names()
@@ -140,12 +106,11 @@ class Catalogue:
 
     async def _cards(self, point_ids: Sequence[str]) -> list[Card]:
         names = await self._names()
-        known = {point_id: self._cache.get(point_id) for point_id in point_ids}
-        missing = [point_id for point_id, card in known.items() if card is None]
+        found, missing = self._cache.among(point_ids)
         for point_id, card in (await read_cards(self._reading.points, names.items, missing, vectors=VECTORS)).items():
-            known[point_id] = card
+            found[point_id] = card
             self._cache.put(point_id, card)
-        return [card for card in known.values() if card is not None]
+        return [found[point_id] for point_id in point_ids if point_id in found]
 
     async def _where(self, names: Collections, wanted: ItemFilter) -> grpc.Filter | None:
         must: list[grpc.Condition] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from streams.base.caches import BoundedCache
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node
 from streams.store import codec
@@ -13,7 +14,6 @@ from streams.store.cohort_store import popularity_id, scoped, unscoped
 from streams.store.collections import POPULARITY
 from streams.store.filters import VECTORS, all_of, any_of, fields
 from streams.store.reader import CollectionMissing, StoreReader
-from streams.store.recent import Recent
 
 _POPULAR_FOR_S = 30.0
 _COHORTS_FOR_S = 30.0
@@ -35,12 +35,12 @@ class CohortReader:
 
     def __init__(self, reading: StoreReader, group: str, half_life_s: float) -> None:
         self._reading, self._group, self._half_life_ms = reading, group, half_life_s * 1000.0
-        self._masses: Recent[str, _Mass] = Recent(_MOST_POPULAR, _POPULAR_FOR_S)
-        self._cohorts: Recent[str, list[Node]] = Recent(_MOST_COHORTS, _COHORTS_FOR_S)
+        self._masses: BoundedCache[str, _Mass] = BoundedCache(_MOST_POPULAR, ttl_s=_POPULAR_FOR_S)
+        self._cohorts: BoundedCache[str, list[Node]] = BoundedCache(_MOST_COHORTS, ttl_s=_COHORTS_FOR_S)
 
     async def popularity(self, item_ids: Iterable[str], at_ms: int) -> dict[str, float]:
         """Decayed masses of positive evidence of the items among `item_ids` that have any, at a moment."""
-        found, missing = self._masses.known(item_ids)
+        found, missing = self._masses.among(item_ids)
         if missing:
             masses = await self._read(missing)
             for item_id in missing:
@@ -54,7 +54,7 @@ class CohortReader:
 
     async def cohorts(self, names: Sequence[str]) -> dict[str, list[Node]]:
         """The nodes of cohorts by name; those that have none are left out."""
-        found, missing = self._cohorts.known(names)
+        found, missing = self._cohorts.among(names)
         if missing:
             read: dict[str, list[Node]] = {name: [] for name in missing}
             for node in await self._nodes(missing):
