@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from streams.api.access import Access
 from streams.api.limits import RateLimits
 from streams.api.live import Hub
@@ -27,8 +25,6 @@ from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
 from streams.store.catalogue import Catalogue
 from streams.store.cohorts import CohortReader
 from streams.store.reader import StoreReader
-
-log = structlog.get_logger(__name__)
 
 _TEXTS_CACHE_MIB = 8
 _BEYOND_DEADLINE_S = 1.0

@@ -46,9 +46,7 @@ async def take_events(parts: Backends, rows: Sequence[bytes], now_ms: int) -> Ac
             return drafts
         # The worker refuses these: a user keyed by name here and by pseudonym there would lie in two partitions.
         astray = [one for one in drafts.ready if is_pseudonym((one.key or b"").decode())]
-        refused = [
-            RefusedLine(one.offset, "bad_id", "user_id: expected a user's own id, got a pseudonym") for one in astray
-        ]
+        refused = [RefusedLine(one.offset, "bad_id", _NOT_A_PSEUDONYM) for one in astray]
         return Drafts([one for one in drafts.ready if one not in astray], [*drafts.refused, *refused])
 
     return await _send(parts.sending, _checked(rows, draft))

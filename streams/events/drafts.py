@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from streams.events.dead_letters import DeadLetter
 from streams.events.parse import parse_events, parse_items
-
-Kind = Literal["event", "item"]
 
 #: The topic each type of event goes to by default; every other type goes to `events`.
 TOPIC_OF_TYPE: Final = {"click": "clicks", "view": "clicks", "comment": "comments", "post": "comments"}

@@ -10,7 +10,7 @@ from qdrant_client import grpc
 from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.filters import ALL_PAYLOAD
-from streams.store.points import Points
+from streams.store.points import PointsClient
 
 _ITEMS_PER_CALL = 500
 
@@ -34,7 +34,7 @@ class Card(NamedTuple):
 
 
 async def read_cards(
-    points: Points, collection: str, point_ids: Sequence[str], *, payload: grpc.WithPayloadSelector = ALL_PAYLOAD,
+    points: PointsClient, collection: str, point_ids: Sequence[str], *, payload: grpc.WithPayloadSelector = ALL_PAYLOAD,
     vectors: grpc.WithVectorsSelector | None = None,
 ) -> dict[str, Card]:  # fmt: skip
     """The described items among some points, by point id; of each what `payload`, which has `item_id`, selects."""

@@ -16,7 +16,7 @@ from streams.store.collections import POPULARITY, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import all_of, expired, not_newer
 from streams.store.node_table import NodeTable
-from streams.store.points import Called, Points, not_counted
+from streams.store.points import Called, PointsClient, not_counted
 
 
 def popularity_id(group: str, item_id: str) -> str:
@@ -35,7 +35,7 @@ class CohortStore:
         self, config: QdrantConfig, policy: NodePolicy, collections: Collections, *, group: str, half_life_s: float,
         called: Called = not_counted,
     ) -> None:  # fmt: skip
-        self._points, self._names, self._policy = Points(config, called), collections, policy
+        self._points, self._names, self._policy = PointsClient(config, called), collections, policy
         self._nodes = NodeTable(self._points, collections.population, policy)
         self._group, self._half_life_s = group, half_life_s
 

@@ -11,7 +11,7 @@ from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
 from streams.store.base import Fence
 from streams.store.filters import VECTORS, all_of, any_of, expired, fields, in_range, not_newer
-from streams.store.points import Points
+from streams.store.points import PointsClient
 
 _TOMBSTONES = 100  # looked after in one call
 
@@ -19,7 +19,7 @@ _TOMBSTONES = 100  # looked after in one call
 class NodeTable:
     """The nodes of one collection; `policy` says when each expires."""
 
-    def __init__(self, points: Points, collection: str, policy: NodePolicy) -> None:
+    def __init__(self, points: PointsClient, collection: str, policy: NodePolicy) -> None:
         self._points, self._collection, self._policy = points, collection, policy
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:

@@ -26,7 +26,7 @@ def not_counted(call: str, seconds: float) -> None:
     """Count no calls."""
 
 
-class Points:
+class PointsClient:
     """The points of a server's collections. Calls raise StoreUnavailable past the deadline, or what `guard` raises."""
 
     def __init__(self, config: QdrantConfig, called: Called = not_counted, guard: Guard = guarded) -> None:

@@ -18,7 +18,7 @@ from streams.store.collections import CONTROL, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import VECTORS, fields, in_range
 from streams.store.node_table import NodeTable
-from streams.store.points import Called, Points, not_counted
+from streams.store.points import Called, PointsClient, not_counted
 
 
 class QdrantStore:
@@ -27,7 +27,7 @@ class QdrantStore:
     def __init__(
         self, config: QdrantConfig, policy: NodePolicy, collections: Collections, *, called: Called = not_counted
     ) -> None:
-        self._points, self._names = Points(config, called), collections
+        self._points, self._names = PointsClient(config, called), collections
         self._nodes = NodeTable(self._points, collections.interests, policy)
         self._shards = 1
 

@@ -19,7 +19,7 @@ from streams.store import codec
 from streams.store.collections import AliasMissing, Collections, aliased
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import ALL_PAYLOAD, VECTORS, alive, all_of, any_of, fields, in_range, nearest
-from streams.store.points import Called, Points, not_counted
+from streams.store.points import Called, PointsClient, not_counted
 
 _NAMES_FOR_S = 5.0
 _FACETS_FOR_S = 30.0
@@ -68,7 +68,7 @@ class StoreReader:
     """
 
     def __init__(self, config: QdrantConfig, called: Called = not_counted) -> None:
-        self.points = Points(config, called, self._guarded)
+        self.points = PointsClient(config, called, self._guarded)
         self._names: tuple[float, Collections] | None = None
         self._paths: dict[str, tuple[float, tuple[str, ...]]] = {}
 

@@ -10,7 +10,7 @@ from streams.store.cards import Card, read_cards
 from streams.store.collections import Collections, aliased, aliases, dim_of
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import fields
-from streams.store.points import Points
+from streams.store.points import PointsClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Surveyor:
     """A read-only connection. Every call raises StoreUnavailable past the deadline."""
 
     def __init__(self, config: QdrantConfig) -> None:
-        self._points = Points(config)
+        self._points = PointsClient(config)
 
     async def survey(self) -> Survey:
         """Describe every collection and alias."""

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from streams.events import unresolved
-from streams.events.dead_letters import DeadLetter, Reason, headers
+from streams.events.dead_letters import DeadLetter, DeadLetterReason, headers
 from streams.events.event import EventType
 from streams.events.parse import parse_events, parse_items
 from streams.events.wire import WireEvent, WireItem
@@ -39,7 +39,7 @@ def test_every_type_is_there_with_its_weight() -> None:
 
 
 def test_every_reason_is_there() -> None:
-    assert set(rows("Dead letters", "reason")) == set(get_args(Reason))
+    assert set(rows("Dead letters", "reason")) == set(get_args(DeadLetterReason))
 
 
 def test_every_header_is_there() -> None:
