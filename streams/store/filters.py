@@ -39,7 +39,10 @@ def all_of(*conditions: grpc.Condition) -> grpc.Filter:
 
 
 def alive(at_ms: int) -> grpc.Condition:
-    """What has not expired by `at_ms`: of the nodes of living users those for which `nodes.is_alive` holds."""
+    """What has not expired by `at_ms`: as `nodes.is_alive` says at every moment from a node's t0 on.
+
+    But for tombstones, which stay longer than their masses.
+    """
     return in_range("expires_at", gt=at_ms)
 
 

@@ -14,7 +14,7 @@ from streams.events.items import Item
 from streams.interests.applied import Applied
 from streams.interests.evidence import Began, Evidence, Mark
 from streams.interests.item_vectors import ItemPoint
-from streams.interests.nodes import Node, NodeKey, profile_key
+from streams.interests.nodes import Node, NodeKey, expires_at_ms, profile_key
 from streams.settings.policies import NodeSettings
 from streams.store.base import Control, Fence, Store
 from streams.store.cached import CachedStore
@@ -167,6 +167,16 @@ async def test_sweeping_takes_what_has_expired(store: Store) -> None:
     await store.sweep(NOW)
     assert [one.key.level for one in await store.tree("ana")] == ["profile"]
     assert await store.read([old.key]) == {}
+
+
+async def test_a_sweep_takes_a_node_in_the_millisecond_in_which_it_expires(store: Store) -> None:
+    one = node("ana", "topic", "/a")
+    await store.write([one], FENCE)
+    at_ms = expires_at_ms(one, POLICY)
+    await store.sweep(at_ms - 1)
+    assert [kept.key for kept in await store.tree("ana")] == [one.key]
+    await store.sweep(at_ms)
+    assert await store.tree("ana") == []
 
 
 async def test_items_come_and_go(store: Store) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from streams.interests.nodes import Level, Node, NodeKey
+from streams.interests.nodes import Level, Node, NodeKey, expires_at_ms
 from streams.settings.policies import NodeSettings, PopulationSettings
 from streams.store.base import Fence
 from streams.store.cohort_store import CohortStore
@@ -76,3 +76,17 @@ async def test_all_paths_of_users_with_many_are_read(servers: Servers) -> None:
     await servers.store.write(nodes, FENCE)
     assert await servers.reader.paths_of(["ana", "bo", "nobody"], NOW) == {**paths, "nobody": set()}
     assert len(await servers.store.tree("bo")) == len(await servers.reader.tree("bo", vectors=False)) == 2_100
+
+
+async def test_a_node_is_found_until_the_millisecond_in_which_it_expires(servers: Servers) -> None:
+    one = node("ana", "interest", "/t/0")
+    await servers.store.write([one, node("ana", "profile", "/")], FENCE)
+    at_ms, near = expires_at_ms(one, POLICY), one.direction
+    for moment, there in ((at_ms - 1, True), (at_ms, False), (at_ms + 1, False)):
+        assert (await servers.reader.paths_of(["ana"], moment) == {"ana": {"/t/0"}}) is there
+        hits = await servers.reader.nodes_near(near, ["interest"], None, moment, users=["ana"], limit=5, floor=0.5)
+        assert bool(hits) is there
+        assert bool(await servers.reader.groups(near, ["interest"], None, moment, users=5, floor=0.5)) is there
+    profile_at_ms = expires_at_ms(node("ana", "profile", "/"), POLICY)
+    assert await servers.reader.alike(near, "bo", 5, profile_at_ms - 1) == [("ana", 1.0)]
+    assert await servers.reader.alike(near, "bo", 5, profile_at_ms) == []
