@@ -146,9 +146,11 @@ class StoreReader:
         return UserPage(people, reply.next_page_offset.uuid if reply.HasField("next_page_offset") else None)
 
     async def alike(self, vector: Vector, user_id: str, limit: int, at_ms: int) -> list[tuple[str, float]]:
-        """The users whose whole person is nearest to a vector, but for one, with the cosine."""
+        """The users whose whole person is nearest to a vector, but for one and those erased, with the cosine."""
         names = await self.names()
-        others = grpc.Filter(must=[any_of("level", ["profile"]), alive(at_ms)], must_not=[any_of("user_id", [user_id])])
+        others = grpc.Filter(
+            must=[any_of("level", ["profile"]), alive(at_ms), _LIVED], must_not=[any_of("user_id", [user_id])]
+        )
         request = grpc.QueryPoints(
             collection_name=names.interests, query=nearest(vector), filter=others, limit=limit,
             with_payload=fields("user_id"),
@@ -223,6 +225,9 @@ def _nodes(levels: Sequence[Level], paths: Sequence[str] | None, at_ms: int) -> 
     must = [any_of("level", levels), alive(at_ms)]
     if paths is not None:
         must.append(any_of("path", paths))
+    if "profile" in levels:
+        of_others = grpc.Filter(must_not=[any_of("level", ["profile"])])
+        must.append(grpc.Condition(filter=grpc.Filter(should=[_LIVED, grpc.Condition(filter=of_others)])))
     return grpc.Filter(must=must)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from streams.interests.nodes import Level, Node, NodeKey, expires_at_ms
+from streams.interests.nodes import Level, Node, NodeKey, expires_at_ms, profile_key
 from streams.settings.policies import NodeSettings, PopulationSettings
 from streams.store.base import Fence
 from streams.store.cohort_store import CohortStore
@@ -90,3 +90,15 @@ async def test_a_node_is_found_until_the_millisecond_in_which_it_expires(servers
     profile_at_ms = expires_at_ms(node("ana", "profile", "/"), POLICY)
     assert await servers.reader.alike(near, "bo", 5, profile_at_ms - 1) == [("ana", 1.0)]
     assert await servers.reader.alike(near, "bo", 5, profile_at_ms) == []
+
+
+async def test_nobody_is_like_somebody_who_was_erased(servers: Servers) -> None:
+    erased = Node(key=profile_key("zoe"), direction=np.zeros(DIM, np.float32), t0_ms=NOW, erased_at_ms=NOW)
+    await servers.store.write([node("ana", "profile", "/"), erased], FENCE)
+    near, levels = node("bo", "profile", "/").direction, ("profile", "topic")
+    assert await servers.reader.alike(near, "bo", 5, NOW) == [("ana", 1.0)]
+    await servers.store.write([replace(node("ana", "topic", "/t"), count=0)], FENCE)  # of another level it stays
+    hits = await servers.reader.groups(near, levels, None, NOW, users=5, floor=0.0)
+    assert [hit.user_id for hit in hits] == ["ana"]
+    hits = await servers.reader.nodes_near(near, levels, None, NOW, users=["ana", "zoe"], limit=5, floor=0.0)
+    assert {(hit.user_id, hit.path) for hit in hits} == {("ana", "/"), ("ana", "/t")}
