@@ -19,11 +19,11 @@ PULLS_SHOWN = 5
 def targets_of(cards: Sequence[Card], popularity: Mapping[str, float]) -> Targets:
     """Items as targets; `popularity` is the decayed mass by item id, nothing for those not in it."""
     return Targets(
-        tuple(card.item_id for card in cards),
-        _stack([card.vector for card in cards]),
-        tuple(card.path for card in cards),
-        np.array([np.nan if card.ts_ms is None else card.ts_ms for card in cards], np.float64),
-        np.array([popularity.get(card.item_id, 0.0) for card in cards], np.float64),
+        ids=tuple(card.item_id for card in cards),
+        vectors=_stack([card.vector for card in cards]),
+        paths=tuple(card.path for card in cards),
+        ts_ms=np.array([np.nan if card.ts_ms is None else card.ts_ms for card in cards], np.float64),
+        popularity=np.array([popularity.get(card.item_id, 0.0) for card in cards], np.float64),
     )
 
 
@@ -34,8 +34,9 @@ def with_texts(targets: Targets, vectors: Vector) -> Targets:
         return targets
     rows = np.concatenate([targets.vectors, vectors.astype(np.float32)]) if targets.ids else vectors
     return Targets(
-        (*targets.ids, *[""] * n), rows, (*targets.paths, *[""] * n),
-        np.concatenate([targets.ts_ms, np.full(n, np.nan)]), np.concatenate([targets.popularity, np.zeros(n)]),
+        ids=(*targets.ids, *[""] * n), vectors=rows, paths=(*targets.paths, *[""] * n),
+        ts_ms=np.concatenate([targets.ts_ms, np.full(n, np.nan)]),
+        popularity=np.concatenate([targets.popularity, np.zeros(n)]),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 import numpy as np
@@ -34,6 +34,7 @@ class Concept:
     id: str
     names: Mapping[str, str]
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    _: KW_ONLY
     aliases: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
 

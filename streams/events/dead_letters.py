@@ -19,7 +19,7 @@ PREFIX: Final = "dead-letter-"
 MAX_MESSAGE_BYTES: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """A record that can never be applied, where that came out, and why.
 
@@ -34,7 +34,7 @@ class DeadLetter:
     @classmethod
     def of(cls, record: RecordLike, error: PoisonError) -> Self:
         """Make the dead letter of a record that raised a PoisonError."""
-        return cls(record, error.stage, error.reason, str(error))
+        return cls(record=record, stage=error.stage, reason=error.reason, message=str(error))
 
 
 def topic_of(topic: str) -> str:

@@ -103,7 +103,7 @@ class Original(msgspec.Struct, array_like=True, frozen=True):
     headers: list[tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterPolicy:
     """What a dead letter carries of its record.
 

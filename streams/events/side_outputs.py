@@ -42,7 +42,7 @@ def side_outputs_of(
         headers = next_attempt(record, now_ms=now_ms, policy=retries)
         if headers is None:
             waited = f"its item was not described within {retries.deadline_ms / 1000:g} s"
-            aside.dead.append(DeadLetter(record, "resolve", "unresolved", waited))
+            aside.dead.append(DeadLetter(record=record, stage="resolve", reason="unresolved", message=waited))
         else:
             aside.waiting.append(Waiting(record, headers))
     return aside

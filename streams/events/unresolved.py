@@ -41,7 +41,7 @@ class RetryPolicy:
         return min(self.base_ms << min(attempt, _MAX_DOUBLINGS), self.cap_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """What the headers of a waiting event say.
 

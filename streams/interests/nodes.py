@@ -97,7 +97,7 @@ class Node:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodePolicy:
     """The constants of the fold. `expire_below` is in units of mass; lengths are in entries.
 

@@ -42,7 +42,7 @@ class Contribution(NamedTuple):
     item_id: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Remembered:
     """What a batch leaves on one profile: records applied, their ring entries, items seen, the marks that stand now."""
 
@@ -118,7 +118,7 @@ def plan(
         memory = made.remembered.get(event.user_id)
         if memory is None:
             profile = profiles.get(event.user_id)
-            memory = made.remembered[event.user_id] = Remembered(profile.marks if profile else ())
+            memory = made.remembered[event.user_id] = Remembered(marks=profile.marks if profile else ())
             memory.began = profile.began if profile else NOT_BEGUN
         memory.sources.append(event.source)
         memory.ring.append(ring_entry(event.event_id, event.source, log, named=event.named))
@@ -174,7 +174,10 @@ def _stands(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) 
     for mark in memory.marks:
         if mark.undo and mark.kind == kind and mark.item_id == weighed.item_id and mark.ts_ms >= event.ts_ms:
             return False
-    new = Mark(weighed.item_id, kind, False, event.ts_ms, weighed.weight, event.event_id, own)
+    new = Mark(
+        item_id=weighed.item_id, kind=kind, undo=False, ts_ms=event.ts_ms, weight=weighed.weight,
+        event_id=event.event_id, source=own,
+    )  # fmt: skip
     memory.marks = (*memory.marks, new)[-policy.marks_length :]
     return True
 
@@ -197,6 +200,10 @@ def _take_back(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: in
         else:
             marks.append(mark)
     if not known:
-        marks.append(Mark(weighed.item_id, kind, True, event.ts_ms, 0.0, event.event_id, own))
+        undo = Mark(
+            item_id=weighed.item_id, kind=kind, undo=True, ts_ms=event.ts_ms, weight=0.0, event_id=event.event_id,
+            source=own,
+        )  # fmt: skip
+        marks.append(undo)
     memory.marks = tuple(marks[-policy.marks_length :])
     return [c for mark in reversed_ for c in _spread(weighed, policy, mark.ts_ms, mark.weight, -1, mark.event_id)]

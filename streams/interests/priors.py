@@ -31,7 +31,7 @@ _SAYS: Final[Mapping[str, float]] = {"first": 4.0, EVERYBODY: 1.0}
 _SAYS_SITUATION: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriorPolicy:
     """The constants of the priors.
 

@@ -42,7 +42,7 @@ class Interest(NamedTuple):
     net: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Targets:
     """What is to be scored, n of it.
 
@@ -57,7 +57,7 @@ class Targets:
     popularity: Floats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankPolicy:
     """The constants of the score; the defaults are what docs/evaluation.md measured.
 
@@ -75,7 +75,7 @@ class RankPolicy:
     popularity: float = 0.1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Scored:
     """Scores of n targets over m interests, with their parts; all float64.
 
@@ -124,7 +124,10 @@ def score(interests: Sequence[Interest], targets: Targets, policy: RankPolicy, *
     fresh = freshness(targets.ts_ms, at_ms, policy)
     popular = policy.popularity * np.log1p(targets.popularity)
     total = relevance + aversion + fresh + popular
-    return Scored(total, relevance, aversion, fresh, popular, by_node, attention)
+    return Scored(
+        total=total, relevance=relevance, aversion=aversion, freshness=fresh, popularity=popular, by_node=by_node,
+        attention=attention,
+    )  # fmt: skip
 
 
 def freshness(ts_ms: Floats, at_ms: int, policy: RankPolicy) -> Floats:

@@ -124,11 +124,11 @@ class PopulationSettings(Section):
     def policy(self) -> NodePolicy:
         """The constants by which cohorts' nodes are folded; they keep no evidence and no ids."""
         half_lives = dict.fromkeys(_HALF_LIVES, self.half_life_s)
-        return NodePolicy(half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0)
+        return NodePolicy(half_life_s=half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0)
 
     def priors(self) -> PriorPolicy:
         """The constants of what a newcomer borrows."""
         return PriorPolicy(
-            self.newcomer_events, frozenset(self.contexts), self.least_events, self.prior_mass, self.prior_events,
-            self.prior_nodes,
+            newcomer_events=self.newcomer_events, contexts=frozenset(self.contexts), least_events=self.least_events,
+            mass=self.prior_mass, events=self.prior_events, nodes=self.prior_nodes,
         )  # fmt: skip

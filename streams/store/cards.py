@@ -50,7 +50,7 @@ def _card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
         return tuple(one.string_value for one in payload[name].list_value.values) if name in payload else ()
 
     return Card(
-        payload["item_id"].string_value, vector, text("path") or "", text("title"), text("description"),
-        words("categories"), words("tags"), text("brand"), text("lang"),
-        payload["ts"].integer_value if "ts" in payload else None,
+        item_id=payload["item_id"].string_value, vector=vector, path=text("path") or "", title=text("title"),
+        description=text("description"), categories=words("categories"), tags=words("tags"), brand=text("brand"),
+        lang=text("lang"), ts_ms=payload["ts"].integer_value if "ts" in payload else None,
     )  # fmt: skip

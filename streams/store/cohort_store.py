@@ -85,8 +85,8 @@ class CohortStore:
 def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:
     """An item's popularity from its point's payload."""
     return ItemPopularity(
-        payload["item_id"].string_value, payload["mass"].double_value, payload["t0"].integer_value,
-        payload["count"].integer_value, unpack_applied(payload["applied"].string_value),
+        item_id=payload["item_id"].string_value, mass=payload["mass"].double_value, t0_ms=payload["t0"].integer_value,
+        count=payload["count"].integer_value, applied=unpack_applied(payload["applied"].string_value),
     )  # fmt: skip
 
 

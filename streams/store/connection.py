@@ -30,7 +30,7 @@ _RETRYABLE = frozenset(
 _WRONG_KEY = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QdrantConfig:
     """Where Qdrant is and how to talk to it."""
 

@@ -115,7 +115,8 @@ def _control_id(group: str) -> str:
 
 def _control_of(payload: Any) -> Control:
     return Control(
-        payload["epoch"].integer_value, payload["log"].integer_value, payload["generation"].integer_value,
-        payload["leader"].string_value, payload["cluster"].string_value,
-        json.loads(payload["partitions"].string_value), json.loads(payload["highest"].string_value),
+        epoch=payload["epoch"].integer_value, log=payload["log"].integer_value,
+        generation=payload["generation"].integer_value,
+        leader=payload["leader"].string_value, cluster=payload["cluster"].string_value,
+        partitions=json.loads(payload["partitions"].string_value), highest=json.loads(payload["highest"].string_value),
     )  # fmt: skip

@@ -248,7 +248,7 @@ def _person(payload: Mapping[str, grpc.Value]) -> ListedUser:
 def _hit(point: Any) -> Hit:
     payload = point.payload
     return Hit(
-        payload["user_id"].string_value, payload["level"].string_value, payload["path"].string_value, point.score,
-        payload["mass"].double_value, payload["t0"].integer_value, payload["first"].integer_value,
-        payload["last"].integer_value,
+        user_id=payload["user_id"].string_value, level=payload["level"].string_value, path=payload["path"].string_value,
+        similarity=point.score, mass=payload["mass"].double_value, t0_ms=payload["t0"].integer_value,
+        first_ms=payload["first"].integer_value, last_ms=payload["last"].integer_value,
     )  # fmt: skip

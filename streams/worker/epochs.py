@@ -35,13 +35,10 @@ def judge(stored: Control | None, seen: GroupView) -> tuple[Control, str]:
     A new group only: a generation below the stored one, or the same generation under another leader.
     """
     if stored is None:
-        return Control(1, 1, seen.generation, seen.leader, seen.cluster, dict(seen.partitions), {}), ""
+        return _begun(seen, epoch=1, log=1), ""
     log_reason = _new_log(stored, seen)
     if log_reason:
-        control = Control(
-            stored.epoch + 1, stored.log + 1, seen.generation, seen.leader, seen.cluster, dict(seen.partitions), {}
-        )
-        return control, log_reason
+        return _begun(seen, epoch=stored.epoch + 1, log=stored.log + 1), log_reason
     partitions = {**stored.partitions, **seen.partitions}
     known = replace(
         stored,
@@ -55,6 +52,14 @@ def judge(stored: Control | None, seen: GroupView) -> tuple[Control, str]:
     if seen.generation == stored.generation and stored.leader and seen.leader != stored.leader:
         return replace(known, epoch=stored.epoch + 1), f"generation {seen.generation} has another leader"
     return known, ""
+
+
+def _begun(seen: GroupView, *, epoch: int, log: int) -> Control:
+    """The control point of a log of which nothing was folded yet."""
+    return Control(
+        epoch=epoch, log=log, generation=seen.generation, leader=seen.leader, cluster=seen.cluster,
+        partitions=dict(seen.partitions),
+    )  # fmt: skip
 
 
 def _new_log(stored: Control, seen: GroupView) -> str:

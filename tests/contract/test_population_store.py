@@ -54,7 +54,9 @@ async def stores(qdrant: QdrantServer) -> AsyncIterator[tuple[CohortStore, Cohor
 
 
 def item(item_id: str, mass: float = 2.5, **fields: object) -> ItemPopularity:
-    return replace(ItemPopularity(item_id, mass, NOW, 3, Applied(2, {"clicks/3": 17})), **fields)  # type: ignore[arg-type]
+    return replace(
+        ItemPopularity(item_id=item_id, mass=mass, t0_ms=NOW, count=3, applied=Applied(2, {"clicks/3": 17})), **fields
+    )  # type: ignore[arg-type]
 
 
 async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
