@@ -62,7 +62,7 @@ class TritonEncoder:
     def dim(self) -> int:
         """The length of a vector. Raises EncoderUnavailable before the first `info()` or `encode()`."""
         if self._info is None:
-            raise EncoderUnavailable("Triton has not said yet which model it serves: await info() first")
+            raise EncoderUnavailable("it is not known yet which model Triton serves: await info() first")
         return self._info.dim
 
     def cache_stats(self) -> CacheStats:

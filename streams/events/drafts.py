@@ -91,7 +91,7 @@ def _judged(drafts: list[Draft], parse: Callable[..., Any], now_ms: int) -> Draf
     dead: list[DeadLetter] = parse(drafts, now_ms=now_ms).dead
     if not dead:
         return Drafts(drafts, [])
-    refused = [RefusedLine(letter.record.offset, letter.reason, letter.message) for letter in dead]
+    refused = [RefusedLine(one.record.offset, one.reason, one.message) for one in dead]
     numbers = {one.number for one in refused}
     return Drafts([draft for draft in drafts if draft.offset not in numbers], refused)
 

@@ -1,4 +1,4 @@
-"""What a node remembers of single events: its strongest contributions, recent event ids, standing marks. Pure.
+"""What a node remembers of single events: its strongest contributions, recent event ids, marks that stand. Pure.
 
 All three are packed into one short string each, since Qdrant stores nested payloads slowly. Fields are joined
 by U+001F and entries by U+001E, which no id can contain.

@@ -1,6 +1,6 @@
 """How popular an item is: the decayed mass of everybody's positive evidence, folded like a node. Pure.
 
-The path sends what its users said of an item on to the topic `items.popularity`, keyed by item and before it writes
+The path sends its users' evidence for an item on to the topic `items.popularity`, keyed by item and before it writes
 their nodes; whoever owns the item's partition folds it. An event comes with the place of its own record, so what
 comes again, after a worker died between the two, is known by it and changes nothing.
 """
@@ -26,7 +26,7 @@ _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding err
 
 
 class Vote(NamedTuple):
-    """What one event says for an item: the place of its record, its time and its weight, negative to take one back."""
+    """What one event counts for an item: its record's place, its time and its weight, negative to take one back."""
 
     topic: str
     partition: int

@@ -6,7 +6,7 @@ For a target v and the person's nodes n (direction d, decayed mass m), with M th
     score = sum of a_n * max(0, cos(v, d_n))  -  the same over aversion nodes  +  freshness  +  popularity
 
 so a score is a sum over nodes and two parts of the item's own. Attention is a softmax whose prior is the evidence:
-target attention as in Zhou et al., Deep Interest Network (2018), without trained weights. What little evidence says
+target attention as in Zhou et al., Deep Interest Network (2018), without trained weights. What little evidence shows
 is held back, so that for somebody hardly known the item's own parts decide.
 """
 
@@ -46,7 +46,7 @@ class Interest(NamedTuple):
 class Targets:
     """What is to be scored, n of it.
 
-    `vectors` float32 (n, dim), unit rows; `ts_ms` float64 (n,), when an item was published, nan where nobody said;
+    `vectors` float32 (n, dim), unit rows; `ts_ms` float64 (n,), when an item was published, nan where it is not known;
     `popularity` float64 (n,), the decayed mass of positive evidence of everybody, never negative.
     """
 
@@ -133,9 +133,9 @@ def score(interests: Sequence[Interest], targets: Targets, policy: RankPolicy, *
 def freshness(ts_ms: Floats, at_ms: int, policy: RankPolicy) -> Floats:
     """freshness * (2 * 2^(-age/h) - 1) for items of shape (n,); 0 where the time is nan."""
     ages_s = np.maximum(at_ms - ts_ms, 0.0) / 1000.0
-    found: Floats = policy.freshness * (2.0 * np.exp2(-ages_s / policy.freshness_half_life_s) - 1.0)
-    found[np.isnan(ts_ms)] = 0.0
-    return found
+    fresh: Floats = policy.freshness * (2.0 * np.exp2(-ages_s / policy.freshness_half_life_s) - 1.0)
+    fresh[np.isnan(ts_ms)] = 0.0
+    return fresh
 
 
 def _attention(cosines: Floats, interests: Sequence[Interest], pushes: NDArray[np.bool_], policy: RankPolicy) -> Floats:

@@ -1,4 +1,4 @@
-"""What the topic `interests.updated` says: which nodes of whose tree a batch has changed, and by which events. Pure.
+"""Records of the topic `interests.updated`: which nodes of whose tree a batch has changed, and by which events. Pure.
 
 A record is the JSON of `streams.api.models.LiveUpdate` without names, titles, shares and evidence, which the reader
 adds. No text of an event is in it.
