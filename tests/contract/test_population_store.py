@@ -117,7 +117,7 @@ def records(*values: bytes | None) -> list[Any]:
     return [record(value=value, offset=n) for n, value in enumerate(values)]
 
 
-async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_cannot_read(
+async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_what_it_cannot_read(
     stores: tuple[CohortStore, CohortStore],
 ) -> None:
     mine, _ = stores
@@ -153,12 +153,12 @@ async def test_first_events_of_a_log_that_is_gone_come_too_late(
     known._items["a"] = StoredItem("a", VECTOR, "/sports")
     parts = Deriving(mine, known, Letters(), "g", DIM, HALF_LIFE_S, POLICY)
 
-    def told(log: int, offset: int) -> bytes:
+    def record_of(log: int, offset: int) -> bytes:
         first = First(*Source("clicks", 0, offset), NOW, 1.0, "a", "/sports")
         return pack_beginnings(Beginnings("*", "g", log, [first]))
 
-    both = await learn_beginnings(records(told(1, 90), told(2, 0)), parts, Fence(2, 1))
+    both = await learn_beginnings(records(record_of(1, 90), record_of(2, 0)), parts, Fence(2, 1))
     assert (both.counted, both.repeated) == (2, 0)
-    late = await learn_beginnings(records(told(1, 91)), parts, Fence(2, 1))
+    late = await learn_beginnings(records(record_of(1, 91)), parts, Fence(2, 1))
     assert (late.counted, late.repeated) == (0, 1)
     assert (await mine.read([profile_key("*")]))[profile_key("*")].count == 2
