@@ -58,6 +58,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 architecture: $(READY)
 	@$(BIN)/python -m deploy.architecture

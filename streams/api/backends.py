@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from streams.api.access import Access
 from streams.api.live_hub import Hub
 from streams.api.node_names import NodeNames
@@ -24,11 +22,9 @@ from streams.interests.score import RankPolicy
 from streams.settings.privacy import pseudonyms_of
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
-from streams.store.catalogue import CardCache, Catalogue
+from streams.store.catalogue import Catalogue
 from streams.store.cohorts import CohortReader
 from streams.store.reader import StoreReader
-
-log = structlog.get_logger(__name__)
 
 _TEXTS_CACHE_MIB = 8
 _BEYOND_DEADLINE_S = 1.0
@@ -107,7 +103,7 @@ def make_backends(settings: Settings) -> Backends:
     reader = StoreReader(
         replace(qdrant_config(settings), deadline_s=api.deadline_s + _BEYOND_DEADLINE_S), metrics.store_called
     )
-    cache = CardCache(api.cards_cache_mib << 20, api.cards_ttl_s)
+    catalogue = Catalogue(reader, cards_bytes=api.cards_cache_mib << 20, cards_ttl_s=api.cards_ttl_s)
     triton = settings.triton.model_copy(update={"cache_mib": min(_TEXTS_CACHE_MIB, settings.triton.cache_mib)})
     encoder = triton_encoder(
         triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
@@ -115,7 +111,7 @@ def make_backends(settings: Settings) -> Backends:
     kafka = kafka_config(settings.kafka)
     cohorts = CohortReader(reader, settings.kafka.group, settings.population.popularity_half_life_s)
     terms = PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
-    metrics.watch_caches({"cards": cache.stats, "texts": encoder.cache_stats})
+    metrics.watch_caches({"cards": catalogue.cache_stats, "texts": encoder.cache_stats})
     return Backends(
         settings=settings,
         policy=settings.nodes.policy(),
@@ -125,7 +121,7 @@ def make_backends(settings: Settings) -> Backends:
         access=Access(api),
         limits=RateLimits(api.rate),
         reader=reader,
-        catalogue=Catalogue(reader, cache),
+        catalogue=catalogue,
         encoder=encoder,
         sender=RecordSender(kafka, api.deadline_s),
         priors=Priors(cohorts, terms),

@@ -96,11 +96,6 @@ class Hub:
         """Whether changes arrive now: the topic is followed."""
         return self._follower is not None and self._follower.ready.is_set()
 
-    @property
-    def watchers(self) -> int:
-        """How many watch now."""
-        return self._count
-
     async def start(self) -> None:
         """Begin to follow; returns once ready, or after three seconds with the broker still away: it is waited for.
 

@@ -17,7 +17,6 @@ MAX_K = 200
 MAX_TARGETS = 500
 MAX_BATCH = 500
 
-UserId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 Context = dict[str, str | float | bool]
 Order = Literal["strongest", "latest"]

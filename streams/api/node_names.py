@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,7 @@ class NodeNames:
     """Names of nodes by level and path, from the concept tree's file or the written taxonomy; read once."""
 
     def __init__(self, file: Path | None) -> None:
-        self._tree = load_names(file)
-        self._known: dict[str, str] = {}
+        self._of_path = lru_cache(maxsize=20_000)(load_names(file).name)
 
     def __call__(self, level: Level, path: str) -> str:
         """The name of a node."""
@@ -27,9 +27,4 @@ class NodeNames:
 
     def of_path(self, path: str) -> str:
         """The name of a path; empty for `/`."""
-        name = self._known.get(path)
-        if name is None:
-            if len(self._known) > 20_000:
-                self._known.clear()
-            name = self._known[path] = self._tree.name(path)
-        return name
+        return self._of_path(path)

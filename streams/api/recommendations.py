@@ -18,7 +18,8 @@ from streams.interests.evidence import seen_entry
 from streams.interests.mmr import mmr
 from streams.interests.nodes import seen_of
 from streams.interests.score import Interest, RankPolicy, score
-from streams.store.catalogue import Card, ItemFilter
+from streams.store.cards import Card
+from streams.store.catalogue import ItemFilter
 
 SEEN_BYTES = len(seen_entry(""))
 _QUERIES = 8

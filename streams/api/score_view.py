@@ -11,7 +11,7 @@ from streams.api.interest_tree import NameOf
 from streams.api.models import Pull, RankedItem, ScoreParts
 from streams.interests.nodes import Vector
 from streams.interests.score import Interest, Scored, Targets
-from streams.store.catalogue import Card
+from streams.store.cards import Card
 
 PULLS_SHOWN = 5
 

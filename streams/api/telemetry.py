@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from streams.base.cache_metrics import CacheCollector
+from streams.base.caches import CacheStats
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Where prometheus_client lets several processes share their counts; `interests api` sets it with --workers."""
@@ -59,7 +60,7 @@ class ApiMetrics:
             "interests_api_refused", "Callers turned away: credentials, scope, rate.", ("reason",), registry=registry
         )
 
-    def watch_caches(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
+    def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache."""
         self.registry.register(CacheCollector("interests_api", caches))
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.base.caches import CacheStats
+
 
 class CacheCollector(Collector):
     """Look-ups and size of caches, read when Prometheus asks, under names that begin with `prefix`."""
 
-    def __init__(self, prefix: str, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
+    def __init__(self, prefix: str, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         self._prefix, self._caches = prefix, caches
 
     def collect(self) -> Iterator[Metric]:
@@ -21,9 +23,9 @@ class CacheCollector(Collector):
         lookups = CounterMetricFamily(f"{self._prefix}_cache_lookups", about, labels=labels)
         size = GaugeMetricFamily(f"{self._prefix}_cache_bytes", "Bytes that a cache holds.", labels=["cache"])
         for name, read in self._caches.items():
-            hits, misses, nbytes = read()
-            lookups.add_metric([name, "hit"], hits)
-            lookups.add_metric([name, "miss"], misses)
-            size.add_metric([name], nbytes)
+            stats = read()
+            lookups.add_metric([name, "hit"], stats.hits)
+            lookups.add_metric([name, "miss"], stats.misses)
+            size.add_metric([name], stats.nbytes)
         yield lookups
         yield size

@@ -14,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
+from streams.broker.config import KafkaConfig
 from streams.broker.consumer_thread import BatchConsumerThread, BatchRebalanceListener
 from streams.broker.fetched_batch import AckLedger, FetchedBatch, GroupIdentity, Partition, interleave
-
-if TYPE_CHECKING:
-    from streams.broker.app import BrokerApp
+from streams.broker.liveness import LivenessJudge
 
 FETCH_WAIT_S = 0.5
 LAST_COMMIT_WITHIN_S = 5.0
@@ -31,11 +30,20 @@ LAST_COMMIT_WITHIN_S = 5.0
 log = logging.getLogger(__name__)
 
 
+class WorkerApp(Protocol):
+    """What the consumer needs of its Faust app, which `app.py` makes around this transport."""
+
+    kafka: KafkaConfig
+    liveness: LivenessJudge
+    topics: Any
+    should_stop: bool
+
+
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     """Faust's consumer with whole fetched batches as messages and one committable number a partition."""
 
     RebalanceListener = BatchRebalanceListener
-    app: BrokerApp
+    app: WorkerApp
     _thread: BatchConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

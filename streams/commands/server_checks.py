@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import httpx
@@ -16,12 +16,11 @@ from streams.commands.lag_wait import by_topic
 from streams.commands.topics import read_topics, service_topics
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import Settings
-from streams.store.collections import ALIASES, CONTROL, Collections
+from streams.store.collections import ALIASES, CONTROL, POPULARITY, Collections, indexes_of
 from streams.store.survey import Survey
 
 #: The first Qdrant with conditional upserts (`update_filter`), which the fence is made of.
 QDRANT_LEAST: Final = (1, 16)
-INDEXED: Final = frozenset({"user_id", "level", "path", "expires_at"})
 
 
 async def check_kafka(settings: Settings) -> Findings:
@@ -173,7 +172,8 @@ def check_collections(findings: Findings, survey: Survey, info: EncoderInfo | No
         ),
     )
     wanted = Collections(info.encoder_id, info.dim) if info else None
-    for name in sorted({nodes, items, *((wanted.interests, wanted.items) if wanted else ())}):
+    names = sorted({nodes, items, *((wanted.interests, wanted.items) if wanted else ())})
+    for name in names:
         facts = survey.collections.get(name)
         if facts is None:
             findings.warn("collections", f"{name} is not there", begin)
@@ -187,10 +187,18 @@ def check_collections(findings: Findings, survey: Survey, info: EncoderInfo | No
     if wanted and nodes != wanted.interests:
         seen = f"interests are read from {nodes}, workers write {wanted.interests}"
         findings.warn("encoder", seen, "once the new collection is full, switch the aliases to it")
-    lacking = sorted(INDEXED - survey.collections[nodes].indexed) if nodes in survey.collections else []
-    if lacking:
-        findings.warn("payload indexes", f"{nodes} lacks {', '.join(lacking)}", "start a worker, which makes them")
-    elif CONTROL not in survey.collections:
+    check_indexes(findings, survey, [*names, *((wanted.population,) if wanted else ()), POPULARITY])
+    if CONTROL not in survey.collections:
         findings.warn("control points", f"{CONTROL} is not there", begin)
-    else:
-        findings.ok("payload indexes", ", ".join(sorted(INDEXED)))
+
+
+def check_indexes(findings: Findings, survey: Survey, names: Iterable[str]) -> None:
+    """The payload indexes of those collections that are there: without one a filter reads every point."""
+    there = {name: survey.collections[name].indexed for name in names if name in survey.collections}
+    lacking = {name: sorted(indexes_of(name).keys() - indexed) for name, indexed in there.items()}
+    for name, fields in lacking.items():
+        if fields:
+            findings.warn("payload indexes", f"{name} lacks {', '.join(fields)}", "start a worker, which makes them")
+    if there and not any(lacking.values()):
+        fields = sorted({field for name in there for field in indexes_of(name)})
+        findings.ok("payload indexes", ", ".join(fields))

@@ -23,8 +23,8 @@ from streams.interests.nodes import LEVELS, Level, Node
 from streams.settings.privacy import pseudonyms_of
 from streams.settings.service import Settings, load
 from streams.settings.wiring import qdrant_config
+from streams.store.cards import Card
 from streams.store.qdrant import QdrantStore
-from streams.store.survey import Card
 
 _EXAMPLE = "interests show u17 --evidence 3"
 

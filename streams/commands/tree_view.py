@@ -9,7 +9,7 @@ from typing import NamedTuple
 from streams.interests.evidence import Evidence
 from streams.interests.levels import Level
 from streams.interests.nodes import Node, NodePolicy, evidence_share, is_alive, mass_at
-from streams.store.survey import Card
+from streams.store.cards import Card
 
 NameOf = Callable[[str], str]
 
@@ -193,9 +193,10 @@ class _NodeView:
         )  # fmt: skip
 
     def _reason(self, node: Node, entry: Evidence) -> Reason:
-        card = self.cards.get(entry.item_id, Card("", ""))
+        card = self.cards.get(entry.item_id)
+        title, path = (card.title or "", card.path) if card else ("", "")
         share = evidence_share(entry, node, self.policy)
         return Reason(
-            event_id=entry.event_id, item_id=entry.item_id, title=card.title, path=card.path,
+            event_id=entry.event_id, item_id=entry.item_id, title=title, path=path,
             ts_ms=entry.ts_ms, weight=entry.weight, share=share,
         )  # fmt: skip

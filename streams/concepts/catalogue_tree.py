@@ -59,12 +59,12 @@ def languages_read(encode: Encode, concepts: Sequence[Concept]) -> list[str]:
     if not topics:
         return list(dict.fromkeys(lang for concept in concepts for lang in concept.names))
     first, *others = topics[0].descriptions
-    told = [topic for topic in topics if all(lang in topic.descriptions for lang in (first, *others))]
-    if not told or not others:
+    described = [topic for topic in topics if all(lang in topic.descriptions for lang in (first, *others))]
+    if not described or not others:
         return [first, *others]
-    rows = [_centred(encode([topic.descriptions[lang] for topic in told])) for lang in (first, *others)]
-    found = [float(np.mean((row @ rows[0].T).argmax(axis=1) == np.arange(len(told)))) for row in rows[1:]]
-    return [first, *(lang for lang, share in zip(others, found, strict=True) if share >= READS_SHARE)]
+    rows = [_centred(encode([topic.descriptions[lang] for topic in described])) for lang in (first, *others)]
+    hits = [float(np.mean((row @ rows[0].T).argmax(axis=1) == np.arange(len(described)))) for row in rows[1:]]
+    return [first, *(lang for lang, share in zip(others, hits, strict=True) if share >= READS_SHARE)]
 
 
 def build_from_catalogue(
@@ -203,7 +203,7 @@ def _text(item: Mapping[str, Any]) -> Text:
 
 def text_of(item: Mapping[str, Any], max_chars: int = MAX_CHARS) -> str:
     """The text an item of the catalogue is encoded by: the same as on the path (`streams.events.items.item_text`)."""
-    told = Item(
+    labelled = Item(
         item_id=str(item.get("item_id", "")),
         title=item.get("title"),
         description=item.get("description"),
@@ -211,4 +211,4 @@ def text_of(item: Mapping[str, Any], max_chars: int = MAX_CHARS) -> str:
         tags=tuple(item.get("tags") or ()),
         brand=item.get("brand"),
     )
-    return item_text(told, max_chars) or ""
+    return item_text(labelled, max_chars) or ""

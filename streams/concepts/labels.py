@@ -29,7 +29,7 @@ class Labelled(Protocol):
     def local(self) -> Sequence[str]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """What the table knew of an item's labels: a topic, an interest below it, and the labels it did not know.
 
@@ -110,7 +110,7 @@ class LabelTable:
             voted = self._vote(tags)
             return voted if voted.topic is not None else found
         interest = self._vote(tags, found.topic).interest
-        return found if interest is None else Match(found.topic, interest)
+        return found if interest is None else Match(topic=found.topic, interest=interest)
 
     def _walk(self, steps: Sequence[str]) -> Match:
         topics: list[str] = []
@@ -119,13 +119,13 @@ class LabelTable:
         for step in steps:
             found = self._read(step, topics, before)
             if found.interest is not None:
-                return Match(found.topics[0], found.interest)
+                return Match(topic=found.topics[0], interest=found.interest)
             if not found.topics:
                 unknown.append(step)
             elif found.topics != topics:
                 topics, unknown = found.topics, []
             before = key(step)
-        return Match(topics[0] if topics else None, None, tuple(unknown))
+        return Match(topic=topics[0] if topics else None, interest=None, unknown=tuple(unknown))
 
     def _steps(self, label: str) -> list[str]:
         label = label[:MAX_LABEL_CHARS]
@@ -184,7 +184,7 @@ class LabelTable:
         if best is None:
             return Match()
         interest = _winner(Counter({name: n for name, n in interests.items() if _topic_of(name) == best}))
-        return Match(best, interest, votes=tuple(sorted((topics + interests).items())))
+        return Match(topic=best, interest=interest, votes=tuple(sorted((topics + interests).items())))
 
 
 def _find(word: str, table: dict[str, str]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 import numpy as np
@@ -34,6 +34,7 @@ class Concept:
     id: str
     names: Mapping[str, str]
     descriptions: Mapping[str, str] = field(default_factory=dict)
+    _: KW_ONLY
     aliases: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
 
@@ -60,7 +61,7 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class Floors:
-    """Centred cosines under which nothing is said; measured with multilingual-e5-small (docs/concepts.md).
+    """Centred cosines under which no concept is given; measured with multilingual-e5-small (docs/concepts.md).
 
     An item under `topic` goes to `/other`, one under `interest` stays at its topic; a label under `label` keeps
     the catalogue's own path.
@@ -158,13 +159,13 @@ class ConceptTree:
         open_ = [n for n, path in enumerate(paths) if path is None]
         favour = self._favour([matches[n] for n in open_])
         near = self._near.topics(vectors[open_], favour)
-        told = np.array([self._told(matches[n]) for n in open_], np.int64)
-        below = self._interest_paths(vectors[open_], np.where(told < 0, near.rows, told), favour)
-        for n, path, score, row in zip(open_, below, near.scores, told, strict=True):
+        named = np.array([self._named_topic(matches[n]) for n in open_], np.int64)
+        below = self._interest_paths(vectors[open_], np.where(named < 0, near.rows, named), favour)
+        for n, path, score, row in zip(open_, below, near.scores, named, strict=True):
             paths[n] = path if row >= 0 or score >= self.floors.topic else OTHER
         return [path or OTHER for path in paths]
 
-    def _told(self, match: Match) -> int:
+    def _named_topic(self, match: Match) -> int:
         """The row of the topic that an item's categories name, −1 where they name none."""
         return -1 if match.topic is None or match.votes else self._rows[match.topic]
 
@@ -219,7 +220,7 @@ def texts_of(concepts: Sequence[Concept], languages: Collection[str] | None = No
     for concept in concepts:
         kept = [lang for lang in concept.names if languages is None or lang in languages]
         described = [(concept.names[lang], concept.descriptions[lang]) for lang in kept if lang in concept.descriptions]
-        mine = [text for name, told in described for text in (name, f"{name}: {told}")]
+        mine = [text for name, description in described for text in (name, f"{name}: {description}")]
         words = [alias.replace("-", " ") for alias in concept.aliases]
         for latin, comma in ((True, ", "), (False, "、")):
             own = [word for word in words if word.isascii() == latin][:ALIASES_ENCODED]

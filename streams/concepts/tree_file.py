@@ -29,22 +29,22 @@ class Taxonomy(NamedTuple):
 def load_taxonomy(path: Path = TAXONOMY_FILE) -> Taxonomy:
     """Read a taxonomy file; ConfigurationError where it is no such file. The default is the one that ships."""
     try:
-        told = json.loads(path.read_bytes())
-        return Taxonomy(str(told["version"]), [_concept(entry) for entry in told["concepts"]])
+        fields = json.loads(path.read_bytes())
+        return Taxonomy(str(fields["version"]), [_concept(entry) for entry in fields["concepts"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"taxonomy {path}: expected version and concepts in JSON, got {error!r}") from error
 
 
 def save_tree(tree: ConceptTree, path: Path) -> None:
     """Write a tree to one file, whole or not at all; the same tree gives the same bytes."""
-    told = {
+    fields = {
         "format": _FORMAT,
         "version": tree.version,
         "encoder_id": tree.encoder_id,
         "floors": asdict(tree.floors),
         "concepts": [asdict(concept) for concept in tree.concepts],
     }
-    text = json.dumps(told, ensure_ascii=False, sort_keys=True).encode()
+    text = json.dumps(fields, ensure_ascii=False, sort_keys=True).encode()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -59,14 +59,14 @@ def load_tree(path: Path) -> ConceptTree:
     try:
         # Opened here: numpy leaves the file open where it turns out to be no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            told = json.loads(arrays["about"].tobytes())
+            fields = json.loads(arrays["about"].tobytes())
             vectors = arrays["vectors"].astype(np.float32)
-        if told["format"] != _FORMAT:
+        if fields["format"] != _FORMAT:
             raise ConfigurationError(
-                f"concept tree {path}: got format {told['format']}, expected {_FORMAT}; rebuild it"
+                f"concept tree {path}: got format {fields['format']}, expected {_FORMAT}; rebuild it"
             )
-        concepts = [_concept(entry) for entry in told["concepts"]]
-        return ConceptTree(told["version"], told["encoder_id"], concepts, vectors, Floors(**told["floors"]))
+        concepts = [_concept(entry) for entry in fields["concepts"]]
+        return ConceptTree(fields["version"], fields["encoder_id"], concepts, vectors, Floors(**fields["floors"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigurationError(f"concept tree {path}: not a tree file ({error!r}); build it again") from error
 

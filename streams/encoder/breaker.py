@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Breaker:
     """Closed until `failures` in a row; then open for `open_s`, twice as long each time, at most `longest_s`.
 

@@ -1,4 +1,4 @@
-"""Texts to vectors: each distinct text is sent once and kept; what the encoder cannot take is told from the rest."""
+"""Texts to vectors: each distinct text is sent once and kept; one that the encoder cannot take is found and named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import numpy as np
 
 from encoders.contract import MODEL_NAME
+from streams.base.caches import CacheStats
 from streams.base.credentials import TlsFiles
 from streams.base.errors import ConfigurationError, EncoderUnavailable, PoisonError, WrongModelOutput
 from streams.encoder.base import Encoded
@@ -61,12 +62,12 @@ class TritonEncoder:
     def dim(self) -> int:
         """The length of a vector. Raises EncoderUnavailable before the first `info()` or `encode()`."""
         if self._info is None:
-            raise EncoderUnavailable("Triton has not said yet which model it serves: await info() first")
+            raise EncoderUnavailable("it is not known yet which model Triton serves: await info() first")
         return self._info.dim
 
-    def cache_stats(self) -> tuple[int, int, int]:
+    def cache_stats(self) -> CacheStats:
         """Hits, misses and bytes of the text cache."""
-        return (self._cache.hits, self._cache.misses, self._cache.nbytes) if self._cache else (0, 0, 0)
+        return self._cache.stats() if self._cache else CacheStats(0, 0, 0)
 
     async def info(self) -> EncoderInfo:
         """What the server serves, asked once. Raises EncoderUnavailable, or ConfigurationError for another model."""
@@ -122,7 +123,7 @@ class TritonEncoder:
         rows, missing = cache.get(keys)
         refused: dict[bytes, PoisonError] = {}
         missing.sort(key=lambda place: len(known[keys[place]]))  # like lengths together: the server pads less
-        doubtful = [place for place in missing if keys[place] in self._suspects]
+        suspects = [place for place in missing if keys[place] in self._suspects]
         missing = [place for place in missing if keys[place] not in self._suspects]
         lengths = [len(known[keys[place]]) for place in missing]
         most = min(info.max_batch, self._max_batch)
@@ -144,7 +145,7 @@ class TritonEncoder:
                     group.create_task(fill(chunk, self._isolate))
         except* (EncoderUnavailable, ConfigurationError) as errors:
             raise errors.exceptions[0] from None
-        for chunk in self._suspects.groups(doubtful, keys, most):
+        for chunk in self._suspects.groups(suspects, keys, most):
             await fill(chunk, self._try)
         return rows, refused
 
@@ -154,7 +155,7 @@ class TritonEncoder:
         One that crashes it alone, twice, is poison.
         """
         keys = [text_key(text) for text in texts]
-        if not self._suspects.convicted(keys[0]):
+        if not self._suspects.quarantined(keys[0]):
             await self._canary(info, self._model.deadline())
             try:
                 return await self._isolate(texts, info, once=True)
@@ -214,7 +215,7 @@ class TritonEncoder:
         except EncoderUnavailable as error:
             crash = isinstance(error, Busy) and error.may_be_crash
             if texts != [CANARY] and (crash or self._model.failing):
-                self._suspects.doubt([text_key(text) for text in texts])
+                self._suspects.suspect([text_key(text) for text in texts])
             raise
 
 

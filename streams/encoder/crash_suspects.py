@@ -6,57 +6,62 @@ two apart is that the encoder could read a plain sentence just before, and went 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from cachetools import LRUCache
 
 _SHRINK = 4
 _ALONE = 2
+
+
+class _Crashes(NamedTuple):
+    """How often a text was there when the encoder crashed, and how often it was there alone."""
+
+    times: int = 0
+    alone: int = 0
+
+
+_NO_CRASHES = _Crashes()
 
 
 class CrashSuspects:
     """How often texts, by key, were there when the encoder crashed; the latest `limit` of them. Not for threads."""
 
     def __init__(self, limit: int = 10_000) -> None:
-        self._limit = limit
-        self._crashes: OrderedDict[bytes, int] = OrderedDict()
-        self._alone: dict[bytes, int] = {}
+        self._crashes: LRUCache[bytes, _Crashes] = LRUCache(limit)
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._crashes
 
-    def doubt(self, keys: Sequence[bytes]) -> None:
+    def suspect(self, keys: Sequence[bytes]) -> None:
         """These were on their way when the encoder failed; it may have been for another reason."""
         for key in keys:
-            self._crashes.setdefault(key, 1)
-        while len(self._crashes) > self._limit:
-            key, _ = self._crashes.popitem(last=False)
-            self._alone.pop(key, None)
+            self._crashes.setdefault(key, _Crashes(times=1))
 
     def crashed(self, keys: Sequence[bytes]) -> bool:
         """The encoder was well, was asked for these, and went down. True where one text alone did that twice."""
+        alone = len(keys) == 1
         for key in keys:
-            self._crashes[key] = self._crashes.get(key, 0) + 1
-        if len(keys) > 1:
-            return False
-        self._alone[keys[0]] = self._alone.get(keys[0], 0) + 1
-        return self.convicted(keys[0])
+            before = self._crashes.get(key, _NO_CRASHES)
+            self._crashes[key] = _Crashes(before.times + 1, before.alone + alone)
+        return alone and self.quarantined(keys[0])
 
-    def convicted(self, key: bytes) -> bool:
+    def quarantined(self, key: bytes) -> bool:
         """Whether this text is known to crash the encoder: it is not to be sent again."""
-        return self._alone.get(key, 0) >= _ALONE
+        return self._crashes.get(key, _NO_CRASHES).alone >= _ALONE
 
     def clear(self, keys: Sequence[bytes]) -> None:
         """These have been encoded: they were not at fault."""
         for key in keys:
-            if self._crashes.pop(key, None) is not None:
-                self._alone.pop(key, None)
+            self._crashes.pop(key, None)
 
     def groups(self, places: Sequence[int], keys: Sequence[bytes], most: int) -> list[list[int]]:
         """`places` of suspects in groups to ask for one by one: a quarter of `most` after a crash, and so on to one."""
         groups: list[list[int]] = []
         by_count: dict[int, list[int]] = {}
         for place in places:
-            by_count.setdefault(self._crashes.get(keys[place], 0), []).append(place)
+            by_count.setdefault(self._crashes.get(keys[place], _NO_CRASHES).times, []).append(place)
         for count, mine in sorted(by_count.items()):
             size = max(1, most // _SHRINK**count)
             groups += [mine[start : start + size] for start in range(0, len(mine), size)]

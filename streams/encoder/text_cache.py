@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from streams.base.caches import CacheStats
+
 Floats = npt.NDArray[np.float32]
 
 _ENTRY_BYTES = 200
@@ -23,7 +25,8 @@ def text_key(text: str) -> bytes:
 class TextCache:
     """Rows of `width` float32 by text key, at most `limit_bytes` of them, in one preallocated block.
 
-    The block's pages are taken from the system only as they fill. Not for use from several threads.
+    Not one of `streams.base.caches`: the rows of a batch are copied out of one block at once, and no row is an object
+    of its own. The block's pages are taken from the system only as they fill. Not for use from several threads.
     """
 
     def __init__(self, limit_bytes: int, width: int) -> None:
@@ -39,6 +42,10 @@ class TextCache:
     def nbytes(self) -> int:
         """Bytes held now, keys and bookkeeping included."""
         return len(self._slots) * (4 * self._rows.shape[1] + _ENTRY_BYTES)
+
+    def stats(self) -> CacheStats:
+        """Hits, misses and bytes."""
+        return CacheStats(self.hits, self.misses, self.nbytes)
 
     def get(self, keys: Sequence[bytes]) -> tuple[Floats, list[int]]:
         """Rows for `keys`, shape (n, width), and the places of those that are missing, whose rows are zero."""

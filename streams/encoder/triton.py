@@ -1,4 +1,4 @@
-"""One model on a Triton server, over gRPC: asked within a deadline, again after what may pass, its answers checked."""
+"""One model on a Triton server, over gRPC: a deadline a call, retries of errors that may pass, answers checked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CHANNEL = [
 
 
 class EncoderObserver(Protocol):
-    """Told what the client does; a metrics class fits it."""
+    """Called with what the client does; a metrics class fits it."""
 
     def encoder_called(self, seconds: float, texts: int) -> None:
         """One request of `texts` texts was answered rightly after `seconds`."""
@@ -142,12 +142,12 @@ class TritonModel:
         return (await self._client().get_model_config(self._name, client_timeout=left_s)).config
 
     async def _retrying(self, call: Callable[[float], Awaitable[T]], end: float, *, once: bool = False) -> T:
-        """`await call(seconds left)`, again after what may pass, until `end`."""
+        """`await call(seconds left)`, retried after errors that may pass, until `end`."""
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(Busy),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
             stop=lambda state: once or monotonic() + state.upcoming_sleep >= end,
-            before_sleep=self._told,
+            before_sleep=self._retried,
             reraise=True,
         )
         return await attempts(self._attempt, call, end)
@@ -186,7 +186,7 @@ class TritonModel:
         if self._observer and was_open != self._breaker.is_open:
             self._observer.encoder_breaker(self._breaker.is_open)
 
-    def _told(self, state: RetryCallState) -> None:
+    def _retried(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if self._observer and isinstance(error, Busy):
             self._observer.encoder_retried(error.code)

@@ -31,8 +31,8 @@ class KnownItems:
     def targets(self, rows: NDArray[np.int64], popularity: Floats) -> Targets:
         """The items at `rows` (n,) as targets, with their popularity (n,)."""
         return Targets(
-            tuple(self.ids[row] for row in rows), self.vectors[rows], tuple(self.paths[row] for row in rows),
-            self.ts_ms[rows], popularity,
+            ids=tuple(self.ids[row] for row in rows), vectors=self.vectors[rows],
+            paths=tuple(self.paths[row] for row in rows), ts_ms=self.ts_ms[rows], popularity=popularity,
         )  # fmt: skip
 
 

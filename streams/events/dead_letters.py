@@ -9,7 +9,7 @@ from streams.base.errors import PoisonError
 from streams.events.event import RecordLike
 
 # What parsing and resolving can find wrong. docs/events.md describes each; a test holds the two together.
-Reason = Literal[
+DeadLetterReason = Literal[
     "empty_value", "too_large", "not_utf8", "bad_json", "too_deep", "wrong_type", "missing_field", "unexpected_field",
     "unknown_type", "out_of_range", "bad_id", "bad_timestamp", "bad_media", "empty_key", "key_mismatch",
     "item_mismatch", "no_content", "bad_header", "unresolved", "bad_utf8", "refused", "wrong_output", "crashes",
@@ -19,7 +19,7 @@ PREFIX: Final = "dead-letter-"
 MAX_MESSAGE_BYTES: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """A record that can never be applied, where that came out, and why.
 
@@ -34,7 +34,7 @@ class DeadLetter:
     @classmethod
     def of(cls, record: RecordLike, error: PoisonError) -> Self:
         """Make the dead letter of a record that raised a PoisonError."""
-        return cls(record, error.stage, error.reason, str(error))
+        return cls(record=record, stage=error.stage, reason=error.reason, message=str(error))
 
 
 def topic_of(topic: str) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from streams.events.dead_letters import DeadLetter
 from streams.events.parse import parse_events, parse_items
-
-Kind = Literal["event", "item"]
 
 #: The topic each type of event goes to by default; every other type goes to `events`.
 TOPIC_OF_TYPE: Final = {"click": "clicks", "view": "clicks", "comment": "comments", "post": "comments"}
@@ -93,7 +91,7 @@ def _judged(drafts: list[Draft], parse: Callable[..., Any], now_ms: int) -> Draf
     dead: list[DeadLetter] = parse(drafts, now_ms=now_ms).dead
     if not dead:
         return Drafts(drafts, [])
-    refused = [RefusedLine(letter.record.offset, letter.reason, letter.message) for letter in dead]
+    refused = [RefusedLine(one.record.offset, one.reason, one.message) for one in dead]
     numbers = {one.number for one in refused}
     return Drafts([draft for draft in drafts if draft.offset not in numbers], refused)
 

@@ -23,7 +23,7 @@ class Media(Struct, frozen=True, gc=False):
 
 
 class Item(Struct, frozen=True, gc=False):
-    """An item's content, text normalised. `ts_ms` is when it was published, None where nobody said."""
+    """An item's content, text normalised. `ts_ms` is when it was published, None where it is not known."""
 
     item_id: str
     title: str | None = None

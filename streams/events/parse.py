@@ -31,7 +31,7 @@ class ParseLimits:
 DEFAULT: Final = ParseLimits()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Parsed:
     """Events and dead letters of a batch, each in the records' order.
 
@@ -44,7 +44,7 @@ class Parsed:
     clamped: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ParsedItems:
     """Items to write, ids to delete and dead letters of a batch, each in the records' order."""
 

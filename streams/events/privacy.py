@@ -103,7 +103,7 @@ class Original(msgspec.Struct, array_like=True, frozen=True):
     headers: list[tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterPolicy:
     """What a dead letter carries of its record.
 
@@ -146,10 +146,10 @@ def seal(record: RecordLike, recipient: X25519PublicKey) -> bytes:
 
 def open_sealed(value: bytes, headers: Sequence[tuple[str, bytes]], private: X25519PrivateKey) -> Original:
     """The record in a sealed dead letter. ConfigurationError where the key is another or the letter was changed."""
-    told = dict(headers)
+    by_name = dict(headers)
     try:
-        topic = told[dead_letters.PREFIX + "topic"].decode()
-        place = [int(told[dead_letters.PREFIX + name]) for name in ("partition", "offset")]
+        topic = by_name[dead_letters.PREFIX + "topic"].decode()
+        place = [int(by_name[dead_letters.PREFIX + name]) for name in ("partition", "offset")]
         plain = _SUITE.decrypt(value, private, _bound_to(topic, *place))
     except (KeyError, ValueError, InvalidTag) as error:
         raise ConfigurationError(

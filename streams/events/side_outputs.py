@@ -32,17 +32,17 @@ def side_outputs_of(
     retries: RetryPolicy, now_ms: int,
 ) -> SideOutputs:  # fmt: skip
     """Find the records of waiting `events` and of `poison`; one that has waited past its deadline is dead."""
-    aside = SideOutputs()
+    outputs = SideOutputs()
     if not events and not poison:
-        return aside
+        return outputs
     by_source = {Source(record.topic, record.partition, record.offset): record for record in records}
-    aside.dead = [DeadLetter.of(by_source[source], error) for source, error in poison.items()]
+    outputs.dead = [DeadLetter.of(by_source[source], error) for source, error in poison.items()]
     for event in events:
         record = by_source[event.source]
         headers = next_attempt(record, now_ms=now_ms, policy=retries)
         if headers is None:
             waited = f"its item was not described within {retries.deadline_ms / 1000:g} s"
-            aside.dead.append(DeadLetter(record, "resolve", "unresolved", waited))
+            outputs.dead.append(DeadLetter(record=record, stage="resolve", reason="unresolved", message=waited))
         else:
-            aside.waiting.append(Waiting(record, headers))
-    return aside
+            outputs.waiting.append(Waiting(record, headers))
+    return outputs

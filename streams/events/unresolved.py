@@ -41,7 +41,7 @@ class RetryPolicy:
         return min(self.base_ms << min(attempt, _MAX_DOUBLINGS), self.cap_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """What the headers of a waiting event say.
 
@@ -61,15 +61,15 @@ def read(headers: Sequence[tuple[str, bytes]] | None) -> Wait | None:
 
     PoisonError `bad_header` where some are missing or malformed: then nobody knows what event this was.
     """
-    found = {name: value for name, value in headers or () if name.startswith(PREFIX)}
-    if not found:
+    by_name = {name: value for name, value in headers or () if name.startswith(PREFIX)}
+    if not by_name:
         return None
-    timestamp_ms = _integer(found, TIMESTAMP_MS, least=-1)
+    timestamp_ms = _integer(by_name, TIMESTAMP_MS, least=-1)
     return Wait(
-        attempt=_integer(found, ATTEMPT, least=1),
-        first_ms=_integer(found, FIRST_MS, least=0),
-        not_before_ms=_integer(found, NOT_BEFORE_MS, least=0),
-        origin=_origin(found),
+        attempt=_integer(by_name, ATTEMPT, least=1),
+        first_ms=_integer(by_name, FIRST_MS, least=0),
+        not_before_ms=_integer(by_name, NOT_BEFORE_MS, least=0),
+        origin=_origin(by_name),
         timestamp_ms=None if timestamp_ms < 0 else timestamp_ms,
     )
 
@@ -99,8 +99,8 @@ def next_attempt(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> lis
     ]
 
 
-def _integer(found: dict[str, bytes], name: str, *, least: int) -> int:
-    digits = found.get(name) or b""  # Kafka allows a header without a value
+def _integer(by_name: dict[str, bytes], name: str, *, least: int) -> int:
+    digits = by_name.get(name) or b""  # Kafka allows a header without a value
     sign, magnitude = (-1, digits[1:]) if digits.startswith(b"-") else (1, digits)
     if magnitude.isdigit() and len(magnitude) < 20:
         number = sign * int(magnitude)
@@ -109,9 +109,9 @@ def _integer(found: dict[str, bytes], name: str, *, least: int) -> int:
     raise PoisonError(f"header {name}: expected a whole number of at least {least}", reason="bad_header")
 
 
-def _origin(found: dict[str, bytes]) -> Source:
+def _origin(by_name: dict[str, bytes]) -> Source:
     try:
-        topic, partition, offset = (found.get(ORIGIN) or b"").decode("ascii").rsplit("-", 2)
+        topic, partition, offset = (by_name.get(ORIGIN) or b"").decode("ascii").rsplit("-", 2)
     except ValueError as error:  # not ASCII (UnicodeDecodeError is a ValueError), or fewer than two dashes
         raise PoisonError(f"header {ORIGIN}: expected topic-partition-offset", reason="bad_header") from error
     if not topic or not (partition.isdigit() and len(partition) < 11 and offset.isdigit() and len(offset) < 20):

@@ -135,7 +135,11 @@ class WireEvent(Struct, frozen=True, gc=False, kw_only=True):
     clicked: Annotated[Shown | None, _about("Impression only: those of `items` that were taken.")] = None
     item: Annotated[WireInlineItem | None, _about("The item's content.")] = None
     context: Annotated[
-        Context | None, _about("The situation: device, place, session, locale and the like; null counts as absent.")
+        Context | None,
+        _about(
+            "The situation: device, place, session, locale and the like; null counts as absent. The part of the day "
+            "is worked out with utc_offset_min: how far the user's clock is ahead of UTC, in minutes."
+        ),
     ] = None
 
 

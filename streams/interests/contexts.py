@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 
 _DAYPARTS = ((5, "night"), (11, "morning"), (17, "afternoon"), (22, "evening"), (24, "night"))
+_MINUTE_MS = 60_000
+_DAY_MIN = 24 * 60
 
 
 def daypart(ts_ms: int, utc_offset_min: int = 0) -> str:
-    """The part of the day at `ts_ms`: night (22-5), morning (5-11), afternoon (11-17) or evening (17-22)."""
-    hour = (ts_ms // 3_600_000 + utc_offset_min // 60) % 24
-    return next(name for until, name in _DAYPARTS if hour < until)
+    """The part of the day at `ts_ms`: night (22-5), morning (5-11), afternoon (11-17) or evening (17-22).
+
+    `utc_offset_min` is what local clocks are ahead of UTC, in minutes: 330 in India, -210 in Newfoundland.
+    """
+    minute = (ts_ms // _MINUTE_MS + utc_offset_min) % _DAY_MIN
+    return next(name for until, name in _DAYPARTS if minute < 60 * until)
 
 
 def situations(ts_ms: int, context: Mapping[str, str | float | bool], wanted: Set[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a node remembers of single events: its strongest contributions, recent event ids, standing marks. Pure.
+"""What a node remembers of single events: its strongest contributions, recent event ids, marks that stand. Pure.
 
 All three are packed into one short string each, since Qdrant stores nested payloads slowly. Fields are joined
 by U+001F and entries by U+001E, which no id can contain.
@@ -86,7 +86,13 @@ def unpack_marks(packed: str) -> tuple[Mark, ...]:
     if not packed:
         return ()
     rows = (entry.split(_FIELD) for entry in packed.split(_ENTRY))
-    return tuple(Mark(r[0], r[1], r[2] == "1", int(r[3]), float(r[4]), r[5], r[6], r[7]) for r in rows)
+    return tuple(
+        Mark(
+            item_id=r[0], kind=r[1], undo=r[2] == "1", ts_ms=int(r[3]), weight=float(r[4]), event_id=r[5], source=r[6],
+            undone_by=r[7],
+        )
+        for r in rows
+    )  # fmt: skip
 
 
 class Began(NamedTuple):

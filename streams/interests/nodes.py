@@ -97,7 +97,7 @@ class Node:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodePolicy:
     """The constants of the fold. `expire_below` is in units of mass; lengths are in entries.
 
@@ -157,7 +157,7 @@ def _runs_out_ms(node: Node, policy: NodePolicy) -> int:
 
 
 def without_erased(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes but those that an erasure ended, told by the profiles among them.
+    """The nodes but those that an erasure ended, as the profiles among them show.
 
     A conditional upsert inserts what is not there: a worker that has lost its partitions and does not know it yet can
     put back a node that an erasure deleted. After an erasure only younger events are folded, so a node with an event

@@ -42,7 +42,7 @@ class Contribution(NamedTuple):
     item_id: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Remembered:
     """What a batch leaves on one profile: records applied, their ring entries, items seen, the marks that stand now."""
 
@@ -113,24 +113,24 @@ def plan(
     `events` are all that the batch applies, those without evidence included: they too are remembered, so that a
     redelivery of them is known.
     """
-    made = Plan()
+    planned = Plan()
     for event in events:
-        memory = made.remembered.get(event.user_id)
+        memory = planned.remembered.get(event.user_id)
         if memory is None:
             profile = profiles.get(event.user_id)
-            memory = made.remembered[event.user_id] = Remembered(profile.marks if profile else ())
+            memory = planned.remembered[event.user_id] = Remembered(marks=profile.marks if profile else ())
             memory.began = profile.began if profile else NOT_BEGUN
         memory.sources.append(event.source)
         memory.ring.append(ring_entry(event.event_id, event.source, log, named=event.named))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
     for weighed in weighed_events:
-        event, memory = weighed.event, made.remembered[weighed.event.user_id]
+        event, memory = weighed.event, planned.remembered[weighed.event.user_id]
         _note(weighed, memory, policy)
         if event.type in UNDOES:
-            made.contributions += _take_back(weighed, memory, policy, log)
+            planned.contributions += _take_back(weighed, memory, policy, log)
         elif event.type not in _MARKED or _stands(weighed, memory, policy, log):
-            made.contributions += _spread(weighed, policy, event.ts_ms, weighed.weight, 1, event.event_id)
-    return made
+            planned.contributions += _spread(weighed, policy, event.ts_ms, weighed.weight, 1, event.event_id)
+    return planned
 
 
 def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy) -> None:
@@ -158,11 +158,11 @@ def _spread(
     if policy.contexts and not faint:
         keys += [NodeKey(user, "context", path) for path in situations(ts_ms, weighed.event.context, policy.contexts)]
     rest = (weighed.event.source, event_id, weighed.item_id)
-    made = [Contribution(key, weighed.row, ts_ms, weight, sign, *rest) for key in keys]
+    contributions = [Contribution(key, weighed.row, ts_ms, weight, sign, *rest) for key in keys]
     if weight < 0 and not faint:
         aversions = [NodeKey(user, "aversion", "/")] + ([NodeKey(user, "aversion", f"/{first}")] if first else [])
-        made += [Contribution(key, weighed.row, ts_ms, -weight, sign, *rest) for key in aversions]
-    return made
+        contributions += [Contribution(key, weighed.row, ts_ms, -weight, sign, *rest) for key in aversions]
+    return contributions
 
 
 def _stands(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> bool:
@@ -174,7 +174,10 @@ def _stands(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) 
     for mark in memory.marks:
         if mark.undo and mark.kind == kind and mark.item_id == weighed.item_id and mark.ts_ms >= event.ts_ms:
             return False
-    new = Mark(weighed.item_id, kind, False, event.ts_ms, weighed.weight, event.event_id, own)
+    new = Mark(
+        item_id=weighed.item_id, kind=kind, undo=False, ts_ms=event.ts_ms, weight=weighed.weight,
+        event_id=event.event_id, source=own,
+    )  # fmt: skip
     memory.marks = (*memory.marks, new)[-policy.marks_length :]
     return True
 
@@ -197,6 +200,10 @@ def _take_back(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: in
         else:
             marks.append(mark)
     if not known:
-        marks.append(Mark(weighed.item_id, kind, True, event.ts_ms, 0.0, event.event_id, own))
+        undo = Mark(
+            item_id=weighed.item_id, kind=kind, undo=True, ts_ms=event.ts_ms, weight=0.0, event_id=event.event_id,
+            source=own,
+        )  # fmt: skip
+        marks.append(undo)
     memory.marks = tuple(marks[-policy.marks_length :])
     return [c for mark in reversed_ for c in _spread(weighed, policy, mark.ts_ms, mark.weight, -1, mark.event_id)]

@@ -1,6 +1,6 @@
 """How popular an item is: the decayed mass of everybody's positive evidence, folded like a node. Pure.
 
-The path sends what its users said of an item on to the topic `items.popularity`, keyed by item and before it writes
+The path sends its users' evidence for an item on to the topic `items.popularity`, keyed by item and before it writes
 their nodes; whoever owns the item's partition folds it. An event comes with the place of its own record, so what
 comes again, after a worker died between the two, is known by it and changes nothing.
 """
@@ -26,7 +26,7 @@ _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding err
 
 
 class Vote(NamedTuple):
-    """What one event says for an item: the place of its record, its time and its weight, negative to take one back."""
+    """What one event counts for an item: its record's place, its time and its weight, negative to take one back."""
 
     topic: str
     partition: int
@@ -49,7 +49,7 @@ class Votes(msgspec.Struct, frozen=True, gc=False):
     votes: list[Vote]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemPopularity:
     """An item's mass at `t0_ms`, the events it was summed from, and how far each source partition is in it."""
 
@@ -123,7 +123,7 @@ def count(records: Iterable[Votes], stored: Mapping[str, ItemPopularity], half_l
     changed: dict[str, ItemPopularity] = {}
     counted = repeated = 0
     for record in records:
-        item = changed.get(record.item_id) or stored.get(record.item_id) or ItemPopularity(record.item_id)
+        item = changed.get(record.item_id) or stored.get(record.item_id) or ItemPopularity(item_id=record.item_id)
         fresh = [vote for vote in record.votes if not item.applied.covers(vote.source, record.log)]
         if not fresh or record.log < item.applied.log:
             repeated += len(record.votes)
@@ -143,7 +143,13 @@ def _with_votes(item: ItemPopularity, votes: Sequence[Vote], log: int, half_life
         mass, summed, number = mass + left, summed + abs(left), number + (1 if vote.weight > 0 else -1)
     if mass <= _NOTHING_LEFT * summed:
         mass = 0.0
-    return ItemPopularity(item.item_id, mass, t0_ms, number, item.applied.advance((vote.source for vote in votes), log))
+    return ItemPopularity(
+        item_id=item.item_id,
+        mass=mass,
+        t0_ms=t0_ms,
+        count=number,
+        applied=item.applied.advance((vote.source for vote in votes), log),
+    )
 
 
 def forgotten_at_ms(item: ItemPopularity, half_life_s: float, below: float) -> int:

@@ -1,4 +1,4 @@
-"""Priors: what newcomers who began alike turned to, and what a newcomer borrows of it. Pure.
+"""Priors: what newcomers who began alike turned to, and the nodes a newcomer is given of it. Pure.
 
 A cohort is everybody (`*`) or those who began in one situation (`daypart=evening`, `device=mobile`) or with one topic
 (`first=/sports`). Each user's first few positive events are sent on, keyed by cohort, and folded into the cohort's
@@ -26,17 +26,17 @@ EVERYBODY: Final = "*"
 #: First events a record holds, at most: it stays far under Kafka's limit of 1 MiB.
 EVENTS_A_RECORD: Final = 500
 _LEVELS: Final[tuple[Level, ...]] = ("profile", "topic", "interest")
-#: How much a cohort counts beside the others: who began with the same topic says most.
-_SAYS: Final[Mapping[str, float]] = {"first": 4.0, EVERYBODY: 1.0}
-_SAYS_SITUATION: Final = 2.0
+#: How much a cohort weighs beside the others: those who began with the same topic weigh most.
+_COHORT_WEIGHTS: Final[Mapping[str, float]] = {"first": 4.0, EVERYBODY: 1.0}
+_SITUATION_WEIGHT: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriorPolicy:
     """The constants of the priors.
 
-    A user's first `newcomer_events` contributions make them. A cohort of fewer than `least_events` says nothing, so
-    that no single person's interests can be read from it. A prior's profile weighs `mass` times k / (k + n), with k
+    A user's first `newcomer_events` contributions make them. A cohort of fewer than `least_events` gives none, so that
+    no single person's interests can be read from it. A prior's profile weighs `mass` times k / (k + n), with k
     `events` and n the user's own events; each level keeps the `nodes` heaviest.
     """
 
@@ -110,22 +110,22 @@ def beginnings(
     ]
 
 
-def pack_beginnings(made: Beginnings) -> bytes:
+def pack_beginnings(beginnings: Beginnings) -> bytes:
     """A record's value."""
-    return _encode(made)
+    return _encode(beginnings)
 
 
 def unpack_beginnings(value: bytes | None) -> Beginnings:
     """Read back what `pack_beginnings` wrote. PoisonError for anything else."""
     try:
-        made = _decode(value or b"")
+        beginnings = _decode(value or b"")
     except msgspec.ValidationError as error:
         raise PoisonError("not a record of first events: a field is missing or wrong", reason="wrong_type") from error
     except msgspec.DecodeError as error:
         raise PoisonError("not a record of first events: not one JSON document", reason="bad_json") from error
-    if not all(math.isfinite(first.weight) for first in made.firsts):
+    if not all(math.isfinite(first.weight) for first in beginnings.firsts):
         raise PoisonError("a first event's weight is not finite", reason="out_of_range")
-    return made
+    return beginnings
 
 
 def plan_of_beginnings(records: Sequence[Beginnings], rows: Mapping[str, int]) -> Plan:
@@ -133,14 +133,14 @@ def plan_of_beginnings(records: Sequence[Beginnings], rows: Mapping[str, int]) -
 
     `rows` gives the row of each item's vector; an event about another item adds nothing.
     """
-    made = Plan()
+    plan = Plan()
     by_cohort: dict[str, dict[tuple[str, int, int, str], First]] = {}
     for record in records:
         once = by_cohort.setdefault(record.cohort, {})
         for first in record.firsts:
             once[first.topic, first.partition, first.offset, first.item_id] = first
     for cohort, once in by_cohort.items():
-        made.remembered[cohort] = _remembered(once.values())
+        plan.remembered[cohort] = _remembered(once.values())
         keys: dict[str, list[NodeKey]] = {}
         for first in once.values():
             row = rows.get(first.item_id)
@@ -150,8 +150,8 @@ def plan_of_beginnings(records: Sequence[Beginnings], rows: Mapping[str, int]) -
                 keys[first.path] = _keys(cohort, first.path)
             source = first.source
             for key in keys[first.path]:
-                made.contributions.append(Contribution(key, row, first.ts_ms, first.weight, 1, source, "", ""))
-    return made
+                plan.contributions.append(Contribution(key, row, first.ts_ms, first.weight, 1, source, "", ""))
+    return plan
 
 
 def _remembered(firsts: Iterable[First]) -> Remembered:
@@ -180,11 +180,11 @@ def prior_nodes(
     user_id: str, cohorts: Mapping[str, Sequence[Node]], own: Sequence[Node], policy: PriorPolicy,
     half_lives: NodePolicy, at_ms: int,
 ) -> list[Node]:  # fmt: skip
-    """The nodes a newcomer borrows, in their name; none where they have evidence enough or no cohort may speak.
+    """A newcomer's prior, as nodes in their name; none where they have evidence enough or no cohort is large enough.
 
-    Each cohort's nodes count as shares of its profile's mass, and cohorts by how much they say and how many first
-    events they are made of, n / (n + least_events). `half_lives` is the policy of cohorts' nodes. What is borrowed
-    halves when the user's own events reach `policy.events`, and is left out under a hundredth.
+    Each cohort's nodes count as shares of its profile's mass, and cohorts by their weight and by how many first
+    events they are made of, n / (n + least_events). `half_lives` is the policy of cohorts' nodes. A prior halves when
+    the user's own events reach `policy.events`, and is left out under a hundredth.
     """
     events = next((node.count for node in own if node.key.level == "profile"), 0)
     fading = policy.events / (policy.events + max(0, events))
@@ -197,22 +197,21 @@ def prior_nodes(
         whole = mass_at(profile, at_ms, half_lives)
         if whole <= 0:
             continue
-        says = (
-            _SAYS.get(name.partition("=")[0], _SAYS_SITUATION) * profile.count / (profile.count + policy.least_events)
-        )
-        total += says
+        weight = _COHORT_WEIGHTS.get(name.partition("=")[0], _SITUATION_WEIGHT)
+        weight = weight * profile.count / (profile.count + policy.least_events)
+        total += weight
         for node in nodes:
-            share = says * mass_at(node, at_ms, half_lives) / whole
+            share = weight * mass_at(node, at_ms, half_lives) / whole
             before, mass = sums.get((node.key.level, node.key.path), (np.zeros_like(node.direction), 0.0))
             sums[node.key.level, node.key.path] = before + np.float32(share) * node.direction, mass + share
     if not total or fading < 0.01:
         return []
     scale = policy.mass * fading / total
-    made = [_borrowed(NodeKey(user_id, level, path), *one, scale, at_ms) for (level, path), one in sums.items()]
-    return [node for level in _LEVELS for node in _heaviest(made, level, policy.nodes)]
+    prior = [_prior_node(NodeKey(user_id, level, path), *one, scale, at_ms) for (level, path), one in sums.items()]
+    return [node for level in _LEVELS for node in _heaviest(prior, level, policy.nodes)]
 
 
-def _borrowed(key: NodeKey, direction: Vector, mass: float, scale: float, at_ms: int) -> Node:
+def _prior_node(key: NodeKey, direction: Vector, mass: float, scale: float, at_ms: int) -> Node:
     length = float(np.linalg.norm(direction))
     unit = (direction / length).astype(np.float32) if length else direction
     return Node(key=key, direction=unit, norm=length * scale, mass=mass * scale, net=mass * scale, t0_ms=at_ms)

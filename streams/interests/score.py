@@ -6,7 +6,7 @@ For a target v and the person's nodes n (direction d, decayed mass m), with M th
     score = sum of a_n * max(0, cos(v, d_n))  -  the same over aversion nodes  +  freshness  +  popularity
 
 so a score is a sum over nodes and two parts of the item's own. Attention is a softmax whose prior is the evidence:
-target attention as in Zhou et al., Deep Interest Network (2018), without trained weights. What little evidence says
+target attention as in Zhou et al., Deep Interest Network (2018), without trained weights. What little evidence shows
 is held back, so that for somebody hardly known the item's own parts decide.
 """
 
@@ -42,11 +42,11 @@ class Interest(NamedTuple):
     net: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Targets:
     """What is to be scored, n of it.
 
-    `vectors` float32 (n, dim), unit rows; `ts_ms` float64 (n,), when an item was published, nan where nobody said;
+    `vectors` float32 (n, dim), unit rows; `ts_ms` float64 (n,), when an item was published, nan where it is not known;
     `popularity` float64 (n,), the decayed mass of positive evidence of everybody, never negative.
     """
 
@@ -57,7 +57,7 @@ class Targets:
     popularity: Floats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankPolicy:
     """The constants of the score; the defaults are what docs/evaluation.md measured.
 
@@ -75,7 +75,7 @@ class RankPolicy:
     popularity: float = 0.1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Scored:
     """Scores of n targets over m interests, with their parts; all float64.
 
@@ -124,15 +124,18 @@ def score(interests: Sequence[Interest], targets: Targets, policy: RankPolicy, *
     fresh = freshness(targets.ts_ms, at_ms, policy)
     popular = policy.popularity * np.log1p(targets.popularity)
     total = relevance + aversion + fresh + popular
-    return Scored(total, relevance, aversion, fresh, popular, by_node, attention)
+    return Scored(
+        total=total, relevance=relevance, aversion=aversion, freshness=fresh, popularity=popular, by_node=by_node,
+        attention=attention,
+    )  # fmt: skip
 
 
 def freshness(ts_ms: Floats, at_ms: int, policy: RankPolicy) -> Floats:
     """freshness * (2 * 2^(-age/h) - 1) for items of shape (n,); 0 where the time is nan."""
     ages_s = np.maximum(at_ms - ts_ms, 0.0) / 1000.0
-    found: Floats = policy.freshness * (2.0 * np.exp2(-ages_s / policy.freshness_half_life_s) - 1.0)
-    found[np.isnan(ts_ms)] = 0.0
-    return found
+    fresh: Floats = policy.freshness * (2.0 * np.exp2(-ages_s / policy.freshness_half_life_s) - 1.0)
+    fresh[np.isnan(ts_ms)] = 0.0
+    return fresh
 
 
 def _attention(cosines: Floats, interests: Sequence[Interest], pushes: NDArray[np.bool_], policy: RankPolicy) -> Floats:

@@ -21,7 +21,7 @@ DEFAULT_BASE: Mapping[str, float] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeightTable:
     """The constants of the signed weight.
 

@@ -1,4 +1,4 @@
-"""What the topic `interests.updated` says: which nodes of whose tree a batch has changed, and by which events. Pure.
+"""Records of the topic `interests.updated`: which nodes of whose tree a batch has changed, and by which events. Pure.
 
 A record is the JSON of `streams.api.models.LiveUpdate` without names, titles, shares and evidence, which the reader
 adds. No text of an event is in it.
@@ -25,7 +25,7 @@ GROUP = "group"
 MAX_EVENTS: Final = 50
 
 
-class ChangedNode(msgspec.Struct, frozen=True, gc=False):
+class ChangedNode(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node as the batch left it; mass decayed to the update's `at_ms`, `net` as a share of it."""
 
     id: str
@@ -41,7 +41,7 @@ class ChangedNode(msgspec.Struct, frozen=True, gc=False):
     share: float = 0.0
 
 
-class Happened(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Happened(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event and its signed weight, never its text."""
 
     event_id: str
@@ -117,14 +117,17 @@ def encoded(updates: Mapping[str, Update]) -> list[tuple[bytes, bytes | None]]:
 def _changed(node: Node, policy: NodePolicy, at_ms: int) -> ChangedNode:
     key = node.key
     return ChangedNode(
-        node.id, key.level, key.path, mass_at(node, at_ms, policy), node.net / node.mass if node.mass else 0.0,
-        node.count, node.first_ms, node.last_ms, expires_at_ms(node, policy),
+        id=node.id, level=key.level, path=key.path, mass=mass_at(node, at_ms, policy),
+        net=node.net / node.mass if node.mass else 0.0, count=node.count, first_ms=node.first_ms, last_ms=node.last_ms,
+        expires_at_ms=expires_at_ms(node, policy),
     )  # fmt: skip
 
 
 def _happened(one: Weighed) -> Happened:
     event = one.event
-    return Happened(event.event_id, event.type, event.ts_ms, one.weight, one.item_id or None)
+    return Happened(
+        event_id=event.event_id, type=event.type, ts_ms=event.ts_ms, weight=one.weight, item_id=one.item_id or None
+    )
 
 
 def _bound(update: Update) -> None:

@@ -42,7 +42,12 @@ def dead_letter_policy_of(settings: Settings, pseudonyms: Pseudonyms | None) -> 
             "`interests dead-letters keys`"
         )
     recipient = public_key(privacy.dead_letter_key_file) if privacy.dead_letter_key_file else None
-    return DeadLetterPolicy(privacy.dead_letter_bodies, recipient, pseudonyms, frozenset({settings.kafka.items_topic}))
+    return DeadLetterPolicy(
+        bodies=privacy.dead_letter_bodies,
+        recipient=recipient,
+        pseudonyms=pseudonyms,
+        impersonal=frozenset({settings.kafka.items_topic}),
+    )
 
 
 class Pair(NamedTuple):

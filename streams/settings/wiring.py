@@ -49,9 +49,10 @@ def qdrant_config(settings: Settings) -> QdrantConfig:
     """The store edge's own configuration, from the settings."""
     qdrant = settings.qdrant
     return QdrantConfig(
-        qdrant.host, qdrant.grpc_port, qdrant.http_port, qdrant.https,
-        secret(qdrant.api_key, qdrant.api_key_file, "qdrant.api_key"), qdrant.deadline_s, qdrant.points_per_write,
-        TlsFiles("qdrant", qdrant.ca_file, qdrant.cert_file, qdrant.key_file),
+        host=qdrant.host, grpc_port=qdrant.grpc_port, http_port=qdrant.http_port, https=qdrant.https,
+        api_key=secret(qdrant.api_key, qdrant.api_key_file, "qdrant.api_key"),
+        deadline_s=qdrant.deadline_s, points_per_write=qdrant.points_per_write,
+        tls=TlsFiles("qdrant", qdrant.ca_file, qdrant.cert_file, qdrant.key_file),
     )  # fmt: skip
 
 

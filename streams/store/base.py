@@ -22,7 +22,7 @@ class Fence(NamedTuple):
         return (self.epoch << 32) + self.generation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """The control point of a consumer group: which incarnation it is in, and how far it has seen the log."""
 

@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Generic, TypeVar
 
+from streams.base.caches import BoundedCache, CacheStats
 from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.nodes import Node, NodeKey
 from streams.store.base import Control, Fence, Store
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class Lru(Generic[K, V]):
-    """Least recently used values, bounded in bytes by `size_of`."""
-
-    def __init__(self, limit_bytes: int, size_of: Callable[[V], int]) -> None:
-        self._limit, self._size_of = limit_bytes, size_of
-        self._values: OrderedDict[K, V] = OrderedDict()
-        self.nbytes = self.hits = self.misses = 0
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._values
-
-    def get(self, key: K) -> V | None:
-        """The value, now the most recently used; None where there is none."""
-        value = self._values.get(key)
-        if value is None:
-            self.misses += 1
-            return None
-        self._values.move_to_end(key)
-        self.hits += 1
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        """Keep a value and drop the least recently used ones over the limit."""
-        self.drop(key)
-        self._values[key] = value
-        self.nbytes += self._size_of(value)
-        while self.nbytes > self._limit and self._values:
-            _, old = self._values.popitem(last=False)
-            self.nbytes -= self._size_of(old)
-
-    def drop(self, key: K) -> None:
-        """Forget one value."""
-        if (old := self._values.pop(key, None)) is not None:
-            self.nbytes -= self._size_of(old)
-
-    def clear(self) -> None:
-        """Forget everything; the counts of hits and misses go on."""
-        self._values.clear()
-        self.nbytes = 0
-
-    def __iter__(self) -> Iterator[K]:
-        """The keys as they are now, least recently used first."""
-        return iter(list(self._values))
+_ENTRY_BYTES = 400  # an item's objects beside its vector; what stands for an absent node
 
 
 class _Absent:
@@ -81,18 +31,17 @@ class CachedStore:
         self, store: Store, *, nodes_bytes: int, items_bytes: int, items_ttl_s: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
-        self._store, self._items_ttl_s, self._clock = store, items_ttl_s, clock
-        self._nodes: Lru[NodeKey, Node | _Absent] = Lru(
-            nodes_bytes, lambda node: node.nbytes if isinstance(node, Node) else 400
+        self._store = store
+        self._nodes: BoundedCache[NodeKey, Node | _Absent] = BoundedCache(
+            nodes_bytes, size_of=lambda node: node.nbytes if isinstance(node, Node) else _ENTRY_BYTES
         )
-        self._items: Lru[str, tuple[StoredItem, float]] = Lru(items_bytes, lambda entry: entry[0].vector.nbytes + 400)
+        self._items: BoundedCache[str, StoredItem] = BoundedCache(
+            items_bytes, size_of=lambda item: item.vector.nbytes + _ENTRY_BYTES, ttl_s=items_ttl_s, clock=clock
+        )
 
-    def readers(self) -> dict[str, Callable[[], tuple[int, int, int]]]:
+    def readers(self) -> Mapping[str, Callable[[], CacheStats]]:
         """By cache: a reader of its hits, misses and bytes."""
-        return {
-            "nodes": lambda: (self._nodes.hits, self._nodes.misses, self._nodes.nbytes),
-            "items": lambda: (self._items.hits, self._items.misses, self._items.nbytes),
-        }
+        return {"nodes": self._nodes.stats, "items": self._items.stats}
 
     @property
     def whole_trees(self) -> bool:
@@ -141,19 +90,11 @@ class CachedStore:
 
     async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
         """The described items; those not there are asked for again each time, since they may come."""
-        now = self._clock()
-        found: dict[str, StoredItem] = {}
-        missing: list[str] = []
-        for item_id in item_ids:
-            entry = self._items.get(item_id)
-            if entry is not None and now - entry[1] < self._items_ttl_s:
-                found[item_id] = entry[0]
-            else:
-                missing.append(item_id)
+        found, missing = self._items.among(item_ids)
         if missing:
             loaded = await self._store.items(missing)
             for item_id, item in loaded.items():
-                self._items.put(item_id, (item, now))
+                self._items.put(item_id, item)
             found.update(loaded)
         return found
 
@@ -161,8 +102,8 @@ class CachedStore:
         """Write through."""
         await self._store.put_items(points)
         for point in points:
-            item = StoredItem(point.item.item_id, point.vector, point.path)
-            self._items.put(item.item_id, (item, self._clock()))
+            item_id = point.item.item_id
+            self._items.put(item_id, StoredItem(item_id, point.vector, point.path))
 
     async def delete_items(self, item_ids: Sequence[str]) -> None:
         """Delete behind and here."""

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from qdrant_client import grpc
 
+from streams.base.caches import BoundedCache, CacheStats
 from streams.interests.nodes import Vector
 from streams.store import codec
+from streams.store.cards import Card, read_cards
 from streams.store.collections import Collections
-from streams.store.reader import ALL_PAYLOAD, VECTORS, StoreReader, any_of, fields, nearest
-from streams.store.recent import Recent
+from streams.store.filters import NO_PAYLOAD, VECTORS, any_of, fields, in_range, nearest
+from streams.store.reader import StoreReader
 
-_ITEMS_PER_CALL = 500
 _MOST_TITLES = 100_000
 _CARD_BYTES = 700  # a card's objects and short strings, beside its vector and description
-
-
-class Card(NamedTuple):
-    """An item as the API shows and scores it: `vector` float32 (dim,), unit; `path` "" and `ts_ms` None: not known."""
-
-    item_id: str
-    vector: Vector
-    path: str
-    title: str | None = None
-    description: str | None = None
-    categories: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    brand: str | None = None
-    lang: str | None = None
-    ts_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,55 +30,22 @@ class ItemFilter:
     since_ms: int | None = None
 
 
-class CardCache:
-    """Cards by point id, the least recently used falling out beyond `max_bytes`, none older than `ttl_s`."""
-
-    def __init__(self, max_bytes: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> None:
-        self._max_bytes, self.ttl_s, self._clock = max_bytes, ttl_s, clock
-        self._cards: OrderedDict[str, tuple[float, Card]] = OrderedDict()
-        self.nbytes = self.hits = self.misses = 0
-
-    def get(self, point_id: str) -> Card | None:
-        """The card, or None where it is not known or too old."""
-        entry = self._cards.get(point_id)
-        if entry is None or self._clock() >= entry[0]:
-            self.misses += 1
-            return None
-        self._cards.move_to_end(point_id)
-        self.hits += 1
-        return entry[1]
-
-    def put(self, point_id: str, card: Card) -> None:
-        """Keep a card."""
-        self.drop(point_id)
-        self._cards[point_id] = (self._clock() + self.ttl_s, card)
-        self.nbytes += _size(card)
-        while self.nbytes > self._max_bytes and self._cards:
-            self.nbytes -= _size(self._cards.popitem(last=False)[1][1])
-
-    def drop(self, point_id: str) -> None:
-        """Forget a card."""
-        entry = self._cards.pop(point_id, None)
-        if entry is not None:
-            self.nbytes -= _size(entry[1])
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._cards.clear()
-        self.nbytes = 0
-
-    def stats(self) -> tuple[int, int, int]:
-        """Hits, misses and bytes."""
-        return self.hits, self.misses, self.nbytes
+def card_cache(max_bytes: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> BoundedCache[str, Card]:
+    """Cards by point id, bounded in bytes, each kept for `ttl_s`."""
+    return BoundedCache(max_bytes, size_of=_size, ttl_s=ttl_s, clock=clock)
 
 
 class Catalogue:
     """Items by id and items near vectors. Cards are kept a while; which items there are is always asked anew."""
 
-    def __init__(self, reading: StoreReader, cache: CardCache) -> None:
-        self._reading, self._cache = reading, cache
-        self._titles: Recent[str, str | None] = Recent(_MOST_TITLES, cache.ttl_s)
+    def __init__(self, reading: StoreReader, *, cards_bytes: int, cards_ttl_s: float) -> None:
+        self._reading, self._cache = reading, card_cache(cards_bytes, cards_ttl_s)
+        self._titles: BoundedCache[str, str | None] = BoundedCache(_MOST_TITLES, ttl_s=cards_ttl_s)
         self._of = ""
+
+    def cache_stats(self) -> CacheStats:
+        """Hits, misses and bytes of the cache of cards."""
+        return self._cache.stats()
 
     async def cards(self, item_ids: Iterable[str]) -> dict[str, Card]:
         """The described items among `item_ids`."""
@@ -102,20 +54,16 @@ class Catalogue:
 
     async def titles(self, item_ids: Iterable[str]) -> dict[str, str | None]:
         """Titles of items, None where one has none or nobody has described it: no vector is read for them."""
-        found, missing = self._titles.known({item_id for item_id in item_ids if item_id})
-        for start in range(0, len(missing), _ITEMS_PER_CALL):
-            chunk = missing[start : start + _ITEMS_PER_CALL]
+        found, missing = self._titles.among({item_id for item_id in item_ids if item_id})
+        if missing:
+            ids = [codec.item_point_id(item_id) for item_id in missing]
             names = await self._names()
-            request = grpc.GetPoints(
-                collection_name=names.items, ids=codec.uuids([codec.item_point_id(item_id) for item_id in chunk]),
-                with_payload=fields("item_id", "title"),
-            )  # fmt: skip
-            points = (await self._reading.call(self._reading.client.grpc_points.Get, request, "get")).result
-            told = {point.payload["item_id"].string_value: _text(point.payload, "title") for point in points}
-            for item_id in chunk:
-                found[item_id] = told.get(item_id)
-                if item_id in told:  # what nobody has described may be any moment
-                    self._titles.put(item_id, found[item_id])
+            cards = await read_cards(self._reading.points, names.items, ids, payload=fields("item_id", "title"))
+            titles = {card.item_id: card.title for card in cards.values()}
+            for item_id in missing:
+                found[item_id] = titles.get(item_id)
+            for item_id, title in titles.items():  # what nobody has described may be any moment
+                self._titles.put(item_id, title)
         return found
 
     async def near(self, vectors: Sequence[Vector], wanted: ItemFilter, limit: int) -> list[Card]:
@@ -129,7 +77,7 @@ class Catalogue:
             for vector in vectors
         ]
         request = grpc.QueryBatchPoints(collection_name=names.items, query_points=queries)
-        reply = await self._reading.call(self._reading.client.grpc_points.QueryBatch, request, "query")
+        reply = await self._reading.points.call("QueryBatch", request, "query")
         return await self._cards(list(dict.fromkeys(point.id.uuid for one in reply.result for point in one.result)))
 
     async def newest(self, wanted: ItemFilter, limit: int) -> list[Card]:
@@ -141,9 +89,9 @@ class Catalogue:
         for order_by in (order, None):
             request = grpc.ScrollPoints(
                 collection_name=names.items, filter=where, limit=limit, order_by=order_by,
-                with_payload=grpc.WithPayloadSelector(enable=False),
+                with_payload=NO_PAYLOAD,
             )  # fmt: skip
-            reply = await self._reading.call(self._reading.client.grpc_points.Scroll, request, "scroll")
+            reply = await self._reading.points.call("Scroll", request, "scroll")
             found.update((point.id.uuid, None) for point in reply.result)
             if len(found) >= limit:
                 break
@@ -158,17 +106,11 @@ class Catalogue:
 
     async def _cards(self, point_ids: Sequence[str]) -> list[Card]:
         names = await self._names()
-        known = {point_id: self._cache.get(point_id) for point_id in point_ids}
-        missing = [point_id for point_id, card in known.items() if card is None]
-        for start in range(0, len(missing), _ITEMS_PER_CALL):
-            chunk = missing[start : start + _ITEMS_PER_CALL]
-            request = grpc.GetPoints(
-                collection_name=names.items, ids=codec.uuids(chunk), with_payload=ALL_PAYLOAD, with_vectors=VECTORS
-            )
-            for point in (await self._reading.call(self._reading.client.grpc_points.Get, request, "get")).result:
-                known[point.id.uuid] = card = card_of(point.payload, codec.row_of(point.vectors))
-                self._cache.put(point.id.uuid, card)
-        return [card for card in known.values() if card is not None]
+        found, missing = self._cache.among(point_ids)
+        for point_id, card in (await read_cards(self._reading.points, names.items, missing, vectors=VECTORS)).items():
+            found[point_id] = card
+            self._cache.put(point_id, card)
+        return [found[point_id] for point_id in point_ids if point_id in found]
 
     async def _where(self, names: Collections, wanted: ItemFilter) -> grpc.Filter | None:
         must: list[grpc.Condition] = []
@@ -179,28 +121,8 @@ class Catalogue:
         if wanted.lang is not None:
             must.append(any_of("lang", [wanted.lang]))
         if wanted.since_ms is not None:
-            must.append(grpc.Condition(field=grpc.FieldCondition(key="ts", range=grpc.Range(gte=wanted.since_ms))))
+            must.append(in_range("ts", gte=wanted.since_ms))
         return grpc.Filter(must=must) if must else None
-
-
-def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
-    """A card from its point's payload and vector."""
-
-    def text(name: str) -> str | None:
-        return _text(payload, name)
-
-    def words(name: str) -> tuple[str, ...]:
-        return tuple(one.string_value for one in payload[name].list_value.values) if name in payload else ()
-
-    return Card(
-        payload["item_id"].string_value, vector, payload["path"].string_value, text("title"), text("description"),
-        words("categories"), words("tags"), text("brand"), text("lang"),
-        payload["ts"].integer_value if "ts" in payload else None,
-    )  # fmt: skip
-
-
-def _text(payload: Mapping[str, grpc.Value], name: str) -> str | None:
-    return payload[name].string_value if name in payload else None
 
 
 def _size(card: Card) -> int:

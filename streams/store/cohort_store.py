@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-from qdrant_client import grpc, models
 
 from streams.interests.applied import pack_applied, unpack_applied
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy
 from streams.interests.popularity import ItemPopularity, forgotten_at_ms
 from streams.store import codec
 from streams.store.base import Fence
-from streams.store.collections import POPULARITY, Collections, ensure
+from streams.store.collections import POPULARITY, Collections
 from streams.store.connection import QdrantConfig, guarded
-from streams.store.qdrant import QdrantStore, not_newer
+from streams.store.filters import all_of, expired, not_newer
+from streams.store.node_table import NodeTable
+from streams.store.points import Called, PointsClient, not_counted
 
 
 def popularity_id(group: str, item_id: str) -> str:
@@ -24,16 +24,7 @@ def popularity_id(group: str, item_id: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"popularity\x1f{group}\x1f{item_id}"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Cohorts(Collections):
-    """The collections of an encoder, with the cohorts' nodes where the users' are."""
-
-    @property
-    def interests(self) -> str:
-        return self.population
-
-
-class CohortStore(QdrantStore):
+class CohortStore:
     """Cohorts' nodes, read and written as users' nodes are, and items' popularity.
 
     Both belong to a consumer group, since fence and log are the group's. `policy` has the half-lives of cohorts'
@@ -41,61 +32,46 @@ class CohortStore(QdrantStore):
     """
 
     def __init__(
-        self, config: QdrantConfig, policy: NodePolicy, collections: Collections, group: str, half_life_s: float,
-        called: Callable[[str, float], None] = lambda call, seconds: None,
+        self, config: QdrantConfig, policy: NodePolicy, collections: Collections, *, group: str, half_life_s: float,
+        called: Called = not_counted,
     ) -> None:  # fmt: skip
-        names = _Cohorts(collections.encoder_id, collections.dim)
-        super().__init__(config, policy, names, called)
+        self._points, self._names, self._policy = PointsClient(config, called), collections, policy
+        self._nodes = NodeTable(self._points, collections.population, policy)
         self._group, self._half_life_s = group, half_life_s
 
     async def prepare(self) -> None:
-        """Make the collections where they are missing, and check their size."""
-        await guarded(self._prepare(), "prepare")
-
-    async def _prepare(self) -> None:
-        deadline = max(1, int(self._config.deadline_s))  # the client takes whole seconds
-        await ensure(self._client, self._names.population, self._names.dim, deadline, hnsw=False)
-        await ensure(self._client, POPULARITY, 1, deadline, hnsw=False)
-        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-        integer = models.PayloadSchemaType.INTEGER
-        for collection, field, schema in (
-            (self._names.population, "user_id", tenant), (self._names.population, "expires_at", integer),
-            (POPULARITY, "expires_at", integer),
-        ):  # fmt: skip
-            await self._client.create_payload_index(collection, field, field_schema=schema, wait=True, timeout=deadline)
+        """Make the collections and their payload indexes where they are missing, and check their size."""
+        points = self._points
+        await guarded(self._names.prepare_population(points.client, points.config.deadline_s), "prepare")
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The cohorts' nodes that exist among `keys`."""
-        found = await super().read([key._replace(user_id=scoped(self._group, key.user_id)) for key in keys])
+        found = await self._nodes.read([key._replace(user_id=scoped(self._group, key.user_id)) for key in keys])
         return {node.key: node for node in map(unscoped, found.values())}
 
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Upsert cohorts' nodes durably; those stored under a newer fence stay as they are."""
         mine = [replace(n, key=n.key._replace(user_id=scoped(self._group, n.key.user_id))) for n in nodes]
-        await super().write(mine, fence)
-
-    async def tree(self, user_id: str) -> list[Node]:
-        """All nodes of one cohort."""
-        return [unscoped(node) for node in await super().tree(scoped(self._group, user_id))]
+        await self._nodes.write(mine, fence)
 
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items among `item_ids` that have any."""
         ids = [popularity_id(self._group, item_id) for item_id in item_ids]
-        found = [popularity_of(point.payload) for point in await self._get(POPULARITY, ids)]
+        found = [popularity_of(point.payload) for point in await self._points.get(POPULARITY, ids)]
         return {item.item_id: item for item in found}
 
     async def put_popularity(self, items: Sequence[ItemPopularity], fence: Fence) -> None:
         """Write items' popularity durably; what is stored under a newer fence stays as it is."""
-        for start in range(0, len(items), self._config.points_per_write):
-            chunk = items[start : start + self._config.points_per_write]
-            await self._upsert(POPULARITY, (self._point(item, fence) for item in chunk), not_newer(fence))
+        await self._points.upsert_all(POPULARITY, (self._point(item, fence) for item in items), not_newer(fence))
 
     async def sweep(self, now_ms: int) -> None:
         """Delete the nodes that have expired and the popularity that is forgotten."""
-        await super().sweep(now_ms)
-        expired = grpc.FieldCondition(key="expires_at", range=grpc.Range(lte=now_ms))
-        selector = grpc.PointsSelector(filter=grpc.Filter(must=[grpc.Condition(field=expired)]))
-        await self._delete(POPULARITY, selector)
+        await self._nodes.delete_expired(now_ms)
+        await self._points.delete(POPULARITY, all_of(expired(now_ms)))
+
+    async def close(self) -> None:
+        """Close the channels."""
+        await self._points.close()
 
     def _point(self, item: ItemPopularity, fence: Fence) -> codec.Point:
         payload = {
@@ -109,8 +85,8 @@ class CohortStore(QdrantStore):
 def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:
     """An item's popularity from its point's payload."""
     return ItemPopularity(
-        payload["item_id"].string_value, payload["mass"].double_value, payload["t0"].integer_value,
-        payload["count"].integer_value, unpack_applied(payload["applied"].string_value),
+        item_id=payload["item_id"].string_value, mass=payload["mass"].double_value, t0_ms=payload["t0"].integer_value,
+        count=payload["count"].integer_value, applied=unpack_applied(payload["applied"].string_value),
     )  # fmt: skip
 
 

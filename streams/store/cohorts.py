@@ -6,21 +6,19 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from qdrant_client import grpc
-
+from streams.base.caches import BoundedCache
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node
 from streams.store import codec
 from streams.store.cohort_store import popularity_id, scoped, unscoped
 from streams.store.collections import POPULARITY
-from streams.store.reader import ALL_PAYLOAD, VECTORS, StoreReader, any_of, fields
-from streams.store.recent import Recent
+from streams.store.filters import VECTORS, all_of, any_of, fields
+from streams.store.reader import CollectionMissing, StoreReader
 
 _POPULAR_FOR_S = 30.0
 _COHORTS_FOR_S = 30.0
 _MOST_POPULAR = 100_000
 _MOST_COHORTS = 1_000
-_NODES = 2_000
 _IDS_PER_CALL = 1_000
 
 
@@ -37,17 +35,16 @@ class CohortReader:
 
     def __init__(self, reading: StoreReader, group: str, half_life_s: float) -> None:
         self._reading, self._group, self._half_life_ms = reading, group, half_life_s * 1000.0
-        self._masses: Recent[str, _Mass] = Recent(_MOST_POPULAR, _POPULAR_FOR_S)
-        self._cohorts: Recent[str, list[Node]] = Recent(_MOST_COHORTS, _COHORTS_FOR_S)
+        self._masses: BoundedCache[str, _Mass] = BoundedCache(_MOST_POPULAR, ttl_s=_POPULAR_FOR_S)
+        self._cohorts: BoundedCache[str, list[Node]] = BoundedCache(_MOST_COHORTS, ttl_s=_COHORTS_FOR_S)
 
     async def popularity(self, item_ids: Iterable[str], at_ms: int) -> dict[str, float]:
         """Decayed masses of positive evidence of the items among `item_ids` that have any, at a moment."""
-        found, missing = self._masses.known(item_ids)
-        for start in range(0, len(missing), _IDS_PER_CALL):
-            chunk = missing[start : start + _IDS_PER_CALL]
-            told = await self._read(chunk)
-            for item_id in chunk:
-                found[item_id] = told.get(item_id, _Mass(0.0, 0))
+        found, missing = self._masses.among(item_ids)
+        if missing:
+            masses = await self._read(missing)
+            for item_id in missing:
+                found[item_id] = masses.get(item_id, _Mass(0.0, 0))
                 self._masses.put(item_id, found[item_id])
         return {
             item_id: decayed(one.mass, one.t0_ms, at_ms, self._half_life_ms)
@@ -57,33 +54,36 @@ class CohortReader:
 
     async def cohorts(self, names: Sequence[str]) -> dict[str, list[Node]]:
         """The nodes of cohorts by name; those that have none are left out."""
-        found, missing = self._cohorts.known(names)
+        found, missing = self._cohorts.among(names)
         if missing:
-            told: dict[str, list[Node]] = {name: [] for name in missing}
-            collection = (await self._reading.names()).population
-            theirs = grpc.Filter(must=[any_of("user_id", [scoped(self._group, name) for name in missing])])
-            request = grpc.ScrollPoints(
-                collection_name=collection, filter=theirs, limit=_NODES,
-                with_payload=ALL_PAYLOAD, with_vectors=VECTORS,
-            )  # fmt: skip
-            reply = await self._reading.call(
-                self._reading.client.grpc_points.Scroll, request, "cohorts", may_be_absent=True
-            )
-            for point in reply.result if reply is not None else ():
-                node = unscoped(codec.node_of(point.payload, codec.row_of(point.vectors)))
-                told[node.key.user_id].append(node)
-            for name, nodes in told.items():
+            read: dict[str, list[Node]] = {name: [] for name in missing}
+            for node in await self._nodes(missing):
+                read[node.key.user_id].append(node)
+            for name, nodes in read.items():
                 self._cohorts.put(name, nodes)
-            found |= told
+            found |= read
         return {name: nodes for name, nodes in found.items() if nodes}
 
+    async def _nodes(self, cohorts: Sequence[str]) -> list[Node]:
+        collection = (await self._reading.names()).population
+        theirs = all_of(any_of("user_id", [scoped(self._group, name) for name in cohorts]))
+        try:
+            return [
+                unscoped(codec.node_of(point.payload, codec.row_of(point.vectors)))
+                async for page in self._reading.points.pages(collection, theirs, vectors=VECTORS, doing="cohorts")
+                for point in page
+            ]
+        except CollectionMissing:  # no worker has learnt of any cohort
+            return []
+
     async def _read(self, item_ids: Sequence[str]) -> dict[str, _Mass]:
-        ids = codec.uuids([_point_id(self._group, item_id) for item_id in item_ids])
-        request = grpc.GetPoints(collection_name=POPULARITY, ids=ids, with_payload=fields("item_id", "mass", "t0"))
-        reply = await self._reading.call(
-            self._reading.client.grpc_points.Get, request, "popularity", may_be_absent=True
-        )
-        points = reply.result if reply is not None else ()
+        ids = [_point_id(self._group, item_id) for item_id in item_ids]
+        try:
+            points = await self._reading.points.get(
+                POPULARITY, ids, payload=fields("item_id", "mass", "t0"), at_once=_IDS_PER_CALL, doing="popularity"
+            )
+        except CollectionMissing:  # no worker has counted any item
+            return {}
         return {
             point.payload["item_id"].string_value: _Mass(
                 point.payload["mass"].double_value, point.payload["t0"].integer_value

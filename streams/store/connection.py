@@ -30,7 +30,7 @@ _RETRYABLE = frozenset(
 _WRONG_KEY = frozenset({StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QdrantConfig:
     """Where Qdrant is and how to talk to it."""
 
@@ -42,6 +42,11 @@ class QdrantConfig:
     deadline_s: float = 10.0
     points_per_write: int = 128
     tls: TlsFiles | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and gRPC port, as messages name the server."""
+        return f"{self.host}:{self.grpc_port}"
 
     def __repr__(self) -> str:
         """Name the address only: a key never reaches a log."""

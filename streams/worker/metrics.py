@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.base.cache_metrics import CacheCollector
+from streams.base.caches import CacheStats
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.pipeline.report import Report
@@ -132,7 +133,7 @@ class Metrics:
         """Serve the lag by partition as `read` gives it at each scrape."""
         self.registry.register(_Lag(read))
 
-    def watch_caches(self, caches: Mapping[str, Callable[[], tuple[int, int, int]]]) -> None:
+    def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache as its reader gives them at each scrape."""
         self.registry.register(CacheCollector("interests", caches))
 

@@ -98,7 +98,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
 
 def _store(settings: Settings, names: Collections, metrics: Metrics) -> tuple[QdrantStore, CachedStore]:
     limits = settings.worker
-    qdrant = QdrantStore(qdrant_config(settings), settings.nodes.policy(), names, metrics.store_called)
+    qdrant = QdrantStore(qdrant_config(settings), settings.nodes.policy(), names, called=metrics.store_called)
     store = CachedStore(
         qdrant, nodes_bytes=limits.nodes_cache_mib << 20, items_bytes=limits.items_cache_mib << 20,
         items_ttl_s=limits.items_ttl_s,
@@ -109,8 +109,8 @@ def _store(settings: Settings, names: Collections, metrics: Metrics) -> tuple[Qd
 def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> CohortStore:
     population = settings.population
     return CohortStore(
-        qdrant_config(settings), population.policy(), names, settings.kafka.group, population.popularity_half_life_s,
-        metrics.store_called,
+        qdrant_config(settings), population.policy(), names, group=settings.kafka.group,
+        half_life_s=population.popularity_half_life_s, called=metrics.store_called,
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ async def announce(rig: Rig, update: Update) -> None:
 
 
 def hidden(user: str) -> list[Happened]:
-    return [Happened(f"{user}-2", "hide", now_ms(), -2.0, "football")]
+    return [Happened(event_id=f"{user}-2", type="hide", ts_ms=now_ms(), weight=-2.0, item_id="football")]
 
 
 async def test_a_tree_sent_again_names_the_events_for_which_it_is_sent(
@@ -64,7 +64,10 @@ async def test_a_qdrant_that_is_away_for_a_moment_ends_no_stream(
     await live(page)
     before = server.interrupted()
     at = now_ms()
-    touched = ChangedNode(str(uuid4()), "interest", "/sports/football", 1.0, 1.0, 1, at, at, at + 3_600_000)
+    touched = ChangedNode(
+        id=str(uuid4()), level="interest", path="/sports/football", mass=1.0, net=1.0, count=1, first_ms=at, last_ms=at,
+        expires_at_ms=at + 3_600_000,
+    )  # fmt: skip
     rig.qdrant.kill()
     try:
         await announce(rig, Update(user, at, nodes=[touched], events=hidden(user)))

@@ -24,7 +24,7 @@ from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.memory import MemoryStore
 from tests.contract.test_store import DIM, NOW, config_of
-from tests.fixtures.qdrant import QdrantServer
+from tests.fixtures.qdrant import QdrantServer, cohort_nodes
 from tests.fixtures.records import record
 
 POLICY = PopulationSettings().policy()
@@ -33,7 +33,12 @@ VECTOR = np.eye(DIM, dtype=np.float32)[0]
 
 
 def store_of(server: QdrantServer, group: str, collections: Collections) -> CohortStore:
-    return CohortStore(config_of(server, points_per_write=7), POLICY, collections, group, HALF_LIFE_S)
+    config = config_of(server, points_per_write=7)
+    return CohortStore(config, POLICY, collections, group=group, half_life_s=HALF_LIFE_S)
+
+
+async def tree(store: CohortStore, cohort: str) -> list[Node]:
+    return await cohort_nodes(store._points.config, store._names, store._group, cohort)
 
 
 @pytest.fixture
@@ -49,7 +54,9 @@ async def stores(qdrant: QdrantServer) -> AsyncIterator[tuple[CohortStore, Cohor
 
 
 def item(item_id: str, mass: float = 2.5, **fields: object) -> ItemPopularity:
-    return replace(ItemPopularity(item_id, mass, NOW, 3, Applied(2, {"clicks/3": 17})), **fields)  # type: ignore[arg-type]
+    return replace(
+        ItemPopularity(item_id=item_id, mass=mass, t0_ms=NOW, count=3, applied=Applied(2, {"clicks/3": 17})), **fields
+    )  # type: ignore[arg-type]
 
 
 async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
@@ -80,16 +87,22 @@ async def test_cohorts_are_the_groups_own(stores: tuple[CohortStore, CohortStore
         for level, path in (("profile", "/"), ("topic", "/a"))
     ]
     await mine.write(nodes, Fence(1, 1))
-    assert {node.key for node in await mine.tree("first=/a")} == {node.key for node in nodes}
-    assert await other.tree("first=/a") == []
+    assert {node.key for node in await tree(mine, "first=/a")} == {node.key for node in nodes}
+    assert await tree(other, "first=/a") == []
     assert await other.read([nodes[0].key]) == {}
 
 
 async def test_what_is_forgotten_is_swept(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, _ = stores
     await mine.put_popularity([item("faint", mass=0.02), item("loud", mass=50.0)], Fence(1, 1))
+    faint, loud = (
+        Node(key=profile_key(name), direction=VECTOR, norm=1, mass=mass, t0_ms=NOW, count=1)
+        for name, mass in (("device=faint", 0.011), ("device=loud", 50.0))
+    )
+    await mine.write([faint, loud], Fence(1, 1))
     await mine.sweep(NOW + int(2 * HALF_LIFE_S * 1000))
     assert (await mine.popularity(["faint", "loud"])).keys() == {"loud"}
+    assert (await mine.read([faint.key, loud.key])).keys() == {loud.key}
 
 
 @dataclass
@@ -111,7 +124,7 @@ def records(*values: bytes | None) -> list[Any]:
     return [record(value=value, offset=n) for n, value in enumerate(values)]
 
 
-async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_cannot_read(
+async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_what_it_cannot_read(
     stores: tuple[CohortStore, CohortStore],
 ) -> None:
     mine, _ = stores
@@ -132,8 +145,8 @@ async def test_the_second_leg_counts_once_passes_others_over_and_buries_what_it_
         learnt = await learn_beginnings(records(*firsts, None), parts, Fence(1, 1 + again))
         assert (learnt.counted, learnt.repeated) == ((0, 1) if again else (1, 0))
         assert len(learnt.dead) == 1
-    tree = {node.key.level: node for node in await mine.tree("*")}
-    assert {level: (node.key.path, node.mass) for level, node in tree.items()} == {
+    learnt_nodes = {node.key.level: node for node in await tree(mine, "*")}
+    assert {level: (node.key.path, node.mass) for level, node in learnt_nodes.items()} == {
         "profile": ("/", 1.5), "topic": ("/sports", 1.5), "interest": ("/sports/football", 1.5),
     }  # fmt: skip
     assert len(letters.dead) == 6
@@ -147,12 +160,12 @@ async def test_first_events_of_a_log_that_is_gone_come_too_late(
     known._items["a"] = StoredItem("a", VECTOR, "/sports")
     parts = deriving(mine, known, Letters())
 
-    def told(log: int, offset: int) -> bytes:
+    def record_of(log: int, offset: int) -> bytes:
         first = First(*Source("clicks", 0, offset), NOW, 1.0, "a", "/sports")
         return pack_beginnings(Beginnings("*", "g", log, [first]))
 
-    both = await learn_beginnings(records(told(1, 90), told(2, 0)), parts, Fence(2, 1))
+    both = await learn_beginnings(records(record_of(1, 90), record_of(2, 0)), parts, Fence(2, 1))
     assert (both.counted, both.repeated) == (2, 0)
-    late = await learn_beginnings(records(told(1, 91)), parts, Fence(2, 1))
+    late = await learn_beginnings(records(record_of(1, 91)), parts, Fence(2, 1))
     assert (late.counted, late.repeated) == (0, 1)
     assert (await mine.read([profile_key("*")]))[profile_key("*")].count == 2

@@ -14,7 +14,7 @@ from streams.events.items import Item
 from streams.interests.applied import Applied
 from streams.interests.evidence import Began, Evidence, Mark
 from streams.interests.item_vectors import ItemPoint
-from streams.interests.nodes import Node, NodeKey, profile_key
+from streams.interests.nodes import Node, NodeKey, expires_at_ms, profile_key
 from streams.settings.policies import NodeSettings
 from streams.store.base import Control, Fence, Store
 from streams.store.cached import CachedStore
@@ -32,7 +32,7 @@ FENCE = Fence(1, 3)
 
 
 def config_of(server: QdrantServer, **more: float) -> QdrantConfig:
-    return QdrantConfig(server.host, server.grpc_port, server.http_port, **more)  # type: ignore[arg-type]
+    return QdrantConfig(host=server.host, grpc_port=server.grpc_port, http_port=server.http_port, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["memory", "qdrant", "cached-memory", "cached-qdrant"])
@@ -72,7 +72,18 @@ async def test_what_is_written_is_read_back(store: Store) -> None:
             ring=b"0123456789" * 2,
             seen=b"\x00\xffabcd" * 3,
             began=Began(NOW, "/s;port"),
-            marks=(Mark("i", "like", False, NOW, 0.1 + 0.2, "e", "00ff", "aa"),),
+            marks=(
+                Mark(
+                    item_id="i",
+                    kind="like",
+                    undo=False,
+                    ts_ms=NOW,
+                    weight=0.1 + 0.2,
+                    event_id="e",
+                    source="00ff",
+                    undone_by="aa",
+                ),
+            ),
         ),
         node("ana", "topic", "/sports", 1),
         node("ana", "interest", "/sports/足球", 2, direction=np.zeros(DIM, np.float32), norm=0.0),
@@ -169,6 +180,16 @@ async def test_sweeping_takes_what_has_expired(store: Store) -> None:
     assert await store.read([old.key]) == {}
 
 
+async def test_a_sweep_takes_a_node_in_the_millisecond_in_which_it_expires(store: Store) -> None:
+    one = node("ana", "topic", "/a")
+    await store.write([one], FENCE)
+    at_ms = expires_at_ms(one, POLICY)
+    await store.sweep(at_ms - 1)
+    assert [kept.key for kept in await store.tree("ana")] == [one.key]
+    await store.sweep(at_ms)
+    assert await store.tree("ana") == []
+
+
 async def test_items_come_and_go(store: Store) -> None:
     vector = node("x", seed=4).direction
     points = [ItemPoint(Item(item_id=f"i/{n}", title="a title", tags=("a", "b")), vector, "/sports") for n in range(9)]
@@ -188,7 +209,15 @@ async def test_items_come_and_go(store: Store) -> None:
 async def test_the_control_point_is_only_changed_by_whoever_saw_it_last(store: Store) -> None:
     group = uuid.uuid4().hex
     assert await store.control(group) is None
-    first = Control(1, 1, 4, "leader", "cluster", {"clicks": 4}, {"clicks/0": 10})
+    first = Control(
+        epoch=1,
+        log=1,
+        generation=4,
+        leader="leader",
+        cluster="cluster",
+        partitions={"clicks": 4},
+        highest={"clicks/0": 10},
+    )
     assert await store.put_control(group, first, if_epoch=0) == first
     assert await store.control(group) == first
     second = replace(first, epoch=2, generation=1)

@@ -15,18 +15,18 @@ from streams.interests.applied import Applied
 from streams.interests.nodes import Node
 from streams.pipeline import erase
 from streams.store.collections import CONTROL
-from streams.store.qdrant import QdrantStore
+from streams.store.points import PointsClient
 from streams.worker.batch_worker import BatchWorker
 
 
 def no_fence() -> None:
     """Writes overwrite whatever is there, newer or not."""
-    upsert = QdrantStore._upsert
+    upsert = PointsClient.upsert
 
     async def always(self: Any, collection: str, points: Any, only_if: Any) -> None:
         await upsert(self, collection, points, only_if if collection == CONTROL else None)
 
-    QdrantStore._upsert = always  # type: ignore[method-assign]  # sabotage
+    PointsClient.upsert = always  # type: ignore[method-assign]  # sabotage
 
 
 def early_ack() -> None:

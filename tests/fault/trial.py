@@ -255,8 +255,9 @@ class Trial:
     async def _popularity(self, world: World) -> dict[str, ItemPopularity]:
         settings = self.rig.settings
         store = CohortStore(
-            qdrant_config(settings), settings.nodes.policy(), Collections("any", world.dim), settings.kafka.group, 1.0
-        )
+            qdrant_config(settings), settings.nodes.policy(), Collections("any", world.dim),
+            group=settings.kafka.group, half_life_s=1.0,
+        )  # fmt: skip
         try:
             return await answered(_patiently, store.popularity, world.items)
         finally:

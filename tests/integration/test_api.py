@@ -100,10 +100,11 @@ async def fill(settings: Settings) -> None:
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
     await store.close()
     cohorts = CohortStore(
-        qdrant_config(settings), settings.population.policy(), COLLECTIONS, settings.kafka.group, 7 * 86_400.0
-    )
+        qdrant_config(settings), settings.population.policy(), COLLECTIONS, group=settings.kafka.group,
+        half_life_s=7 * 86_400.0,
+    )  # fmt: skip
     await cohorts.prepare()
-    await cohorts.put_popularity([ItemPopularity("ball-5", 40.0, NOW, 40)], Fence(0, 1))
+    await cohorts.put_popularity([ItemPopularity(item_id="ball-5", mass=40.0, t0_ms=NOW, count=40)], Fence(0, 1))
     cohort = [
         node("*", "profile", "/", axis(JAZZ), 30.0, count=30), node("*", "interest", "/music/jazz", axis(JAZZ), 20.0),
         node("first=/sports", "profile", "/", axis(SPORTS), 25.0, count=25),

@@ -22,6 +22,7 @@ from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig
+from tests.fixtures.qdrant import cohort_nodes
 
 pytestmark = pytest.mark.integration
 
@@ -86,19 +87,15 @@ async def test_an_erasure_is_announced(path: Rig) -> None:
 
 
 async def popularity(path: Rig, items: list[str]) -> dict[str, ItemPopularity]:
-    store = crowd_of(path)
+    settings = path.settings
+    store = CohortStore(
+        qdrant_config(settings), settings.population.policy(), Collections(path._encoder_id(), 384),
+        group=settings.kafka.group, half_life_s=settings.population.popularity_half_life_s,
+    )  # fmt: skip
     try:
         return await store.popularity(items)
     finally:
         await store.close()
-
-
-def crowd_of(path: Rig) -> CohortStore:
-    settings = path.settings
-    return CohortStore(
-        qdrant_config(settings), settings.population.policy(), Collections(path._encoder_id(), 384),
-        settings.kafka.group, settings.population.popularity_half_life_s,
-    )  # fmt: skip
 
 
 async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> None:
@@ -166,9 +163,8 @@ async def test_deaths_before_and_after_the_write_count_every_event_once_and_anno
         heard = [LiveUpdate.model_validate_json(record.value) for record in await updates(path, user, 1)]
         assert heard[0].resync
 
-    store = crowd_of(path)
-    cohorts = {name: await store.tree(name) for name in ("*", "first=/sports", "device=mobile")}
-    await store.close()
+    config, names, group = qdrant_config(path.settings), Collections(path._encoder_id(), 384), path.settings.kafka.group
+    cohorts = {name: await cohort_nodes(config, names, group, name) for name in ("*", "first=/sports", "device=mobile")}
     everybody = {node.key.level: node for node in cohorts["*"] if node.key.path in ("/", "/sports")}
     assert everybody["profile"].count == 9
     assert everybody["topic"].count == 5

@@ -50,7 +50,13 @@ def tls_options(pair: tuple[Path, Path], authority: Path | None = None) -> list[
 
 def config_of(server: QdrantServer, tls: TlsFiles | None, key: str | None = None) -> QdrantConfig:
     return QdrantConfig(
-        server.host, server.grpc_port, server.http_port, https=tls is not None, api_key=key, deadline_s=5.0, tls=tls
+        host=server.host,
+        grpc_port=server.grpc_port,
+        http_port=server.http_port,
+        https=tls is not None,
+        api_key=key,
+        deadline_s=5.0,
+        tls=tls,
     )
 
 

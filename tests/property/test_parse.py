@@ -9,7 +9,7 @@ from typing import Any, get_args
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.events.dead_letters import Reason, headers
+from streams.events.dead_letters import DeadLetterReason, headers
 from streams.events.event import WITHOUT_ITEM, EventType, Source
 from streams.events.items import item_text
 from streams.events.parse import Parsed, ParsedItems, parse_events, parse_items
@@ -145,7 +145,7 @@ def places(parsed: Parsed | ParsedItems) -> list[int]:
 def test_every_event_record_ends_in_exactly_one_place(records: list[Any]) -> None:
     parsed = parse_events(records, now_ms=NOW_MS)
     assert sorted(places(parsed)) == list(range(len(records)))
-    assert {dead.reason for dead in parsed.dead} <= set(get_args(Reason))
+    assert {dead.reason for dead in parsed.dead} <= set(get_args(DeadLetterReason))
     assert parsed == parse_events(records, now_ms=NOW_MS)
 
 
@@ -154,7 +154,7 @@ def test_every_event_record_ends_in_exactly_one_place(records: list[Any]) -> Non
 def test_every_item_record_ends_in_exactly_one_place(records: list[Any]) -> None:
     parsed = parse_items(records, now_ms=NOW_MS)
     assert sorted(places(parsed)) == list(range(len(records)))
-    assert {dead.reason for dead in parsed.dead} <= set(get_args(Reason))
+    assert {dead.reason for dead in parsed.dead} <= set(get_args(DeadLetterReason))
     assert {item.item_id for item, _ in parsed.upserts} | {name for name, _ in parsed.deletions} == set(parsed.latest())
 
 

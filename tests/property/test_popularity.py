@@ -78,15 +78,15 @@ def test_deaths_and_rebalances_anywhere_change_nothing(
 ) -> None:
     """Workers tell what they read and die before their commit; the items' owner dies before its own."""
     chance = random.Random(seed)
-    told: list[list[Votes]] = []
+    waiting_topics: list[list[Votes]] = []
     for number, partition in enumerate(partitions):
-        told.append([])
+        waiting_topics.append([])
         for start, end in lives(len(partition), chance, 3):
             rows = [contribution(number, n, *partition[n]) for n in range(start, end)]
-            told[-1] += [unpack_votes(pack_votes(votes)) for votes in tally(rows, "g", 1)]
+            waiting_topics[-1] += [unpack_votes(pack_votes(votes)) for votes in tally(rows, "g", 1)]
     topic: list[Votes] = []
-    while any(told):
-        topic.append(chance.choice([waiting for waiting in told if waiting]).pop(0))
+    while any(waiting_topics):
+        topic.append(chance.choice([waiting for waiting in waiting_topics if waiting]).pop(0))
     stored: dict[str, ItemPopularity] = {}
     for start, end in lives(len(topic), chance, 3):
         stored = fold(topic[start:end], stored)

@@ -59,7 +59,9 @@ def said(events: list[Event], weight: float = 1.0) -> list[Weighed]:
     return [Weighed(e, ROWS[e.item_id or ""], PATHS[e.item_id or ""], weight, e.item_id or "") for e in events]
 
 
-def told(events: list[Event], profiles: dict[str, Node] | None = None, weight: float = 1.0) -> dict[str, list[First]]:
+def firsts_of(
+    events: list[Event], profiles: dict[str, Node] | None = None, weight: float = 1.0
+) -> dict[str, list[First]]:
     profiles, weighed = profiles or {}, said(events, weight)
     planned = plan(weighed, events, profiles, NODES, 1)
     made = beginnings(weighed, planned, profiles, PRIORS, NODES.faint_below, "g", 1)
@@ -79,7 +81,7 @@ def records_of(firsts: list[First], cohort: str = "*") -> list[Beginnings]:
 
 def test_a_newcomers_first_events_teach_everybody_their_situation_and_those_who_began_alike() -> None:
     events = [event(n, item="goal" if n else "jazz", device="Mobile") for n in range(9)]
-    cohorts = told(events)
+    cohorts = firsts_of(events)
     assert cohorts.keys() == {"*", "daypart=night", "device=mobile", "first=/music"}
     for firsts in cohorts.values():
         assert [first.offset for first in firsts] == [0, 1, 2, 3, 4]
@@ -88,11 +90,11 @@ def test_a_newcomers_first_events_teach_everybody_their_situation_and_those_who_
 
 def test_who_is_known_well_teaches_nothing_and_who_began_earlier_keeps_their_beginning() -> None:
     known = Node(key=profile_key("ana"), direction=VECTORS[0], count=5)
-    assert told([event(1)], {"ana": known}) == {}
+    assert firsts_of([event(1)], {"ana": known}) == {}
     began = replace(known, count=2, began=Began(T0 - 5, "/music"))
-    assert "first=/music" in told([event(1)], {"ana": began})
-    assert told([event(1)], weight=-2.0) == {}
-    assert told([event(1)], weight=0.05) == {}
+    assert "first=/music" in firsts_of([event(1)], {"ana": began})
+    assert firsts_of([event(1)], weight=-2.0) == {}
+    assert firsts_of([event(1)], weight=0.05) == {}
 
 
 def test_cohorts_of_a_situation() -> None:
@@ -140,13 +142,15 @@ def cohort(name: str, items: str, count: int = 40) -> list[Node]:
     return list(learnt(records_of(rows, name)).values())
 
 
-def lent(cohorts: dict[str, list[Node]], events: int = 0, policy: PriorPolicy = PRIORS) -> dict[tuple[str, str], Node]:
+def prior_of(
+    cohorts: dict[str, list[Node]], events: int = 0, policy: PriorPolicy = PRIORS
+) -> dict[tuple[str, str], Node]:
     own = [Node(key=profile_key("me"), direction=VECTORS[3], count=events)] if events else []
     return {(n.key.level, n.key.path): n for n in prior_nodes("me", cohorts, own, policy, COHORTS, T0)}
 
 
 def test_a_newcomer_borrows_the_populations_interests_in_their_shares() -> None:
-    found = lent({"*": cohort("*", "gggj")})
+    found = prior_of({"*": cohort("*", "gggj")})
     assert {key.user_id for key in (node.key for node in found.values())} == {"me"}
     assert found["profile", "/"].mass == pytest.approx(PRIORS.mass)
     assert found["topic", "/sports"].mass == pytest.approx(0.75 * PRIORS.mass)
@@ -158,19 +162,19 @@ def test_a_newcomer_borrows_the_populations_interests_in_their_shares() -> None:
 
 def test_those_who_began_alike_say_more_than_everybody() -> None:
     everybody, alike = cohort("*", "g"), cohort("first=/music", "j")
-    found = lent({"*": everybody, "first=/music": alike})
+    found = prior_of({"*": everybody, "first=/music": alike})
     assert found["topic", "/music"].mass > found["topic", "/sports"].mass
-    assert lent({"*": everybody, "first=/music": []}).keys() == lent({"*": everybody}).keys()
+    assert prior_of({"*": everybody, "first=/music": []}).keys() == prior_of({"*": everybody}).keys()
 
 
 def test_a_cohort_of_few_says_nothing() -> None:
-    assert lent({"first=/music": cohort("first=/music", "j", 19)}, policy=PriorPolicy()) == {}
-    assert lent({"first=/music": cohort("first=/music", "j", 20)}, policy=PriorPolicy())
+    assert prior_of({"first=/music": cohort("first=/music", "j", 19)}, policy=PriorPolicy()) == {}
+    assert prior_of({"first=/music": cohort("first=/music", "j", 20)}, policy=PriorPolicy())
 
 
 @given(st.integers(0, 2_000))
 def test_a_prior_fades_as_evidence_comes(events: int) -> None:
-    found = lent({"*": cohort("*", "gj")}, events)
+    found = prior_of({"*": cohort("*", "gj")}, events)
     share = PRIORS.events / (PRIORS.events + events)
     if share < 0.01:
         assert not found
@@ -179,7 +183,7 @@ def test_a_prior_fades_as_evidence_comes(events: int) -> None:
 
 
 def test_only_the_heaviest_are_lent() -> None:
-    found = lent({"*": cohort("*", "gggj")}, policy=replace(PRIORS, nodes=1))
+    found = prior_of({"*": cohort("*", "gggj")}, policy=replace(PRIORS, nodes=1))
     assert found.keys() == {("profile", "/"), ("topic", "/sports"), ("interest", "/sports/football")}
 
 

@@ -28,7 +28,13 @@ def cases(draw: st.DrawFn) -> tuple[list[Interest], Targets, RankPolicy]:
     levels = draw(st.lists(st.sampled_from(LEVELS), min_size=m, max_size=m))
     nodes = [Interest(str(at), levels[at], "/", directions[at], masses[at], masses[at]) for at in range(m)]
     ts_ms = np.where(rng.random(n) > 0.3, NOW - rng.exponential(1e10, n), np.nan)
-    targets = Targets(tuple(map(str, range(n))), unit(rng, n), ("",) * n, ts_ms, rng.exponential(10.0, n))
+    targets = Targets(
+        ids=tuple(map(str, range(n))),
+        vectors=unit(rng, n),
+        paths=("",) * n,
+        ts_ms=ts_ms,
+        popularity=rng.exponential(10.0, n),
+    )
     policy = RankPolicy(
         beta=draw(st.floats(0, 100)), evidence=draw(st.floats(0, 10)), aversion=draw(st.floats(0, 3)),
         levels={level: draw(st.sampled_from([0.0, 0.1, 1.0])) for level in LEVELS},
@@ -57,8 +63,9 @@ def test_targets_are_scored_apart(case: tuple[list[Interest], Targets, RankPolic
     chance.shuffle(order)  # type: ignore[attr-defined]  # a random.Random
     some = order[: max(1, len(order) // 2)] if order else []
     mixed = Targets(
-        tuple(targets.ids[row] for row in some), targets.vectors[some], tuple(targets.paths[row] for row in some),
-        targets.ts_ms[some], targets.popularity[some],
+        ids=tuple(targets.ids[row] for row in some), vectors=targets.vectors[some],
+        paths=tuple(targets.paths[row] for row in some), ts_ms=targets.ts_ms[some],
+        popularity=targets.popularity[some],
     )  # fmt: skip
     whole, part = score(nodes, targets, policy, at_ms=NOW), score(nodes, mixed, policy, at_ms=NOW)
     assert np.allclose(whole.total[some], part.total, atol=1e-5)

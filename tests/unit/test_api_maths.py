@@ -19,8 +19,8 @@ from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.priors import PriorPolicy
 from streams.interests.score import RankPolicy, interests_of, score
 from streams.settings.policies import NodeSettings, PopulationSettings
-from streams.store.catalogue import Card, CardCache
-from streams.store.recent import Recent
+from streams.store.cards import Card
+from streams.store.catalogue import card_cache
 
 POLICY = NodeSettings().policy()
 NOW = 1_785_000_000_000
@@ -176,10 +176,10 @@ def test_cohorts_are_those_of_the_situation_and_of_how_somebody_began() -> None:
 
 def test_a_card_is_kept_for_its_time_and_within_its_room() -> None:
     now = [0.0]
-    cards = CardCache(4_000, 10.0, lambda: now[0])
+    cards = card_cache(4_000, 10.0, lambda: now[0])
     for n in range(20):
         cards.put(str(n), Card(f"i{n}", UNIT[0], "/"))
-    assert cards.nbytes <= 4_000
+    assert 0 < cards.stats().nbytes <= 4_000
     assert cards.get("0") is None
     assert cards.get("19") is not None
     cards.put("19", Card("i19", UNIT[0], "/", title="changed"))
@@ -187,17 +187,7 @@ def test_a_card_is_kept_for_its_time_and_within_its_room() -> None:
     now[0] = 10.0
     assert cards.get("19") is None
     cards.clear()
-    assert cards.nbytes == 0
-
-
-def test_recent_values_age_and_are_bounded() -> None:
-    now = [0.0]
-    rows: Recent[str, int] = Recent(2, 5.0, lambda: now[0])
-    for name in "abc":
-        rows.put(name, ord(name))
-    assert rows.known("abc") == ({"b": 98, "c": 99}, ["a"])
-    now[0] = 5.0
-    assert rows.known("b") == ({}, ["b"])
+    assert cards.stats().nbytes == 0
 
 
 def _near(cosine: float) -> Vector:

@@ -15,20 +15,30 @@ from streams.base.errors import StoreUnavailable
 from streams.commands import findings
 from streams.commands.findings import Findings, findings_table
 from streams.commands.installation_checks import check_concepts, check_installation
-from streams.commands.server_checks import INDEXED, check_collections, check_group
+from streams.commands.server_checks import check_collections, check_group
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import ConceptSettings, Settings
-from streams.store.collections import CONTROL
+from streams.store.collections import CONTROL, POPULARITY, indexes_of
 from streams.store.survey import CollectionFacts, Survey
 
 INFO = EncoderInfo("e5", 384, 64)
-NODES = CollectionFacts(384, 7, INDEXED)
-ITEMS = CollectionFacts(384, 3, frozenset({"path"}))
+
+
+def holding(name: str, dim: int = 384, points: int = 7) -> CollectionFacts:
+    """A collection that has every payload index of its kind."""
+    return CollectionFacts(dim, points, frozenset(indexes_of(name)))
+
+
+NODES = holding("interests__e5")
 WELL = Survey(
     "1.18.3",
-    {"interests__e5": NODES, "items__e5": ITEMS, CONTROL: CollectionFacts(1, 1, frozenset())},
+    {
+        **{name: holding(name) for name in ("interests__e5", "items__e5", "population__e5")},
+        POPULARITY: holding(POPULARITY, 1),
+        CONTROL: holding(CONTROL, 1),
+    },
     {"interests": "interests__e5", "items": "items__e5"},
 )
 
@@ -61,7 +71,7 @@ def test_an_empty_store_is_a_warning() -> None:
             "FAIL",
             "interests__e5 holds vectors of 512, the encoder makes 384",
         ),
-        ({"interests__e5": replace(NODES, indexed=INDEXED - {"user_id"})}, "WARN", "interests__e5 lacks user_id"),
+        ({"interests__e5": replace(NODES, indexed=NODES.indexed - {"user_id"})}, "WARN", "interests__e5 lacks user_id"),
         ({"items__e5": None}, "WARN", "items__e5 is not there"),
         ({CONTROL: None}, "WARN", f"{CONTROL} is not there"),
     ],
@@ -69,6 +79,20 @@ def test_an_empty_store_is_a_warning() -> None:
 def test_what_does_not_fit_is_named(collections: Mapping[str, CollectionFacts | None], status: str, told: str) -> None:
     held = {name: facts for name, facts in {**WELL.collections, **collections}.items() if facts is not None}
     assert any(told in line for line in judged(replace(WELL, collections=held))[status])
+
+
+@pytest.mark.parametrize("name", ["interests__e5", "items__e5", "population__e5", POPULARITY])
+def test_every_index_that_is_made_is_missed(name: str) -> None:
+    for field in indexes_of(name):
+        lacking = replace(WELL.collections[name], indexed=WELL.collections[name].indexed - {field})
+        found = judged(replace(WELL, collections={**WELL.collections, name: lacking}))
+        assert found["WARN"] == [f"payload indexes: {name} lacks {field}"]
+
+
+def test_the_indexes_of_nodes_that_an_encoder_has_yet_to_fill_are_looked_at_too() -> None:
+    other = {"interests__bge": replace(holding("interests__bge", 768), indexed=NODES.indexed - {"erased_at"})}
+    found = judged(replace(WELL, collections={**WELL.collections, **other}), EncoderInfo("bge", 768, 64))
+    assert "payload indexes: interests__bge lacks erased_at" in found["WARN"]
 
 
 def test_another_encoder_than_the_one_read_is_a_warning() -> None:

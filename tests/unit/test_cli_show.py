@@ -19,16 +19,22 @@ from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, 
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodeKey
 from streams.settings.policies import NodeSettings
-from streams.store.survey import Card
+from streams.store.cards import Card
 
 NOW = 1_780_000_000_000
 MIN, H, D = 60_000, 3_600_000, 86_400_000
 POLICY = NodeSettings().policy()
 NAME_OF = names(None, "en")
+
+
+def card(item_id: str, path: str, title: str) -> Card:
+    return Card(item_id, np.zeros(0, np.float32), path, title)
+
+
 CARDS = {
-    "q1": Card("How Cardano is different from Ethereum (2.0)?", "/finance/markets"),
-    "q3": Card("Is my wallet's seed phrase safe when the browser that I use is not?", "/technology/security"),
-    "茶": Card("如何泡一杯好的乌龙茶以及水温与时间的关系是什么呢", "/food"),
+    "q1": card("q1", "/finance/markets", "How Cardano is different from Ethereum (2.0)?"),
+    "q3": card("q3", "/technology/security", "Is my wallet's seed phrase safe when the browser that I use is not?"),
+    "茶": card("茶", "/food", "如何泡一杯好的乌龙茶以及水温与时间的关系是什么呢"),
 }
 
 

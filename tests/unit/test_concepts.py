@@ -10,7 +10,12 @@ from streams.concepts.labels import slug
 from streams.concepts.tree import OTHER, Concept, ConceptTree, Match, build_tree, texts_of
 
 CONCEPTS = [
-    Concept("sports", {"en": "Sports", "zh": "体育", "zh-Hant": "體育"}, {"en": "Games", "zh": "比赛"}, ("athletics",)),
+    Concept(
+        "sports",
+        {"en": "Sports", "zh": "体育", "zh-Hant": "體育"},
+        {"en": "Games", "zh": "比赛"},
+        aliases=("athletics",),
+    ),
     Concept("sports/football", {"en": "Football (soccer)", "zh": "足球"}, aliases=("soccer", "world-cup")),
     Concept("sports/tennis", {"en": "Tennis", "zh": "网球"}, aliases=("racket-sports",), local=("rackets",)),
     Concept("food", {"en": "Food & drink", "zh": "美食"}, aliases=("cooking-food-wine", "grocery")),

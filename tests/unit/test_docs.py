@@ -9,6 +9,7 @@ from typing import get_args
 from prometheus_client.metrics import MetricWrapperBase
 
 from streams.api.telemetry import ApiMetrics
+from streams.base.caches import CacheStats
 from streams.commands.metrics_document import FILE, markdown
 from streams.events.event import Outcome
 from streams.worker.metrics import Metrics
@@ -28,14 +29,14 @@ def documented() -> dict[str, tuple[str, set[str], str]]:
 
 def served() -> dict[str, tuple[str, set[str], str]]:
     api = ApiMetrics()
-    api.watch_caches({"cards": lambda: (1, 2, 3)})
+    api.watch_caches({"cards": lambda: CacheStats(1, 2, 3)})
     return served_by_worker() | served_by(api)
 
 
 def served_by_worker() -> dict[str, tuple[str, set[str], str]]:
     metrics = Metrics()
     metrics.watch_lag(lambda: {("t", 0): 1})
-    metrics.watch_caches({"nodes": lambda: (1, 2, 3)})
+    metrics.watch_caches({"nodes": lambda: CacheStats(1, 2, 3)})
     return served_by(metrics)
 
 

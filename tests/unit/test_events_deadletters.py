@@ -26,21 +26,25 @@ def test_headers_say_where_and_why() -> None:
 
 
 def test_a_record_without_a_timestamp_says_minus_one() -> None:
-    dead = DeadLetter(record(click(), timestamp=None), "parse", "bad_json", "x")
+    dead = DeadLetter(record=record(click(), timestamp=None), stage="parse", reason="bad_json", message="x")
     assert dict(headers(dead))["dead-letter-timestamp-ms"] == b"-1"
 
 
 def test_own_headers_are_kept_and_those_of_an_earlier_death_replaced() -> None:
     own = [("trace", b"\x00\xff"), ("dead-letter-error", b"old"), ("trace", b"2"), ("empty", None)]
-    dead = DeadLetter(record(click(), headers=own), "parse", "bad_json", "x")
+    dead = DeadLetter(record=record(click(), headers=own), stage="parse", reason="bad_json", message="x")
     found = headers(dead)
     assert found[:3] == [("trace", b"\x00\xff"), ("trace", b"2"), ("empty", None)]
     assert [value for name, value in found if name == "dead-letter-error"] == [b"bad_json"]
 
 
 def test_a_long_message_is_cut_between_characters() -> None:
-    message = dict(headers(DeadLetter(record(click()), "parse", "bad_json", "é" * 400 + "x")))["dead-letter-message"]
+    message = dict(
+        headers(DeadLetter(record=record(click()), stage="parse", reason="bad_json", message="é" * 400 + "x"))
+    )["dead-letter-message"]
     assert len(message) == MAX_MESSAGE_BYTES
     assert message.decode() == "é" * 250
-    odd = dict(headers(DeadLetter(record(click()), "parse", "bad_json", "x" + "é" * 400)))["dead-letter-message"]
+    odd = dict(headers(DeadLetter(record=record(click()), stage="parse", reason="bad_json", message="x" + "é" * 400)))[
+        "dead-letter-message"
+    ]
     assert odd.decode() == "x" + "é" * 249

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from streams.events import unresolved
-from streams.events.dead_letters import DeadLetter, Reason, headers
+from streams.events.dead_letters import DeadLetter, DeadLetterReason, headers
 from streams.events.event import EventType
 from streams.events.parse import parse_events, parse_items
 from streams.events.wire import WireEvent, WireItem
@@ -39,11 +39,11 @@ def test_every_type_is_there_with_its_weight() -> None:
 
 
 def test_every_reason_is_there() -> None:
-    assert set(rows("Dead letters", "reason")) == set(get_args(Reason))
+    assert set(rows("Dead letters", "reason")) == set(get_args(DeadLetterReason))
 
 
 def test_every_header_is_there() -> None:
-    sent = headers(DeadLetter(record(click()), "parse", "bad_json", "x"))
+    sent = headers(DeadLetter(record=record(click()), stage="parse", reason="bad_json", message="x"))
     assert list(rows("Dead letters", "header")) == [name for name, _ in sent]
     policy = unresolved.RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1)
     waiting = unresolved.next_attempt(record(click()), now_ms=NOW_MS, policy=policy)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from streams.events.dead_letters import Reason
+from streams.events.dead_letters import DeadLetterReason
 from streams.events.parse import parse_events
 from tests.fixtures.records import NOW_MS, click, record
 
@@ -136,7 +136,7 @@ LATER = {"no_content", "bad_header", "unresolved", "bad_utf8", "refused", "wrong
 
 def test_every_reason_is_in_the_closed_list_and_has_a_case() -> None:
     # no_content is the items topic's, bad_header and unresolved those of waiting events: tested there.
-    assert {reason for _, reason, _ in CASES} == set(get_args(Reason)) - LATER
+    assert {reason for _, reason, _ in CASES} == set(get_args(DeadLetterReason)) - LATER
 
 
 def test_depth_is_counted_outside_strings_only() -> None:

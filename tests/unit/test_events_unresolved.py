@@ -42,7 +42,13 @@ def test_a_record_that_never_waited_says_nothing() -> None:
 
 def test_first_wait() -> None:
     headers = next_attempt(record(click(), timestamp=NOW_MS - 7), now_ms=NOW_MS, policy=POLICY)
-    assert due(headers) == Wait(1, NOW_MS, NOW_MS + 1_000, Source("clicks", 3, 17), NOW_MS - 7)
+    assert due(headers) == Wait(
+        attempt=1,
+        first_ms=NOW_MS,
+        not_before_ms=NOW_MS + 1_000,
+        origin=Source("clicks", 3, 17),
+        timestamp_ms=NOW_MS - 7,
+    )
 
 
 def test_waits_double_to_the_cap_and_end_at_the_deadline() -> None:

@@ -17,7 +17,15 @@ from streams.worker.epochs import GroupView, judge, raised
 from streams.worker.ownership import Owner, Ownership
 
 PARTITIONS = {"clicks": 2, "comments": 2}
-STORED = Control(3, 2, 7, "leader-7", "cluster-a", PARTITIONS, {"clicks/0": 99})
+STORED = Control(
+    epoch=3,
+    log=2,
+    generation=7,
+    leader="leader-7",
+    cluster="cluster-a",
+    partitions=PARTITIONS,
+    highest={"clicks/0": 99},
+)
 SEEN = GroupView(
     generation=7, leader="leader-7", cluster="cluster-a", partitions=PARTITIONS, highwater={"clicks/0": 100}
 )

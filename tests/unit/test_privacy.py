@@ -25,7 +25,7 @@ HEADERS = (("who", b"alice"), ("traceparent", b"00-1-2-01"), ("unresolved-attemp
 
 def letter(key: bytes | None = b"alice", value: bytes = b'{"user_id": "alice"', topic: str = "clicks") -> DeadLetter:
     lying = record(value=value, key=key, topic=topic, offset=7, headers=HEADERS)
-    return DeadLetter(lying, "parse", "bad_json", "the value is not JSON")
+    return DeadLetter(record=lying, stage="parse", reason="bad_json", message="the value is not JSON")
 
 
 def test_a_pseudonym_is_the_hmac_of_the_id() -> None:
@@ -63,8 +63,8 @@ def test_letters_are_kept_as_they_came() -> None:
 
 def test_dropped_and_sealed_letters_say_what_was_wrong_and_nothing_else() -> None:
     private = X25519PrivateKey.generate()
-    dropped = DeadLetterPolicy("drop", None, NAMES).of(letter())
-    sealed = DeadLetterPolicy("seal", private.public_key(), NAMES).of(letter())
+    dropped = DeadLetterPolicy(bodies="drop", recipient=None, pseudonyms=NAMES).of(letter())
+    sealed = DeadLetterPolicy(bodies="seal", recipient=private.public_key(), pseudonyms=NAMES).of(letter())
     assert dropped.value is None
     for sent in (dropped, sealed):
         assert b"alice" not in b"".join([sent.key or b"", sent.value or b"", *dict(sent.headers).values()])
@@ -79,7 +79,7 @@ def test_dropped_and_sealed_letters_say_what_was_wrong_and_nothing_else() -> Non
 @pytest.mark.parametrize("damage", ["another key", "another place", "changed", "not sealed"])
 def test_a_seal_opens_for_its_key_at_its_place_alone(damage: str) -> None:
     private = X25519PrivateKey.generate()
-    sent = DeadLetterPolicy("seal", private.public_key()).of(letter())
+    sent = DeadLetterPolicy(bodies="seal", recipient=private.public_key()).of(letter())
     value, headers = sent.value or b"", dict(sent.headers)
     if damage == "another key":
         private = X25519PrivateKey.generate()
@@ -95,12 +95,14 @@ def test_a_seal_opens_for_its_key_at_its_place_alone(damage: str) -> None:
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff\xfe"])
 def test_keys_that_are_no_id_come_out_as_no_id_either(key: bytes | None) -> None:
-    sent = DeadLetterPolicy("drop", None, NAMES).of(letter(key))
+    sent = DeadLetterPolicy(bodies="drop", recipient=None, pseudonyms=NAMES).of(letter(key))
     assert sent.key is None if key is None else is_pseudonym((sent.key or b"").decode())
 
 
 def test_the_catalogues_letters_keep_their_keys() -> None:
-    sent = DeadLetterPolicy("drop", None, NAMES, frozenset({"items"})).of(letter(b"item-1", topic="items"))
+    sent = DeadLetterPolicy(bodies="drop", recipient=None, pseudonyms=NAMES, impersonal=frozenset({"items"})).of(
+        letter(b"item-1", topic="items")
+    )
     assert sent.key == b"item-1"
 
 

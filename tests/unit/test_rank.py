@@ -28,7 +28,9 @@ def targets(*vectors: np.ndarray, ts_ms: float = np.nan, popularity: float = 0.0
     n = len(vectors)
     ids = tuple(f"i{row}" for row in range(n))
     stacked = np.stack(vectors).astype(np.float32) if n else np.zeros((0, 3), np.float32)
-    return Targets(ids, stacked, ("",) * n, np.full(n, ts_ms), np.full(n, popularity))
+    return Targets(
+        ids=ids, vectors=stacked, paths=("",) * n, ts_ms=np.full(n, ts_ms), popularity=np.full(n, popularity)
+    )
 
 
 def test_one_interest_is_its_cosine_as_far_as_its_evidence_is_believed() -> None:

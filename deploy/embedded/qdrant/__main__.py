@@ -31,7 +31,6 @@ STOP_GRACE_S = 5.0
 DEFAULT_FLUSH_INTERVAL_S = 5.0
 SWITCH_INTERVAL_S = 0.001  # how long a write's conversion may keep a read waiting at a time; Python's 5 ms doubles it
 GC_THRESHOLD = 50_000  # a batch makes many short-lived lists: collecting every 700 of them costs a tenth of the speed
-log = logging.getLogger("embedded.qdrant")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

@@ -1,0 +1,61 @@
+"""Conditions on points and selections of what is read of them, as raw protobuf: each is defined here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qdrant_client import grpc
+
+from streams.interests.nodes import Vector
+from streams.store import codec
+from streams.store.base import Fence
+
+ALL_PAYLOAD = grpc.WithPayloadSelector(enable=True)
+NO_PAYLOAD = grpc.WithPayloadSelector(enable=False)
+VECTORS = grpc.WithVectorsSelector(enable=True)
+
+
+def fields(*names: str) -> grpc.WithPayloadSelector:
+    """A selection of payload fields."""
+    return grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=names))
+
+
+def any_of(key: str, values: Iterable[str]) -> grpc.Condition:
+    """A keyword field that is one of `values`."""
+    match = grpc.Match(keywords=grpc.RepeatedStrings(strings=values))
+    return grpc.Condition(field=grpc.FieldCondition(key=key, match=match))
+
+
+def in_range(
+    key: str, *, gt: float | None = None, gte: float | None = None, lte: float | None = None
+) -> grpc.Condition:  # fmt: skip
+    """A number field within bounds; a bound that is None does not hold."""
+    return grpc.Condition(field=grpc.FieldCondition(key=key, range=grpc.Range(gt=gt, gte=gte, lte=lte)))
+
+
+def all_of(*conditions: grpc.Condition) -> grpc.Filter:
+    """Points that meet every condition."""
+    return grpc.Filter(must=conditions)
+
+
+def alive(at_ms: int) -> grpc.Condition:
+    """What has not expired by `at_ms`: as `nodes.is_alive` says at every moment from a node's t0 on.
+
+    But for tombstones, which stay longer than their masses.
+    """
+    return in_range("expires_at", gt=at_ms)
+
+
+def expired(now_ms: int) -> grpc.Condition:
+    """What has expired by `now_ms`: all that is not `alive` then."""
+    return in_range("expires_at", lte=now_ms)
+
+
+def not_newer(fence: Fence) -> grpc.Condition:
+    """The condition of a fenced write: what is stored was written under no newer fence."""
+    return in_range("fence", lte=fence.number)
+
+
+def nearest(vector: Vector) -> grpc.Query:
+    """A query for the points nearest to a vector."""
+    return grpc.Query(nearest=grpc.VectorInput(dense=codec.dense(vector)))

@@ -1,0 +1,80 @@
+"""One collection of nodes: the users' or the cohorts'. Read and written by key, under a fence, swept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from qdrant_client import grpc
+
+from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id
+from streams.store import codec
+from streams.store.base import Fence
+from streams.store.filters import VECTORS, all_of, any_of, expired, fields, in_range, not_newer
+from streams.store.points import PointsClient
+
+_TOMBSTONES = 100  # looked after in one call
+
+
+class NodeTable:
+    """The nodes of one collection; `policy` says when each expires."""
+
+    def __init__(self, points: PointsClient, collection: str, policy: NodePolicy) -> None:
+        self._points, self._collection, self._policy = points, collection, policy
+
+    async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
+        """The nodes that exist among `keys`."""
+        points = await self._points.get(self._collection, [node_id(key) for key in keys], vectors=VECTORS)
+        nodes = (codec.node_of(point.payload, codec.row_of(point.vectors)) for point in points)
+        return {node.key: node for node in nodes}
+
+    async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
+        """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""
+        for chunk in _by_user(nodes, self._points.config.points_per_write):
+            points = (codec.node_point(node, self._policy, fence) for node in chunk)
+            await self._points.upsert(self._collection, points, not_newer(fence))
+
+    async def tree(self, user_id: str) -> list[Node]:
+        """All nodes of one user, those put back after an erasure among them."""
+        pages = self._points.pages(self._collection, all_of(any_of("user_id", [user_id])), vectors=VECTORS)
+        return [codec.node_of(point.payload, codec.row_of(point.vectors)) async for page in pages for point in page]
+
+    async def delete_trees(self, user_ids: Sequence[str], fence: Fence) -> None:
+        """Delete the users' nodes but the profile, unless they are stored under a newer fence."""
+        theirs = grpc.Filter(
+            must=[any_of("user_id", user_ids), not_newer(fence)], must_not=[any_of("level", ["profile"])]
+        )
+        await self._points.delete(self._collection, theirs)
+
+    async def delete_expired(self, now_ms: int) -> None:
+        """Delete the nodes whose `expires_at` has passed."""
+        await self._points.delete(self._collection, all_of(expired(now_ms)))
+
+    async def delete_put_back(self) -> None:
+        """Delete the nodes that an erasure ended and a late write put back."""
+        erased = self._points.pages(
+            self._collection, all_of(in_range("erased_at", gt=0)), payload=fields("user_id", "erased_at"),
+            page=_TOMBSTONES,
+        )  # fmt: skip
+        async for page in erased:
+            ended = [_put_back(p.payload["user_id"].string_value, p.payload["erased_at"].integer_value) for p in page]
+            await self._points.delete(self._collection, grpc.Filter(should=ended))
+
+
+def _by_user(nodes: Sequence[Node], limit: int) -> Iterator[list[Node]]:
+    """Chunks of up to `limit` nodes that never part one user's (a larger tree is one chunk of its own)."""
+    chunk: list[Node] = []
+    for _, group in groupby(nodes, key=lambda node: node.key.user_id):
+        theirs = list(group)
+        if chunk and len(chunk) + len(theirs) > limit:
+            yield chunk
+            chunk = []
+        chunk += theirs
+    if chunk:
+        yield chunk
+
+
+def _put_back(user_id: str, erased_at_ms: int) -> grpc.Condition:
+    """A user's nodes, but the profile, with an event no younger than the erasure."""
+    theirs = [any_of("user_id", [user_id]), in_range("first", lte=erased_at_ms)]
+    return grpc.Condition(filter=grpc.Filter(must=theirs, must_not=[any_of("level", ["profile"])]))

@@ -1,0 +1,121 @@
+"""Calls of Qdrant's points service: raw gRPC, one deadline each, long answers a page at a time and never cut."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from itertools import islice
+from time import monotonic
+from typing import Any
+
+from qdrant_client import AsyncQdrantClient, grpc
+
+from streams.base.errors import StoreUnavailable
+from streams.store import codec
+from streams.store.connection import QdrantConfig, connect, guarded
+from streams.store.filters import ALL_PAYLOAD
+
+_PAGE = 1000
+
+Called = Callable[[str, float], None]
+"""Called with what was done and how many seconds it took."""
+Guard = Callable[[Awaitable[Any], str], Awaitable[Any]]
+"""Awaits a call and turns its errors into ours, as `connection.guarded` does."""
+
+
+def not_counted(call: str, seconds: float) -> None:
+    """Count no calls."""
+
+
+class PointsClient:
+    """The points of a server's collections. Calls raise StoreUnavailable past the deadline, or what `guard` raises."""
+
+    def __init__(self, config: QdrantConfig, called: Called = not_counted, guard: Guard = guarded) -> None:
+        self.config = config
+        self._called, self._guard = called, guard
+        self._client: AsyncQdrantClient | None = None
+
+    @property
+    def client(self) -> AsyncQdrantClient:
+        """The connection; made at the first call, inside the loop that uses it."""
+        if self._client is None:
+            self._client = connect(self.config)
+        return self._client
+
+    async def close(self) -> None:
+        """Close the channels."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def call(self, method: str, request: Any, doing: str) -> Any:
+        """Call a method of the service, such as `Query`; `doing` names it in metrics and messages."""
+        started = monotonic()
+        call = getattr(self.client.grpc_points, method)
+        reply = await self._guard(call(request, timeout=self.config.deadline_s), doing)
+        self._called(doing, monotonic() - started)
+        return reply
+
+    async def get(
+        self, collection: str, ids: Sequence[str], *, payload: grpc.WithPayloadSelector = ALL_PAYLOAD,
+        vectors: grpc.WithVectorsSelector | None = None, at_once: int | None = None, doing: str = "get",
+    ) -> list[Any]:  # fmt: skip
+        """The points that exist among `ids`, asked for in calls of `at_once` (by default `points_per_write`)."""
+        step = at_once or self.config.points_per_write
+        found: list[Any] = []
+        for start in range(0, len(ids), step):
+            request = grpc.GetPoints(
+                collection_name=collection, ids=codec.uuids(ids[start : start + step]), with_payload=payload,
+                with_vectors=vectors,
+            )  # fmt: skip
+            found += (await self.call("Get", request, doing)).result
+        return found
+
+    async def pages(
+        self, collection: str, where: grpc.Filter, *, payload: grpc.WithPayloadSelector = ALL_PAYLOAD,
+        vectors: grpc.WithVectorsSelector | None = None, page: int = _PAGE, doing: str = "scroll",
+    ) -> AsyncIterator[Sequence[Any]]:  # fmt: skip
+        """All points that a filter lets through, `page` of them at a time."""
+        request = grpc.ScrollPoints(
+            collection_name=collection, filter=where, limit=page, with_payload=payload, with_vectors=vectors
+        )
+        while True:
+            reply = await self.call("Scroll", request, doing)
+            if reply.result:
+                yield reply.result
+            if not reply.HasField("next_page_offset"):
+                return
+            request.offset.CopyFrom(reply.next_page_offset)
+
+    async def upsert(self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None) -> None:
+        """Write points durably, in one call; where one is stored that does not meet `only_if`, it stays."""
+        request = grpc.UpsertPoints(
+            collection_name=collection, wait=True, update_filter=grpc.Filter(must=[only_if]) if only_if else None
+        )
+        for point in points:
+            codec.write(request.points.add(), point)
+        _require_completed((await self.call("Upsert", request, "upsert")).result.status)
+
+    async def upsert_all(
+        self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None
+    ) -> None:  # fmt: skip
+        """The same for many points, in calls of `points_per_write`."""
+        rest = iter(points)
+        while chunk := list(islice(rest, self.config.points_per_write)):
+            await self.upsert(collection, chunk, only_if)
+
+    async def delete(self, collection: str, where: grpc.Filter) -> None:
+        """Delete the points that a filter lets through."""
+        await self._delete(collection, grpc.PointsSelector(filter=where))
+
+    async def delete_ids(self, collection: str, ids: Sequence[str]) -> None:
+        """Delete points by id; unknown ids are nothing to do."""
+        await self._delete(collection, grpc.PointsSelector(points=grpc.PointsIdsList(ids=codec.uuids(ids))))
+
+    async def _delete(self, collection: str, selector: grpc.PointsSelector) -> None:
+        request = grpc.DeletePoints(collection_name=collection, wait=True, points=selector)
+        _require_completed((await self.call("Delete", request, "delete")).result.status)
+
+
+def _require_completed(status: int) -> None:
+    if status != grpc.UpdateStatus.Completed:
+        name = grpc.UpdateStatus.Name(status)
+        raise StoreUnavailable(f"Qdrant answered {name}: whether the write holds is not known")
