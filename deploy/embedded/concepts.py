@@ -13,8 +13,9 @@ from encoders.locate import cache_dir
 from streams.concepts import tree as tree_module
 from streams.concepts import tree_file as file_module
 from streams.concepts.tree_file import TAXONOMY_FILE, save_tree
+from streams.encoder.concept_tree import read_or_encode_tree
 from streams.settings.service import Settings
-from streams.settings.wiring import load_tree, triton_encoder
+from streams.settings.wiring import triton_encoder
 
 
 async def tree_file(settings: Settings, root: Path | None = None) -> Path:
@@ -26,7 +27,7 @@ async def tree_file(settings: Settings, root: Path | None = None) -> Path:
         path = folder / f"{info.encoder_id}-{_made_from()}.npz"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            save_tree(await load_tree(None, encoder, info.encoder_id), path)
+            save_tree(await read_or_encode_tree(None, encoder, info.encoder_id), path)
         return path
     finally:
         await encoder.close()

@@ -1,4 +1,4 @@
-"""What the API stands on, opened and closed together: Qdrant, Triton, the broker, names, limits."""
+"""What the API stands on, made and closed together: Qdrant, Triton, the broker, names, limits."""
 
 from __future__ import annotations
 

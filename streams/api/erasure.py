@@ -40,9 +40,9 @@ async def erase(backends: Backends, user_id: str, at_ms: int) -> Receipt:
     return receipt.model_copy(update={"nodes_before": len(before), "retained": retained})
 
 
-async def verify(backends: Backends, user_id: str, event_id: str | None) -> Receipt:
+async def verify(backends: Backends, stored_id: str, event_id: str | None) -> Receipt:
     """Read again what is left of a user after an erasure, by its receipt's event id or the last one there was."""
-    nodes = await backends.reader.stored(user_id)
+    nodes = await backends.reader.stored(stored_id)
     erased_at_ms = _erased_at(nodes)
     if event_id is None:
         if not erased_at_ms:
@@ -53,7 +53,7 @@ async def verify(backends: Backends, user_id: str, event_id: str | None) -> Rece
         if match is None:
             raise ApiProblem(422, "bad-event-id", "event_id: expected the one of an erasure's receipt.")
         requested_ms = int(match[1])
-    receipt = _receipt(user_id, event_id or "", requested_ms, nodes)
+    receipt = _receipt(stored_id, event_id or "", requested_ms, nodes)
     return receipt.model_copy(update={"retained": await backends.retention.topics()})
 
 

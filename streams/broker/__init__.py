@@ -7,7 +7,7 @@ A worker is a Faust app without tables whose agents work on whole fetched batche
     @app.agent(app.topic("clicks"))
     async def clicks(stream):
         async for batch in gather_batches(app, stream, max_records=4_000):
-            await apply(batch.records, batch.generation)
+            await work_on(batch.records)
             await batch.ack()         # False: the assignment ended meanwhile, the records are read again
 
     exit_code = await run_worker(app)
@@ -21,7 +21,9 @@ assignment has ended is `stale()`; its partitions are read again from their comm
 - `transport`  Faust's consumer and transport, handing out batches
 - `app`        the Faust app · `batches` for agents · `lifecycle` start, watch, stop, exit code
 - `liveness`   the judge of what stands still · `consumer_state` what it is judged by
-- `producer`   acknowledged sending · `admin` topics, groups, lag · `clients` foreign errors to ours
+- `producer`   acknowledged sending · `partitions` which partition a key belongs to
+- `admin`      topics, groups, lag · `follow` a topic from now on · `read_all` a topic once, to its end
+- `clients`    foreign errors to ours · `tansu` what exists for the embedded broker alone
 """
 
 from __future__ import annotations

@@ -41,10 +41,10 @@ class ConsumerFacts:
 class LivenessFacts:
     """A worker at one moment; times in seconds, 0 where nothing stands still or a server that is away excuses it.
 
-    `loop_silent_s`: since the event loop last ran. `uncommitted_s`: records wait, some of them were handed out, and
-    since anything was committed or noted as progress. `unacknowledged_s`: batches are out, and since any was
-    acknowledged or progress was noted. `unfetched_s`: records wait, and nobody fetched any for so long. `answered_s`:
-    by server, since it last answered; None: not yet.
+    `loop_silent_s`: since the event loop last ran. `uncommitted_s`: since the last commit or progress, while records
+    wait and some were handed out. `unacknowledged_s`: since the last acknowledgement or progress, while batches are
+    out. `unfetched_s`: since anything was fetched, while records wait. `answered_s`: by server, since it last answered;
+    None: not yet.
     """
 
     failure: str | None = None

@@ -74,14 +74,14 @@ def _print_wait(error: TryLater, wait_s: float) -> None:
 
 
 def _watch(client: InterestClient, user: str, out: Console, most: int | None, evidence: int, *, fold: bool) -> None:
-    live_tree = LiveTree(user, evidence)
+    live_tree = WatchedTree(user, evidence)
     if out.is_terminal:
         _live(client, live_tree, out, most, fold=fold)
     else:
         _lines(client, live_tree, out, most, fold=fold)
 
 
-def _live(client: InterestClient, live_tree: LiveTree, out: Console, most: int | None, *, fold: bool) -> None:
+def _live(client: InterestClient, live_tree: WatchedTree, out: Console, most: int | None, *, fold: bool) -> None:
     """Draw the tree anew four times a second; what is left at the end is its last state."""
     status = "connecting"
 
@@ -101,7 +101,7 @@ def _live(client: InterestClient, live_tree: LiveTree, out: Console, most: int |
                 return
 
 
-def _lines(client: InterestClient, live_tree: LiveTree, out: Console, most: int | None, *, fold: bool) -> None:
+def _lines(client: InterestClient, live_tree: WatchedTree, out: Console, most: int | None, *, fold: bool) -> None:
     """The tree once, then a line an event."""
     for update in client.live(live_tree.user_id, on_wait=_print_wait):
         live_tree.apply(update)
@@ -115,7 +115,7 @@ def _lines(client: InterestClient, live_tree: LiveTree, out: Console, most: int 
 
 
 @dataclass(slots=True)
-class LiveTree:
+class WatchedTree:
     """A tree that moves: its nodes as last sent, the last events (newest first), and how many updates there were.
 
     Between updates masses are aged with the half-life of each node.
@@ -171,7 +171,7 @@ def _reason(entry: EvidenceEntry) -> Reason:
     )  # fmt: skip
 
 
-def draw_tree(live_tree: LiveTree, now_ms: int, console: Console, *, fold: bool) -> list[Text]:
+def draw_tree(live_tree: WatchedTree, now_ms: int, console: Console, *, fold: bool) -> list[Text]:
     """The tree as lines."""
     tree = live_tree.view(now_ms)
     lines = draw_lines(tree, console, live_tree.name_of, fold=fold)
@@ -180,7 +180,7 @@ def draw_tree(live_tree: LiveTree, now_ms: int, console: Console, *, fold: bool)
     return lines
 
 
-def draw_live_tree(live_tree: LiveTree, now_ms: int, console: Console, status: str, *, fold: bool) -> list[Text]:
+def draw_live_tree(live_tree: WatchedTree, now_ms: int, console: Console, status: str, *, fold: bool) -> list[Text]:
     """The tree and the last events in as many lines as the console has; `status` is the last."""
     glyphs = glyphs_of(console)
     lines = draw_tree(live_tree, now_ms, console, fold=fold)

@@ -14,6 +14,7 @@ from encoders.encoder import load_encoder
 from streams.concepts.tree import ConceptTree
 from streams.encoder.base import model_errors
 from streams.encoder.client import TritonEncoder
+from streams.encoder.concept_tree import read_or_encode_tree
 from streams.evaluation.contest import Contest
 from streams.evaluation.prequential import Counts, Kind, PrequentialProtocol, Replay
 from streams.evaluation.scorers import SERVICE, ablations, baselines, service
@@ -25,7 +26,6 @@ from streams.interests.item_vectors import ItemPoint
 from streams.pipeline.describe import describe
 from streams.pipeline.weigh import texts_of
 from streams.settings.service import Settings
-from streams.settings.wiring import load_tree
 from streams.store.memory import MemoryStore
 
 _CHUNK = 512
@@ -88,7 +88,7 @@ async def run(
         {SERVICE: service(policy), **ablations(policy, plan.without), **baselines(policy, plan.seed)}
     )  # fmt: skip
     async with encoder_of(settings, plan) as (encoder, encoder_id):
-        tree = await load_tree(settings.concepts.file, encoder, encoder_id)
+        tree = await read_or_encode_tree(settings.concepts.file, encoder, encoder_id)
         points = await _described(items, encoder, tree, now_ms, meter)
         await _warm(events, encoder, now_ms, meter)
         store = MemoryStore(nodes)

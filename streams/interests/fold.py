@@ -36,13 +36,13 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
     """
     groups = _group(plan, nodes, vectors.shape[1], log)
     fed = [group for group in groups.values() if group.contributions]
-    directions, norms = _sum_directions(fed, _weigh(fed, policy), vectors)
+    directions, norms = _sum_directions(fed, _decay_factors(fed, policy), vectors)
     changed: list[Node] = []
     row = 0
     for key, group in groups.items():
         node = group.node
         if group.contributions:
-            node = _with_evidence(group, directions[row], float(norms[row]), policy, log)
+            node = _folded(group, directions[row], float(norms[row]), policy, log)
             row += 1
         if key == profile_key(key.user_id):
             node = _remember(node, group.node, plan, policy, log)
@@ -65,7 +65,7 @@ def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dic
     return groups
 
 
-def _weigh(groups: Sequence[_Group], policy: NodePolicy) -> NDArray[np.float64]:
+def _decay_factors(groups: Sequence[_Group], policy: NodePolicy) -> NDArray[np.float64]:
     """Move each group's t0 to its latest time; 2^((t - t0)/h) of every contribution: never over 1, t0 is the latest."""
     for group in groups:
         group.t0_ms = max(group.node.t0_ms, *(c.ts_ms for c in group.contributions))
@@ -108,8 +108,8 @@ def _sum_directions(
     return units.astype(np.float32), lengths
 
 
-def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePolicy, log: int) -> Node:
-    """The group's node with mass, net sign, times and evidence brought up to date."""
+def _folded(group: _Group, direction: Vector, norm: float, policy: NodePolicy, log: int) -> Node:
+    """The group's node with its contributions folded in: sums, times, count, evidence, `applied`."""
     node, half_life_ms = group.node, policy.half_life_ms(group.node.key.level)
     mass, net = node.mass * group.carried, node.net * group.carried
     summed = mass
@@ -141,7 +141,7 @@ def _with_evidence(group: _Group, direction: Vector, norm: float, policy: NodePo
 
 
 def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int) -> Node:
-    """The profile with the batch's records, event ids and marks on it."""
+    """The profile with what the batch leaves on it: records, event ids, marks, items seen, first topic."""
     memory = plan.remembered[node.key.user_id]
     if before.applied.log == log and all(before.applied.covers(source, log) for source in memory.sources):
         return node

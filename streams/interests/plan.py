@@ -128,7 +128,7 @@ def plan(
         _note(weighed, memory, policy)
         if event.type in UNDOES:
             planned.contributions += _take_back(weighed, memory, policy, log)
-        elif event.type not in _MARKED or _stands(weighed, memory, policy, log):
+        elif event.type not in _MARKED or _give(weighed, memory, policy, log):
             planned.contributions += _spread(weighed, policy, event.ts_ms, weighed.weight, 1, event.event_id)
     return planned
 
@@ -165,7 +165,7 @@ def _spread(
     return contributions
 
 
-def _stands(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> bool:
+def _give(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> bool:
     """Whether this like counts: not if it was taken back later than it was given. Marks it if it does."""
     event, kind, own = weighed.event, weighed.event.type, source_hash(weighed.event.source, log).hex()
     for mark in memory.marks:

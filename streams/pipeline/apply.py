@@ -2,7 +2,7 @@
 
 Everything here that computes is pure and lives in a module of its own; what talks to a server is a field of
 `PipelineDependencies`. The caller acknowledges after `apply` has returned: whatever raises leaves the batch
-unacknowledged, and a batch that comes again changes nothing.
+unacknowledged, and a batch that comes again changes nothing. Where it says `reach`, a test may kill the worker.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ async def apply(
     with stage("parse"):
         parsed = parse_events(records, now_ms=now_ms)
     here, astray = _by_home(parsed.events, deps.home)
-    named, refused = pseudonymous(here, deps.pseudonyms)
-    stored = await _profiles(named, deps.store)
+    events, refused = pseudonymous(here, deps.pseudonyms)
+    stored = await _profiles(events, deps.store)
     await reach("after_read")
-    gated = gate(named, stored, log, whole_trees=deps.store.whole_trees)
+    gated = gate(events, stored, log, whole_trees=deps.store.whole_trees)
     erasure = await erase(gated.fresh, stored, deps.store, deps.encoder.dim, fence)
     profiles = erasure.profiles
     with stage("resolve"):
@@ -110,12 +110,12 @@ async def apply(
     with stage("write"):
         await deps.store.write(changed, fence)
     await reach("after_upsert")
-    events: dict[Outcome, list[Event]] = {
+    outcomes: dict[Outcome, list[Event]] = {
         "applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
         "erased": gated.erased + erasure.erased, "unresolved": resolved.waiting, "rerouted": astray,
     }  # fmt: skip
     return Report(
-        events=events, dead=dead, nodes=changed, items=resolved.described, unknown_fields=parsed.unknown_fields,
+        events=outcomes, dead=dead, nodes=changed, items=resolved.described, unknown_fields=parsed.unknown_fields,
         clamped=parsed.clamped, weighed=weighed.events,
     )  # fmt: skip
 

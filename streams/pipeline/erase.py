@@ -24,7 +24,7 @@ class Erasure(NamedTuple):
 async def erase(events: Sequence[Event], profiles: Mapping[str, Node], store: Store, dim: int, fence: Fence) -> Erasure:
     """Delete the trees of the users who ask for it in this batch; their profiles are tombstones from there on.
 
-    The erasures themselves are among the events that remain; those that lie before one are not. A tombstone is the
+    The erasures themselves are among the events that remain; events no younger than one are not. A tombstone is the
     profile with no vector, no evidence and no event ids; it keeps `applied`, so that a replay of the log changes
     nothing, and the time, so that an older event under a new offset changes nothing either. The erasure's own record
     is marked as applied with the batch: until then it is simply done again.

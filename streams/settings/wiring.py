@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-
-import numpy as np
 
 from streams.base.credentials import TlsFiles, secret
-from streams.base.errors import ConfigurationError
 from streams.broker.admin import TopicSpec
 from streams.broker.config import KafkaConfig
-from streams.concepts.tree import ConceptTree, build_tree, texts_of
-from streams.concepts.tree_file import load_taxonomy
-from streams.concepts.tree_file import load_tree as read_tree
-from streams.encoder.base import Encoder
 from streams.encoder.client import TritonEncoder
 from streams.encoder.triton import EncoderObserver
 from streams.settings.service import KafkaSettings, Settings, TritonSettings
@@ -79,19 +71,3 @@ def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
     if kafka.updated_topic:
         specs.append(topic(kafka.updated_topic, kafka.partitions, config=compacted))
     return specs
-
-
-async def load_tree(file: Path | None, encoder: Encoder, encoder_id: str) -> ConceptTree:
-    """The concept tree of a file made for this encoder, or the written taxonomy, encoded now."""
-    if file is None:
-        taxonomy = load_taxonomy()
-        texts = texts_of(taxonomy.concepts)
-        encoded = await encoder.encode([text for of_one in texts for text in of_one])
-        ends = np.cumsum([len(of_one) for of_one in texts])
-        return build_tree(taxonomy.version, encoder_id, taxonomy.concepts, np.split(encoded.vectors, ends[:-1]))
-    tree = read_tree(file)
-    if tree.encoder_id != encoder_id:
-        raise ConfigurationError(
-            f"{file} was made with encoder {tree.encoder_id}, Triton serves {encoder_id}: build the tree again"
-        )
-    return tree

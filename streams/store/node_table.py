@@ -13,7 +13,7 @@ from streams.store.base import Fence
 from streams.store.filters import VECTORS, all_of, any_of, expired, fields, in_range, not_newer
 from streams.store.points import PointsClient
 
-_TOMBSTONES = 100  # looked after in one call
+_TOMBSTONES = 100  # in one deletion
 
 
 class NodeTable:

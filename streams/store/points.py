@@ -91,7 +91,7 @@ class PointsClient:
             collection_name=collection, wait=True, update_filter=grpc.Filter(must=[only_if]) if only_if else None
         )
         for point in points:
-            codec.write(request.points.add(), point)
+            codec.fill(request.points.add(), point)
         _require_completed((await self.call("Upsert", request, "upsert")).result.status)
 
     async def upsert_all(

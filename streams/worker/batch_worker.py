@@ -102,7 +102,8 @@ class BatchWorker:
             for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
                 self._metrics.derived.labels(derived.kind, outcome).inc(events)
             self._metrics.dead_lettered(derived.dead)
-            self._log(derived.dead)
+            self._progress()
+            _log_dead_letters(derived.dead)
             return True
 
         if await self._until_done(batch, work):
@@ -149,12 +150,13 @@ class BatchWorker:
     def _count(self, records: Sequence[RecordLike], report: Report) -> None:
         self._metrics.batch_records.observe(len(records))
         self._metrics.count(report)
-        self._log(report.dead)
-
-    def _log(self, dead_letters: Sequence[DeadLetter]) -> None:
         self._progress()
-        for dead in dead_letters:
-            log.warning(
+        _log_dead_letters(report.dead)
+
+
+def _log_dead_letters(dead_letters: Sequence[DeadLetter]) -> None:
+    for dead in dead_letters:
+        log.warning(
                 "dead_letter", topic=dead.record.topic, partition=dead.record.partition, offset=dead.record.offset,
                 stage=dead.stage, reason=dead.reason, message=dead.message,
             )  # fmt: skip

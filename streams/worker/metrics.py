@@ -118,6 +118,12 @@ class Metrics:
             "Batches dropped because a rebalance took their partitions away.",
             registry=registry,
         )
+        self.sweeps = Counter(
+            "interests_sweeps",
+            "Sweeps of a store for what has expired, outcome `done` or `failed` (swept again in the next round).",
+            ("outcome",),
+            registry=registry,
+        )
         self.epoch = Gauge(
             "interests_epoch", "The incarnation of group and broker that leads the fence.", registry=registry
         )

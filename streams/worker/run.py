@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
 from dataclasses import replace
-from time import monotonic
 
 import structlog
 
-from streams.base.clock import now_ms
 from streams.base.errors import StoreUnavailable
 from streams.broker.app import BrokerApp, make_app
 from streams.broker.consumer_state import ConsumerState
@@ -18,16 +15,14 @@ from streams.broker.lifecycle import run_worker
 from streams.broker.liveness import LivenessJudge, LivenessLimits
 from streams.settings.service import Settings, WorkerSettings
 from streams.settings.wiring import kafka_config
-from streams.store.cached import CachedStore
-from streams.store.cohort_store import CohortStore
 from streams.worker.agents import register
 from streams.worker.batch_worker import BatchWorker
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
 from streams.worker.ownership import Owner, Ownership
-from streams.worker.retrying import answered
 from streams.worker.servers import Connected, connected
 from streams.worker.status import WorkerStatus, serving
+from streams.worker.sweep import sweep
 from streams.worker.tracing_export import exporting
 
 log = structlog.get_logger(__name__)
@@ -58,7 +53,8 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
 
 
 def _limits(worker: WorkerSettings) -> LivenessLimits:
-    # Not live before it ends itself: whoever probes may act first. A request of texts may take half of the time.
+    # Not live before it ends itself: whoever probes may act first. A request to Triton (`triton.deadline_s`) may take
+    # half of `stuck_after_s` and is no standstill.
     return LivenessLimits(
         loop_s=worker.loop_stuck_after_s, stuck_s=0.75 * worker.stuck_after_s, answered_s=worker.unanswered_after_s
     )
@@ -81,8 +77,10 @@ async def _work(
     status.partitions, status.waiting_for = state.partitions, None
     beside = [
         asyncio.create_task(status.watch({**servers.probes, "kafka": state.answers})),
-        asyncio.create_task(sweep([servers.store, servers.cohorts], limits.sweep_every_s)),
+        asyncio.create_task(sweep([servers.store, servers.cohorts], limits.sweep_every_s, metrics.sweeps)),
     ]
+    for task in beside:
+        task.add_done_callback(_ended)
     _rarely_collect_garbage()
     try:
         code = await run_worker(app, stop=stop, stall_s=limits.stuck_after_s)
@@ -128,18 +126,14 @@ def _batch_worker(
     )
 
 
+def _ended(task: asyncio.Task[None]) -> None:
+    """What goes on beside the agents ends with them; where one of them ends by itself, that is a defect to be seen."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background_task_failed", error=str(error), exc_info=error)
+
+
 def _rarely_collect_garbage() -> None:
     """Cached nodes live long and in no cycles: walking through all of them at every batch cost a quarter of it."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-
-
-async def sweep(stores: Sequence[CachedStore | CohortStore], every_s: float) -> None:
-    """Delete what has expired now and then; a server that is away is asked again next time."""
-    while every_s > 0:
-        await asyncio.sleep(every_s)
-        started = monotonic()
-        for store in stores:
-            await answered(lambda _: None, store.sweep, now_ms())
-        log.info("swept", seconds=round(monotonic() - started, 3))

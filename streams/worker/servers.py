@@ -13,13 +13,14 @@ from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
+from streams.encoder.concept_tree import read_or_encode_tree
 from streams.events.event import Event
 from streams.events.unresolved import RetryPolicy
 from streams.pipeline.apply import PipelineDependencies
 from streams.pipeline.derive import Deriving
 from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
 from streams.settings.service import KafkaSettings, Settings
-from streams.settings.wiring import kafka_config, load_tree, qdrant_config, topic_specs, triton_encoder
+from streams.settings.wiring import kafka_config, qdrant_config, topic_specs, triton_encoder
 from streams.store.cached import CachedStore
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
@@ -66,7 +67,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         cohorts = _cohorts(settings, names, metrics)
         stack.push_async_callback(cohorts.close)
         await answered(waiting, cohorts.prepare)
-        tree = await answered(waiting, load_tree, settings.concepts.file, encoder, info.encoder_id)
+        tree = await answered(waiting, read_or_encode_tree, settings.concepts.file, encoder, info.encoder_id)
         partitions = await answered(waiting, partition_counts, config, kafka)
         producer = Producer(config)
         await answered(waiting, producer.start)

@@ -129,6 +129,7 @@ def test_an_audience_is_shown_and_exported(call: Call, ana: str, tmp_path: Path)
 async def test_a_tree_is_watched(call: Call, api: ApiServer, path: Rig) -> None:
     user = path.user()
     await asyncio.to_thread(fan, api, user, "jazz")
+    await path.until(lambda outcomes: outcomes.get("applied", 0) >= 1)  # counted once it has been announced
     drawn = await asyncio.to_thread(call, "watch", user, "--updates", "1")
     assert drawn.exit_code == 0
     assert "Music" in drawn.stdout

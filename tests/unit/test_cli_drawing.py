@@ -26,7 +26,7 @@ from streams.api.models import (
 )
 from streams.commands.audience import draw_audience
 from streams.commands.score_drawing import draw_explained, draw_ranked
-from streams.commands.watch import LiveTree, draw_live_tree
+from streams.commands.watch import WatchedTree, draw_live_tree
 
 NOW = 1_790_000_000_000
 TITLE = "如何泡一杯好的乌龙茶以及水温与时间的关系是什么呢 and\npour-over coffee, step by step, for people in a hurry"
@@ -67,7 +67,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, ascii_only: bool) -> Non
     why = Explanation(
         user_id="u" * 200, item_id="i", title=TITLE, at_ms=NOW, score=0.1, parts=item().parts, pulls=pulls
     )
-    tree = LiveTree("u" * 200, 1)
+    tree = WatchedTree("u" * 200, 1)
     tree.apply(update(node("topic", "/food", 1.0, evidence=[entry]), events=[event("e1", title=TITLE)]))
     for make in (
         lambda console: draw_ranked("u" * 200, NOW, [item()] * 3, console, prior=True, texts=[TITLE]),
@@ -148,7 +148,7 @@ def update(*nodes: InterestNode, **more: Any) -> LiveUpdate:
 
 
 def test_updates_change_the_nodes_they_name_and_masses_age_between_them() -> None:
-    tree = LiveTree("u")
+    tree = WatchedTree("u")
     tree.apply(update(node("profile", "/", 9), node("topic", "/food", 3), node("topic", "/sports", 1), whole=True))
     tree.apply(update(node("topic", "/sports", 3), node("interest", "/sports/football", 2)))
     seen = tree.view(NOW + 100_000)
@@ -159,14 +159,14 @@ def test_updates_change_the_nodes_they_name_and_masses_age_between_them() -> Non
 
 
 def test_a_node_without_a_half_life_stays_and_an_expired_one_goes() -> None:
-    tree = LiveTree("u")
+    tree = WatchedTree("u")
     tree.apply(update(node("topic", "/food", 3, half_life_s=None), node("topic", "/tea", 3, expires_at_ms=NOW + 5)))
     assert [(top.path, top.mass) for top in tree.view(NOW + 1000).topics] == [("/food", 3.0)]
 
 
 @pytest.mark.parametrize("how", ["whole", "erased"])
 def test_a_whole_tree_or_an_erasure_takes_the_place_of_all(how: str) -> None:
-    tree = LiveTree("u")
+    tree = WatchedTree("u")
     tree.apply(update(node("topic", "/food", 3), whole=True))
     tree.apply(update(node("profile", "/", 0), **{how: True}))
     assert tree.view(NOW).is_empty
@@ -174,7 +174,7 @@ def test_a_whole_tree_or_an_erasure_takes_the_place_of_all(how: str) -> None:
 
 
 def test_the_last_events_are_newest_first_and_the_picture_fits_the_screen() -> None:
-    tree = LiveTree("u")
+    tree = WatchedTree("u")
     tree.apply(update(*(node("topic", f"/t{n}", n + 1) for n in range(40)), whole=True))
     tree.apply(update(events=[event("e2", NOW - 1000, "later"), event("e1", NOW - 9000, "earlier")]))
     lines = drawn(lambda console: draw_live_tree(tree, NOW, console, "live", fold=False), height=24)
