@@ -1,4 +1,4 @@
-"""The concept tree of the embedded stack: the written taxonomy, encoded once an encoder and kept beside the models.
+"""The concept tree of the embedded stack: the built-in taxonomy, encoded once an encoder and kept beside the models.
 
 A worker without a tree file encodes the taxonomy's 1,800 texts at each start, which takes two cores ten seconds and
 more. The file's name carries what it was made from, so a change of encoder, taxonomy or code makes a new one.

@@ -16,7 +16,7 @@ _ROOTS: Final[dict[Level, str]] = {
 
 
 class NodeNames:
-    """Names of nodes by level and path, from the concept tree's file or the written taxonomy; read once."""
+    """Names of nodes by level and path, from the concept tree's file or the built-in taxonomy; read once."""
 
     def __init__(self, file: Path | None) -> None:
         self._of_path = lru_cache(maxsize=20_000)(load_names(file).name)

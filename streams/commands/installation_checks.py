@@ -47,7 +47,7 @@ def check_concepts(findings: Findings, settings: Settings, info: EncoderInfo | N
     """The concept tree's file against the encoder."""
     file = settings.concepts.file
     if file is None:
-        findings.ok("concept tree", "the written taxonomy")
+        findings.ok("concept tree", "the built-in taxonomy")
         return
     build = "build it again: interests concepts build"
     try:

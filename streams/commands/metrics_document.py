@@ -20,7 +20,7 @@ _WIDTH: Final = 120
 
 #: What each outcome of an event means.
 OUTCOMES: Final[dict[Outcome, str]] = {
-    "applied": "Folded into the user's tree; counted once an event.",
+    "applied": "Folded into the user's tree; counted once per event.",
     "redelivered": "Kafka delivered the record again; the tree has it already.",
     "duplicate": "The producer sent the event again under a new offset; the tree has it already.",
     "erased": "It happened before the user's erasure.",
@@ -32,12 +32,14 @@ _HEAD: Final = """# Metrics
 
 Made from the metrics' own help texts by `python -m streams.commands.metrics_document`; a test holds the two together.
 
-Times are in seconds, sizes in bytes. No label holds anything personal: topics, types and outcomes only.
+Times are in seconds, sizes in bytes. No label holds anything personal. Labels are topics, partitions, types, outcomes,
+stages, reasons, kinds, levels, calls, gRPC codes, servers, caches and their results; of the API also methods, route
+templates and statuses.
 
 ## A worker
 
 Every worker serves Prometheus metrics on `INTERESTS_WORKER__METRICS_HOST`:`INTERESTS_WORKER__METRICS_PORT`
-(`http://127.0.0.1:9108/metrics` as set out of the box).
+(`http://127.0.0.1:9108/metrics` by default).
 """
 _ALERTS: Final = """\
 What to alert on: `interests_lag_records` rising while `interests_seconds_since_commit` rises (stuck; the worker ends

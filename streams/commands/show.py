@@ -119,7 +119,7 @@ async def fetch(settings: Settings, request: ShowRequest) -> tuple[list[Node], M
 
 
 def names(file: Path | None, lang: str) -> NameOf:
-    """What to call a path, by the concept tree's file or the written taxonomy."""
+    """What to call a path, by the concept tree's file or the built-in taxonomy."""
     tree = load_names(file)
     return lambda path: tree.name(path, lang)
 

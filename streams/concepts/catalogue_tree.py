@@ -85,7 +85,7 @@ def build_from_catalogue(
     if len(items) != len(vectors) or len(items) < 2 * MIN_ITEMS:
         raise ConfigurationError(
             f"hierarchy: got {len(items)} items and {len(vectors)} vectors, expected as many of both and at least "
-            f"{2 * MIN_ITEMS}; use the written taxonomy for a small catalogue"
+            f"{2 * MIN_ITEMS}; use the built-in taxonomy for a small catalogue"
         )
     centred = _centred(vectors)
     wanted = topics or min(MAX_TOPICS, max(2, round(math.sqrt(len(items) / MIN_ITEMS))))

@@ -72,7 +72,7 @@ def load_tree(path: Path) -> ConceptTree:
 
 
 def load_names(file: Path | None) -> ConceptTree:
-    """The concepts of a tree's file, or else of the written taxonomy, whose vectors mean nothing: for names only."""
+    """The concepts of a tree's file, or else of the built-in taxonomy, whose vectors mean nothing: for names only."""
     if file is not None:
         return load_tree(file)
     taxonomy = load_taxonomy()

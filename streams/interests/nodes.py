@@ -161,7 +161,8 @@ def without_erased(nodes: Iterable[Node]) -> list[Node]:
 
     A conditional upsert inserts what is not there: a worker that has lost its partitions and does not know it yet can
     put back a node that an erasure deleted. After an erasure only younger events are folded, so a node with an event
-    no younger than it is such a one. `Store.sweep` deletes it; until then whoever reads leaves it out.
+    no younger than it is such a one. `Store.sweep` deletes it; until then whoever reads a user's nodes leaves it out.
+    Searches across users (audiences, `shared_paths` of similar people) may still find it.
     """
     found = list(nodes)
     erased = {node.key.user_id: node.erased_at_ms for node in found if node.erased_at_ms}

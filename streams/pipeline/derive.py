@@ -1,4 +1,4 @@
-"""The second leg: what the path sent on by item and by cohort, folded into popularity and priors.
+"""The derived topics: what the path sent on by item and by cohort, folded into popularity and priors.
 
 Both topics are read by the same group as the events, each by an agent of its own, and both folds know an event by the
 place of its own record. Where these records lie in their own topics decides nothing, so those may be made anew.
@@ -58,7 +58,7 @@ class DeadLetterSink(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Deriving:
-    """What the second leg is made of; records of other groups than `group` are passed over."""
+    """What folds the derived topics; records of other groups than `group` are passed over."""
 
     cohorts: CohortNodes
     items: Items

@@ -35,7 +35,7 @@ class NodeSettings(Section):
     ring_length: int = Field(
         256, ge=1, le=4096, description="Event ids a profile keeps: how far back a producer's duplicate is caught."
     )
-    marks_length: int = Field(64, ge=1, le=1024, description="Likes and bookmarks a profile keeps for taking back.")
+    marks_length: int = Field(64, ge=1, le=1024, description="Likes, bookmarks and their undoing that a profile keeps.")
     seen_length: int = Field(
         512, ge=0, le=8192, description="Items a profile keeps as seen: how far back recommendations leave them out."
     )

@@ -56,7 +56,7 @@ class KafkaSettings(Section):
     session_timeout_s: float = Field(10.0, gt=0, description="How long the group waits for a silent worker.")
     heartbeat_s: float = Field(1.0, gt=0, description="Seconds between heartbeats.")
     commit_interval_s: float = Field(1.0, gt=0, description="Seconds between commits of acknowledged offsets.")
-    fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="Bytes fetched ahead a partition, at most.")
+    fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="Bytes fetched ahead per partition, at most.")
     request_timeout_s: float = Field(30.0, gt=0, description="Deadline of one request to the broker.")
     idempotent_producer: bool = Field(
         True, description="Produce idempotently: the client's own retries write nothing twice. Always off with `tansu`."
@@ -83,7 +83,7 @@ class TritonSettings(Section):
     deadline_s: float = Field(
         60.0, gt=0, description="Deadline of one request of texts, retries included; a slow CPU takes seconds."
     )
-    max_batch: int = Field(64, ge=1, description="Texts a request, at most.")
+    max_batch: int = Field(64, ge=1, description="Texts per request, at most.")
     cache_mib: int = Field(64, ge=0, description="Memory of the cache of texts already encoded.")
     tls: bool = Field(False, description="Whether to use TLS.")
     ca_file: Path | None = Field(None, description="Certificate authorities that signed Triton's certificate.")
@@ -104,15 +104,17 @@ class QdrantSettings(Section):
     cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
     key_file: Path | None = Field(None, description="Key of the client certificate.")
     deadline_s: float = Field(10.0, gt=0, description="Deadline of one call.")
-    points_per_write: int = Field(128, ge=1, le=10_000, description="Points a call, at most; one user's stay together.")
+    points_per_write: int = Field(
+        128, ge=1, le=10_000, description="Points per call at most; one user's stay together."
+    )
     hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
 
 
 class WorkerSettings(Section):
     """Batches, caches and the watch over the worker."""
 
-    batch_records: int = Field(1000, ge=1, description="Records a batch, at most.")
-    batch_bytes: int = Field(4 << 20, ge=1 << 10, description="Bytes of records a batch, at most.")
+    batch_records: int = Field(1000, ge=1, description="Records per batch, at most.")
+    batch_bytes: int = Field(4 << 20, ge=1 << 10, description="Bytes of records per batch, at most.")
     batch_linger_ms: float = Field(20.0, ge=0, description="How long a batch that is not full waits for more.")
     nodes_cache_mib: int = Field(256, ge=1, description="Memory of the cache of nodes.")
     items_cache_mib: int = Field(128, ge=1, description="Memory of the cache of item vectors.")
@@ -136,7 +138,7 @@ class WorkerSettings(Section):
 class ConceptSettings(Section):
     """The concept tree."""
 
-    file: Path | None = Field(None, description="A tree made by a builder; unset: the written taxonomy.")
+    file: Path | None = Field(None, description="A tree made by a builder; unset: the built-in taxonomy.")
 
 
 class ClientSettings(Section):
@@ -158,7 +160,7 @@ class ApiSettings(Section):
     max_body_bytes: int = Field(2 << 20, ge=1 << 10, description="Largest request body.")
     keys_file: Path | None = Field(
         None,
-        description="API keys, one `name:scope,scope:sha256` a line (`interests api key`); read again when changed.",
+        description="API keys, one `name:scope,scope:sha256` per line (`interests api key`); read again when changed.",
     )
     keys: SecretStr | None = Field(None, description="The same lines, parted by spaces or line ends.")
     jwt_secret_file: Path | None = Field(None, description="Secret of JSON web tokens signed with HS256.")
@@ -168,14 +170,14 @@ class ApiSettings(Section):
     jwt_issuer: str | None = Field(None, description="Issuer a token must name.")
     jwt_audience: str | None = Field(None, description="Audience a token must name.")
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call; none unless set.")
-    rate: str = Field("6000/minute", description="Requests a key, or an address without keys; empty: no limit.")
+    rate: str = Field("6000/minute", description="Requests per key, or per address without keys; empty: no limit.")
     cards_cache_mib: int = Field(64, ge=1, description="Memory of the cache of items' cards and vectors.")
     cards_ttl_s: float = Field(300.0, gt=0, description="How long a change to an item's title or vector may go unseen.")
     candidates: int = Field(200, ge=10, le=2000, description="Items that recommendations are chosen from, about.")
     erase_wait_s: float = Field(
         4.0, gt=0, description="How long an erasure waits for its effect before it answers 202."
     )
-    live_streams: int = Field(200, ge=1, description="Live streams a process serves at once, at most.")
+    live_streams: int = Field(200, ge=1, description="Live streams per process, at most.")
 
 
 class PrivacySettings(Section):
@@ -196,7 +198,7 @@ class LogSettings(Section):
     """Logging."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
-    form: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON object a line.")
+    form: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON object per line.")
 
 
 class TracingSettings(Section):

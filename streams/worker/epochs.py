@@ -1,8 +1,8 @@
 """Which incarnation of broker, topics and group this is. Pure.
 
 Offsets and generations are comparable only within one incarnation. The control point remembers what was seen
-last; whatever has gone backwards, or is another cluster, is new. Two numbers follow: `epoch` leads the fence and
-goes up with every new incarnation; `log` names the incarnation of the topics and goes up only when their
+last; whatever has gone backwards, or is another cluster, is new. Two numbers follow: `epoch` is the high part of
+the fence and goes up with every new incarnation; `log` names the incarnation of the topics and goes up only when their
 offsets start anew, so that a group the broker forgot still recognises a log it has already applied.
 """
 

@@ -51,12 +51,12 @@ class Metrics:
             "interests_nodes_written", "Nodes written to Qdrant.", ("level",), registry=registry
         )
         self.updates = Counter(
-            "interests_updates", "Changes announced on `interests.updated`, one a user and batch.", registry=registry
+            "interests_updates", "Changes announced on `interests.updated`, one per user and batch.", registry=registry
         )
         self.derived = Counter(
             "interests_derived_events",
-            "Events folded on the second leg: kind `popularity` (once an item) or `population` (once a cohort), "
-            "outcome `counted` or `repeated` (sent again after a retry or a restart; changes nothing).",
+            "Events folded from the derived topics: kind `popularity` (once per item) or `population` (once per "
+            "cohort), outcome `counted` or `repeated` (sent again after a retry or a restart; changes nothing).",
             ("kind", "outcome"),
             registry=registry,
         )
@@ -75,7 +75,9 @@ class Metrics:
             buckets=_AGE_S,
             registry=registry,
         )
-        self.batch_records = Histogram("interests_batch_records", "Records a batch.", buckets=_BATCH, registry=registry)
+        self.batch_records = Histogram(
+            "interests_batch_records", "Records per batch.", buckets=_BATCH, registry=registry
+        )
         self.batch_seconds = Histogram(
             "interests_batch_seconds",
             "From taking a batch of events or items to the return of its acknowledgement, waits for its turn and for "
@@ -106,7 +108,10 @@ class Metrics:
             registry=registry,
         )
         self.retries = Counter(
-            "interests_retries", "Waits for triton, qdrant or kafka to come back.", ("server",), registry=registry
+            "interests_retries",
+            "Waits for triton, qdrant or kafka to come back; `other`: what names no server.",
+            ("server",),
+            registry=registry,
         )
         self.breaker_open = Gauge(
             "interests_encoder_breaker_open",
@@ -125,13 +130,12 @@ class Metrics:
             registry=registry,
         )
         self.epoch = Gauge(
-            "interests_epoch", "The incarnation of group and broker that leads the fence.", registry=registry
+            "interests_epoch", "High part of the fence; rises when the broker or the group is new.", registry=registry
         )
         self.generation = Gauge("interests_generation", "The consumer group's generation.", registry=registry)
         self.since_commit = Gauge(
             "interests_seconds_since_commit",
-            "Since offsets were last committed, or since something that was read first waited for that; 0 while "
-            "nothing waits for a commit.",
+            "Since offsets were last committed, or since the oldest uncommitted record was read; 0 while none is.",
             registry=registry,
         )
 

@@ -1,4 +1,4 @@
-"""Popularity and cohorts in the real Qdrant engine: read back, fenced, a group's own, swept; the second leg on it."""
+"""Popularity and cohorts in the real Qdrant engine: read back, fenced, a group's own, swept; folding into it."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_items_that_are_all_alike_make_one_topic() -> None:
 
 def test_a_catalogue_too_small_to_learn_from_is_refused() -> None:
     items, vectors, _ = made()
-    with pytest.raises(ConfigurationError, match="written taxonomy"):
+    with pytest.raises(ConfigurationError, match="built-in taxonomy"):
         build_from_catalogue(items[:10], vectors[:10], "made-up")
     with pytest.raises(ConfigurationError, match="119 vectors"):
         build_from_catalogue(items, vectors[:-1], "made-up")

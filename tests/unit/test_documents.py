@@ -24,6 +24,9 @@ _UNBREAKABLE = re.compile(r"\s*(?:[-*] |\d+\. )?(?:\S+|!?\[[^\]]*\]\(\S+\)[.,:]?
 _PATH = re.compile(r"(?<![\w/.@:-])(?:streams|encoders|deploy|tests|model_repo|docs)/[\w./*-]*[\w*/]")
 _DOTTED = re.compile(r"(?<![\w/.-])(?:streams|encoders|deploy|tests)(?:\.[A-Za-z_]\w*)+")
 _FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
+_IN_MODULE = re.compile(r"`([A-Za-z_]\w*)` in `([\w./]+\.py)`")
+_OF_MODULE = re.compile(r"`([\w./]+\.py)` \(([^()]*)\)")
+_NAME = re.compile(r"`([A-Za-z_]\w*)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)|\b(?:src|href)=\"([^\"]+)\"")
 
 
@@ -42,6 +45,16 @@ def test_files_and_modules_it_names_exist(page: Path) -> None:
     assert [path for path in sorted(paths) if not any(ROOT.glob(path.rstrip("/")))] == []
     names = {name.group() for name in _DOTTED.finditer(text) if not name.group().endswith(".md")}
     assert [name for name in sorted(names) if not exists(name)] == []
+
+
+@pytest.mark.parametrize(("name", "least"), [("docs/architecture.md", 30), ("CONTRIBUTING.md", 1)])
+def test_modules_hold_the_names_given_with_them(name: str, least: int) -> None:
+    """`Name` in `module.py`, and `module.py` (`Name`, and what else its parentheses hold)."""
+    text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+    pairs = {(module, held) for held, module in _IN_MODULE.findall(text)}
+    pairs |= {(module, held) for module, about in _OF_MODULE.findall(text) for held in _NAME.findall(about)}
+    assert len(pairs) >= least
+    assert [(module, held) for module, held in sorted(pairs) if not holds(ROOT / module, held)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -92,6 +105,11 @@ def anchors(page: Path) -> set[str]:
         found.add(slug if not seen[slug] else f"{slug}-{seen[slug]}")
         seen[slug] += 1
     return found
+
+
+def holds(module: Path, name: str) -> bool:
+    """Whether a name stands in a module."""
+    return re.search(rf"\b{name}\b", module.read_text(encoding="utf-8")) is not None
 
 
 def exists(dotted: str) -> bool:
