@@ -18,7 +18,6 @@ _LISTEN = "0A"
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST = 10_240
 _TRIES = 1_000
-_reserved: list[socket.socket] = []  # a few hundred at most: the stacks that a process starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ def _reserve(port: int) -> bool:
     except OSError:
         name.close()
         return False
-    _reserved.append(name)
+    name.detach()  # its descriptor stays open until the process ends
     return True
 
 
