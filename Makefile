@@ -64,7 +64,7 @@ architecture: $(READY)
 	@$(BIN)/python -m deploy.architecture
 
 docs: $(READY)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict && echo "site/index.html"
 
 # Needs a vulnerability service on the network, so it is no part of check. 0: none known; 1: some; 3: not known.
 audit: $(READY)

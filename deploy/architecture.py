@@ -40,11 +40,12 @@ text { font: 12px system-ui, sans-serif; fill: #222 } .name { font: 600 15px sys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """A room: its sentence (of its `__init__`), its modules by their own names, its lines of code and its floor."""
+    """A room: its sentence (of its `__init__`), what lies directly in it, and its figures."""
 
     name: str
     about: str
     modules: tuple[str, ...]
+    files: int
     lines: int
     floor: int
 
@@ -112,6 +113,7 @@ def _room(name: str, floor: int, modules: Sequence[str], files: Mapping[str, Pat
         name=name,
         about=" ".join(quoted[1].replace("`", "").split()) if quoted else "",
         modules=tuple(own),
+        files=len(modules),
         lines=lines,
         floor=floor,
     )
@@ -223,7 +225,7 @@ def table(house: House) -> Table:
         made.add_column(heading, justify="right" if heading in ("floor", "modules", "lines") else "left")
     for room in sorted(house.rooms.values(), key=lambda room: (-room.floor, room.name)):
         targets = ", ".join(sorted(b for a, b in house.imports if a == room.name))
-        made.add_row(str(room.floor), room.name, str(len(room.modules)), f"{room.lines:,}", targets)
+        made.add_row(str(room.floor), room.name, str(room.files), f"{room.lines:,}", targets)
     return made
 
 

@@ -52,10 +52,13 @@ async def admin_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> A
 
 
 @asynccontextmanager
-async def producer_of(settings: Settings) -> AsyncIterator[Producer]:
-    """A producer; a batch has the settings' deadline of one request."""
+async def producer_of(settings: Settings, deadline_s: float | None = None) -> AsyncIterator[Producer]:
+    """A producer; `deadline_s` (by default the settings' own) bounds connecting and one batch."""
+    config = kafka_config(settings.kafka)
+    if deadline_s is not None:
+        config = replace(config, producer_timeout_s=min(deadline_s, config.producer_timeout_s))
     with named(f"Kafka at {settings.kafka.brokers}"):
-        async with Producer(kafka_config(settings.kafka)) as producer:
+        async with Producer(config) as producer:
             yield producer
 
 

@@ -15,12 +15,14 @@ from streams.broker.fetched_batch import Record
 from streams.broker.producer import Outgoing
 from streams.broker.read_all import read_topic
 from streams.commands.connections import producer_of
-from streams.commands.shell import console, register, run
+from streams.commands.shell import EXIT_FAILED, console, print_error, register, run
 from streams.events.dead_letters import PREFIX
 from streams.events.privacy import BODY, SEALED, Original, open_sealed
 from streams.settings.privacy import new_pair, private_key
 from streams.settings.service import Settings, load
 from streams.settings.wiring import kafka_config
+
+_ORIGIN = f"{PREFIX}topic"
 
 dead_letters = typer.Typer(
     help="Dead letters: keys to seal them with, and what sealed ones hold.", no_args_is_help=True
@@ -45,6 +47,8 @@ def keys(private: Private, public: Public) -> None:
 
     Workers get the public one. Keep the private one away from them: whoever has it reads what people wrote.
     """
+    if private.resolve() == public.resolve():
+        raise ConfigurationError(f"got {private} for both keys, expected two files")
     for file in (private, public):
         if file.exists():
             raise ConfigurationError(f"{file} exists: name another file, or move it away")
@@ -69,19 +73,28 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
     private = private_key(key) if key else None
     back: dict[str, list[Outgoing]] = {}
+    foreign = 0
     async for records in read_topic(kafka_config(settings.kafka), topic):
         for record in records:
             opened = original(record, private)
             headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
             typer.echo(json.dumps(_line(headers, opened), ensure_ascii=False))
-            if opened is not None and opened.value is not None:
-                origin = headers["dead-letter-topic"]
+            origin = headers.get(_ORIGIN)
+            if origin is None:
+                foreign += 1
+            elif opened is not None and opened.value is not None:
                 out = Outgoing(opened.key, opened.value, headers=tuple(opened.headers), timestamp_ms=record.timestamp)
                 back.setdefault(origin, []).append(out)
     if again:
         async with producer_of(settings) as producer:
             for origin, outgoing in back.items():
                 await producer.send_many(origin, outgoing)
+    if foreign:
+        print_error(
+            f"{foreign:,} of the records of {topic} lack the header {_ORIGIN}: no worker wrote them"
+            f"{', and they were not produced again' if again else ''}"
+        )
+        raise typer.Exit(EXIT_FAILED)
 
 
 def original(record: Record, private: Any) -> Original | None:
@@ -97,7 +110,7 @@ def original(record: Record, private: Any) -> Original | None:
 
 def _line(headers: dict[str, str], opened: Original | None) -> dict[str, Any]:
     line: dict[str, Any] = {
-        name.removeprefix("dead-letter-"): text for name, text in headers.items() if name.startswith("dead-letter-")
+        name.removeprefix(PREFIX): text for name, text in headers.items() if name.startswith(PREFIX)
     }
     if opened is not None:
         line |= {"key": _text(opened.key), "value": _text(opened.value)}

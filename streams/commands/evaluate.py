@@ -89,7 +89,7 @@ def evaluate(
             load(), plan, log.items, log.events, now_ms=log.last_ms, meter=lambda step, n: meter(shown, step, n)
         )
     )
-    _show(result, plan.name, out, shown)
+    write_and_show(result, plan.name, out, shown)
 
 
 def score_parts(without: str) -> tuple[str, ...]:
@@ -101,19 +101,19 @@ def score_parts(without: str) -> tuple[str, ...]:
     )
 
 
-def _show(result: ExperimentResult, name: str, out: Path, shown: Console) -> None:
-    """Write the results to the folder `out` and show their tables."""
+def write_and_show(result: ExperimentResult, name: str, out: Path, shown: Console) -> None:
+    """Write the results to the folder `out` and show their tables; ConfigurationError where nothing was ranked."""
+    counts = result.counts
+    seen = f"{counts.events:,} events, {counts.dead:,} refused, {counts.deferred:,} about items that nobody described"
+    if not result.contest.cases():
+        raise ConfigurationError(f"no event could be ranked ({seen}): see docs/evaluation.md for what a log must hold")
     out.mkdir(parents=True, exist_ok=True)
     figures, page = out / f"{name}.json", out / f"{name}.html"
     figures.write_text(result.json_text(), encoding="utf-8")
     write_picture(result.figures, page)
     for table in tables(result.contest):
         shown.print(table)
-    counts = result.counts
-    shown.print(
-        f"{counts.events:,} events, {counts.dead:,} refused, {counts.deferred:,} about items that nobody described; "
-        f"{result.figures['encoder']}; {lasting(result.figures['seconds'])}", style="dim",
-    )  # fmt: skip
+    shown.print(f"{seen}; {result.figures['encoder']}; {lasting(result.figures['seconds'])}", style="dim")
     shown.print(f"{figures} and {page}", soft_wrap=True)
 
 

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 
 from encoders.contract import NORM_TOLERANCE
-from streams.base.errors import ConfigurationError
-from streams.commands.connections import admin_of, encoder_of, surveyor_of
+from streams.base.errors import ConfigurationError, InterestsError
+from streams.commands.connections import admin_of, encoder_of, producer_of, surveyor_of
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.lag_wait import by_topic
 from streams.commands.topics import read_topics, service_topics
@@ -41,6 +41,7 @@ async def check_kafka(settings: Settings) -> Findings:
                 return findings
             counts = {name: topic.partitions for name, topic in topics.items()}
             check_topics(findings, settings, counts)
+            await check_producer(findings, settings)
             lags = await findings.ask("lag", admin.lag(kafka.group, list(counts)), start)
             group = await findings.ask("group", admin.group(kafka.group), start)
             if lags is None or group is None:
@@ -54,6 +55,33 @@ async def check_kafka(settings: Settings) -> Findings:
     except ConfigurationError as error:
         findings.fail("reachable", str(error), "check the kafka section of the settings")
     return findings
+
+
+async def check_producer(findings: Findings, settings: Settings) -> None:
+    """Whether we may produce idempotently, and whether `kafka.implementation` fits the broker; nothing is written."""
+    kafka = settings.kafka
+    if kafka.implementation == "kafka" and not kafka.idempotent_producer:
+        findings.ok("producer", "not idempotent: kafka.idempotent_producer is false")
+        return
+    wanted = kafka.model_copy(update={"implementation": "kafka", "idempotent_producer": True})
+    connecting = producer_of(settings.model_copy(update={"kafka": wanted}), DEADLINE_S - 0.5)
+    if kafka.implementation == "tansu":
+        try:
+            async with connecting:
+                findings.warn(
+                    "producer", "kafka.implementation is tansu, but this broker can produce idempotently",
+                    "set kafka.implementation to kafka: the client's own retries then write nothing twice",
+                )  # fmt: skip
+        except InterestsError:
+            findings.ok("producer", "not idempotent, as the embedded broker cannot")
+        return
+    to_do = (
+        "for the embedded broker set kafka.implementation to tansu; before Kafka 2.8 grant IdempotentWrite on the "
+        "cluster, or set kafka.idempotent_producer to false"
+    )
+    if await findings.ask("producer", connecting.__aenter__(), to_do):
+        await connecting.__aexit__(None, None, None)
+        findings.ok("producer", "idempotent")
 
 
 def check_topics(findings: Findings, settings: Settings, counts: Mapping[str, int]) -> None:

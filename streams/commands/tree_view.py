@@ -162,11 +162,12 @@ def view(
     live = [node for node in nodes if options.expired or is_alive(node, at_ms, policy)]
     nodes_seen = _NodeView(at_ms=at_ms, policy=policy, name_of=name_of, cards=cards, options=options)
     profile = next((node for node in nodes if node.key.level == "profile"), None)
+    acted = profile is not None and profile.count > 0  # a tombstone's times are the erasure's
     others = [node for node in nodes if node.key.level != "profile"]
     grown = grow([nodes_seen.branch(node) for node in live if options.level(node.key.level)])
     return TreeView(
         user_id=user_id, at_ms=at_ms,
-        first_ms=profile.first_ms if profile else 0, last_ms=profile.last_ms if profile else 0,
+        first_ms=profile.first_ms if profile and acted else 0, last_ms=profile.last_ms if profile and acted else 0,
         count=profile.count if profile else 0, erased_at_ms=profile.erased_at_ms if profile else 0,
         topics=grown.topics, session=grown.session, contexts=grown.contexts, aversions=grown.aversions,
         expired=sum(not is_alive(node, at_ms, policy) for node in others),

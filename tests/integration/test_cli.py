@@ -23,8 +23,9 @@ from typer.testing import CliRunner, Result
 from deploy.embedded.ports import free_ports
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.partitions import partition_of
+from streams.broker.producer import Outgoing
 from streams.commands.cli import app
-from streams.commands.connections import surveyor_of
+from streams.commands.connections import producer_of, surveyor_of
 from streams.commands.lag_wait import Waited, until_folded
 from streams.commands.progress import Meter
 from streams.events.items import Item
@@ -393,6 +394,28 @@ async def test_look_finds_collections_and_titles_through_the_aliases(kept: Setti
     assert {"user_id", "level", "path", "expires_at"} <= survey.collections[names.interests].indexed
 
 
+# -- dead letters ------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_no_worker_wrote_holds_up_no_dead_letter(broker: Broker) -> None:
+    settings = made(broker)
+    clicks = settings.kafka.event_topics[0]
+    kept = Outgoing(b"u1", b"{}", headers=(("dead-letter-topic", clicks.encode()), ("trace", b"1")), partition=0)
+    foreign = Outgoing(b"u2", b"?", partition=0)
+
+    async def produce() -> None:
+        async with producer_of(settings) as producer:
+            await producer.send_many(f"{clicks}.dead", [foreign, kept])
+
+    asyncio.run(produce())
+    result = call(settings, "dead-letters", "open", f"{clicks}.dead", "--again")
+    assert result.exit_code == 1
+    assert [json.loads(line)["value"] for line in result.stdout.splitlines()] == ["?", "{}"]
+    assert "1 of the records" in result.stderr
+    again = [record for of_one in records(broker, clicks).values() for record in of_one]
+    assert [(record.key, record.value, record.headers) for record in again] == [(b"u1", b"{}", (("trace", b"1"),))]
+
+
 # -- doctor ------------------------------------------------------------------------------------------------------------
 
 
@@ -425,7 +448,16 @@ def test_the_doctor_tells_what_is_well_from_what_is_not(broker: Broker, kept: Se
     assert (found["topics"], found["ready"], found["aliases"]) == ("FAIL", "FAIL", "OK")
     assert call(settings, "topics", "create").exit_code == 0
     found = statuses(call(settings, "doctor"))
-    assert (found["topics"], found["group"], found["lag"]) == ("OK", "WARN", "OK")
+    assert (found["topics"], found["producer"], found["group"], found["lag"]) == ("OK", "OK", "WARN", "OK")
+
+
+def test_the_doctor_sees_the_settings_of_another_broker(broker: Broker) -> None:
+    settings = made(broker)
+    other = "kafka" if broker.kind == "tansu" else "tansu"
+    wrong = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"implementation": other})})
+    result = call(wrong, "doctor")
+    assert statuses(result)["producer"] == {"tansu": "FAIL", "kafka": "WARN"}[broker.kind]
+    assert f"set kafka.implementation to {broker.kind}" in " ".join(result.stdout.split())
 
 
 async def test_partitions_that_differ_are_a_failure(broker: Broker) -> None:

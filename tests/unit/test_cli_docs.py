@@ -22,12 +22,18 @@ def test_every_command_has_its_section() -> None:
     assert without_arguments == {" ".join(path) for path, _ in COMMANDS}
 
 
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
-def test_every_option_is_in_its_table_with_its_default_and_no_other_is(path: tuple[str, ...], command: object) -> None:
+def section_of(path: tuple[str, ...]) -> str:
+    """The part of the page about a command, with its heading."""
     mine = " ".join(path)
     named = {name: f"{name}\n{text}" for name, text in SECTIONS.items()}
     exact = [text for name, text in named.items() if name == mine]
     (section,) = exact or [text for name, text in named.items() if re.fullmatch(rf"{mine}( [A-Z_]+)+", name)]
+    return section
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_every_option_is_in_its_table_and_no_other_is(path: tuple[str, ...], command: object) -> None:
+    section = section_of(path)
     documented = set(re.findall(r"^\| `(--?[\w-]+)", section, re.MULTILINE))
     options = {
         param.opts[0]
@@ -38,6 +44,20 @@ def test_every_option_is_in_its_table_with_its_default_and_no_other_is(path: tup
     arguments = [p.name for p in command.params if p.param_type_name == "argument"]  # type: ignore[attr-defined]  # as above
     for name in arguments:
         assert re.search(rf"\b{name}\b|`[A-Z_]+`", section, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_the_defaults_in_the_tables_are_those_of_the_options(path: tuple[str, ...], command: object) -> None:
+    documented = dict(re.findall(r"^\| `(--?[\w-]+)[^|]*\|([^|]*)\|", section_of(path), re.MULTILINE))
+    for param in command.params:  # type: ignore[attr-defined]  # a click command
+        default = getattr(param.default, "value", param.default)
+        if param.opts[0] not in documented or default in {None, False, "", ()}:
+            continue
+        told = documented[param.opts[0]].strip().strip("`")
+        if isinstance(default, int | float) and not isinstance(default, bool):
+            assert float(told) == default, param.opts[0]
+        else:
+            assert told == ("on" if default is True else str(default)), param.opts[0]
 
 
 def test_every_example_parses() -> None:

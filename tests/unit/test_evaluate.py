@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from streams.base.errors import ConfigurationError
 from streams.commands.cli import app
+from streams.commands.evaluate import write_and_show
 from streams.commands.evaluation_log import read
 from streams.evaluation import measures
+from streams.evaluation.contest import Contest
+from streams.evaluation.experiment import ExperimentResult
+from streams.evaluation.prequential import Counts
 from streams.evaluation.scorers import SCORE_PARTS, known_score_parts
 from streams.evaluation.world import KnownItems, Popularity, World
 from streams.events.event import Event, Source
@@ -135,3 +140,10 @@ def test_what_does_not_fit_is_one_line_and_2(wrong: list[str], tmp_path: Path) -
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert "expected" in result.stderr
+
+
+def test_a_log_of_which_nothing_could_be_ranked_writes_nothing_and_says_what_was_read(tmp_path: Path) -> None:
+    result = ExperimentResult(Contest({}), Counts(events=0, dead=4), {})
+    with pytest.raises(ConfigurationError, match=r"no event could be ranked \(0 events, 4 refused"):
+        write_and_show(result, "bad", tmp_path, Console())
+    assert not list(tmp_path.iterdir())
