@@ -37,9 +37,9 @@ event_topics = ["clicks", "comments", "events"]
 topic = 864_000
 ```
 
-What does not fit (an unknown name, a value out of bounds) ends a command with exit code 2 and the setting's name, never
-its value. `interests settings` prints what is in force, secrets hidden. Names say their units: `_s` seconds, `_ms`
-milliseconds, `_mib` mebibytes.
+What does not fit (an unknown name in a section, a value out of bounds) ends a command with exit code 2 and the
+setting's name, never its value; a variable `INTERESTS_...` of no section is not looked at. `interests settings` prints
+what is in force, secrets hidden. Names say their units: `_s` seconds, `_ms` milliseconds, `_mib` mebibytes.
 """
 
 
