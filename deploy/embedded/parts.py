@@ -39,16 +39,24 @@ Alive = Callable[[], Awaitable[bool | None]]
 
 
 class Restarts(NamedTuple):
-    """How often a part that ends by itself is started again: `quick` times in a row, each lasting under a minute."""
+    """How often a part that ends by itself is started again: `most` times within `within_s` seconds."""
 
-    quick: float
+    most: float
+    within_s: float = 600.0
 
 
 #: The parts that fold step back behind those that answer: on a busy machine readers wait less.
 BEHIND = 5
 NEVER = Restarts(0)
+#: What keeps nothing of its own, or is not needed: its end must not take the others along.
 ALWAYS = Restarts(float("inf"))
-A_FEW = Restarts(3)
+#: What keeps data on disk: where it ends again and again, somebody has to look at the disk or the machine.
+BOUNDED = Restarts(10)
+FORGOTTEN = (
+    "It kept everything in memory, so these are gone: events that were acknowledged and not folded yet, events that "
+    "waited for their item, and dead letters. The trees in Qdrant stand. `interests up --broker kafka` runs a broker "
+    "that keeps them."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,7 @@ class StackPart:
     """One process of the stack. `env` is its whole environment; times are in seconds.
 
     `on_orphaned` is what it gets when the stack's own process dies: SIGKILL where nothing can be lost by it.
+    `end_means` says what is lost with it where it is not started again.
     `niceness` above 0 lets the others go first. `alive` is called every `alive_every_s` once the part is ready.
     """
 
@@ -66,6 +75,7 @@ class StackPart:
     ready_within_s: float = 30.0
     stop_within_s: float = 10.0
     restarts: Restarts = NEVER
+    end_means: str = ""
     on_orphaned: signal.Signals = signal.SIGTERM
     cwd: Path | None = None
     niceness: int = 0
@@ -136,10 +146,16 @@ class Probes:
 
 
 def broker(ports: Ports, inner: int, environment: Mapping[str, str], kafka: KafkaConfig, probes: Probes) -> StackPart:
-    """Tansu on port `inner`, in memory, under a new cluster id at each start. Ended at once: it keeps nothing."""
+    """Tansu on port `inner`, in memory, under a new cluster id at each start. Ended at once: it keeps nothing.
+
+    Not started again: it would be an empty one, and what it had acknowledged would be missing in silence.
+    """
     argv, extra = broker_process(inner, advertised=ports.broker)
     env, ready = {**environment, **extra}, probes.serves(kafka, inner)
-    return StackPart(name="broker", argv=argv, ready=ready, env=env, stop_within_s=5.0, on_orphaned=signal.SIGKILL)
+    return StackPart(
+        name="broker", argv=argv, ready=ready, env=env, stop_within_s=5.0, on_orphaned=signal.SIGKILL,
+        end_means=FORGOTTEN,
+    )  # fmt: skip
 
 
 def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart:
@@ -170,10 +186,13 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
 
 
 def qdrant(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart:
-    """Qdrant's engine on `data_dir/qdrant`; not started again by itself, since it holds the data."""
+    """Qdrant's engine on `data_dir/qdrant`. Its log has every acknowledged write, so it may be started again."""
     argv = qdrant_process(data_dir / "qdrant", ports.qdrant_grpc, ports.qdrant_http)
     ready = probes.answers(f"http://{HOST}:{ports.qdrant_http}/readyz")
-    return StackPart(name="qdrant", argv=argv, ready=ready, env=environment, ready_within_s=60.0, stop_within_s=30.0)
+    return StackPart(
+        name="qdrant", argv=argv, ready=ready, env=environment, ready_within_s=60.0, stop_within_s=30.0,
+        restarts=BOUNDED,
+    )  # fmt: skip
 
 
 def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> StackPart:
@@ -210,7 +229,7 @@ def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, pro
         f"--web.listen-address={HOST}:{ports.prometheus}", "--storage.tsdb.retention.time=7d",
     ]  # fmt: skip
     ready = probes.answers(f"http://{HOST}:{ports.prometheus}/-/ready")
-    return StackPart(name="prometheus", argv=argv, ready=ready, env=environment, stop_within_s=15.0, restarts=A_FEW)
+    return StackPart(name="prometheus", argv=argv, ready=ready, env=environment, stop_within_s=15.0, restarts=ALWAYS)
 
 
 def scrape_config(template: str, ports: Ports) -> str:

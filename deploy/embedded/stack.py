@@ -47,7 +47,7 @@ class Stack:
         self._running: dict[str, Supervised] = {}
         self._lock: TextIO | None = None
         self._failure: asyncio.Future[PartFailed] | None = None
-        self._stopping = False
+        self._stopping = self._described = False
         self.ports = ports if isinstance(ports, Ports) else Ports()
         self._settings: Settings | None = None
         self._front: Front | None = None
@@ -166,11 +166,20 @@ class Stack:
         self._add(parts.worker(self.ports, environment, self._probes))
         self._add(parts.api(self.ports, environment, self._probes))
         await _together(*(self._running[name].start() for name in ("worker", "api")))
-        describe(self.data_dir, self.environment(), self.pids(), self.addresses())
+        self._described = True
+        self._describe()
 
     def _add(self, part: parts.StackPart) -> None:
-        self._running[part.name] = Supervised(part, self._log_dir, self._observe, self._has_failed)
+        self._running[part.name] = Supervised(part, self._log_dir, self._changed, self._has_failed)
         self._observe(Change(part.name, "waiting"))
+
+    def _changed(self, change: Change) -> None:
+        self._observe(change)
+        if self._described and change.state == "ready":  # started again: it has another process id
+            self._describe()
+
+    def _describe(self) -> None:
+        describe(self.data_dir, self.environment(), self.pids(), self.addresses())
 
     def _environment_of_parts(self) -> dict[str, str]:
         # The parts run this checkout or installation, whatever directory the stack is started in.
@@ -192,7 +201,7 @@ class Stack:
             await admin.create_topics(topic_specs(self.settings.kafka))
 
     async def _stop(self) -> None:
-        self._stopping = True
+        self._stopping, self._described = True, False
         if self._running and not self._running["broker"].running and "worker" in self._running:
             # Without a broker it cannot commit, and aiokafka would wait half a minute for one.
             await self._running["worker"].stop(within_s=_HOPELESS_S)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -17,6 +19,7 @@ PROBE_EVERY_S = 0.1
 STEADY_S = 60.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
+_SAID = 120  # characters of a log in a line for people
 BROKEN_ANSWERS = 3  # Triton calls a model's process dead, too, that was merely held up for a second
 
 State = Literal["waiting", "starting", "ready", "restarting", "stopping", "stopped", "failed"]
@@ -34,8 +37,9 @@ class Change(NamedTuple):
 class PartFailed(InterestsError):
     """A part did not become ready, or ended and is not to be started again."""
 
-    def __init__(self, part: str, what: str, log_file: Path) -> None:
-        super().__init__(f"{part} {what}; its log is {log_file}:\n{tail(log_file)}")
+    def __init__(self, part: str, what: str, log_file: Path, *, means: str = "") -> None:
+        message = f"{part} {what}; its log is {log_file}:\n{tail(log_file)}"
+        super().__init__(f"{message}\n{means}" if means else message)
         self.part, self.log_file = part, log_file
 
 
@@ -113,33 +117,44 @@ class Supervised:
         self._report("ready")
 
     async def _watch(self) -> None:
+        most, within_s = self.part.restarts
+        ends_s: deque[float] = deque()
         quick = 0
         while True:
             end = await self._end()
             await self._child.kill()  # whatever it started that outlived it; itself, where it is broken
-            quick = 1 if monotonic() - self._launched_s > STEADY_S else quick + 1
-            if quick > self.part.restarts.quick:
-                what = end + (f", {quick} times in a row" if quick > 1 else "")
-                self._observe(self._change("failed", self._launched_s, what))
-                self._on_failed(self._failure(what))
+            ends_s.append(monotonic())
+            while ends_s[0] < ends_s[-1] - within_s:
+                ends_s.popleft()
+            if len(ends_s) > most:
+                self._give_up(end, len(ends_s))
                 return
+            quick = 1 if monotonic() - self._launched_s > STEADY_S else quick + 1
             pause_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (quick - 1))
             self._report("restarting", f"{end}, again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
             self.restarts += 1
-            await self._launch()
-            with contextlib.suppress(PartFailed):  # it has ended: the next turn counts it
+            with contextlib.suppress(PartFailed, OSError):  # it has ended, or could not begin: the next turn counts it
+                await self._launch()
                 await self._until_ready()
+
+    def _give_up(self, end: str, times: int) -> None:
+        within_min = self.part.restarts.within_s / 60
+        what = end + (f", end number {times} within {within_min:g} minutes" if times > 1 else "")
+        self._observe(self._change("failed", self._launched_s, what))
+        self._on_failed(self._failure(what))
 
     async def _end(self) -> str:
         """Wait until it has ended or is known to be broken, and say which. No answer is no news: a CPU may be slow."""
         alive, broken = self.part.alive, 0
+        if not self._child.pid:
+            return "could not be started"
         ended = asyncio.create_task(self._child.wait())
         try:
             while broken < BROKEN_ANSWERS:
                 await asyncio.wait({ended}, timeout=self.part.alive_every_s if alive else None)
                 if ended.done() or not alive:
-                    return f"ended with {await ended}"
+                    return self._how(await ended)
                 answer = await alive()
                 if answer is not None:
                     broken = 0 if answer else broken + 1
@@ -154,8 +169,15 @@ class Supervised:
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
 
+    def _how(self, code: int) -> str:
+        """Why it ended, as far as that can be seen: the signal, or its exit code and its log's last word."""
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        said = tail(self.log_file, 1) if code else ""
+        return f"ended with {code}" + (f" ({said[:_SAID]})" if said else "")
+
     def _failure(self, what: str) -> PartFailed:
-        return PartFailed(self.part.name, what, self.log_file)
+        return PartFailed(self.part.name, what, self.log_file, means=self.part.end_means)
 
     def _report(self, state: State, detail: str = "") -> None:
         self._observe(self._change(state, self._launched_s, detail))

@@ -93,15 +93,26 @@ async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_p
         before = await tree_with(stack, 20)
         assert stack.restarts("worker") == 1
         assert stack.pids()["worker"] != first
+
+        # Qdrant dies while events come: it is started again, has all that it had, and the backlog is folded.
+        first = stack.pids()["qdrant"]
+        os.kill(first, signal.SIGKILL)
+        await send(stack, events(20, 400, now_ms))
+        async with asyncio.timeout(30):
+            while (about := json.loads((tmp_path / "stack.json").read_text()))["parts"]["qdrant"] == first:
+                await asyncio.sleep(0.1)
+        assert about["parts"]["qdrant"] == stack.pids()["qdrant"]
+        before = await tree_with(stack, 420)
+        assert stack.restarts("worker") == 1  # it has waited
         pids = stack.pids()
     assert not any(map(alive, pids.values()))
     assert "code=0" in (tmp_path / "logs" / "worker.log").read_text()
     assert "Exit timeout expired" not in (tmp_path / "logs" / "triton.log").read_text()
 
-    # The broker has forgotten topics, groups and offsets; the trees are there. Event 19 comes again under offset 0.
+    # The broker has forgotten topics, groups and offsets; the trees are there. Event 419 comes again under offset 0.
     async with Stack(tmp_path, ports="free") as stack:
-        await send(stack, events(19, 6, now_ms))
-        after = await tree_with(stack, 25)
+        await send(stack, events(419, 6, now_ms))
+        after = await tree_with(stack, 425)
         assert "another cluster" in (tmp_path / "logs" / "worker.log").read_text()
 
         pids = stack.pids()
@@ -109,10 +120,11 @@ async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_p
         failure = await asyncio.wait_for(stack.failed(), 10)
         assert failure.part == "broker"
         assert str(tmp_path / "logs" / "broker.log") in str(failure)
+        assert "kept everything in memory, so these are gone" in str(failure)
     assert not any(map(alive, pids.values()))
     assert after.keys() == before.keys()
     counts = {key: (before[key].count, node.count) for key, node in after.items()}
-    assert counts[profile_key("ada")] == (20, 25)
+    assert counts[profile_key("ada")] == (420, 425)
     assert sum(late - early for (_, level, _), (early, late) in counts.items() if level == "topic") == 5
 
 

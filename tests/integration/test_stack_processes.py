@@ -76,8 +76,42 @@ async def test_a_part_that_ends_is_started_again_and_given_up_after_so_many_time
     assert watched.states().count("restarting") == 2
     assert watched.states()[-1] == "failed"
     assert str(watched.one.log_file) in str(watched.failures[0])
-    assert "ended with 3" in str(watched.failures[0])
+    assert "ended with 3 (once more), end number 3 within 10 minutes" in str(watched.failures[0])
     assert watched.one.log_file.read_text() == "once more\n" * 3
+
+
+async def test_ends_of_long_ago_are_not_counted(tmp_path: Path) -> None:
+    watched = Watched(shell("sleep 0.2; exit 3", restarts=Restarts(1, within_s=0.5)), tmp_path)
+    await watched.one.start()
+    await until(lambda: watched.states().count("restarting") == 3)
+    assert not watched.failures
+    await watched.one.stop()
+
+
+async def test_a_kill_is_named_and_what_is_lost_with_a_part_is_said(tmp_path: Path) -> None:
+    watched = Watched(shell("exec sleep 60", restarts=Restarts(1), end_means="Gone: what it kept."), tmp_path)
+    await watched.one.start()
+    for lives in (1, 2):
+        await until(lambda lives=lives: watched.states().count("ready") == lives)  # type: ignore[misc]
+        os.kill(watched.one.pid, signal.SIGKILL)
+    await until(lambda: bool(watched.failures))
+    assert next(one for one in watched.changes if one.state == "restarting").detail == (
+        "was ended by SIGKILL, again in 0.5 s"
+    )
+    assert str(watched.failures[0]).endswith("\nGone: what it kept.")
+
+
+async def test_a_part_that_cannot_be_started_again_for_once_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    watched = Watched(shell("exec sleep 60", restarts=Restarts(5), cwd=folder), tmp_path)
+    await watched.one.start()
+    folder.rmdir()
+    os.kill(watched.one.pid, signal.SIGKILL)
+    await until(lambda: any("could not be started" in change.detail for change in watched.changes))
+    folder.mkdir()
+    await until(lambda: watched.states().count("ready") == 2)
+    await watched.one.stop()
 
 
 async def test_a_part_that_is_not_to_be_started_again_is_a_failure(tmp_path: Path) -> None:
