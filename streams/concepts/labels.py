@@ -7,10 +7,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 MAX_SLUG_CHARS: Final = 48
 MAX_LABEL_CHARS: Final = 256  # a label is a word or two; what is longer is cut before any work is done on it
+MAX_STEPS: Final = 32  # of all categories together: an unknown one costs a call of the encoder
 
 _STEPS: Final = re.compile(r"\s*(?:>|»|/|\||::)\s*")  # one string that holds a whole path
 _SIBLINGS: Final = re.compile(r"\s*(?:[,&;+、，；]|\band\b|[和与與及])\s*", re.IGNORECASE)
@@ -65,7 +67,7 @@ def slug(text: str) -> str:
     """A label as one step of a path: NFKC, lower case, letters, digits and marks of any script, joined by hyphens.
 
     Apostrophes and zero-width characters vanish. At most MAX_SLUG_CHARS characters; empty where nothing is left.
-    Applying it twice changes nothing.
+    Applying it twice changes nothing. Bounded: MAX_LABEL_CHARS characters are looked at.
     """
     plain = unicodedata.normalize("NFKC", text[:MAX_LABEL_CHARS].translate(_UNSEEN)).lower()
     plain = unicodedata.normalize("NFKC", plain).translate(_UNSEEN)
@@ -101,9 +103,11 @@ class LabelTable:
 
         Categories that say nothing before the first that does (a shop's own root) are skipped. A finer category
         is looked up below the topic first, then anywhere: `Sports > Running` is fitness/running. Tags fill in the
-        interest where the categories only knew the topic.
+        interest where the categories only knew the topic. Bounded: MAX_STEPS steps, MAX_LABEL_CHARS characters a
+        label, a look at each tag.
         """
-        found = self._walk([step for label in categories for step in self._steps(label)])
+        steps = (step for label in categories for step in self._steps(label))
+        found = self._walk(list(islice(steps, MAX_STEPS)))
         if found.interest is not None or not tags:
             return found
         if found.topic is None:
@@ -128,7 +132,8 @@ class LabelTable:
         return Match(topic=topics[0] if topics else None, interest=None, unknown=tuple(unknown))
 
     def _steps(self, label: str) -> list[str]:
-        label = label[:MAX_LABEL_CHARS]
+        # One space for many: the patterns below would try each of a run as the beginning of another.
+        label = " ".join(label[:MAX_LABEL_CHARS].split())
         word = key(label)
         if _find(word, self._topics) or _find(word, self._interests):
             return [label]

@@ -23,7 +23,8 @@ _EVENT_FIELDS: Final = frozenset(WireEvent.__struct_fields__)
 _ITEM_FIELDS: Final = frozenset(WireItem.__struct_fields__)
 _INLINE_FIELDS: Final = frozenset(WireInlineItem.__struct_fields__)
 
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+# A string that never ends matches too: else each quote in it would be tried as a beginning, which is quadratic.
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _BOUND: Final = re.compile(r"of length|out of range|[<>]")
 
 W = TypeVar("W", WireEvent, WireItem)
@@ -93,7 +94,7 @@ def _check_utf8(value: bytes) -> None:
 
 
 def _check_depth(value: bytes) -> None:
-    """Refuse deep nesting by counting, not by running out of stack: that depends on who calls."""
+    """Refuse deep nesting by counting, not by running out of stack: that depends on who calls. Linear."""
     if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
