@@ -15,7 +15,8 @@ from starlette.responses import Response
 from streams.api import ui
 from streams.api.backends import make_backends
 from streams.api.docs_page import HEADERS, docs_page
-from streams.api.middleware import RequestMiddleware
+from streams.api.methods import MethodsMiddleware
+from streams.api.middleware import GuardMiddleware, RequestMiddleware
 from streams.api.openapi_schema import ABOUT, TAGS, extend_openapi
 from streams.api.problems import ApiProblem, answer
 from streams.api.routes import audiences, erasure, health, ingest, live, users
@@ -53,17 +54,17 @@ def create_app(settings: Settings) -> FastAPI:
     async def docs() -> Response:
         return Response(docs_page(app.openapi()), media_type="text/html", headers=HEADERS)
 
+    # The last added is the outermost: every answer has an id and is counted, and those to other origins may be read.
+    app.add_middleware(MethodsMiddleware, routes=app.routes)
+    app.add_middleware(GuardMiddleware, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes)
     if settings.api.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.api.cors_origins),
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Allow", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )  # fmt: skip
-    app.add_middleware(
-        RequestMiddleware, metrics=backends.metrics, deadline_s=settings.api.deadline_s,
-        max_body_bytes=settings.api.max_body_bytes,
-    )  # fmt: skip
+    app.add_middleware(RequestMiddleware, metrics=backends.metrics)
     extend_openapi(app)
     return app
 

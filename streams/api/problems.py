@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final, Literal
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streams.api.methods import allowed
 from streams.api.receipts import FieldProblem, Problem, Rejected
 from streams.base.errors import (
     BrokerUnavailable,
@@ -28,7 +29,15 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _URN = "urn:interest-streams:problem:"
-_AWAY: tuple[tuple[type[RetryableError], str, str], ...] = (
+#: What a problem's type ends in; docs/api.md describes each, and a test holds the two together.
+Kind = Literal[
+    "bad-json", "bad-coding", "bad-request", "no-access", "wrong-scope", "not-found", "unknown-user", "unknown-item",
+    "no-erasure", "method-not-allowed", "body-too-large", "no-json", "unknown-coding", "invalid", "rejected",
+    "batch-size", "item-mismatch", "bad-event-id", "bad-cursor", "unreadable-text", "too-many-requests", "internal",
+    "misconfigured", "store-away", "encoder-away", "broker-away", "busy", "deadline",
+]  # fmt: skip
+_OF_STATUS: Final[dict[int, Kind]] = {404: "not-found", 405: "method-not-allowed"}
+_AWAY: tuple[tuple[type[RetryableError], Kind, str], ...] = (
     (StoreUnavailable, "store-away", "The vector store does not answer."),
     (EncoderUnavailable, "encoder-away", "The encoder does not answer, so texts cannot be understood now."),
     (BrokerUnavailable, "broker-away", "The broker has not acknowledged; what was sent may or may not be kept."),
@@ -39,7 +48,7 @@ class ApiProblem(Exception):
     """An error for the caller: a status, a short machine-readable `kind`, and a sentence."""
 
     def __init__(
-        self, status: int, kind: str, detail: str, *, retry_after_s: float | None = None,
+        self, status: int, kind: Kind, detail: str, *, retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None, errors: Sequence[FieldProblem] | None = None,
         rejected: Sequence[Rejected] | None = None,
     ) -> None:  # fmt: skip
@@ -49,11 +58,17 @@ class ApiProblem(Exception):
         self.errors, self.rejected = errors, rejected
 
 
-class BodyTooLarge(HTTPException):
-    """The body is above the limit; raised while it is read, where only this kind passes through the framework."""
+class BodyRefused(HTTPException):
+    """The body cannot be taken; raised while it is read, where only HTTPException passes through the framework."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(413, f"The body is larger than {limit} bytes.")
+    def __init__(self, status: int, kind: Kind, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, detail, headers)
+        self.kind: Kind = kind
+
+
+def body_too_large(limit: int) -> BodyRefused:
+    """The body is above the limit, as it came or unpacked."""
+    return BodyRefused(413, "body-too-large", f"The body is larger than {limit} bytes.")
 
 
 def document(problem: ApiProblem, request_id: str | None) -> Response:
@@ -81,17 +96,19 @@ def problem_of(error: Exception) -> ApiProblem:
     if isinstance(error, RequestValidationError):
         return _of_validation(error)
     if isinstance(error, HTTPException):
-        kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        kind = error.kind if isinstance(error, BodyRefused) else _OF_STATUS.get(error.status_code, "bad-request")
         return ApiProblem(error.status_code, kind, _detail(error), headers=error.headers)
     return _of_ours(error)
 
 
 def _of_ours(error: Exception) -> ApiProblem:
     if isinstance(error, RetryableError):
-        _, kind, detail = next((row for row in _AWAY if isinstance(error, row[0])), (None, "busy", "Try again later."))
-        return ApiProblem(503, kind, detail, retry_after_s=error.retry_after_s)
+        for raised, kind, detail in _AWAY:
+            if isinstance(error, raised):
+                return ApiProblem(503, kind, detail, retry_after_s=error.retry_after_s)
+        return ApiProblem(503, "busy", "Try again later.", retry_after_s=error.retry_after_s)
     if isinstance(error, PoisonError):
-        return ApiProblem(422, error.reason.replace("_", "-"), str(error))
+        return ApiProblem(422, "unreadable-text", f"{error.reason}: {error}")
     if isinstance(error, ConfigurationError):
         return ApiProblem(500, "misconfigured", "The service is not set up rightly; its log says what to change.")
     return ApiProblem(500, "internal", "Something went wrong here; the log has it under the request id.")
@@ -101,7 +118,10 @@ async def answer(request: Request, error: Exception) -> Response:
     """Answer a request that ended in a known error."""
     if isinstance(error, InterestsError) and not isinstance(error, PoisonError):
         log.warning("refused", error=type(error).__name__, reason=str(error))
-    return document(problem_of(error), request.scope.get("request_id"))
+    problem = problem_of(error)
+    if problem.status == 405:  # the route that was asked knows its own methods only
+        problem.headers["Allow"] = allowed(request.app.routes, request.scope)
+    return document(problem, request.scope.get("request_id"))
 
 
 def timed_out(deadline_s: float) -> ApiProblem:
@@ -109,7 +129,7 @@ def timed_out(deadline_s: float) -> ApiProblem:
     return ApiProblem(504, "deadline", f"Not answered within {deadline_s:g} s; ask again, or for less.")
 
 
-def not_found(kind: str, detail: str) -> ApiProblem:
+def not_found(kind: Kind, detail: str) -> ApiProblem:
     """What the request names is not there."""
     return ApiProblem(404, kind, detail)
 

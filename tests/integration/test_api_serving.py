@@ -111,6 +111,12 @@ def test_it_stops_in_order_with_streams_open(
         assert replaced not in children(process.pid)
     assert httpx.get(f"{base}/v1/users").json() == {"users": [], "next_cursor": None}
     assert httpx.get(f"{base}/readyz").json() == {"ready": True, "qdrant": True, "triton": False}
+    with httpx.Client(timeout=STOPPED_S) as http:  # one connection: what follows a head is the next answer
+        for path in ("/v1/users/ana/live", "/healthz", "/v1/users/ana/live"):
+            head = http.head(f"{base}{path}")
+            assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert http.get(f"{base}/healthz").json() == {"status": "ok"}
     with httpx.stream("GET", f"{base}/v1/users/ana/live", timeout=STOPPED_S) as stream:
         lines = stream.iter_lines()
         assert "event: update" in (next(lines), next(lines), next(lines), next(lines))

@@ -12,14 +12,16 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from streams.api.access import make_key
 from streams.api.app import create_app
-from streams.api.middleware import RequestMiddleware
+from streams.api.methods import MethodsMiddleware
+from streams.api.middleware import GuardMiddleware, RequestMiddleware
 from streams.api.params import UserInPath, cursor, read_cursor
-from streams.api.problems import ApiProblem, BodyTooLarge, answer, problem_of
+from streams.api.problems import ApiProblem, answer, body_too_large, problem_of
 from streams.api.rate_limits import RateLimits
 from streams.api.telemetry import ApiMetrics
 from streams.base.errors import (
@@ -78,7 +80,10 @@ def probe(deadline_s: float = 0.3) -> tuple[FastAPI, ApiMetrics]:
     async def timeout() -> None:
         raise TimeoutError
 
-    app.add_middleware(RequestMiddleware, metrics=metrics, deadline_s=deadline_s, max_body_bytes=BODY_LIMIT)
+    app.add_middleware(MethodsMiddleware, routes=app.routes)
+    app.add_middleware(GuardMiddleware, deadline_s=deadline_s, max_body_bytes=BODY_LIMIT)
+    app.add_middleware(CORSMiddleware, allow_origins=["http://page.example"])
+    app.add_middleware(RequestMiddleware, metrics=metrics)
     return app, metrics
 
 
@@ -131,7 +136,7 @@ async def test_no_path_no_method_no_json_and_a_defect() -> None:
         problem_in(await http.get("/nope"), 404)
         wrong = await http.delete("/slow")
         problem_in(wrong, 405)
-        assert wrong.headers["allow"] == "GET"
+        assert wrong.headers["allow"] == "GET, HEAD, OPTIONS"
         kind = {"Content-Type": "application/json"}
         assert problem_in(await http.post("/json", content=b"{", headers=kind), 400)["type"].endswith("bad-json")
         problem_in(await http.post("/json", content=b'{"a": 1}'), 415)
@@ -175,16 +180,16 @@ async def test_a_body_is_bounded_whether_it_tells_its_length_or_not() -> None:
         (StoreUnavailable("q", retry_after_s=3), 503, "store-away", 3),
         (EncoderUnavailable("t"), 503, "encoder-away", 1),
         (BrokerUnavailable("b"), 503, "broker-away", 1),
-        (PoisonError("text: no", reason="bad_utf8"), 422, "bad-utf8", None),
+        (PoisonError("text: no", reason="bad_utf8"), 422, "unreadable-text", None),
         (ConfigurationError("the password is x"), 500, "misconfigured", None),
-        (BodyTooLarge(5), 413, "content-too-large", None),
+        (body_too_large(5), 413, "body-too-large", None),
         (ValueError("x"), 500, "internal", None),
     ],
 )
 def test_errors_have_their_status(error: Exception, status: int, kind: str, again: float | None) -> None:
     problem = problem_of(error)
     assert (problem.status, problem.retry_after_s) == (status, again)
-    assert problem.kind.replace("request-entity", "content") == kind
+    assert problem.kind == kind
     assert "password" not in problem.detail
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
 from streams.api import audiences
+from streams.api.content import accepts
 from streams.api.examples import AUDIENCE, AUDIENCE_REQUESTS, SIMILAR, example
 from streams.api.models import Audience, AudienceRequest, SimilarUsers
 from streams.api.params import ApiBackends, User, guard, now_ms
@@ -53,7 +54,7 @@ async def search(
     if (query.text is None) == (query.item_id is None):
         raise ApiProblem(422, "invalid", "Expected exactly one of text and item_id.")
     audience = await audiences.search(backends, query, now_ms())
-    if NDJSON in request.headers.get("accept", ""):
+    if accepts(request.headers.get("accept", ""), NDJSON):
         lines = "".join(f"{member.model_dump_json()}\n" for member in audience.members)
         return Response(lines, media_type=NDJSON)
     return json_response(audience)

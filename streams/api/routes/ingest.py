@@ -17,6 +17,7 @@ from streams.api.responses import json_response, problems
 
 router = APIRouter(prefix="/v1")
 _INGEST = guard("ingest")
+JSON = "application/json"
 
 
 def _body(name: str, examples: dict[str, Any], *, batch: bool, single: bool) -> dict[str, Any]:
@@ -24,15 +25,16 @@ def _body(name: str, examples: dict[str, Any], *, batch: bool, single: bool) -> 
     one = {"$ref": f"#/components/schemas/{name}"}
     many = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_BATCH}
     schema = {"anyOf": [one, many]} if batch and single else many if batch else one
-    content = {"application/json": {"schema": schema, "examples": examples}}
+    content = {JSON: {"schema": schema, "examples": examples}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 async def json_body(request: Request) -> bytes:
     """The body's bytes, which the worker's own parser will read; 415 where its content type is another."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ApiProblem(415, "no-json", "Expected a body of application/json.")
+    kind, *parameters = (one.strip().lower() for one in request.headers.get("content-type", JSON).split(";"))
+    charsets = {one.removeprefix("charset=").strip('"') for one in parameters if one.startswith("charset=")}
+    if kind != JSON or not charsets <= {"utf-8", "utf8", "us-ascii"}:
+        raise ApiProblem(415, "no-json", "Expected a body of application/json in UTF-8.")
     return await request.body()
 
 

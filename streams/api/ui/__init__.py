@@ -15,7 +15,9 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
+
+from streams.api.content import accepts
 
 PLOTLY: Final = "plotly.min.js"
 _INDEX: Final = "index.html"
@@ -71,15 +73,18 @@ def asset(name: str) -> Asset:
     return Asset(body=body, gzipped=gzip.compress(body, 6, mtime=0), media_type=_TYPES[_suffix(name)], etag=f'"{tag}"')
 
 
-def assets() -> Starlette:
-    """An application that serves the page at its root. No access rights are needed: the files hold no data."""
-    return Starlette(routes=[Route("/{name:path}", _serve, methods=["GET", "HEAD"])])
-
-
 def mount(app: Starlette, path: str = "/ui") -> None:
-    """Serve the page of an application under `path`, with and without a slash at the end."""
-    app.router.routes.append(Route(path, _to_folder, methods=["GET", "HEAD"], include_in_schema=False))
-    app.router.routes.append(Mount(path, assets(), name="ui"))
+    """Serve the page of an application under `path`, with and without a slash at the end; the root leads to it.
+
+    No access rights are needed: the files hold no data.
+    """
+    app.router.routes.append(Route("/", _to_page, methods=["GET"], include_in_schema=False))
+    app.router.routes.append(Route(path, _to_folder, methods=["GET"], include_in_schema=False))
+    app.router.routes.append(Route(path + "/{name:path}", _serve, methods=["GET"], include_in_schema=False))
+
+
+async def _to_page(_: Request) -> Response:
+    return RedirectResponse("ui/", status_code=307)
 
 
 async def _to_folder(request: Request) -> Response:
@@ -92,10 +97,15 @@ async def _serve(request: Request) -> Response:
     if name not in names():
         return Response("There is no such file.\n", 404, {**HEADERS, "Content-Type": "text/plain; charset=utf-8"})
     file = await run_in_threadpool(asset, name)
-    headers = {**HEADERS, "ETag": file.etag, "Content-Type": file.media_type}
-    if file.etag in request.headers.get("if-none-match", ""):
+    packed = accepts(request.headers.get("accept-encoding", ""), "gzip")
+    # A strong validator stands for the bytes as they are sent (RFC 9110, section 8.8.3.3).
+    etag = f'{file.etag[:-1]}-gzip"' if packed else file.etag
+    headers = {**HEADERS, "ETag": etag}
+    known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+    if known & {file.etag, etag, "*"}:
         return Response(status_code=304, headers=headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    headers["Content-Type"] = file.media_type
+    if packed:
         return Response(file.gzipped, headers={**headers, "Content-Encoding": "gzip"})
     return Response(file.body, headers=headers)
 
