@@ -36,6 +36,9 @@ def kafka_errors(doing: str) -> Iterator[None]:
         yield
     except kafka.MessageSizeTooLargeError as error:
         raise PoisonError(f"{doing}: a record is above the size limit", reason="too_large", stage="produce") from error
+    except kafka.InvalidTimestampError as error:
+        message = f"{doing}: the topic takes no record with this timestamp"
+        raise PoisonError(message, reason="bad_timestamp", stage="produce") from error
     except kafka.KafkaError as error:
         for known, what_to_do in _MISCONFIGURED.items():
             if isinstance(error, known):

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.transaction_manager import NO_PRODUCER_EPOCH, NO_PRODUCER_ID, PidAndEpoch
 
+from streams.base.clock import now_ms
 from streams.base.errors import PoisonError
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import RECORD_OVERHEAD_BYTES
 from streams.broker.partitions import partition_of
+from streams.events.event import Header
 
 MAX_BATCH_BYTES = 128 << 10
 STOP_WITHIN_S = 10.0
@@ -27,15 +29,23 @@ class Outgoing:
     key: bytes | None
     value: bytes | None
     _: KW_ONLY
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[Header, ...] = ()
     timestamp_ms: int | None = None
     partition: int | None = None
 
     @property
     def size_bytes(self) -> int:
         """Bytes on the wire, with a fixed overhead for framing."""
-        headers = sum(len(name) + len(value) + 8 for name, value in self.headers)
+        headers = sum(len(name.encode()) + len(value or b"") + 8 for name, value in self.headers)
         return RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"") + headers
+
+
+def sane_ms(timestamp_ms: int | None) -> int | None:
+    """A record's timestamp as brokers take it; None, which means now, for one before 1970 or after now.
+
+    Kafka refuses a time an hour ahead (`message.timestamp.after.max.ms`), and aiokafka packs a negative one wrongly.
+    """
+    return timestamp_ms if timestamp_ms is not None and 0 <= timestamp_ms <= now_ms() else None
 
 
 class Position(NamedTuple):

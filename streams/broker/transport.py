@@ -188,7 +188,7 @@ def _as_message(source: TP, batch: FetchedBatch) -> ConsumerMessage:
         batch.topic,
         batch.partition,
         last.offset,
-        last.timestamp / 1000.0,
+        (last.timestamp or 0) / 1000.0,
         0,
         None,
         None,

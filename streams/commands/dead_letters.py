@@ -12,12 +12,12 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.broker.fetched_batch import Record
-from streams.broker.producer import Outgoing
+from streams.broker.producer import Outgoing, sane_ms
 from streams.broker.read_all import read_topic
 from streams.commands.connections import producer_of
 from streams.commands.shell import EXIT_FAILED, console, print_error, register, run
-from streams.events.dead_letters import PREFIX
-from streams.events.privacy import BODY, SEALED, Original, open_sealed
+from streams.events.dead_letters import BODY, OURS, PREFIX
+from streams.events.privacy import SEALED, Original, open_sealed
 from streams.settings.privacy import new_pair, private_key
 from streams.settings.service import Settings, load
 from streams.settings.wiring import kafka_config
@@ -77,13 +77,14 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
     async for records in read_topic(kafka_config(settings.kafka), topic):
         for record in records:
             opened = original(record, private)
-            headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+            headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
             typer.echo(json.dumps(_line(headers, opened), ensure_ascii=False))
             origin = headers.get(_ORIGIN)
             if origin is None:
                 foreign += 1
             elif opened is not None and opened.value is not None:
-                out = Outgoing(opened.key, opened.value, headers=tuple(opened.headers), timestamp_ms=record.timestamp)
+                at_ms = sane_ms(record.timestamp)
+                out = Outgoing(opened.key, opened.value, headers=tuple(opened.headers), timestamp_ms=at_ms)
                 back.setdefault(origin, []).append(out)
     if again:
         async with producer_of(settings) as producer:
@@ -104,14 +105,12 @@ def original(record: Record, private: Any) -> Original | None:
         return open_sealed(record.value or b"", record.headers, private) if private else None
     if body is not None:
         return None
-    kept = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    kept = [header for header in record.headers if header[0] not in OURS]
     return Original(record.key, record.value, kept)
 
 
 def _line(headers: dict[str, str], opened: Original | None) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        name.removeprefix(PREFIX): text for name, text in headers.items() if name.startswith(PREFIX)
-    }
+    line: dict[str, Any] = {name.removeprefix(PREFIX): text for name, text in headers.items() if name in OURS}
     if opened is not None:
         line |= {"key": _text(opened.key), "value": _text(opened.value)}
     return line

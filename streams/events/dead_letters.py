@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from streams.base.errors import PoisonError
-from streams.events.event import RecordLike
+from streams.events.event import Header, RecordLike
 
 # What parsing and resolving can find wrong. docs/events.md describes each; a test holds the two together.
 DeadLetterReason = Literal[
@@ -16,6 +16,11 @@ DeadLetterReason = Literal[
 ]  # fmt: skip
 
 PREFIX: Final = "dead-letter-"
+BODY: Final = PREFIX + "body"
+#: The headers a letter says things with; others of that prefix are the record's own.
+OURS: Final = frozenset(
+    {BODY} | {PREFIX + name for name in ("topic", "partition", "offset", "timestamp-ms", "stage", "error", "message")}
+)
 MAX_MESSAGE_BYTES: Final = 500
 
 
@@ -42,15 +47,19 @@ def topic_of(topic: str) -> str:
     return f"{topic}.dead"
 
 
-def headers(dead: DeadLetter) -> list[tuple[str, bytes]]:
+def headers(dead: DeadLetter) -> list[Header]:
     """Give the headers a dead letter is sent with: the record's own, then where it lay and what was wrong.
 
-    Key and value are to be sent unchanged. Headers of an earlier death (a letter that was put back and failed
-    again) are replaced, so each appears once.
+    Key and value are to be sent unchanged, and so are headers without a value and several of one name. Headers of an
+    earlier death (a letter that was put back and failed again) are replaced, so each appears once.
     """
+    return [header for header in dead.record.headers or () if header[0] not in OURS] + about(dead)
+
+
+def about(dead: DeadLetter) -> list[Header]:
+    """Give the headers that say where a record lay and what was wrong with it; none of them is the record's own."""
     record = dead.record
-    kept = [(name, value) for name, value in record.headers or () if not name.startswith(PREFIX)]
-    about = {
+    fields = {
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
@@ -59,7 +68,7 @@ def headers(dead: DeadLetter) -> list[tuple[str, bytes]]:
         "error": dead.reason,
         "message": dead.message,
     }
-    return kept + [
+    return [
         (PREFIX + name, text.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore").encode())
-        for name, text in about.items()
+        for name, text in fields.items()
     ]

@@ -10,7 +10,10 @@ from msgspec import Struct
 from streams.events.items import Item
 from streams.events.wire import EventType
 
-__all__ = ["WITHOUT_ITEM", "Event", "EventType", "Outcome", "RecordLike", "Source"]
+__all__ = ["WITHOUT_ITEM", "Event", "EventType", "Header", "Outcome", "RecordLike", "Source"]
+
+Header = tuple[str, bytes | None]
+"""A record's header: Kafka allows one without a value, and several of one name."""
 
 Outcome = Literal["applied", "redelivered", "duplicate", "erased", "unresolved", "rerouted"]
 """What may become of an event on its path; docs/metrics.md says what each means, a test holds the two together."""
@@ -35,7 +38,7 @@ class RecordLike(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    def headers(self) -> Sequence[Header]: ...
 
 
 class Source(NamedTuple):

@@ -22,10 +22,14 @@ _ASK_MORE: Final = frozenset({"rating", "impression"})
 
 @dataclass(frozen=True, slots=True)
 class ParseLimits:
-    """Bounds that are not part of the schema: a value's bytes, and how far ahead (ms) a clock may be."""
+    """Bounds that are not part of the schema: a value's bytes, and how far ahead (ms) a clock may be.
+
+    Headers of waiting events count on `unresolved_topic` only.
+    """
 
     max_value_bytes: int = 262_144
     future_ms: int = times.FUTURE_MS
+    unresolved_topic: str = "events.unresolved"
 
 
 DEFAULT: Final = ParseLimits()
@@ -106,7 +110,7 @@ def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: ParseLimits)
     user_id = wire.user_id
     if record.key != user_id.encode():
         raise decode.key_error(record.key, "user_id")
-    wait = unresolved.read(record.headers) if record.headers else None
+    wait = unresolved.read(record, limits.unresolved_topic) if record.headers else None
     # Half of what Source() takes.
     source: Source = tuple.__new__(Source, (record.topic, record.partition, record.offset))
     timestamp_ms = wait.timestamp_ms if wait else record.timestamp

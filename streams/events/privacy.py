@@ -19,16 +19,15 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from streams.base.errors import ConfigurationError, PoisonError
-from streams.events import dead_letters
-from streams.events.dead_letters import DeadLetter
-from streams.events.event import Event, RecordLike, Source
+from streams.events import dead_letters, unresolved
+from streams.events.dead_letters import BODY, DeadLetter
+from streams.events.event import Event, Header, RecordLike, Source
 
 LEAST_KEY_BYTES: Final = 32
 _KEPT_BYTES: Final = 20
 _FORM: Final = re.compile(r"~[0-9a-f]{40}")
-#: Headers of ours, and the trace's: what a letter keeps of its record's when its body is dropped or sealed.
-_KEPT: Final = ("unresolved-", "traceparent")
-BODY: Final = dead_letters.PREFIX + "body"
+#: What a letter keeps of its record's headers when its body is dropped or sealed: our own, and the trace's.
+_KEPT: Final = unresolved.OURS | {"traceparent"}
 SEALED: Final = b"sealed hpke x25519 hkdf-sha256 chacha20-poly1305"
 DROPPED: Final = b"dropped"
 _SUITE: Final = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
@@ -92,7 +91,7 @@ class Sendable(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[Header, ...]
 
 
 class Original(msgspec.Struct, array_like=True, frozen=True):
@@ -100,7 +99,7 @@ class Original(msgspec.Struct, array_like=True, frozen=True):
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[Header]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +118,13 @@ class DeadLetterPolicy:
 
     def of(self, letter: DeadLetter) -> Sendable:
         """The letter as it is sent."""
-        record, headers = letter.record, dead_letters.headers(letter)
+        record = letter.record
         key = record.key
         if key is not None and self.pseudonyms is not None and record.topic not in self.impersonal:
             key = self._pseudonym(key).encode()
         if self.bodies == "keep":
-            return Sendable(key, record.value, tuple(headers))
-        ours = [header for header in headers if header[0].startswith((dead_letters.PREFIX, *_KEPT))]
+            return Sendable(key, record.value, tuple(dead_letters.headers(letter)))
+        ours = [header for header in record.headers or () if header[0] in _KEPT] + dead_letters.about(letter)
         if self.bodies == "drop" or self.recipient is None:
             return Sendable(key, None, (*ours, (BODY, DROPPED)))
         return Sendable(key, seal(record, self.recipient), (*ours, (BODY, SEALED)))
@@ -144,13 +143,12 @@ def seal(record: RecordLike, recipient: X25519PublicKey) -> bytes:
     return _SUITE.encrypt(plain, recipient, _bound_to(record.topic, record.partition, record.offset))
 
 
-def open_sealed(value: bytes, headers: Sequence[tuple[str, bytes]], private: X25519PrivateKey) -> Original:
+def open_sealed(value: bytes, headers: Sequence[Header], private: X25519PrivateKey) -> Original:
     """The record in a sealed dead letter. ConfigurationError where the key is another or the letter was changed."""
     by_name = dict(headers)
     try:
-        topic = by_name[dead_letters.PREFIX + "topic"].decode()
-        place = [int(by_name[dead_letters.PREFIX + name]) for name in ("partition", "offset")]
-        plain = _SUITE.decrypt(value, private, _bound_to(topic, *place))
+        topic, *place = (by_name[dead_letters.PREFIX + name] or b"" for name in ("topic", "partition", "offset"))
+        plain = _SUITE.decrypt(value, private, _bound_to(topic.decode(), *map(int, place)))
     except (KeyError, ValueError, InvalidTag) as error:
         raise ConfigurationError(
             "this dead letter does not open: it was sealed to another key, is not sealed, or was changed on its way"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from streams.base.errors import PoisonError
 from streams.events.dead_letters import DeadLetter
-from streams.events.event import Event, RecordLike, Source
+from streams.events.event import Event, Header, RecordLike, Source
 from streams.events.unresolved import RetryPolicy, next_attempt
 
 
@@ -16,7 +16,7 @@ class Waiting(NamedTuple):
     """A record to send to the unresolved topic, key and value unchanged, with the headers that say when it is due."""
 
     record: RecordLike
-    headers: list[tuple[str, bytes]]
+    headers: list[Header]
 
 
 @dataclass(slots=True)

@@ -1,13 +1,17 @@
-"""Events that wait for their item to be described: the headers they carry and when they are tried again."""
+"""Events that wait for their item to be described: the headers they carry and when they are tried again.
+
+These headers count on the topic of waiting events only, which nobody but workers writes to; elsewhere they are some
+producer's. Even there they are not believed beyond reason: no wait began later than now, and none ends after the
+deadline.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from streams.base.errors import ConfigurationError, PoisonError
-from streams.events.event import RecordLike, Source
+from streams.events.event import Header, RecordLike, Source
 
 PREFIX: Final = "unresolved-"
 ATTEMPT: Final = PREFIX + "attempt"
@@ -15,6 +19,7 @@ FIRST_MS: Final = PREFIX + "first-ms"
 NOT_BEFORE_MS: Final = PREFIX + "not-before-ms"
 ORIGIN: Final = PREFIX + "origin"
 TIMESTAMP_MS: Final = PREFIX + "timestamp-ms"
+OURS: Final = frozenset({ATTEMPT, FIRST_MS, NOT_BEFORE_MS, ORIGIN, TIMESTAMP_MS})
 
 _MAX_INT64: Final = 2**63 - 1
 _MAX_DOUBLINGS: Final = 40  # beyond it the cap holds for any base; keeps a forged attempt number from a huge power
@@ -22,11 +27,15 @@ _MAX_DOUBLINGS: Final = 40  # beyond it the cap holds for any base; keeps a forg
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When an unresolved event is tried again: `min(base · 2ⁿ, cap)` after try n, up to the deadline; all in ms."""
+    """When an unresolved event is tried again: `min(base · 2ⁿ, cap)` after try n, up to the deadline; all in ms.
+
+    `topic` is where waiting events lie.
+    """
 
     base_ms: int
     cap_ms: int
     deadline_ms: int
+    topic: str = "events.unresolved"
 
     def __post_init__(self) -> None:
         """Refuse a schedule that never waits or never ends."""
@@ -35,6 +44,11 @@ class RetryPolicy:
                 f"retry of unresolved events: got base {self.base_ms} ms, cap {self.cap_ms} ms, deadline "
                 f"{self.deadline_ms} ms; expected 0 < base <= cap and deadline > 0"
             )
+
+    @property
+    def attempts(self) -> int:
+        """More waits than fit before the deadline, however long each is."""
+        return self.deadline_ms // self.base_ms + 2
 
     def delay_ms(self, attempt: int) -> int:
         """Milliseconds to wait after `attempt` earlier waits (0 for the first)."""
@@ -56,12 +70,14 @@ class Wait:
     timestamp_ms: int | None
 
 
-def read(headers: Sequence[tuple[str, bytes]] | None) -> Wait | None:
-    """Read the headers of a waiting event; None where the record has none of them.
+def read(record: RecordLike, topic: str) -> Wait | None:
+    """Read the headers of a waiting event; None where the record has none of them, or does not lie in `topic`.
 
     PoisonError `bad_header` where some are missing or malformed: then nobody knows what event this was.
     """
-    by_name = {name: value for name, value in headers or () if name.startswith(PREFIX)}
+    if record.topic != topic:
+        return None
+    by_name = {name: value for name, value in record.headers or () if name in OURS}
     if not by_name:
         return None
     timestamp_ms = _integer(by_name, TIMESTAMP_MS, least=-1)
@@ -74,21 +90,21 @@ def read(headers: Sequence[tuple[str, bytes]] | None) -> Wait | None:
     )
 
 
-def next_attempt(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> list[tuple[str, bytes]] | None:
+def next_attempt(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> list[Header] | None:
     """Give the headers a record waits (again) with, or None where its deadline has passed and it is a dead letter.
 
-    Key and value are to be sent unchanged; other headers are kept. The last wait ends at the deadline, so
+    Key and value are to be sent unchanged; other headers are kept as they are. The last wait ends at the deadline, so
     the deadline itself is still tried.
     """
-    wait = read(record.headers)
-    first_ms = wait.first_ms if wait else now_ms
+    wait = read(record, policy.topic)
+    first_ms = min(wait.first_ms, now_ms) if wait else now_ms
     ends_ms = first_ms + policy.deadline_ms
-    if now_ms >= ends_ms:
-        return None
     attempt = wait.attempt if wait else 0
+    if now_ms >= ends_ms or attempt >= policy.attempts:
+        return None
     origin = wait.origin if wait else Source(record.topic, record.partition, record.offset)
     timestamp_ms = wait.timestamp_ms if wait else record.timestamp
-    kept = [(name, value) for name, value in record.headers or () if not name.startswith(PREFIX)]
+    kept = [header for header in record.headers or () if header[0] not in OURS]
     return [
         *kept,
         (ATTEMPT, b"%d" % (attempt + 1)),
@@ -99,7 +115,7 @@ def next_attempt(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> lis
     ]
 
 
-def _integer(by_name: dict[str, bytes], name: str, *, least: int) -> int:
+def _integer(by_name: dict[str, bytes | None], name: str, *, least: int) -> int:
     digits = by_name.get(name) or b""  # Kafka allows a header without a value
     sign, magnitude = (-1, digits[1:]) if digits.startswith(b"-") else (1, digits)
     if magnitude.isdigit() and len(magnitude) < 20:
@@ -109,7 +125,7 @@ def _integer(by_name: dict[str, bytes], name: str, *, least: int) -> int:
     raise PoisonError(f"header {name}: expected a whole number of at least {least}", reason="bad_header")
 
 
-def _origin(by_name: dict[str, bytes]) -> Source:
+def _origin(by_name: dict[str, bytes | None]) -> Source:
     try:
         topic, partition, offset = (by_name.get(ORIGIN) or b"").decode("ascii").rsplit("-", 2)
     except ValueError as error:  # not ASCII (UnicodeDecodeError is a ValueError), or fewer than two dashes
@@ -119,10 +135,15 @@ def _origin(by_name: dict[str, bytes]) -> Source:
     return Source(topic, int(partition), int(offset))
 
 
-def due_ms(record: RecordLike) -> int:
-    """When a waiting record is to be tried again, in ms since 1970; 0, at once, where its headers cannot be read."""
+def due_ms(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> int:
+    """When a waiting record is to be tried again, in ms since 1970; 0, at once, where its headers cannot be read.
+
+    Never later than the longest wait from now, nor than the record's deadline: others wait behind it.
+    """
     try:
-        wait = read(record.headers)
+        wait = read(record, policy.topic)
     except PoisonError:
         return 0  # parsing it again makes it a dead letter
-    return wait.not_before_ms if wait else 0
+    if wait is None:
+        return 0
+    return min(wait.not_before_ms, now_ms + policy.cap_ms, min(wait.first_ms, now_ms) + policy.deadline_ms)

@@ -15,7 +15,7 @@ from streams.concepts.tree import ConceptTree
 from streams.encoder.base import Encoder
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, Outcome, RecordLike
-from streams.events.parse import parse_events, parse_items
+from streams.events.parse import ParseLimits, parse_events, parse_items
 from streams.events.privacy import Pseudonyms, pseudonymous
 from streams.events.side_outputs import Waiting, side_outputs_of
 from streams.events.unresolved import RetryPolicy
@@ -81,7 +81,7 @@ async def apply(
     must end. Poison is sent to the dead letters and reported.
     """
     with stage("parse"):
-        parsed = parse_events(records, now_ms=now_ms)
+        parsed = parse_events(records, now_ms=now_ms, limits=ParseLimits(unresolved_topic=deps.retries.topic))
     here, astray = _by_home(parsed.events, deps.home)
     events, refused = pseudonymous(here, deps.pseudonyms)
     stored = await _profiles(events, deps.store)

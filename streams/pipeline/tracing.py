@@ -17,7 +17,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from streams.events.event import RecordLike
+from streams.events.event import Header, RecordLike
 from streams.interests.nodes import Node, node_id
 from streams.pipeline.report import Report
 
@@ -122,11 +122,15 @@ def _points(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:
 def _traced(records: Sequence[RecordLike]) -> Iterator[tuple[RecordLike, trace.SpanContext]]:
     """The records that carry a valid trace context, with it."""
     for record in records:
-        carrier = {name: value.decode("ascii", "replace") for name, value in record.headers or () if name in _HEADERS}
+        carrier = {name: (value or b"").decode("ascii", "replace") for name, value in _contexts(record)}
         if TRACEPARENT in carrier:
             origin = trace.get_current_span(_propagator.extract(carrier)).get_span_context()
             if origin.is_valid:
                 yield record, origin
+
+
+def _contexts(record: RecordLike) -> list[Header]:
+    return [header for header in record.headers or () if header[0] in _HEADERS]
 
 
 def _context(origin: trace.SpanContext) -> Context:

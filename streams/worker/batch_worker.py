@@ -59,16 +59,17 @@ class BatchWorker:
 
     async def fold_when_due(self, batch: Batch) -> None:
         """Apply a batch of events that waited for their items, each when it is due, in offset order."""
-        records, worked_s = batch.records, 0.0
+        records, worked_s, began_ms = batch.records, 0.0, now_ms()
+        dues = [due_ms(record, now_ms=began_ms, policy=self._deps.retries) for record in records]
         while records and not batch.stale():
-            pause_s = (due_ms(records[0]) - now_ms()) / 1000
+            pause_s = (dues[0] - now_ms()) / 1000
             if pause_s > 0:
                 self._progress()
                 await asyncio.sleep(min(pause_s, 1.0))
                 continue
             until = now_ms()
-            count = next((n for n, record in enumerate(records) if due_ms(record) > until), len(records))
-            due, records = records[:count], records[count:]
+            count = next((n for n, at_ms in enumerate(dues) if at_ms > until), len(records))
+            due, records, dues = records[:count], records[count:], dues[count:]
             began_s = monotonic()
             with traced_batch(due) as followed:
                 if not await self._until_done(batch, partial(self._fold, batch, due, followed)):

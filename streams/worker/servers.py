@@ -149,8 +149,8 @@ def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Eve
 
 
 def _retries(settings: Settings) -> RetryPolicy:
-    waits = settings.unresolved
-    return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000))
+    waits, topic = settings.unresolved, settings.kafka.unresolved_topic
+    return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000), topic)
 
 
 async def partition_counts(config: KafkaConfig, kafka: KafkaSettings) -> dict[str, int]:

@@ -209,7 +209,7 @@ def test_an_event_stays_itself_however_often_it_waits(
         now_ms += gap_ms
         found = next_attempt(waiting, now_ms=now_ms, policy=POLICY)
         assert found is not None
-        wait = read(found)
+        wait = read(record(topic=POLICY.topic, headers=found), POLICY.topic)
         assert wait is not None
         assert now_ms < wait.not_before_ms <= NOW_MS + gaps_ms[0] + POLICY.deadline_ms
         waiting = record(
@@ -248,6 +248,7 @@ def test_dead_letters_tell_nothing_of_what_the_record_holds(poison: Any) -> None
     for dead in parse_events([poison], now_ms=NOW_MS).dead + parse_items([poison], now_ms=NOW_MS).dead:
         assert SECRET not in dead.message
         for name, value in headers(dead):
+            assert value is not None
             assert SECRET.encode() not in value, name
             value.decode()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
+from streams.events.unresolved import RetryPolicy
 from streams.worker.batch_worker import BatchWorker
 from streams.worker.metrics import Metrics
 from tests.fixtures.records import click, record
@@ -36,7 +38,8 @@ class Worker(BatchWorker):
     """A worker whose work is done at once."""
 
     def __init__(self, metrics: Metrics) -> None:
-        super().__init__(deps=None, ownership=None, metrics=metrics, progress=lambda: None, updates=None)  # type: ignore[arg-type]  # never reached
+        deps: Any = SimpleNamespace(retries=RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1))
+        super().__init__(deps=deps, ownership=None, metrics=metrics, progress=lambda: None, updates=None)  # type: ignore[arg-type]  # never reached
 
     async def _until_done(self, *_: Any) -> bool:
         return True

@@ -100,6 +100,7 @@ def test_headers_count_towards_a_records_size() -> None:
     plain = Outgoing(b"k", b"v")
     assert Outgoing(b"k", b"v", headers=(("name", b"value"),)).size_bytes == plain.size_bytes + 17
     assert Outgoing(None, None).size_bytes < plain.size_bytes
+    assert Outgoing(b"k", b"v", headers=(("name", None), ("é", b""))).size_bytes == plain.size_bytes + 12 + 10
 
 
 def test_the_embedded_broker_listens_on_loopback_and_names_a_new_cluster_each_time() -> None:

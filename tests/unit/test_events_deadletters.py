@@ -31,10 +31,12 @@ def test_a_record_without_a_timestamp_says_minus_one() -> None:
 
 
 def test_own_headers_are_kept_and_those_of_an_earlier_death_replaced() -> None:
-    own = [("trace", b"\x00\xff"), ("dead-letter-error", b"old"), ("trace", b"2"), ("empty", None)]
+    others = [("trace", b"\x00\xff"), ("trace", None), ("empty", None), ("empty", b""), ("dead-letter-else", b"1")]
+    own = [*others[:2], ("dead-letter-error", b"old"), *others[2:4], ("dead-letter-body", None), *others[4:]]
     dead = DeadLetter(record=record(click(), headers=own), stage="parse", reason="bad_json", message="x")
     found = headers(dead)
-    assert found[:3] == [("trace", b"\x00\xff"), ("trace", b"2"), ("empty", None)]
+    assert found[:5] == others
+    assert "dead-letter-body" not in dict(found)
     assert [value for name, value in found if name == "dead-letter-error"] == [b"bad_json"]
 
 
@@ -42,9 +44,11 @@ def test_a_long_message_is_cut_between_characters() -> None:
     message = dict(
         headers(DeadLetter(record=record(click()), stage="parse", reason="bad_json", message="é" * 400 + "x"))
     )["dead-letter-message"]
+    assert message is not None
     assert len(message) == MAX_MESSAGE_BYTES
     assert message.decode() == "é" * 250
     odd = dict(headers(DeadLetter(record=record(click()), stage="parse", reason="bad_json", message="x" + "é" * 400)))[
         "dead-letter-message"
     ]
+    assert odd is not None
     assert odd.decode() == "x" + "é" * 249

@@ -17,12 +17,15 @@ from tests.fixtures.records import NOW_MS, click, record
 POLICY = RetryPolicy(base_ms=1_000, cap_ms=10_000, deadline_ms=60_000)
 
 
+TOPIC = POLICY.topic
+
+
 def again(waiting: Any, headers: Any, offset: int, now_ms: int) -> Any:
     """Make the record as it comes back from the unresolved topic."""
     return record(
         value=waiting.value,
         key=waiting.key,
-        topic="events.unresolved",
+        topic=TOPIC,
         offset=offset,
         timestamp=now_ms,
         headers=headers,
@@ -30,14 +33,14 @@ def again(waiting: Any, headers: Any, offset: int, now_ms: int) -> Any:
 
 
 def due(headers: Any) -> Wait:
-    wait = read(headers)
+    wait = read(record(topic=TOPIC, headers=headers), TOPIC)
     assert wait is not None
     return wait
 
 
 def test_a_record_that_never_waited_says_nothing() -> None:
-    assert read(()) is None
-    assert read([("trace", b"1")]) is None
+    assert read(record(topic=TOPIC), TOPIC) is None
+    assert read(record(topic=TOPIC, headers=[("trace", b"1"), ("unresolved-else", None)]), TOPIC) is None
 
 
 def test_first_wait() -> None:
@@ -65,12 +68,13 @@ def test_waits_double_to_the_cap_and_end_at_the_deadline() -> None:
 
 
 def test_other_headers_are_kept_and_ours_appear_once() -> None:
-    first = record(click(), headers=[("trace", b"\x00\xff"), ("trace", b"2")])
+    own = [("trace", b"\x00\xff"), ("trace", None), ("trace", b"")]
+    first = record(click(), headers=own)
     headers = next_attempt(first, now_ms=NOW_MS, policy=POLICY)
     headers = next_attempt(again(first, headers, 0, NOW_MS), now_ms=NOW_MS, policy=POLICY)
     assert headers is not None
-    assert headers[:2] == [("trace", b"\x00\xff"), ("trace", b"2")]
-    ours = [name for name, _ in headers[2:]]
+    assert headers[:3] == own
+    ours = [name for name, _ in headers[3:]]
     assert len(ours) == len(set(ours)) == 5
 
 
@@ -117,24 +121,84 @@ def test_malformed_headers_are_poison(change: dict[str, bytes | None]) -> None:
     good = next_attempt(record(click()), now_ms=NOW_MS, policy=POLICY)
     headers = [(name, change.get(name, value)) for name, value in good or ()]
     with pytest.raises(PoisonError):
-        read(headers)  # type: ignore[arg-type]  # Kafka allows a header without a value
-    parsed = parse_events([record(click(), headers=headers)], now_ms=NOW_MS)
+        due(headers)
+    parsed = parse_events([record(click(), topic=TOPIC, headers=headers)], now_ms=NOW_MS)
     assert [dead.reason for dead in parsed.dead] == ["bad_header"]
     assert dict(dead_headers(parsed.dead[0]))[ORIGIN] == dict(headers)[ORIGIN]
 
 
 def test_when_a_record_is_due() -> None:
     headers = next_attempt(record(click()), now_ms=NOW_MS, policy=POLICY)
-    assert due_ms(record(click(), headers=headers)) == NOW_MS + 1_000
+    assert when(headers) == NOW_MS + 1_000
     # At once: parsing it again finds out what is wrong with it.
-    assert due_ms(record(click())) == due_ms(record(click(), headers=[(ORIGIN, b"x")])) == 0
+    assert when(()) == when([(ORIGIN, b"x")]) == 0
+
+
+def when(headers: Any, now_ms: int = NOW_MS) -> int:
+    return due_ms(record(click(), topic=TOPIC, headers=headers), now_ms=now_ms, policy=POLICY)
+
+
+def claiming(**claims: int) -> list[tuple[str, bytes | None]]:
+    """Headers of a waiting event with some of its numbers replaced, in their order."""
+    good = next_attempt(record(click()), now_ms=NOW_MS, policy=POLICY) or []
+    numbers = {f"unresolved-{name.replace('_', '-')}": b"%d" % number for name, number in claims.items()}
+    return [(name, numbers.get(name, value)) for name, value in good]
+
+
+@pytest.mark.parametrize("far", [NOW_MS + 1, 9_200_000_000_000_000_000])
+def test_a_wait_never_began_later_than_now_and_its_deadline_holds(far: int) -> None:
+    headers: Any = claiming(first_ms=far, not_before_ms=far)
+    assert when(headers) <= NOW_MS + POLICY.cap_ms, "others wait behind it: no longer than the longest wait"
+    now_ms, turns = NOW_MS, 0
+    while headers is not None:
+        now_ms = when(headers, now_ms)
+        headers = next_attempt(again(record(click()), headers, turns, now_ms), now_ms=now_ms, policy=POLICY)
+        turns += 1
+    assert now_ms <= NOW_MS + POLICY.cap_ms + POLICY.deadline_ms
+    assert turns < POLICY.attempts
+
+
+@pytest.mark.parametrize("claims", [{"first_ms": 0}, {"attempt": 10**17}, {"first_ms": 0, "not_before_ms": 9 * 10**18}])
+def test_a_wait_that_claims_to_be_over_is_over(claims: dict[str, int]) -> None:
+    headers = claiming(**claims)
+    assert when(headers) <= NOW_MS + POLICY.cap_ms
+    assert next_attempt(again(record(click()), headers, 0, NOW_MS), now_ms=NOW_MS, policy=POLICY) is None
+
+
+def test_of_a_header_that_is_there_twice_the_last_counts_and_both_are_replaced() -> None:
+    twice = [*claiming(first_ms=1), *claiming(first_ms=NOW_MS - 5)]
+    assert due(twice).first_ms == NOW_MS - 5
+    headers = next_attempt(again(record(click()), twice, 0, NOW_MS), now_ms=NOW_MS, policy=POLICY) or []
+    assert sorted(name for name, _ in headers) == sorted({name for name, _ in twice})
+
+
+HOSTILE: list[Any] = [
+    claiming(first_ms=9_200_000_000_000_000_000), claiming(attempt=10**17), claiming(first_ms=0),
+    [("unresolved-first-ms", b"-1")], [("unresolved-attempt", None)], [("unresolved-origin", b"clicks-0-5")],
+    [("unresolved-first-ms", b"x"), ("unresolved-first-ms", b"y")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", HOSTILE)
+def test_on_an_ordinary_topic_they_are_some_producers_and_say_nothing(headers: Any) -> None:
+    foreign = record(click(event_id=...), headers=[*headers, ("unresolved-else", None)])
+    (event,) = parse_events([foreign], now_ms=NOW_MS).events
+    assert event.event_id == "clicks-3-17"
+    sent = next_attempt(foreign, now_ms=NOW_MS, policy=POLICY)
+    assert sent is not None
+    assert sent[0] == ("unresolved-else", None)
+    assert [name for name, _ in sent[1:]] == [name for name, _ in claiming()]
+    assert due(sent) == Wait(
+        attempt=1, first_ms=NOW_MS, not_before_ms=NOW_MS + 1_000, origin=Source("clicks", 3, 17),
+        timestamp_ms=NOW_MS - 1_000,
+    )  # fmt: skip
 
 
 def test_a_missing_header_is_poison() -> None:
     good = next_attempt(record(click()), now_ms=NOW_MS, policy=POLICY) or []
     for missing, _ in good:
         with pytest.raises(PoisonError, match=missing):
-            read([(name, value) for name, value in good if name != missing])
+            due([(name, value) for name, value in good if name != missing])
 
 
 def test_a_forged_attempt_number_is_capped() -> None:

@@ -115,3 +115,15 @@ def test_settings_turn_it_on_and_off() -> None:
     assert tracing._tracer is None
     with pytest.raises(ConfigurationError, match=r"tracing\.endpoint"):
         load(tracing={"endpoint": "127.0.0.1:4318"})
+
+
+def test_a_trace_header_of_any_form_ends_no_batch(spans: InMemorySpanExporter) -> None:
+    odd = [None, b"", b"\xff\xfe", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01", b"x" * 100_000, b"00--", header()[1]]
+    records = [
+        record(click(), offset=n, headers=[("traceparent", one), ("tracestate", one)]) for n, one in enumerate(odd)
+    ]
+    with tracing.traced_batch(records) as followed:
+        tracing.follow(followed, records, report_of(records))
+    assert [
+        span.attributes["messaging.kafka.offset"] for span in spans.get_finished_spans() if span.name == "event"
+    ] == [6]

@@ -1,0 +1,81 @@
+"""What leaves the path goes as it came; where a broker refuses that, without what it refuses, and never not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from streams.base.clock import now_ms
+from streams.base.errors import PoisonError
+from streams.broker.producer import Outgoing, sane_ms
+from streams.events.dead_letters import OURS, DeadLetter
+from streams.events.privacy import DeadLetterPolicy
+from streams.events.side_outputs import Waiting
+from streams.worker.outbox import KafkaOutbox
+from tests.fixtures.records import NOW_MS, click, record
+
+HEADERS = [("source", None), ("source", b""), ("b", b"\x00\xff"), ("source", b"2"), ("", None)]
+
+
+class FakeProducer:
+    """Takes what a broker takes that knows no time but its own, where `timeless`."""
+
+    def __init__(self, *, timeless: bool = False, most_bytes: int = 1 << 20) -> None:
+        self.sent: list[tuple[str, Outgoing]] = []
+        self._timeless, self._most_bytes = timeless, most_bytes
+
+    async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+        for one in records:
+            if one.size_bytes > self._most_bytes or (self._timeless and one.timestamp_ms is not None):
+                raise PoisonError("refused", reason="bad_timestamp", stage="produce")
+        self.sent += [(topic, one) for one in records]
+
+
+def outbox(producer: Any) -> KafkaOutbox:
+    return KafkaOutbox(producer, "waits", DeadLetterPolicy())
+
+
+def letter(**fields: Any) -> DeadLetter:
+    return DeadLetter(record=record(click(), **fields), stage="parse", reason="bad_json", message="x")
+
+
+async def test_headers_go_as_they_came_with_ours_behind_them() -> None:
+    producer = FakeProducer()
+    await outbox(producer).dead_letter([letter(headers=HEADERS)])
+    await outbox(producer).defer([Waiting(record(click()), [*HEADERS, ("unresolved-attempt", b"1")])])
+    (dead_topic, dead), (waits, waiting) = producer.sent
+    assert (dead_topic, waits) == ("clicks.dead", "waits")
+    assert list(dead.headers[:5]) == list(waiting.headers[:5]) == HEADERS
+    assert {name for name, _ in dead.headers[5:]} <= OURS
+    assert dead.timestamp_ms == NOW_MS - 1_000
+
+
+@pytest.mark.parametrize("stamp", [-(2**63), -5, -1, None, 9_200_000_000_000_000_000, 2**63 - 1])
+async def test_a_timestamp_that_no_broker_takes_is_left_out_and_told_in_a_header(stamp: int | None) -> None:
+    assert sane_ms(stamp) is None
+    producer = FakeProducer()
+    await outbox(producer).dead_letter([letter(timestamp=stamp)])
+    ((_, sent),) = producer.sent
+    assert sent.timestamp_ms is None
+    assert dict(sent.headers)["dead-letter-timestamp-ms"] == str(-1 if stamp is None else stamp).encode()
+
+
+def test_timestamps_up_to_now_are_kept() -> None:
+    assert (sane_ms(0), sane_ms(NOW_MS)) == (0, NOW_MS)
+    assert sane_ms(now_ms() + 60_000) is None
+
+
+async def test_a_topic_that_refuses_the_time_gets_the_record_without_it_and_whole() -> None:
+    producer = FakeProducer(timeless=True)
+    await outbox(producer).dead_letter([letter(headers=HEADERS), letter(timestamp=None)])
+    assert [one.timestamp_ms for _, one in producer.sent] == [None, None]
+    assert list(producer.sent[0][1].headers[:5]) == HEADERS
+
+
+async def test_headers_without_room_go_and_ours_stay() -> None:
+    producer = FakeProducer(most_bytes=50_000)
+    await outbox(producer).dead_letter([letter(headers=[("h", None)] * 40_000), letter()])
+    assert {name for name, _ in producer.sent[0][1].headers} <= OURS
+    assert producer.sent[0][1].value == letter().record.value
