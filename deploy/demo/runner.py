@@ -17,8 +17,10 @@ from deploy.demo.player import DemoFailed, Player
 from deploy.demo.readers import READERS
 from deploy.demo.search import interested_users
 from deploy.demo.trees import Trees
+from deploy.embedded.last_fold import LastFold
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
+from deploy.embedded.supervise import PartFailed
 from deploy.embedded.up import until_signal
 from streams.commands.connections import admin_of
 from streams.commands.event_log import EventLog
@@ -51,14 +53,16 @@ def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
         "INTERESTS_UNRESOLVED__DEADLINE_S": str(_UNRESOLVED_S),
     }
     stack = Stack(data_dir, ports="any", fresh=True, environment=environment, observe=status.changed)
-    return asyncio.run(until_signal(stack, Demo(stack, status, console).run(folder, keep=keep)))
+    last_fold = LastFold(console)
+    demo = Demo(stack, status, console, last_fold)
+    return asyncio.run(until_signal(stack, demo.run(folder, keep=keep), last_fold))
 
 
 class Demo:
     """One run of the demo on one stack; what it prints is meant for a terminal of a hundred columns."""
 
-    def __init__(self, stack: Stack, status: StackStatus, console: Console) -> None:
-        self._stack, self._status, self._console = stack, status, console
+    def __init__(self, stack: Stack, status: StackStatus, console: Console, last_fold: LastFold) -> None:
+        self._stack, self._status, self._console, self._last_fold = stack, status, console, last_fold
 
     async def run(self, folder: Path | None, *, keep: bool) -> int:
         """Start the stack, play, show, count, and stop. Raises DemoFailed, PartFailed, ConfigurationError."""
@@ -78,13 +82,21 @@ class Demo:
                     playing.result()
                     if keep:
                         self._suggest_commands(data)
-                        raise await failing
+                        raise await self._kept(failing)
                 finally:
                     for task in (playing, failing):
                         task.cancel()
                     await asyncio.gather(playing, failing, return_exceptions=True)
                 self._heading("Stopping")
         return 0
+
+    async def _kept(self, failing: asyncio.Task[PartFailed]) -> PartFailed:
+        """Wait while the stack runs on. What a stop folds first is the user's own: the demo's is folded already."""
+        try:
+            return await asyncio.shield(failing)
+        except asyncio.CancelledError:
+            await self._last_fold.run(self._stack)
+            raise
 
     async def _play(self, data: DemoLog, began_s: float) -> None:
         settings, console = self._stack.settings, self._console
@@ -152,6 +164,8 @@ class Demo:
             self._console.print(f"  The last {LIMIT:,} of its {data.of:,} events, and the items they speak of.")
         if data.invented:
             self._console.print("  Nothing here is about real people: readers, items and comments are made up.")
+        self._console.print("  The broker keeps its records in memory, and the next demo begins anew: try, and keep")
+        self._console.print("  nothing here. A Kafka of your own is named by INTERESTS_KAFKA__BROKERS.")
 
     def _suggest_commands(self, data: DemoLog) -> None:
         self._heading("Look around", "the stack runs on until Ctrl-C")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[Path, typer.Option("--data-dir", file_okay=False, help="Data, logs and addresses.")]
 Ports = Annotated[str, typer.Option("--ports", help="default; any: others where one is taken; free: always others.")]
+FoldWithin = Annotated[
+    float, typer.Option("--fold-within", min=0, metavar="SECONDS", help="How long Ctrl-C folds what was taken first.")
+]
 
 
 def add(app: typer.Typer) -> None:
@@ -21,14 +24,15 @@ def add(app: typer.Typer) -> None:
     register(app, "up", example="interests up --ports any")(up)
 
 
-def up(data_dir: DataDir = Path(".interests"), ports: Ports = "default") -> None:
+def up(data_dir: DataDir = Path(".interests"), ports: Ports = "default", fold_within: FoldWithin = 60.0) -> None:
     """Run everything on this machine until Ctrl-C: broker, Triton, Qdrant's engine, a worker.
 
-    Nothing but pip packages is needed (the extra `embedded`). Prints a table of addresses. Exit code 0: stopped on
-    request; 1: a part failed; 2: a port is taken or a setting does not fit.
+    Nothing but pip packages is needed (the extra `embedded`). Prints a table of addresses. The broker keeps its records
+    in memory: Ctrl-C first folds what it has taken, a second one skips that. Exit code 0: stopped on request; 1: a part
+    failed; 2: a port is taken or a setting does not fit.
     """
     if ports not in {"default", "any", "free"}:
         raise typer.BadParameter("expected default, any or free", param_hint="--ports")
     from deploy.embedded.up import up as run_stack  # noqa: PLC0415  # `interests --help` imports this module
 
-    raise typer.Exit(run_stack(data_dir, ports=cast("PortChoice", ports)))
+    raise typer.Exit(run_stack(data_dir, ports=cast("PortChoice", ports), fold_within_s=fold_within))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable, Set
 from contextlib import suppress
 
-from deploy.embedded.ports import HOST
+from deploy.embedded.ports import HOST, connected_by
 
 _API_VERSIONS, _FIRST_FLEXIBLE = 18, 3
 _LARGEST_FIRST = 1 << 20  # bytes; a client's first request is some dozen
@@ -25,7 +26,8 @@ class Front:
     def __init__(self, port: int, upstream: int) -> None:
         self._port, self._upstream = port, upstream
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], int] = {}
+        self._only: Callable[[], Set[int]] | None = None
 
     async def start(self) -> None:
         """Listen. OSError where the port is taken."""
@@ -39,10 +41,21 @@ class Front:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
+    def only(self, processes: Callable[[], Set[int]]) -> None:
+        """From here on let through only what these processes of this machine send; cut the others off."""
+        self._only = processes
+        for task, client in list(self._open.items()):
+            if not connected_by(client, self._port, processes()):
+                task.cancel()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client: int = writer.get_extra_info("peername")[1]
+        if self._only is not None and not connected_by(client, self._port, self._only()):
+            writer.close()
+            return
         task = asyncio.ensure_future(self._serve(reader, writer))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._open[task] = client
+        task.add_done_callback(self._open.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: asyncio.StreamWriter | None = None

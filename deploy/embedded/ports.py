@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -112,14 +112,26 @@ def holder(port: int) -> str:
     return "another user's process" if inodes else "a socket that does not listen"
 
 
+def connected_by(client: int, server: int, processes: Collection[int]) -> bool:
+    """Whether one of these processes made the connection from port `client` to port `server` of this machine."""
+    ends = {c[9] for c in _tcp() if (_port(c[1]), _port(c[2])) == (client, server)}
+    return any(not ends.isdisjoint(_sockets(Path(f"/proc/{pid}"))) for pid in processes)
+
+
 def _listening(port: int) -> Iterator[str]:
-    """Socket inodes that listen on `port`, from the kernel's table."""
+    """Socket inodes that listen on `port`."""
+    return (columns[9] for columns in _tcp() if columns[3] == _LISTEN and _port(columns[1]) == port)
+
+
+def _tcp() -> Iterator[list[str]]:
+    """The kernel's table of sockets: of each its own address, the other one's, its state, …, its inode."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         path = Path(table)
-        lines = path.read_text().splitlines()[1:] if path.exists() else []
-        for columns in map(str.split, lines):
-            if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
-                yield columns[9]
+        yield from map(str.split, path.read_text().splitlines()[1:] if path.exists() else [])
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
 
 
 def _sockets(process: Path) -> set[str]:

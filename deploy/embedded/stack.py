@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from streams.settings.wiring import kafka_config, topic_specs
 
 #: What is stopped together: the worker, which commits, and the API first; then what they talked to.
 _HOPELESS_S = 2.0
+_LAG = re.compile(r"^interests_lag_records\{.*\} (\S+)$", re.MULTILINE)
 _STOP_ORDER = (("api", "worker"), ("prometheus", "triton", "broker", "qdrant"))
 
 
@@ -133,6 +135,25 @@ class Stack:
     async def start_worker(self) -> None:
         """Start the worker and wait until it holds partitions. Raises PartFailed."""
         await self._running["worker"].start()
+
+    # -- its end --------------------------------------------------------------------------------------------------
+
+    @property
+    def forgets(self) -> bool:
+        """Whether what the broker holds is gone when it ends."""
+        return self.settings.kafka.implementation == "tansu"
+
+    async def close_intake(self) -> None:
+        """Take no more events: the API stops, and nobody reaches the broker but the worker and this process."""
+        await self._running["api"].stop()
+        if self._front is not None:
+            self._front.only(lambda: {os.getpid(), self._running["worker"].pid})
+
+    async def reported_lag(self) -> int | None:
+        """How many records the worker had still to fold, by its own last count; None where it does not answer."""
+        metrics = await self._probes.text(self.worker_metrics_url)
+        counts = _LAG.findall(metrics or "")
+        return int(sum(map(float, counts))) if counts else None
 
     def kill_now(self) -> None:
         """Send SIGKILL to every part and wait for none."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
+from deploy.embedded.last_fold import WITHIN_S, LastFold
 from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
@@ -26,20 +27,26 @@ TRY_NEXT = (
     ("interests show ana", "her tree"),
     ("interests doctor", "is all well?"),
 )
+FORGETS = (
+    "  This broker keeps its records in memory: what is not in a tree when it ends is gone. Ctrl-C folds\n"
+    "  first what was taken; events that wait for an item and dead letters go all the same. A Kafka of\n"
+    "  your own keeps them: name it in INTERESTS_KAFKA__BROKERS and run `interests worker`."
+)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def up(data_dir: Path = DATA_DIR, *, ports: PortChoice = "default") -> int:
+def up(data_dir: Path = DATA_DIR, *, ports: PortChoice | Ports = "default", fold_within_s: float = WITHIN_S) -> int:
     """Run the stack until SIGINT, SIGTERM or SIGHUP (exit code 0), or until a part fails for good (1).
 
-    2 says that something must be changed first: a port is taken, a stack runs on the directory already, a setting
-    does not fit. A second signal kills whatever has not stopped yet (130).
+    Where the broker forgets, a signal first has what it took folded, for `fold_within_s` seconds at most; a second
+    one skips that. 2 says that something must be changed first: a port is taken, a stack runs on the directory
+    already, a setting does not fit. A further signal kills whatever has not stopped yet (130).
     """
     quiet()
     console = wide_console()
-    status = StackStatus(console)
+    status, last_fold = StackStatus(console), LastFold(console, fold_within_s)
     stack = Stack(data_dir, ports=ports, observe=status.changed)
-    return asyncio.run(until_signal(stack, _serve(stack, status, console)))
+    return asyncio.run(until_signal(stack, _serve(stack, status, console, last_fold), last_fold))
 
 
 class Stoppable(Protocol):
@@ -53,27 +60,30 @@ class Stoppable(Protocol):
         """End every process at once."""
 
 
-async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int]) -> int:
+async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int], last_fold: LastFold | None = None) -> int:
     """Run `body`, which enters the stack, to its end or until a signal; gives its result or the exit code that fits.
 
-    The first signal cancels the body, which stops the stack in order; the second kills every part.
+    The first signal cancels the body, which stops the stack in order. The next one skips the last fold where the body
+    is at it, else it kills every part.
     """
     running = asyncio.create_task(body)
     loop = asyncio.get_running_loop()
     killed = False
 
-    def stop() -> None:
+    def stop(number: signal.Signals) -> None:
         nonlocal killed
-        if stack.stopping or running.cancelling():
+        if last_fold is not None and not running.cancelling():
+            last_fold.bar = number == signal.SIGINT  # somebody looks
+        if not (stack.stopping or running.cancelling()):
+            running.cancel()
+        elif last_fold is None or not last_fold.skip():
             killed = True
             stack.kill_now()
-        else:
-            running.cancel()
 
     # Under `nohup` SIGHUP is to be ignored.
     handled = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
     for number in handled:
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
     try:
         return await running
     except asyncio.CancelledError:
@@ -86,14 +96,19 @@ async def until_signal(stack: Stoppable, body: Coroutine[Any, Any, int]) -> int:
             loop.remove_signal_handler(number)
 
 
-async def _serve(stack: Stack, status: StackStatus, console: Console) -> int:
+async def _serve(stack: Stack, status: StackStatus, console: Console, last_fold: LastFold) -> int:
     console.print(Text("Starting interest-streams on this machine", "bold"))
     with status:
         async with stack:
             status.end()
             greet(stack, console)
-            failure = await stack.failed()
+            try:
+                failure = await stack.failed()
+            except asyncio.CancelledError:
+                await last_fold.run(stack)
+                raise
             console.print("A part has failed: stopping the others")
+            await last_fold.count_lost(stack, failure)
             raise failure
 
 
@@ -103,6 +118,9 @@ def greet(stack: Stack, console: Console) -> None:
     console.print(addresses_table(stack.addresses()))
     console.print()
     console.print(f"  logs in {_short(stack.data_dir / 'logs')}; Ctrl-C stops everything in order")
+    if stack.forgets:
+        console.print()
+        console.print(Text(FORGETS, "yellow"))
     console.print()
     console.print(Text("Try, in another terminal:", "bold"))
     if stack.ports != Ports() or stack.data_dir != DATA_DIR.resolve():
@@ -128,8 +146,11 @@ def main() -> int:
         default="default",
         help="default; any: others where one is taken; free: always others",
     )
+    parser.add_argument(
+        "--fold-within", type=float, default=WITHIN_S, metavar="SECONDS", help="how long a stop folds first, at most"
+    )
     given = parser.parse_args()
-    return up(given.data_dir, ports=given.ports)
+    return up(given.data_dir, ports=given.ports, fold_within_s=given.fold_within)
 
 
 if __name__ == "__main__":

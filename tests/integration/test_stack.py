@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from aiokafka.errors import KafkaError
 
 from deploy.embedded.processes import marked
 from deploy.embedded.stack import Stack
@@ -24,12 +26,18 @@ from streams.commands.sender import sender_of
 from streams.events.drafts import Line, draft_events, draft_items
 from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.settings.wiring import qdrant_config
+from streams.store.connection import QdrantConfig
 from streams.store.qdrant import QdrantStore
+from tests.fixtures.qdrant import QdrantServer
 from tests.integration.test_stack_processes import alive
+from tests.oracle import raw
+from tests.oracle.generate import Made
+from tests.oracle.ledger import Ledger
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
+TOPICS = {name: name for name in ("clicks", "items")}
 ITEMS = [
     {"item_id": "goal", "title": "Late goal decides the cup final", "categories": ["Sports", "Football"]},
     {"item_id": "bread", "title": "Sourdough bread without a mixer", "categories": ["Food", "Baking"]},
@@ -47,6 +55,12 @@ def events(first: int, count: int, now_ms: int) -> list[dict[str, Any]]:
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     return [Line(number, json.dumps(row).encode()) for number, row in enumerate(rows, 1)]
+
+
+def made(count: int, first: int = 0) -> list[Made]:
+    """The same as records for a ledger."""
+    rows = events(first, count, int(time.time() * 1000))
+    return [Made("clicks", b"ada", json.dumps(row).encode()) for row in rows]
 
 
 async def send(stack: Stack, rows: Sequence[Mapping[str, Any]], *, items: bool = False) -> None:
@@ -133,12 +147,13 @@ class Up:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self.errors = data_dir.with_name("errors.txt")
-        with self.errors.open("w") as errors, data_dir.with_name("out.txt").open("w") as out:
+        self.errors, self.out = data_dir.with_name("errors.txt"), data_dir.with_name("out.txt")
+        command = [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(data_dir), "--ports", "free"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        with self.errors.open("w") as errors, self.out.open("w") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(data_dir), "--ports", "free"],
-                env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=out, stderr=errors, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+                command, env=environment, stdout=out, stderr=errors, stdin=subprocess.DEVNULL
+            )
 
     def ready(self, timeout_s: float = 90.0) -> dict[str, Any]:
         """What stack.json says, once the stack has written it."""
@@ -150,6 +165,13 @@ class Up:
             assert self.process.poll() is None, self.errors.read_text()
             assert time.monotonic() < end, "not ready in time"
             time.sleep(0.1)
+
+    def says(self, text: str, timeout_s: float = 20.0) -> None:
+        """Wait until it has printed something."""
+        end = time.monotonic() + timeout_s
+        while text not in self.out.read_text():
+            assert time.monotonic() < end, self.out.read_text()
+            time.sleep(0.05)
 
 
 @pytest.fixture
@@ -176,12 +198,13 @@ def descendants(pid: int) -> list[int]:
     return [one for child in map(int, children) for one in (child, *descendants(child))]
 
 
-def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, started: list[Up]) -> None:
+async def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, started: list[Up]) -> None:
     up = Up(tmp_path / "data")
     started.append(up)
     about = up.ready()
     assert set(about["parts"]) >= {"broker", "triton", "qdrant", "worker"}
     assert "INTERESTS_KAFKA__BROKERS" in (tmp_path / "data" / "env").read_text()
+    up.says("keeps its records in memory")
     second = subprocess.run(
         [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(tmp_path / "data")],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=False,
@@ -189,11 +212,56 @@ def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, started: lis
     assert second.returncode == 2
     assert f"pid {up.process.pid}" in second.stderr
     processes = descendants(up.process.pid)
+
+    # With a worker that hangs, 7 events cannot be folded: the second Ctrl-C says how many go.
+    os.kill(about["parts"]["worker"], signal.SIGSTOP)
+    ledger = Ledger(tmp_path / "ledger", TOPICS, about["addresses"]["Kafka"])
+    assert await ledger.produce(made(7)) == 7
     up.process.send_signal(signal.SIGINT)
+    up.says("is folded first")
+    up.process.send_signal(signal.SIGINT)
+    up.says("7 events not folded: lost with the broker, as asked")
+    os.kill(about["parts"]["worker"], signal.SIGCONT)
     assert up.process.wait(60) == 0
     assert up.errors.read_text() == ""
     assert gone(processes, 1.0)
     assert not (tmp_path / "data" / "stack.json").exists()
+
+
+async def test_ctrl_c_folds_first_what_was_acknowledged(tmp_path: Path, started: list[Up]) -> None:
+    up = Up(tmp_path / "data")
+    started.append(up)
+    kafka = up.ready()["addresses"]["Kafka"]
+    ledger, asked = Ledger(tmp_path / "ledger", TOPICS, kafka), 0
+
+    async def keep_producing() -> None:
+        nonlocal asked
+        with suppress(KafkaError, OSError):
+            while asked < 100_000:  # until nobody takes them any more
+                asked += 200
+                assert await ledger.produce(made(200, asked), within_s=5) == 200
+
+    await ledger.produce([Made("items", str(i["item_id"]).encode(), json.dumps(i).encode()) for i in ITEMS])
+    producing = asyncio.create_task(keep_producing())
+    async with asyncio.timeout(30):
+        while len(ledger.entries()) < 2_000:
+            await asyncio.sleep(0.05)
+    up.process.send_signal(signal.SIGINT)
+    await asyncio.gather(producing, return_exceptions=True)
+    assert await asyncio.to_thread(up.process.wait, 90) == 0
+    said = up.out.read_text()
+    assert "folding: " in said
+    assert "lost with the broker" not in said
+
+    acknowledged = sum(entry.topic == "clicks" and entry.offset is not None for entry in ledger.entries())
+    qdrant = QdrantServer(tmp_path / "data" / "qdrant")
+    qdrant.start()
+    try:
+        config = QdrantConfig(host=qdrant.host, grpc_port=qdrant.grpc_port, http_port=qdrant.http_port)
+        [profile] = [node for node in await raw.nodes(config, ["ada"]) if node.key.level == "profile"]
+    finally:
+        qdrant.stop()
+    assert 2_000 <= acknowledged <= profile.count <= asked  # a batch that was cut off may or may not have been taken
 
 
 def test_a_stop_while_starting_leaves_nothing(tmp_path: Path, started: list[Up]) -> None:
