@@ -131,14 +131,17 @@ class ExcludedItems:
 
 
 def strongest_interests(interests: Sequence[Interest], policy: RankPolicy, count: int) -> list[Interest]:
-    """The interests to look for candidates with: those that weigh most in the attention, without aversions."""
+    """The interests to look for candidates with: own ones before a prior's, and those that weigh most in the attention.
+
+    Without aversions.
+    """
     weighed = [
         (policy.levels.get(interest.level, 0.0) * interest.mass, interest)
         for interest in interests
         if interest.level != "aversion" and interest.direction.any()
     ]
-    weighed.sort(key=lambda row: (-row[0], row[1].id))
-    return [interest for weight, interest in weighed[:count] if weight > 0]
+    weighed.sort(key=lambda row: (row[1].prior, -row[0], row[1].id))
+    return [interest for weight, interest in weighed if weight > 0][:count]
 
 
 async def _candidates(

@@ -8,6 +8,9 @@ For a target v and the person's nodes n (direction d, decayed mass m), with M th
 so a score is a sum over nodes and two parts of the item's own. Attention is a softmax whose prior is the evidence:
 target attention as in Zhou et al., Deep Interest Network (2018), without trained weights. What little evidence shows
 is held back, so that for somebody hardly known the item's own parts decide.
+
+A newcomer's prior is a group of its own beside their own interests, each with a softmax: in one, an item near any of
+the prior's nodes would draw all attention to that node, however light it is. `prior_share` says what each group gets.
 """
 
 from __future__ import annotations
@@ -26,13 +29,19 @@ Floats = NDArray[np.float64]
 
 _DAY_S = 86_400.0
 
+#: What a prior gets of the attention, at most, once a person has any evidence of their own for something.
+PRIOR_AT_MOST = 0.1
+
 DEFAULT_LEVELS: Mapping[Level, float] = {
     "profile": 0.1, "topic": 1.0, "interest": 1.0, "session": 1.0, "context": 1.0, "aversion": 1.0,
 }  # fmt: skip
 
 
 class Interest(NamedTuple):
-    """A node as seen at one moment: `direction` float32 (dim,), unit or zero; `mass` W and `net` P decayed to then."""
+    """A node as seen at one moment: `direction` float32 (dim,), unit or zero; `mass` W and `net` P decayed to then.
+
+    `prior` marks a node that is not the person's own, but of others who began alike.
+    """
 
     id: str
     level: Level
@@ -40,6 +49,7 @@ class Interest(NamedTuple):
     direction: Vector
     mass: float
     net: float
+    prior: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,8 +91,8 @@ class Scored:
 
     total = relevance + aversion + freshness + popularity, and relevance + aversion = by_node.sum(1). `relevance` is
     never negative, `aversion` never positive. `by_node` (n, m) holds every interest's signed contribution,
-    `attention` (n, m) what it was weighed by: over interests a row sums to M / (M + evidence), over aversions to
-    their share of the mass on top of that.
+    `attention` (n, m) what it was weighed by: over interests a row sums to M / (M + evidence), parted between own
+    ones and a prior's by `prior_share`, over aversions to their share of the mass on top of that.
     """
 
     total: Floats
@@ -138,17 +148,35 @@ def freshness(ts_ms: Floats, at_ms: int, policy: RankPolicy) -> Floats:
     return fresh
 
 
+def prior_share(interests: Sequence[Interest]) -> float:
+    """What share of the attention goes to a prior's nodes, from 0 to 1: L / (L + M), and never above `PRIOR_AT_MOST`
+    where own evidence speaks for something.
+
+    L and M are the masses of the heaviest node of the prior and of the heaviest own one, aversions aside. So whatever
+    a prior holds: with own relevance o and that by the prior p, both in [0, 1], an item comes before another as soon
+    as o - o' > PRIOR_AT_MOST / (1 - PRIOR_AT_MOST) * (p' - p), all else equal.
+    """
+    lent = max((one.mass for one in interests if one.prior), default=0.0)
+    own = [one for one in interests if not one.prior and one.level != "aversion"]
+    mass = max((one.mass for one in own), default=0.0)
+    share = lent / (lent + mass) if lent > 0 else 0.0
+    return min(share, PRIOR_AT_MOST) if any(one.net > 0 for one in own) else share
+
+
 def _attention(cosines: Floats, interests: Sequence[Interest], pushes: NDArray[np.bool_], policy: RankPolicy) -> Floats:
-    """Attention (n, m), interests and aversions each by themselves; 0 where nothing weighs anything."""
+    """Attention (n, m): own interests, the prior's and aversions apart; 0 where nothing weighs anything."""
     masses = np.array([interest.mass for interest in interests])
     weights = np.array([policy.levels.get(interest.level, 0.0) for interest in interests])
+    lent = np.array([interest.prior for interest in interests], dtype=bool) & ~pushes
     raised: Floats = (weights * masses) * np.exp(policy.beta * (cosines - 1.0))
     heaviest = float(masses[~pushes].max(initial=0.0))
     against = float(masses[pushes].max(initial=0.0))
     # A negative event weighs on interests and aversions alike, so the share of aversions is at most about a half.
     believed = heaviest / (heaviest + policy.evidence) if heaviest > 0 else 0.0
     share = against / (against + heaviest + policy.evidence) if against > 0 else 0.0
-    for group, sums_to in ((~pushes, believed), (pushes, share)):
+    to_prior = prior_share(interests)
+    groups = ((~pushes & ~lent, believed * (1.0 - to_prior)), (lent, believed * to_prior), (pushes, share))
+    for group, sums_to in groups:
         sums = raised[:, group].sum(axis=1, keepdims=True)
         raised[:, group] *= np.divide(sums_to, sums, out=np.zeros_like(sums), where=sums > 0)
     return raised

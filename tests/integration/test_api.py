@@ -35,7 +35,11 @@ pytestmark = pytest.mark.integration
 DIM, DAY_MS = 8, 86_400_000
 NOW = int(time.time() * 1000)
 COLLECTIONS = Collections("toy", DIM)
-SPORTS, COFFEE, JAZZ = range(3)
+SPORTS, COFFEE, JAZZ, KITCHEN = range(4)
+#: What one search makes of somebody of whom nothing else is known.
+FIRST_SEARCH: list[tuple[Level, str]] = [
+    ("profile", "/"), ("session", "/"), ("topic", "/food"), ("interest", "/food/cookware"),
+]  # fmt: skip
 
 
 def axis(main: int, other: int = 7, tilt: float = 0.0) -> Vector:
@@ -86,12 +90,14 @@ async def fill(settings: Settings) -> None:
         for place, (item_id, at, path, lang, ts) in enumerate(ITEMS)
     ]  # fmt: skip
     points.append(ItemPoint(Item("no/time 😀", title="Nobody knows when"), axis(COFFEE, 5, 0.3), "/food"))
+    points += [ItemPoint(Item(f"pan-{n}", title="Cast iron"), axis(KITCHEN, 4 + n % 3, 0.8), "/food") for n in range(4)]
     points += [ItemPoint(Item(f"seen-{at}", title=f"Seen {at}"), axis(at), "/") for at in range(3)]
     await store.put_items(points)
     seen = extend_seen(b"", [seen_entry("bean-0"), seen_entry("bean-1")], 512)
     people = [
         person("fan", {SPORTS: 8.0, COFFEE: 2.0}), person("barista", {COFFEE: 9.0}, seen=seen),
         person("a/b 😀", {JAZZ: 3.0}),
+        [node("cook", level, path, axis(KITCHEN), 1.0, count=1) for level, path in FIRST_SEARCH],
         [*person("torn", {SPORTS: 4.0, JAZZ: 4.0}), node("torn", "aversion", "/", axis(JAZZ), 6.0, net=-6.0)],
         [*person("evening", {SPORTS: 3.0}), node("evening", "context", "/daypart/evening", axis(JAZZ), 50.0)],
         [node("faded", "profile", "/", axis(0), 0.001, t0_ms=NOW - 900 * DAY_MS, last_ms=NOW - 900 * DAY_MS)],
@@ -204,7 +210,7 @@ async def test_people_known_unknown_faded_and_erased(http: httpx.AsyncClient) ->
         page = await get(http, "/v1/users", limit=2, **cursor)
         listed |= {one["user_id"] for one in page["users"]}
         cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None  # type: ignore[assignment]  # ends the loop
-    assert listed == {"fan", "barista", "a/b 😀", "torn", "evening", "faded"}
+    assert listed == {"fan", "barista", "a/b 😀", "torn", "evening", "faded", "cook"}
 
 
 async def test_recommendations_follow_the_interests_and_leave_out_what_was_seen(http: httpx.AsyncClient) -> None:
@@ -278,6 +284,16 @@ async def test_aversion_pushes_and_a_situation_speaks_only_in_its_own(http: http
     day = await get(http, "/v1/users/evening/recommendations", k=1, diversity=0, prior=False)
     night = await get(http, "/v1/users/evening/recommendations", k=1, diversity=0, prior=False, daypart="evening")
     assert (ids(day)[0].split("-")[0], ids(night)[0].split("-")[0]) == ("ball", "sax")
+
+
+async def test_a_newcomers_first_search_comes_before_what_others_began_with(http: httpx.AsyncClient) -> None:
+    """A prior weighs more than one search, and has items that match it exactly: they stay behind what was asked for."""
+    found = await get(http, "/v1/users/cook/recommendations", k=10, diversity=0, at_ms=NOW)
+    assert found["prior"]
+    alone = await get(http, "/v1/users/cook/recommendations", k=10, diversity=0, at_ms=NOW, prior=False)
+    assert ids(found)[:4] == ids(alone)[:4]
+    assert {one.partition("-")[0] for one in ids(found)[:4]} == {"pan"}
+    assert len(found["items"]) == 10
 
 
 async def test_a_newcomer_borrows_and_it_is_said(http: httpx.AsyncClient) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.interests.mmr import mmr
 from streams.interests.nodes import LEVELS
-from streams.interests.score import Interest, RankPolicy, Targets, score
+from streams.interests.score import PRIOR_AT_MOST, Interest, RankPolicy, Targets, prior_share, score
 
 NOW = 1_700_000_000_000
 DIM = 6
@@ -98,6 +98,35 @@ def test_more_aversion_never_raises_a_target(case: tuple[list[Interest], Targets
     before = score([*one, against], targets, policy, at_ms=NOW)
     after = score([*one, against._replace(mass=more)], targets, policy, at_ms=NOW)
     assert (after.total <= before.total + 1e-9).all()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.floats(0.011, 10), st.floats(0, 50), st.floats(1e-3, 1e6))
+def test_own_evidence_leads_from_the_first_event_whatever_a_prior_holds(
+    seed: int, lent: int, mass: float, beta: float, heaviest: float
+) -> None:
+    """What somebody turned to once comes before all that only a prior speaks for, at equal freshness and popularity."""
+    rng = np.random.default_rng(seed)
+    own_direction, *others = unit(rng, lent + 1)
+    own = [Interest(level, level, "/", own_direction, mass, mass) for level in ("profile", "topic", "interest")]
+    prior = [
+        Interest(str(at), own[at % 3].level, "/", direction, heaviest * rng.random(), 1.0, prior=True)
+        for at, direction in enumerate(others)
+    ]
+    vectors = np.stack([own_direction, *others, *unit(rng, 20)])
+    n = len(vectors)
+    targets = Targets(
+        ids=tuple(map(str, range(n))), vectors=vectors, paths=("",) * n, ts_ms=np.full(n, np.nan),
+        popularity=np.full(n, 3.0),
+    )  # fmt: skip
+    scored = score([*own, *prior], targets, RankPolicy(beta=beta), at_ms=NOW)
+    nearness = np.maximum(vectors @ own_direction, 0.0)
+    only_lent = nearness < 1 - PRIOR_AT_MOST / (1 - PRIOR_AT_MOST) - 1e-4
+    assert (scored.total[0] > scored.total[only_lent]).all()
+    assert prior_share([*own, *prior]) <= PRIOR_AT_MOST
+    assert prior_share(own) == 0.0
+    assert prior_share(prior) == 1.0
+    disliked = [one._replace(net=-one.net) for one in own]
+    assert prior_share([*disliked, *prior]) >= prior_share([*own, *prior])
 
 
 @settings(max_examples=50)
