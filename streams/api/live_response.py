@@ -50,7 +50,7 @@ class LiveTree:
         """An update with names, titles, shares and evidence."""
         if update.erased:
             self._nodes.clear()
-        touched = await self._backends.reader.nodes([node.id for node in update.nodes], vectors=False)
+        touched = await self._backends.reader.nodes(self._user_id, [node.id for node in update.nodes], vectors=False)
         self._nodes.update({node.id: node for node in touched})
         events = await self._with_titles(update)
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])
@@ -58,8 +58,11 @@ class LiveTree:
         return update.model_copy(update={"nodes": nodes, "events": events})
 
     async def _with_titles(self, update: LiveUpdate) -> list[LiveEvent]:
-        titles = await self._backends.catalogue.titles(event.item_id or "" for event in update.events)
-        return [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in update.events]
+        """The events of an update with their items' titles; none of before an erasure, whoever announced it."""
+        erased_ms = max((node.erased_at_ms for node in self._nodes.values()), default=0)
+        events = [event for event in update.events if event.ts_ms > erased_ms]
+        titles = await self._backends.catalogue.titles(event.item_id or "" for event in events)
+        return [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in events]
 
     async def _shown(self, nodes: list[Node], at_ms: int) -> list[InterestNode]:
         backends = self._backends

@@ -48,7 +48,7 @@ class ApiMetrics:
         )  # fmt: skip
         self.store_seconds = Histogram(
             "interests_api_store_seconds",
-            "One read of Qdrant: scroll, get, query, groups, facet, popularity, cohorts.",
+            "One read of Qdrant: scroll, get, query, groups, facet, tombstones, popularity, cohorts.",
             ("call",),
             buckets=_SECONDS,
             registry=registry,

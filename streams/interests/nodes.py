@@ -119,6 +119,11 @@ class NodePolicy:
         """The half-life of a level, in ms."""
         return self.half_life_s[level] * 1000.0
 
+    @property
+    def tombstone_ms(self) -> int:
+        """How long an erasure is remembered, in ms."""
+        return int(self.tombstone_s * 1000)
+
 
 def seen_of(profile: Node) -> SeenItems:
     """The items that a profile's person has given evidence of, for or against; those only shown are not among them."""
@@ -132,16 +137,20 @@ def mass_at(node: Node, at_ms: int, policy: NodePolicy) -> float:
 
 def is_alive(node: Node, at_ms: int, policy: NodePolicy) -> bool:
     """Whether the node counts at a moment: its mass is above `policy.expire_below` and has not run out by then."""
-    return node.mass > policy.expire_below and at_ms < _runs_out_ms(node, policy)
+    return node.mass > policy.expire_below and at_ms < expires_at_ms(node, policy)
 
 
 def expires_at_ms(node: Node, policy: NodePolicy) -> int:
-    """From when on the node's point may be deleted: its mass has run out, in ms.
+    """When the node's mass runs out, in ms: from then on nobody is shown it, and its point may be deleted.
 
-    A tombstone expires `policy.tombstone_s` after the erasure, if its new evidence has not outlived that.
+    But for a tombstone's: see `is_spent`.
     """
-    at = _runs_out_ms(node, policy)
-    return max(at, node.erased_at_ms + int(policy.tombstone_s * 1000)) if node.erased_at_ms else at
+    return runs_out_ms(node.mass, node.t0_ms, policy.half_life_ms(node.key.level), policy.expire_below)
+
+
+def is_spent(node: Node, at_ms: int, policy: NodePolicy) -> bool:
+    """Whether a node's point may be deleted: its mass has run out, and no erasure younger than a tombstone's time."""
+    return expires_at_ms(node, policy) <= at_ms and node.erased_at_ms <= at_ms - policy.tombstone_ms
 
 
 def evidence_share(entry: Evidence, node: Node, policy: NodePolicy) -> float:
@@ -152,20 +161,21 @@ def evidence_share(entry: Evidence, node: Node, policy: NodePolicy) -> float:
     return min(1.0, left / node.mass)
 
 
-def _runs_out_ms(node: Node, policy: NodePolicy) -> int:
-    return runs_out_ms(node.mass, node.t0_ms, policy.half_life_ms(node.key.level), policy.expire_below)
-
-
-def without_erased(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes but those that an erasure ended, as the profiles among them show.
+def is_put_back(level: Level, first_ms: int, erased_at_ms: int) -> bool:
+    """Whether an erasure of its person has ended a node that is there all the same; `erased_at_ms` 0: there was none.
 
     A conditional upsert inserts what is not there: a worker that has lost its partitions and does not know it yet can
     put back a node that an erasure deleted. After an erasure only younger events are folded, so a node with an event
-    no younger than it is such a one. `Store.sweep` deletes it; until then whoever reads a user's nodes leaves it out.
-    Searches across users (audiences, `shared_paths` of similar people) may still find it.
+    no younger than it is such a one. The profile is the tombstone itself, which the fence keeps. `Store.sweep` deletes
+    what was put back; until then every read leaves it out.
     """
+    return level != "profile" and first_ms <= erased_at_ms
+
+
+def without_erased(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes but those that were put back after an erasure, as the profiles among them show."""
     found = list(nodes)
     erased = {node.key.user_id: node.erased_at_ms for node in found if node.erased_at_ms}
     if not erased:
         return found
-    return [node for node in found if node.key.level == "profile" or node.first_ms > erased.get(node.key.user_id, -1)]
+    return [node for node in found if not is_put_back(node.key.level, node.first_ms, erased.get(node.key.user_id, 0))]

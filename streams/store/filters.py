@@ -39,16 +39,24 @@ def all_of(*conditions: grpc.Condition) -> grpc.Filter:
 
 
 def alive(at_ms: int) -> grpc.Condition:
-    """What has not expired by `at_ms`: as `nodes.is_alive` says at every moment from a node's t0 on.
-
-    But for tombstones, which stay longer than their masses.
-    """
+    """What has not expired by `at_ms`: as `nodes.is_alive` says at every moment from a node's t0 on."""
     return in_range("expires_at", gt=at_ms)
 
 
 def expired(now_ms: int) -> grpc.Condition:
     """What has expired by `now_ms`: all that is not `alive` then."""
     return in_range("expires_at", lte=now_ms)
+
+
+def spent(now_ms: int, tombstone_ms: int) -> grpc.Filter:
+    """What may be deleted by `now_ms`, as `nodes.is_spent` says: all that has expired, but for tombstones."""
+    return grpc.Filter(must=[expired(now_ms)], must_not=[in_range("erased_at", gt=now_ms - tombstone_ms)])
+
+
+def put_back(user_id: str, erased_at_ms: int) -> grpc.Condition:
+    """A user's nodes that were put back after an erasure of theirs, as `nodes.is_put_back` says."""
+    theirs = [any_of("user_id", [user_id]), in_range("first", lte=erased_at_ms)]
+    return grpc.Condition(filter=grpc.Filter(must=theirs, must_not=[any_of("level", ["profile"])]))
 
 
 def not_newer(fence: Fence) -> grpc.Condition:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from streams.interests.item_vectors import ItemPoint, StoredItem
-from streams.interests.nodes import Node, NodeKey, NodePolicy, expires_at_ms, without_erased
+from streams.interests.nodes import Node, NodeKey, NodePolicy, is_spent, without_erased
 from streams.store.base import Control, Fence
 
 
@@ -62,7 +62,7 @@ class MemoryStore:
         """Forget the nodes that have expired, and those that an erasure ended."""
         alive = {node.key for node in without_erased(node for node, _ in self._nodes.values())}
         for key, (node, _) in list(self._nodes.items()):
-            if key not in alive or expires_at_ms(node, self._policy) <= now_ms:
+            if key not in alive or is_spent(node, now_ms, self._policy):
                 del self._nodes[key]
 
     async def control(self, group: str) -> Control | None:

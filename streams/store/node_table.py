@@ -10,7 +10,7 @@ from qdrant_client import grpc
 from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
 from streams.store.base import Fence
-from streams.store.filters import VECTORS, all_of, any_of, expired, fields, in_range, not_newer
+from streams.store.filters import VECTORS, all_of, any_of, fields, in_range, not_newer, put_back, spent
 from streams.store.points import PointsClient
 
 _TOMBSTONES = 100  # in one deletion
@@ -47,8 +47,8 @@ class NodeTable:
         await self._points.delete(self._collection, theirs)
 
     async def delete_expired(self, now_ms: int) -> None:
-        """Delete the nodes whose `expires_at` has passed."""
-        await self._points.delete(self._collection, all_of(expired(now_ms)))
+        """Delete the nodes whose `expires_at` has passed, but for the tombstones that still hold."""
+        await self._points.delete(self._collection, spent(now_ms, self._policy.tombstone_ms))
 
     async def delete_put_back(self) -> None:
         """Delete the nodes that an erasure ended and a late write put back."""
@@ -57,7 +57,7 @@ class NodeTable:
             page=_TOMBSTONES,
         )  # fmt: skip
         async for page in erased:
-            ended = [_put_back(p.payload["user_id"].string_value, p.payload["erased_at"].integer_value) for p in page]
+            ended = [put_back(p.payload["user_id"].string_value, p.payload["erased_at"].integer_value) for p in page]
             await self._points.delete(self._collection, grpc.Filter(should=ended))
 
 
@@ -72,9 +72,3 @@ def _by_user(nodes: Sequence[Node], limit: int) -> Iterator[list[Node]]:
         chunk += theirs
     if chunk:
         yield chunk
-
-
-def _put_back(user_id: str, erased_at_ms: int) -> grpc.Condition:
-    """A user's nodes, but the profile, with an event no younger than the erasure."""
-    theirs = [any_of("user_id", [user_id]), in_range("first", lte=erased_at_ms)]
-    return grpc.Condition(filter=grpc.Filter(must=theirs, must_not=[any_of("level", ["profile"])]))

@@ -1,5 +1,8 @@
 """What the API reads of Qdrant: whole trees, people near a vector, and who there is. Raw gRPC, nothing kept here.
 
+Who reads people reads them here, without what was put back after an erasure; `tests/contract/test_store_erased.py`
+holds every method to it.
+
 Collections are found through their aliases, so a switch to another encoder is followed without a restart.
 """
 
@@ -14,12 +17,13 @@ from grpc import RpcError, StatusCode
 from qdrant_client import grpc
 
 from streams.base.errors import StoreUnavailable
-from streams.interests.nodes import Level, Node, Vector, node_id, profile_key, without_erased
+from streams.interests.nodes import Level, Node, Vector, is_put_back, node_id, profile_key, without_erased
 from streams.store import codec
 from streams.store.collections import AliasMissing, Collections, aliased
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import ALL_PAYLOAD, VECTORS, alive, all_of, any_of, fields, in_range, nearest
 from streams.store.points import Called, PointsClient, not_counted
+from streams.store.tombstones import Tombstones
 
 _NAMES_FOR_S = 5.0
 _FACETS_FOR_S = 30.0
@@ -42,6 +46,15 @@ class Hit(NamedTuple):
     t0_ms: int
     first_ms: int
     last_ms: int
+
+
+class Place(NamedTuple):
+    """A node that somebody has: where it lies, and when its evidence began."""
+
+    user_id: str
+    level: Level
+    path: str
+    first_ms: int
 
 
 class ListedUser(NamedTuple):
@@ -69,6 +82,7 @@ class StoreReader:
 
     def __init__(self, config: QdrantConfig, called: Called = not_counted) -> None:
         self.points = PointsClient(config, called, self._guarded)
+        self._tombstones = Tombstones(self.points)
         self._names: tuple[float, Collections] | None = None
         self._paths: dict[str, tuple[float, tuple[str, ...]]] = {}
 
@@ -107,15 +121,17 @@ class StoreReader:
         """Every point there is of a user, whole: what an erasure's receipt must answer for."""
         return await self._nodes_of(user_id, ALL_PAYLOAD, vectors=VECTORS)
 
-    async def nodes(self, point_ids: Sequence[str], *, vectors: bool = True) -> list[Node]:
-        """The nodes that exist among some points; of each what `tree` reads."""
+    async def nodes(self, user_id: str, point_ids: Sequence[str], *, vectors: bool = True) -> list[Node]:
+        """The nodes that exist among some points of a user; of each what `tree` reads, and without the same."""
         if not point_ids:
             return []
-        collection = (await self.names()).interests
+        wanted, collection = set(point_ids), (await self.names()).interests
+        ids = list(wanted | {node_id(profile_key(user_id))})  # the tombstone, should there be one
         found = await self.points.get(
-            collection, point_ids, payload=_SHOWN, vectors=VECTORS if vectors else None, at_once=len(point_ids)
+            collection, ids, payload=_SHOWN, vectors=VECTORS if vectors else None, at_once=len(ids)
         )
-        return [codec.node_of(point.payload, codec.row_of(point.vectors)) for point in found]
+        nodes = (codec.node_of(point.payload, codec.row_of(point.vectors)) for point in found)
+        return [node for node in without_erased(nodes) if node.id in wanted]
 
     async def _nodes_of(
         self, user_id: str, payload: grpc.WithPayloadSelector, *, vectors: grpc.WithVectorsSelector | None
@@ -129,7 +145,7 @@ class StoreReader:
 
     async def profile(self, user_id: str) -> Node | None:
         """The root of a user's tree, or None where nothing is kept of them."""
-        found = await self.nodes([node_id(profile_key(user_id))])
+        found = await self.nodes(user_id, [node_id(profile_key(user_id))])
         return found[0] if found else None
 
     async def people(self, limit: int, following: str | None) -> UserPage:
@@ -160,14 +176,17 @@ class StoreReader:
 
     async def paths_of(self, users: Sequence[str], at_ms: int) -> dict[str, set[str]]:
         """The paths of the topics and interests that users hold."""
-        held: dict[str, set[str]] = {user: set() for user in users}
         if not users:
-            return held
+            return {}
         collection = (await self.names()).interests
         theirs = all_of(any_of("user_id", users), any_of("level", ["topic", "interest"]), alive(at_ms))
-        async for page in self.points.pages(collection, theirs, payload=fields("user_id", "path")):
-            for point in page:
-                held[point.payload["user_id"].string_value].add(point.payload["path"].string_value)
+        pages = self.points.pages(collection, theirs, payload=fields("user_id", "level", "path", "first"))
+        found = [_place(point.payload) async for page in pages for point in page]
+        erased = await self._tombstones.of(collection, {place.user_id for place in found})
+        held: dict[str, set[str]] = {user: set() for user in users}
+        for place in found:
+            if not is_put_back(place.level, place.first_ms, erased.get(place.user_id, 0)):
+                held[place.user_id].add(place.path)
         return held
 
     async def groups(
@@ -175,13 +194,17 @@ class StoreReader:
         users: int, floor: float,
     ) -> list[Hit]:  # fmt: skip
         """The users with the nodes nearest to a vector, each with their nearest one, nearest first."""
-        names = await self.names()
-        request = grpc.QueryPointGroups(
-            collection_name=names.interests, query=nearest(vector), filter=_nodes(levels, paths, at_ms),
-            group_by="user_id", limit=users, group_size=1, score_threshold=floor, with_payload=_HIT,
-        )  # fmt: skip
-        reply = await self.points.call("QueryGroups", request, "groups")
-        return [_hit(point) for group in reply.result.groups for point in group.hits]
+        collection = (await self.names()).interests
+
+        async def search(where: grpc.Filter) -> list[Hit]:
+            request = grpc.QueryPointGroups(
+                collection_name=collection, query=nearest(vector), filter=where, group_by="user_id", limit=users,
+                group_size=1, score_threshold=floor, with_payload=_HIT,
+            )  # fmt: skip
+            reply = await self.points.call("QueryGroups", request, "groups")
+            return [_hit(point) for group in reply.result.groups for point in group.hits]
+
+        return await self._tombstones.search(collection, _nodes(levels, paths, at_ms), search)
 
     async def nodes_near(
         self, vector: Vector, levels: Sequence[Level], paths: Sequence[str] | None, at_ms: int, *,
@@ -190,15 +213,19 @@ class StoreReader:
         """The nodes of some users nearest to a vector, nearest first."""
         if not users:
             return []
-        names = await self.names()
-        where = _nodes(levels, paths, at_ms)
-        where.must.append(any_of("user_id", users))
-        request = grpc.QueryPoints(
-            collection_name=names.interests, query=nearest(vector), filter=where, limit=limit, score_threshold=floor,
-            with_payload=_HIT,
-        )  # fmt: skip
-        reply = await self.points.call("Query", request, "query")
-        return [_hit(point) for point in reply.result]
+        collection = (await self.names()).interests
+
+        async def search(where: grpc.Filter) -> list[Hit]:
+            request = grpc.QueryPoints(
+                collection_name=collection, query=nearest(vector), filter=where, limit=limit, score_threshold=floor,
+                with_payload=_HIT,
+            )  # fmt: skip
+            reply = await self.points.call("Query", request, "query")
+            return [_hit(point) for point in reply.result]
+
+        among = _nodes(levels, paths, at_ms)
+        among.must.append(any_of("user_id", users))
+        return await self._tombstones.search(collection, among, search)
 
     async def paths_below(self, collection: str, path: str) -> list[str]:
         """The paths in a collection that are `path` or lie below it, as they were known some seconds ago."""
@@ -243,6 +270,15 @@ async def _found(call: Awaitable[Any]) -> Any:
 
 def _person(payload: Mapping[str, grpc.Value]) -> ListedUser:
     return ListedUser(payload["user_id"].string_value, payload["count"].integer_value, payload["last"].integer_value)
+
+
+def _place(payload: Mapping[str, grpc.Value]) -> Place:
+    return Place(
+        payload["user_id"].string_value,
+        payload["level"].string_value,  # type: ignore[arg-type]  # only levels are ever written
+        payload["path"].string_value,
+        payload["first"].integer_value,
+    )
 
 
 def _hit(point: Any) -> Hit:
