@@ -20,6 +20,7 @@ from streams.broker import tansu
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Partition
+from streams.broker.lag import lag_of
 
 RETRY_S = 0.2
 NO_CONFIG: Mapping[str, str] = MappingProxyType({})
@@ -50,7 +51,8 @@ class Topic:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
     """Where a group is in a partition: `committed` is the next offset it reads (None before the first commit),
-    `end` the offset the next record gets, `lag` the records between; a group without a commit lags by the whole log.
+    `end` the end of what it can read, `lag` the offsets between; a group without a commit lags by the whole log.
+    See `streams.broker.lag` for what that means.
     """
 
     topic: str
@@ -206,15 +208,14 @@ class Admin:
         begins, ends = await self._ends(sources)
         rows = []
         for source in sources:
-            position = committed.get(source)
-            start = begins[source] if position is None else position
+            position, end = committed.get(source), ends[source]
             rows.append(
                 Lag(
                     topic=source.topic,
                     partition=source.partition,
                     committed=position,
-                    end=ends[source],
-                    lag=max(0, ends[source] - start),
+                    end=end,
+                    lag=lag_of(end, committed=position, begin=begins[source]),
                 )
             )
         return rows
@@ -230,8 +231,11 @@ class Admin:
         return {Partition(*source): at.offset for source, at in stored.items() if at.offset >= 0}
 
     async def _ends(self, sources: Sequence[Partition]) -> tuple[dict[Partition, int], dict[Partition, int]]:
-        """First offsets and log ends."""
-        consumer = AIOKafkaConsumer(**self._config.connection(), enable_auto_commit=False, fetch_max_wait_ms=100)
+        """First offsets, and the ends of what can be read."""
+        consumer = AIOKafkaConsumer(
+            **self._config.connection(), enable_auto_commit=False, fetch_max_wait_ms=100,
+            isolation_level=self._config.isolation_level,
+        )  # fmt: skip
         wanted = [TopicPartition(*source) for source in sources]
         consumer.assign(wanted)
         try:

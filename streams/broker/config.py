@@ -90,6 +90,11 @@ class KafkaConfig:
         """Whether to produce idempotently: as `producer_idempotent` says, but for Tansu, which cannot."""
         return self.producer_idempotent and self.implementation != "tansu"
 
+    @property
+    def isolation_level(self) -> str:
+        """What of transactions is read, in aiokafka's words."""
+        return "read_committed" if self.read_committed else "read_uncommitted"
+
     def connection(self) -> dict[str, Any]:
         """Keyword arguments every aiokafka client takes: where to connect and how to prove who we are."""
         arguments: dict[str, Any] = {

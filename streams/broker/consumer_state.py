@@ -1,7 +1,4 @@
-"""What a running worker's consumer is at: lag, what is out, what nobody fetched, and whether its generation holds.
-
-What counts as lag is defined here and nowhere else.
-"""
+"""What a running worker's consumer is at: lag, what is out, what nobody fetched, and whether its generation holds."""
 
 from __future__ import annotations
 
@@ -14,7 +11,8 @@ from faust.types import TP
 
 from streams.base.errors import BrokerUnavailable
 from streams.broker.app import BrokerApp
-from streams.broker.fetched_batch import GroupIdentity
+from streams.broker.fetched_batch import GroupIdentity, Partition
+from streams.broker.lag import lag_of, readable_end
 from streams.broker.liveness import ConsumerFacts
 from streams.broker.transport import BatchConsumer
 
@@ -47,15 +45,18 @@ class ConsumerState:
         )
 
     def lag(self) -> dict[tuple[str, int], int]:
-        """Records between what is committed and the log's end, by topic and partition, as of the last fetches."""
+        """How far the worker is behind, by topic and partition, as of the last fetches; `streams.broker.lag`."""
         consumer = self._consumer()
         if consumer is None:
             return {}
+        client, config = consumer._thread._ensure_consumer(), self._app.kafka
         lags: dict[tuple[str, int], int] = {}
         for source in list(consumer.assignment()):
-            end = consumer.highwater(source)
+            end = readable_end(client.highwater(source), client.last_stable_offset(source), config)
             if end is not None:
-                lags[source.topic, source.partition] = max(0, end - (consumer._committed_offset.get(source) or 0))
+                place = Partition(source.topic, source.partition)
+                committed, begin = consumer._committed_offset.get(source), consumer.ledger.begun(place)
+                lags[place] = lag_of(end, committed=committed, begin=begin)
         return lags
 
     async def behind(self) -> dict[TP, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from mode.threads import WorkerThread
 
 from streams.base.errors import ConfigurationError
 from streams.broker import tansu
-from streams.broker.fetched_batch import FetchedBatch, GroupIdentity, split
+from streams.broker.fetched_batch import NOTHING_FETCHED, Fetched, FetchedBatch, GroupIdentity, Partition, split
 
 FITS_FAUST = "0.15.3"
 LEAVE_WITHIN_S = 5.0
@@ -106,7 +106,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset=config.auto_offset_reset,
-            isolation_level="read_committed" if config.read_committed else "read_uncommitted",
+            isolation_level=config.isolation_level,
             max_poll_records=config.max_poll_records,
             max_poll_interval_ms=int(config.max_poll_interval_s * 1000),
             session_timeout_ms=int(config.session_timeout_s * 1000),
@@ -212,21 +212,26 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
         active_partitions: set[TP],
         timeout: float | None = None,  # noqa: ASYNC109 - the overridden method's signature
         max_records: int | None = None,
-    ) -> Mapping[Any, list[FetchedBatch]]:
+    ) -> Fetched:
         # An empty set would mean every partition to aiokafka, and Faust empties the set it passes on a rebalance.
         wanted = frozenset(active_partitions)
         if not wanted:
-            return {}
+            return NOTHING_FETCHED
         fetched = await super()._fetch_records(consumer, wanted, timeout, max_records)
-        if not fetched:
-            return {}
         assigned, identity = consumer.assignment(), self.identity
         if identity is None or not self.consumer.flow_active:
             for source, records in fetched.items():
                 if source in assigned:
                     consumer.seek(source, records[0].offset)
-            return {}
-        return {source: self._cut(consumer, source, records, identity) for source, records in fetched.items()}
+            return NOTHING_FETCHED
+        batches = {source: self._cut(consumer, source, records, identity) for source, records in fetched.items()}
+        states = {source: consumer._subscription.subscription.assignment.state_value(source) for source in assigned}
+        positions = {
+            Partition(*source): state.position
+            for source, state in states.items()
+            if source in wanted and state.has_valid_position
+        }
+        return Fetched(batches, positions, identity)
 
     def _cut(
         self, consumer: aiokafka.AIOKafkaConsumer, source: Any, records: list[Any], identity: GroupIdentity

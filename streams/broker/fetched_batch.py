@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from streams.events.event import RecordLike
 
@@ -77,11 +77,6 @@ class FetchedBatch:
     def last_offset(self) -> int:
         return self.records[-1].offset
 
-    @property
-    def lag(self) -> int:
-        """Offsets between this batch's end and the log's end as of the fetch."""
-        return max(0, self.highwater - self.next_offset)
-
     def __len__(self) -> int:
         return len(self.records)
 
@@ -93,6 +88,21 @@ class FetchedBatch:
         if not kept:
             return None
         return replace(self, records=kept, size_bytes=total_bytes(kept))
+
+
+class Fetched(NamedTuple):
+    """What one fetch brought: batches by partition, and where it left off in every partition it asked for.
+
+    A position may move without a record: past markers of transactions, aborted or compacted records, or to the log's
+    start after its records were deleted. `identity` is the assignment of the positions.
+    """
+
+    batches: Mapping[Any, list[FetchedBatch]]
+    positions: Mapping[Partition, int]
+    identity: GroupIdentity | None
+
+
+NOTHING_FETCHED = Fetched({}, {}, None)
 
 
 def total_bytes(records: Sequence[Record]) -> int:
@@ -161,10 +171,27 @@ class AckLedger:
         self._pending: dict[Partition, deque[FetchedBatch]] = {}
         self._acked: dict[Partition, set[int]] = {}
         self._safe: dict[Partition, int] = {}
+        self._begun: dict[Partition, int] = {}
 
     def enter(self, batch: FetchedBatch) -> None:
         """Put a batch on the books: nothing at or past it may be committed until it is acknowledged."""
         self._pending.setdefault(batch.source, deque()).append(batch)
+        self._begun.setdefault(batch.source, batch.first_offset)
+
+    def passed(self, source: Partition, position: int) -> bool:
+        """The fetcher is at `position` and everything before it was handed out; True where that is progress.
+
+        While a batch is out it decides nothing. Else whatever lies before the position is no record of ours to come.
+        """
+        self._begun.setdefault(source, position)
+        if self._pending.get(source) or position <= self._safe.get(source, 0):
+            return False
+        self._safe[source] = position
+        return True
+
+    def begun(self, source: Partition) -> int:
+        """The first offset met in this assignment: nothing before it is to be read; 0 while none was."""
+        return self._begun.get(source, 0)
 
     def ack(self, batch: FetchedBatch) -> bool:
         """Acknowledge a batch; False where it is not on the books or already acknowledged."""
@@ -197,3 +224,4 @@ class AckLedger:
         self._pending.clear()
         self._acked.clear()
         self._safe.clear()
+        self._begun.clear()

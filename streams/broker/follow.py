@@ -73,7 +73,7 @@ class TopicFollower:
                 **self._config.connection(), enable_auto_commit=False, auto_offset_reset="none",
                 fetch_max_wait_ms=int(FETCH_WAIT_S * 1000),
                 max_partition_fetch_bytes=self._config.partition_fetch_bytes,
-                isolation_level="read_committed" if self._config.read_committed else "read_uncommitted",
+                isolation_level=self._config.isolation_level,
             )  # fmt: skip
             sources = [TopicPartition(self._topic, number) for number in range(count)]
             consumer.assign(sources)

@@ -12,6 +12,7 @@ from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Record
+from streams.broker.lag import readable_end
 
 _FETCH_WAIT_MS = 250
 
@@ -27,7 +28,7 @@ async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[Sequence[
         raise ConfigurationError(f"the broker has no topic {topic}")
     consumer = AIOKafkaConsumer(
         **config.connection(), enable_auto_commit=False, auto_offset_reset="earliest",
-        isolation_level="read_committed" if config.read_committed else "read_uncommitted",
+        isolation_level=config.isolation_level,
     )  # fmt: skip
     sources = [TopicPartition(topic, number) for number in range(topics[topic].partitions)]
     consumer.assign(sources)
@@ -37,7 +38,7 @@ async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[Sequence[
             while True:
                 async with asyncio.timeout(config.request_timeout_s):
                     fetched = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
-                    behind = [source for source in sources if await _behind(consumer, source)]
+                    behind = [source for source in sources if await _behind(consumer, source, config)]
                 for records in fetched.values():
                     yield records
                 if not behind:
@@ -46,7 +47,7 @@ async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[Sequence[
             await consumer.stop()
 
 
-async def _behind(consumer: AIOKafkaConsumer, source: TopicPartition) -> bool:
+async def _behind(consumer: AIOKafkaConsumer, source: TopicPartition, config: KafkaConfig) -> bool:
     """Whether records of a partition are still to come; its end is known from the first fetch on, whatever broker."""
-    end = consumer.highwater(source)
+    end = readable_end(consumer.highwater(source), consumer.last_stable_offset(source), config)
     return end is None or await consumer.position(source) < end

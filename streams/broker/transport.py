@@ -21,7 +21,15 @@ from faust.types import TP, ConsumerMessage, Message
 
 from streams.broker.config import KafkaConfig
 from streams.broker.consumer_thread import BatchConsumerThread, BatchRebalanceListener
-from streams.broker.fetched_batch import AckLedger, FetchedBatch, GroupIdentity, Partition, interleave
+from streams.broker.fetched_batch import (
+    NOTHING_FETCHED,
+    AckLedger,
+    Fetched,
+    FetchedBatch,
+    GroupIdentity,
+    Partition,
+    interleave,
+)
 from streams.broker.liveness import LivenessJudge
 
 FETCH_WAIT_S = 0.5
@@ -76,22 +84,32 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self.should_stop or fetcher.should_stop):
-                for batch in interleave((await self._next_fetch()).values()):
+                fetched = await self._next_fetch()
+                for batch in interleave(fetched.batches.values()):
                     await self._deliver(batch)
+                self._pass_over(fetched)
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
 
-    async def _next_fetch(self) -> Mapping[Any, list[FetchedBatch]]:
+    async def _next_fetch(self) -> Fetched:
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         self.room.clear()
         wanted = self._partitions_with_room()
         if not wanted:
             await self.wait_first(self.room.wait(), timeout=FETCH_WAIT_S)
-            return {}
-        fetched: Mapping[Any, list[FetchedBatch]] = await self._getmany(wanted, FETCH_WAIT_S)
+            return NOTHING_FETCHED
+        fetched: Fetched = await self._getmany(wanted, FETCH_WAIT_S)
         return fetched
+
+    def _pass_over(self, fetched: Fetched) -> None:
+        """Have positions committed that moved without a record: nothing to read is not stuck."""
+        if fetched.identity is None or fetched.identity is not self.identity:
+            return
+        moved = [self.ledger.passed(source, position) for source, position in fetched.positions.items()]
+        if any(moved):
+            self.app.liveness.progress()
 
     def _partitions_with_room(self) -> set[TP]:
         channels_of = self.app.topics._tp_index

@@ -197,7 +197,8 @@ class _Lag(Collector):
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "interests_lag_records",
-            "Records between what is committed and the log's end.",
+            "Offsets between what is committed, or the start of the log where that is later, and the end of what can "
+            "be read.",
             labels=["topic", "partition"],
         )
         for (topic, partition), lag in self._read().items():

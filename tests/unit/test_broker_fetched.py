@@ -89,7 +89,7 @@ def test_a_batch_knows_its_place() -> None:
     one = batch(10, 11, 14, partition=2)
     assert one.source == Partition("clicks", 2)
     assert (one.first_offset, one.last_offset, one.next_offset) == (10, 14, 15)
-    assert (one.generation, one.lag, len(one)) == (3, 4, 3)
+    assert (one.generation, one.highwater, len(one)) == (3, 19, 3)
 
 
 def test_batches_and_identities_are_equal_only_to_themselves() -> None:
@@ -120,6 +120,26 @@ def test_nothing_is_committable_before_the_first_acknowledgement() -> None:
     assert ledger.committable(Partition("clicks", 0)) is None
     assert ledger.sources() == []
     assert ledger.outstanding() == 1
+
+
+def test_a_position_that_moved_without_a_record_is_committable_once_nothing_is_out() -> None:
+    ledger, source = AckLedger(), Partition("clicks", 0)
+    assert ledger.begun(source) == 0
+    assert ledger.passed(source, 4)
+    assert (ledger.committable(source), ledger.begun(source)) == (4, 4)
+    assert not ledger.passed(source, 4), "standing still is no progress"
+    one = batch(5, 6)
+    ledger.enter(one)
+    assert not ledger.passed(source, 9), "a batch is out"
+    assert ledger.committable(source) == 4
+    ledger.ack(one)
+    assert ledger.committable(source) == 7
+    assert not ledger.passed(source, 6), "never back"
+    assert ledger.passed(source, 9)
+    assert ledger.committable(source) == 9
+    assert not ledger.passed(Partition("clicks", 1), 0), "an empty partition has nothing to commit"
+    ledger.clear()
+    assert (ledger.committable(source), ledger.begun(source)) == (None, 0)
 
 
 def test_acknowledging_out_of_order_waits_for_the_hole() -> None:
