@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from streams.api import ui
 from streams.api.backends import make_backends
+from streams.api.callers import CallersMiddleware, JsonBodiesMiddleware, caller_rules
 from streams.api.docs_page import HEADERS, docs_page
 from streams.api.methods import MethodsMiddleware
 from streams.api.middleware import GuardMiddleware, RequestMiddleware
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         return Response(docs_page(app.openapi()), media_type="text/html", headers=HEADERS)
 
     # The last added is the outermost: every answer has an id and is counted, and those to other origins may be read.
+    app.add_middleware(JsonBodiesMiddleware, routes=app.routes)
     app.add_middleware(MethodsMiddleware, routes=app.routes)
     app.add_middleware(GuardMiddleware, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes)
     if settings.api.cors_origins:
@@ -63,6 +65,11 @@ def create_app(settings: Settings) -> FastAPI:
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["Allow", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+        )  # fmt: skip
+    rules = caller_rules(settings.api, credentials=backends.access.required)
+    if rules is not None:
+        app.add_middleware(
+            CallersMiddleware, rules=rules, metrics=backends.metrics, only_host=backends.access.required
         )  # fmt: skip
     app.add_middleware(RequestMiddleware, metrics=backends.metrics)
     extend_openapi(app)

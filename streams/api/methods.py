@@ -53,12 +53,13 @@ class MethodsMiddleware:
 
 def allowed(routes: Iterable[BaseRoute], scope: Scope) -> str:
     """The methods that a request's path takes, as the header Allow has them; "" where there is nothing at it."""
-    found = [method for method in _METHODS if _taken(routes, {**scope, "method": method})]
+    found = [method for method in _METHODS if is_taken(routes, {**scope, "method": method})]
     more = (["HEAD"] if "GET" in found else []) + ["OPTIONS"]
     return ", ".join(sorted([*found, *more])) if found else ""
 
 
-def _taken(routes: Iterable[BaseRoute], scope: Scope) -> bool:
+def is_taken(routes: Iterable[BaseRoute], scope: Scope) -> bool:
+    """Whether there is a route for a request's path and method."""
     return any(route.matches(scope)[0] is Match.FULL for route in routes)
 
 

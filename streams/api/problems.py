@@ -24,6 +24,8 @@ from streams.base.errors import (
     RetryableError,
     StoreUnavailable,
 )
+from streams.base.http_server import ConnectionKind
+from streams.base.local_callers import ForeignKind
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +33,9 @@ MEDIA_TYPE = "application/problem+json"
 _URN = "urn:interest-streams:problem:"
 #: What a problem's type ends in; docs/api.md describes each, and a test holds the two together.
 Kind = Literal[
-    "bad-json", "bad-coding", "bad-request", "no-access", "wrong-scope", "not-found", "unknown-user", "unknown-item",
-    "no-erasure", "method-not-allowed", "body-too-large", "no-json", "unknown-coding", "invalid", "rejected",
+    ForeignKind, ConnectionKind, "bad-json", "bad-coding", "no-access", "wrong-scope", "not-found",
+    "unknown-user", "unknown-item",
+    "no-erasure", "method-not-allowed", "body-too-large", "unknown-coding", "invalid", "rejected",
     "batch-size", "item-mismatch", "bad-event-id", "bad-cursor", "unreadable-text", "too-many-requests", "internal",
     "misconfigured", "store-away", "encoder-away", "broker-away", "busy", "deadline",
 ]  # fmt: skip

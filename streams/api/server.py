@@ -15,12 +15,12 @@ from time import sleep
 from types import FrameType
 
 import structlog
-import uvicorn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
 from streams.api.app import create_app
 from streams.api.telemetry import MULTIPROCESS
 from streams.base.errors import ConfigurationError
+from streams.base.http_server import BoundedServer, Connections, connections_within_open_files
 from streams.settings.logs import set_up
 from streams.settings.service import Settings
 
@@ -32,7 +32,7 @@ _CHECK_EVERY_S = 0.2
 _RESTART_AFTER_S = 1.0
 
 
-class _GracefulServer(uvicorn.Server):
+class _GracefulServer(BoundedServer):
     """Ends live streams first, since they would not end by themselves, and ends with 0 after a signal to stop."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -49,6 +49,11 @@ class _GracefulServer(uvicorn.Server):
 def serve(settings: Settings, workers: int) -> int:
     """Serve until SIGINT or SIGTERM; 0 once all that was under way has been answered, 1 where it could not start."""
     create_app(settings)  # wrong settings end the command here, once
+    if settings.api.live_streams >= settings.api.connections:
+        raise ConfigurationError(
+            f"api.live_streams {settings.api.live_streams}: expected fewer than api.connections "
+            f"({settings.api.connections}), or live streams could take every connection"
+        )
     with _listening(settings.api.host, settings.api.port) as listening:
         set_up(settings.log)
         if workers == 1:
@@ -59,12 +64,12 @@ def serve(settings: Settings, workers: int) -> int:
 
 
 def _run(settings: Settings, listening: socket.socket) -> int:
-    config = uvicorn.Config(
-        create_app(settings), log_config=None, access_log=False, server_header=False, proxy_headers=False,
-        timeout_graceful_shutdown=_STOP_WITHIN_S, timeout_keep_alive=30, ws="none",
-        h11_max_incomplete_event_size=65_536,
-    )  # fmt: skip
-    server = _GracefulServer(config)
+    app = create_app(settings)
+    limit = connections_within_open_files(settings.api.connections)
+    if limit < settings.api.connections:
+        log.warning("fewer_connections", connections=limit, reason="the hard limit on open files (ulimit -Hn)")
+    connections = Connections(limit, refused=lambda kind: app.state.backends.metrics.cut.labels(kind).inc())
+    server = _GracefulServer(connections, app, timeout_graceful_shutdown=_STOP_WITHIN_S)
     # What is there by now stays: a collection of garbage that walks through all modules would stop requests for long.
     gc.collect()
     gc.freeze()

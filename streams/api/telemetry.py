@@ -57,8 +57,18 @@ class ApiMetrics:
             "interests_api_encode_seconds", "One request of texts to Triton.", buckets=_SECONDS, registry=registry
         )
         self.refused = Counter(
-            "interests_api_refused", "Callers turned away: credentials, scope, rate.", ("reason",), registry=registry
+            "interests_api_refused",
+            "Callers turned away: credentials, scope, rate, pages of other sites.",
+            ("reason",),
+            registry=registry,
         )
+        self.cut = Counter(
+            "interests_api_connections_refused",
+            "Connections ended before their request was answered: its head or body too large or too slow, no HTTP, "
+            "too many connections (`connections-full`: the new one, `evicted`: the one that had waited longest), an "
+            "answer that nobody took (`unread`).",
+            ("kind",), registry=registry,
+        )  # fmt: skip
 
     def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache."""

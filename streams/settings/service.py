@@ -170,6 +170,11 @@ class ApiSettings(Section):
     jwt_issuer: str | None = Field(None, description="Issuer a token must name.")
     jwt_audience: str | None = Field(None, description="Audience a token must name.")
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call; none unless set.")
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which callers reach it (a container's, a proxy's), without a port. Without keys these "
+        "and loopback's names are taken in the header Host; with keys, where any is set, only these.",
+    )
     rate: str = Field("6000/minute", description="Requests per key, or per address without keys; empty: no limit.")
     cards_cache_mib: int = Field(64, ge=1, description="Memory of the cache of items' cards and vectors.")
     cards_ttl_s: float = Field(300.0, gt=0, description="How long a change to an item's title or vector may go unseen.")
@@ -177,7 +182,12 @@ class ApiSettings(Section):
     erase_wait_s: float = Field(
         4.0, gt=0, description="How long an erasure waits for its effect before it answers 202."
     )
-    live_streams: int = Field(200, ge=1, description="Live streams per process, at most.")
+    connections: int = Field(
+        1000,
+        ge=10,
+        description="Connections per process, at most; fewer where the hard limit on open files is lower.",
+    )
+    live_streams: int = Field(200, ge=1, description="Live streams per process, at most; fewer than `connections`.")
 
 
 class PrivacySettings(Section):

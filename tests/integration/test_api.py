@@ -149,7 +149,7 @@ class client_of:  # noqa: N801  # reads as a function where it is used
 
     def __init__(self, app: FastAPI) -> None:
         self._backends: Backends = app.state.backends
-        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", timeout=20)
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=20)
 
     async def __aenter__(self) -> httpx.AsyncClient:
         return self._client

@@ -57,7 +57,7 @@ def test_its_examples_fit_its_schemas(path: str, method: str, operation: dict[st
 
 async def test_the_page_of_it_needs_no_script_and_no_other_host() -> None:
     app = create_app(defaults())
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         answer = await http.get("/docs")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert all(f"{method.upper()} {path}" in answer.text for path, method, _ in ROUTES)

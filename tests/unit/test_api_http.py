@@ -69,9 +69,9 @@ async def test_allow_names_all_that_a_path_takes(http: httpx.AsyncClient, path: 
 )
 async def test_what_is_not_there_is_a_404_for_every_method(http: httpx.AsyncClient, path: str) -> None:
     for method in ("GET", "HEAD", "POST", "OPTIONS"):
-        response = await http.request(method, f"http://api/{path.removeprefix('/')}")
+        response = await http.request(method, f"http://localhost/{path.removeprefix('/')}")
         assert response.status_code == 404, method
-    assert problem_in(await http.get(f"http://api/{path.removeprefix('/')}"), 404)["type"].endswith(":not-found")
+    assert problem_in(await http.get(f"http://localhost/{path.removeprefix('/')}"), 404)["type"].endswith(":not-found")
 
 
 async def test_the_root_leads_to_the_page(http: httpx.AsyncClient) -> None:
@@ -210,6 +210,7 @@ def test_every_kind_of_problem_is_described_and_raised() -> None:
     page = (ROOT / "docs/api.md").read_text("utf-8").partition("\n## Errors")[2].partition("\n## ")[0]
     rows = [line.split("|")[2] for line in page.splitlines() if re.match(r"\| \d", line)]
     assert sorted(re.findall(r"`([a-z-]+)`", " ".join(rows))) == sorted(kinds)
-    code = "".join(path.read_text("utf-8") for path in (ROOT / "streams/api").rglob("*.py"))
+    files = [*(ROOT / "streams/api").rglob("*.py"), *(ROOT / "streams/base").glob("*.py")]
+    code = "".join(path.read_text("utf-8") for path in files)
     for kind in kinds:
         assert code.count(f'"{kind}"') >= 2, f"nothing raises {kind}"

@@ -88,7 +88,7 @@ def probe(deadline_s: float = 0.3) -> tuple[FastAPI, ApiMetrics]:
 
 
 def client(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def problem_in(response: httpx.Response, status: int) -> dict[str, Any]:
