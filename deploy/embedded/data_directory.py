@@ -48,7 +48,9 @@ def describe(
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
     (data_dir / "env").write_text("".join(lines), "utf-8")
     about: dict[str, Any] = {"pid": os.getpid(), "parts": pids, "addresses": addresses}
-    (data_dir / "stack.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    new = data_dir / "stack.json.new"
+    new.write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    new.replace(data_dir / "stack.json")  # whoever reads it meanwhile finds the one or the other
 
 
 def forget_description(data_dir: Path) -> None:

@@ -51,7 +51,7 @@ NEVER = Restarts(0)
 #: What keeps nothing of its own, or is not needed: its end must not take the others along.
 ALWAYS = Restarts(float("inf"))
 #: What keeps data on disk: where it ends again and again, somebody has to look at the disk or the machine.
-BOUNDED = Restarts(10)
+BOUNDED = Restarts(20)
 FORGOTTEN = (
     "It kept everything in memory, so these are gone: events that were acknowledged and not folded yet, events that "
     "waited for their item, and dead letters. The trees in Qdrant stand. `interests up --broker kafka` runs a broker "
@@ -155,6 +155,15 @@ def broker(ports: Ports, inner: int, environment: Mapping[str, str], kafka: Kafk
     return StackPart(
         name="broker", argv=argv, ready=ready, env=env, stop_within_s=5.0, on_orphaned=signal.SIGKILL,
         end_means=FORGOTTEN,
+    )  # fmt: skip
+
+
+def kafka(argv: list[str], environment: Mapping[str, str], config: KafkaConfig, port: int, probes: Probes) -> StackPart:
+    """Apache Kafka on `port`, by the command `argv`; it keeps its records on disk, so it may be started again."""
+    ready = probes.serves(config, port)
+    return StackPart(
+        name="broker", argv=argv, ready=ready, env=environment, ready_within_s=90.0, stop_within_s=30.0,
+        restarts=BOUNDED,
     )  # fmt: skip
 
 

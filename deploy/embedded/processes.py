@@ -136,4 +136,8 @@ async def clear_leftovers(data_dir: Path, within_s: float = 10.0) -> int:
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    for _ in range(int(_GONE_S / _CHECK_EVERY_S)):  # until their ports and locks are free
+        if set(left).isdisjoint(marked(data_dir)):
+            break
+        await asyncio.sleep(_CHECK_EVERY_S)
     return len(left)

@@ -12,7 +12,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, TextIO
 
-from deploy.embedded import parts
+from deploy.embedded import kafka, parts
 from deploy.embedded.addresses import addresses_of, api_url, environment_of, settings_for, worker_metrics_url
 from deploy.embedded.concepts import tree_file
 from deploy.embedded.data_directory import describe, forget_description, fresh_logs, lock
@@ -22,6 +22,7 @@ from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from streams.base.errors import InterestsError
 from streams.broker.admin import Admin
+from streams.broker.config import BrokerImplementation
 from streams.settings.service import ConceptSettings, Settings
 from streams.settings.wiring import kafka_config, topic_specs
 
@@ -34,17 +35,19 @@ _STOP_ORDER = (("api", "worker"), ("prometheus", "triton", "broker", "qdrant"))
 class Stack:
     """Broker, Triton, Qdrant, Prometheus where there is one, a worker and the API, on 127.0.0.1, as child processes.
 
-    Data and logs lie in `data_dir`, which one stack at a time may use. `observe` is called with every change of a part.
-    `environment` is added to what worker and API see, for settings of its own (`INTERESTS_...`); with `fresh` the data
-    of earlier runs is deleted first. Enter it in the main thread. Entering raises ConfigurationError (ports, another
-    stack on the directory, a missing package) and PartFailed; leaving stops every part in order.
+    Data and logs lie in `data_dir`, which one stack at a time may use. `broker` is the one that keeps its records in
+    memory (`tansu`) or an Apache Kafka that is installed here and keeps them in `data_dir` (`kafka`). `observe` is
+    called with every change of a part. `environment` is added to what worker and API see, for settings of its own
+    (`INTERESTS_...`); with `fresh` the data of earlier runs is deleted first. Enter it in the main thread. Entering
+    raises ConfigurationError (ports, another stack on the directory, a missing package) and PartFailed; leaving stops
+    every part in order.
     """
 
     def __init__(
         self, data_dir: Path, *, ports: PortChoice | Ports = "default", environment: Mapping[str, str] | None = None,
-        fresh: bool = False, observe: Callable[[Change], None] = lambda _: None,
+        broker: BrokerImplementation = "tansu", fresh: bool = False, observe: Callable[[Change], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        self.data_dir = data_dir.resolve()
+        self.data_dir, self._broker = data_dir.resolve(), broker
         self._ports, self._extra, self._fresh, self._observe = ports, dict(environment or {}), fresh, observe
         self._running: dict[str, Supervised] = {}
         self._lock: TextIO | None = None
@@ -55,15 +58,17 @@ class Stack:
         self._front: Front | None = None
 
     async def __aenter__(self) -> Stack:
+        if self._broker == "kafka":
+            kafka.check()
         self._lock = lock(self.data_dir)
         try:
             await clear_leftovers(self.data_dir)
             if self._fresh:
-                for name in ("qdrant", "prometheus"):
+                for name in ("qdrant", "prometheus", "kafka"):
                     shutil.rmtree(self.data_dir / name, ignore_errors=True)
             self.ports = self._ports if isinstance(self._ports, Ports) else Ports.choose(self._ports)
             self.ports.check()
-            self._settings = settings_for(self.ports)
+            self._settings = settings_for(self.ports, self._broker)
             self._failure = asyncio.get_running_loop().create_future()
             await self._start()
         except BaseException:
@@ -141,7 +146,7 @@ class Stack:
     @property
     def forgets(self) -> bool:
         """Whether what the broker holds is gone when it ends."""
-        return self.settings.kafka.implementation == "tansu"
+        return self._broker == "tansu"
 
     async def close_intake(self) -> None:
         """Take no more events: the API stops, and nobody reaches the broker but the worker and this process."""
@@ -166,10 +171,8 @@ class Stack:
         self._log_dir = fresh_logs(self.data_dir / "logs")
         self._probes = parts.Probes()
         environment = self._environment_of_parts()
-        [behind] = free_ports(1)
-        self._front = Front(self.ports.broker, behind)
         servers = [
-            parts.broker(self.ports, behind, environment, kafka_config(self.settings.kafka), self._probes),
+            await self._broker_part(environment),
             parts.qdrant(self.ports, environment, self.data_dir, self._probes),
             parts.triton(self.ports, environment, self.data_dir, self._probes),
             parts.prometheus(self.ports, environment, self.data_dir, self._probes),
@@ -179,7 +182,8 @@ class Stack:
                 self._add(part)
         for name in ("concepts", "worker", "api"):
             self._observe(Change(name, "waiting"))
-        await self._front.start()
+        if self._front is not None:
+            await self._front.start()
         others = self._running.keys() - {"broker"}
         await _together(self._start_broker(), *(self._running[name].start() for name in others))
         await self._find_concepts()
@@ -189,6 +193,15 @@ class Stack:
         await _together(*(self._running[name].start() for name in ("worker", "api")))
         self._described = True
         self._describe()
+
+    async def _broker_part(self, environment: Mapping[str, str]) -> parts.StackPart:
+        config, port = kafka_config(self.settings.kafka), self.ports.broker
+        [inner] = free_ports(1)
+        if self._broker == "kafka":
+            argv = await asyncio.to_thread(kafka.kafka_process, self.data_dir / "kafka", port, inner)
+            return parts.kafka(argv, environment, config, port, self._probes)
+        self._front = Front(port, inner)
+        return parts.broker(self.ports, inner, environment, config, self._probes)
 
     def _add(self, part: parts.StackPart) -> None:
         self._running[part.name] = Supervised(part, self._log_dir, self._changed, self._has_failed)

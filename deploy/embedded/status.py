@@ -19,7 +19,7 @@ _STYLES: Mapping[State, str] = {
 }  # fmt: skip
 WIDTH = 100
 ABOUT = {
-    "broker": "Kafka's protocol, in memory",
+    "broker": "Kafka's protocol: the log of events",
     "qdrant": "vectors, on disk",
     "triton": "the encoder",
     "concepts": "the tree of concepts, encoded once",

@@ -16,7 +16,7 @@ from deploy.embedded.processes import Child, tail
 from streams.base.errors import InterestsError
 
 PROBE_EVERY_S = 0.1
-STEADY_S = 60.0
+STEADY_S = 10.0
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 _SAID = 120  # characters of a log in a line for people

@@ -18,6 +18,7 @@ from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
 from streams.base.errors import ConfigurationError, InterestsError
+from streams.broker.config import BrokerImplementation
 from streams.commands.shell import print_error
 
 DATA_DIR = Path(".interests")
@@ -29,13 +30,18 @@ TRY_NEXT = (
 )
 FORGETS = (
     "  This broker keeps its records in memory: what is not in a tree when it ends is gone. Ctrl-C folds\n"
-    "  first what was taken; events that wait for an item and dead letters go all the same. A Kafka of\n"
-    "  your own keeps them: name it in INTERESTS_KAFKA__BROKERS and run `interests worker`."
+    "  first what was taken; events that wait for an item and dead letters go all the same. A Kafka\n"
+    "  keeps them: `interests up --broker kafka` runs one in the data folder (where KAFKA_HOME and Java\n"
+    "  are), INTERESTS_KAFKA__BROKERS names one of your own to `interests worker`."
 )
+UNREAD = "  What Kafka keeps in {} stays there, and is not read: this run has a broker of its own."
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def up(data_dir: Path = DATA_DIR, *, ports: PortChoice | Ports = "default", fold_within_s: float = WITHIN_S) -> int:
+def up(
+    data_dir: Path = DATA_DIR, *, ports: PortChoice | Ports = "default", broker: BrokerImplementation = "tansu",
+    fold_within_s: float = WITHIN_S,
+) -> int:  # fmt: skip
     """Run the stack until SIGINT, SIGTERM or SIGHUP (exit code 0), or until a part fails for good (1).
 
     Where the broker forgets, a signal first has what it took folded, for `fold_within_s` seconds at most; a second
@@ -45,7 +51,7 @@ def up(data_dir: Path = DATA_DIR, *, ports: PortChoice | Ports = "default", fold
     quiet()
     console = wide_console()
     status, last_fold = StackStatus(console), LastFold(console, fold_within_s)
-    stack = Stack(data_dir, ports=ports, observe=status.changed)
+    stack = Stack(data_dir, ports=ports, broker=broker, observe=status.changed)
     return asyncio.run(until_signal(stack, _serve(stack, status, console, last_fold), last_fold))
 
 
@@ -121,6 +127,8 @@ def greet(stack: Stack, console: Console) -> None:
     if stack.forgets:
         console.print()
         console.print(Text(FORGETS, "yellow"))
+        if (stack.data_dir / "kafka").is_dir():
+            console.print(Text(UNREAD.format(_short(stack.data_dir / "kafka")), "yellow"))
     console.print()
     console.print(Text("Try, in another terminal:", "bold"))
     if stack.ports != Ports() or stack.data_dir != DATA_DIR.resolve():
@@ -147,10 +155,13 @@ def main() -> int:
         help="default; any: others where one is taken; free: always others",
     )
     parser.add_argument(
+        "--broker", choices=("tansu", "kafka"), default="tansu", help="tansu: in memory; kafka: that of KAFKA_HOME"
+    )
+    parser.add_argument(
         "--fold-within", type=float, default=WITHIN_S, metavar="SECONDS", help="how long a stop folds first, at most"
     )
     given = parser.parse_args()
-    return up(given.data_dir, ports=given.ports, fold_within_s=given.fold_within)
+    return up(given.data_dir, ports=given.ports, broker=given.broker, fold_within_s=given.fold_within)
 
 
 if __name__ == "__main__":

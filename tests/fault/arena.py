@@ -15,6 +15,7 @@ from typing import Any
 
 from streams.pipeline import faultpoints
 from streams.settings.service import Settings
+from tests.fault.whole import StackBroker, StackQdrant, WholeStack
 from tests.fixtures.brokers import Broker, Tansu, make_broker
 from tests.fixtures.path import ROOT, Rig, WorkerProcess
 from tests.fixtures.proxy import KafkaProxy
@@ -89,6 +90,7 @@ class Arena:
     options: Options = field(default_factory=Options)
     items: list[dict[str, Any]] = field(default_factory=lambda: catalogue("oracle"))
     proxy: KafkaProxy | None = None
+    stack: WholeStack | None = None
     described: bool = False
     _world: World | None = None
 
@@ -122,7 +124,10 @@ class Arena:
 
     @asynccontextmanager
     async def with_own(self, part: str) -> AsyncIterator[Arena]:
-        """This arena with a broker behind a proxy, or a Qdrant, of one trial's own; "" is the arena itself."""
+        """This arena with a broker behind a proxy, a Qdrant, or a whole stack of one trial's own; "" is itself.
+
+        The stack is started by the trial, which knows its settings. Triton is the arena's: the oracle asks it.
+        """
         work = self.work / Broker.unique("own")
         if part == "broker":
             proxy = KafkaProxy()
@@ -144,6 +149,14 @@ class Arena:
                     yield replace(self, qdrant=qdrant, work=work, described=False)
                 finally:
                     await asyncio.to_thread(qdrant.kill)
+        elif part == "stack":
+            work.mkdir(parents=True)
+            stack = WholeStack(work, self.broker.kind)
+            try:
+                broker, qdrant = StackBroker(stack), StackQdrant(stack)
+                yield replace(self, broker=broker, qdrant=qdrant, stack=stack, work=work, described=True)
+            finally:
+                await stack.stop()
         else:
             yield self
 

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.fault import broker, erasures, inputs, kills, logs, overload, qdrant, triton, zombies
+from tests.fault import broker, erasures, inputs, kills, logs, overload, qdrant, stack, triton, zombies
 from tests.fault.registry import SCENARIOS
 
-__all__ = ["SCENARIOS", "broker", "erasures", "inputs", "kills", "logs", "overload", "qdrant", "triton", "zombies"]
+__all__ = [
+    "SCENARIOS",
+    "broker",
+    "erasures",
+    "inputs",
+    "kills",
+    "logs",
+    "overload",
+    "qdrant",
+    "stack",
+    "triton",
+    "zombies",
+]

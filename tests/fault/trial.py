@@ -26,12 +26,13 @@ from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.worker.retrying import answered
 from tests.fault.arena import Arena, FaultyWorker
+from tests.fault.whole import StubbornClient
 from tests.fixtures.interposer import Interposer
 from tests.fixtures.path import Rig
 from tests.oracle import check, raw
 from tests.oracle.expect import World, erasures
 from tests.oracle.generate import Generator, Made
-from tests.oracle.ledger import Ledger, read_log
+from tests.oracle.ledger import Entry, Ledger, read_log
 from tests.oracle.watch import Watch
 from tests.oracle.world import encode
 
@@ -49,11 +50,12 @@ class Trial:
         self.path = arena.work / f"{self.run}.ledger"
         self.ledger = Ledger(self.path, kinds, rig.broker.bootstrap)
         items = [item["item_id"] for item in arena.items]
-        self.made = Generator(f"{arena.options.seed}/{name}", self.run, items, int(time.time() * 1000), users)
+        self.made = Generator(f"{arena.options.seed}/{name}", self.run, items, _now_ms(), users)
         self.users = [self.made.user(n) for n in range(users)]
         self.watch = Watch(rig.store(), self.users)
         self.over_s = time.monotonic()
         self.injected = ""
+        self.client = StubbornClient(self.ledger, arena.stack) if arena.stack is not None else None
         self.judged: check.Verdict | None = None  # set by a fault that asks the oracle itself
         self._late: dict[str, str] = {}
         self._said: list[str] = []
@@ -212,6 +214,10 @@ class Trial:
 
     async def verdict(self) -> check.Verdict:
         """Compare everything; called when all is quiet."""
+        if self.client is not None:
+            # A broker that forgets has no log to look into; all that was acknowledged must be there.
+            events = check.events_of(Entry("", None, None, _now_ms(), *made[1:]) for made in self.client.acknowledged)
+            return await self._judge(events, [], check.Verdict(events=len(events)))
         kafka, verdict = self.rig.settings.kafka, check.Verdict()
         sources = [*kafka.event_topics, kafka.unresolved_topic]
         log = await read_log(self.rig.broker.bootstrap, [*sources, *(f"{topic}.dead" for topic in sources)])
@@ -219,6 +225,9 @@ class Trial:
         events = check.events_of(entries)
         verdict.events = len(events) + sum(entry.fate == "dead" for entry in entries)
         check.dead_letters(entries, log, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
+        return await self._judge(events, entries, verdict)
+
+    async def _judge(self, events: list[dict[str, Any]], entries: list[Entry], verdict: check.Verdict) -> check.Verdict:
         store = self.rig.store()
         try:
             trees = [await answered(_patiently, store.tree, user) for user in self.users]
@@ -270,6 +279,10 @@ class Trial:
         return replace(world, items=items).knowing(said)
 
 
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
 def _patiently(_: str) -> None:
     """A server that has just been started again is asked again."""
 
@@ -279,9 +292,15 @@ async def trial(arena: Arena, name: str, users: int = 8, **sections: dict[str, A
     """A trial on an arena, its topics made; its workers are ended afterwards."""
     await arena.describe()
     rig = arena.rig(**sections)
+    if arena.stack is not None:
+        await arena.stack.start(rig.settings)
     await rig.prepare()
     made = Trial(arena, rig, name, users=users)
     try:
+        if arena.stack is not None:
+            described = [Made("items", i["item_id"].encode(), json.dumps(i).encode()) for i in arena.items]
+            await made.send(described)
+            await made.quiet()
         async with made.watch:
             yield made
     finally:

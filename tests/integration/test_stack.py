@@ -28,6 +28,7 @@ from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.settings.wiring import qdrant_config
 from streams.store.connection import QdrantConfig
 from streams.store.qdrant import QdrantStore
+from tests.fixtures.brokers import kafka_libs
 from tests.fixtures.qdrant import QdrantServer
 from tests.integration.test_stack_processes import alive
 from tests.oracle import raw
@@ -145,11 +146,11 @@ async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_p
 class Up:
     """`python -m deploy.embedded.up` on free ports, as a person runs it."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *options: str, **environment: str) -> None:
         self.data_dir = data_dir
         self.errors, self.out = data_dir.with_name("errors.txt"), data_dir.with_name("out.txt")
-        command = [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(data_dir), "--ports", "free"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(data_dir), "--ports", "free", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
         with self.errors.open("w") as errors, self.out.open("w") as out:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=out, stderr=errors, stdin=subprocess.DEVNULL
@@ -262,6 +263,46 @@ async def test_ctrl_c_folds_first_what_was_acknowledged(tmp_path: Path, started:
     finally:
         qdrant.stop()
     assert 2_000 <= acknowledged <= profile.count <= asked  # a batch that was cut off may or may not have been taken
+
+
+@pytest.mark.timeout(240)  # two starts of the whole stack
+async def test_a_kafka_in_the_data_directory_keeps_what_was_acknowledged(tmp_path: Path, started: list[Up]) -> None:
+    home = str(kafka_libs().parent)
+    started.append(up := Up(tmp_path / "data", "--broker", "kafka", KAFKA_HOME=home))
+    about = up.ready()
+    assert "INTERESTS_KAFKA__IMPLEMENTATION=kafka\n" in (tmp_path / "data" / "env").read_text()
+    assert "in memory" not in up.out.read_text()
+    os.kill(about["parts"]["worker"], signal.SIGSTOP)
+    ledger = Ledger(tmp_path / "ledger", TOPICS, about["addresses"]["Kafka"])
+    items = [Made("items", str(i["item_id"]).encode(), json.dumps(i).encode()) for i in ITEMS]
+    assert await ledger.produce([*items, *made(300)]) == len(ITEMS) + 300
+    processes = descendants(up.process.pid)
+    up.process.kill()
+    up.process.wait()
+    assert gone(processes)
+
+    started.append(up := Up(tmp_path / "data", "--broker", "kafka", KAFKA_HOME=home))
+    parts = up.ready()["parts"]
+    os.kill(parts["broker"], signal.SIGKILL)  # it is started again, as all that keeps its data
+    qdrant = json.loads((tmp_path / "data" / "stack.json").read_text())["addresses"]["Qdrant (gRPC)"]
+    config = QdrantConfig(host="127.0.0.1", grpc_port=int(qdrant.rpartition(":")[2]))
+    async with asyncio.timeout(60):
+        while [n.count for n in await raw.nodes(config, ["ada"]) if n.key.level == "profile"] != [300]:
+            await asyncio.sleep(0.2)
+    up.says("broker     restarting")
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(60) == 0
+    assert "folding" not in up.out.read_text()  # it will be folded next time
+
+
+def test_kafka_is_asked_for_where_it_is_not(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "KAFKA_HOME"}
+    asked = subprocess.run(
+        [sys.executable, "-m", "deploy.embedded.up", "--data-dir", str(tmp_path), "--broker", "kafka"],
+        env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert (asked.returncode, asked.stderr.count("\n")) == (2, 1)
+    assert "set KAFKA_HOME" in asked.stderr
 
 
 def test_a_stop_while_starting_leaves_nothing(tmp_path: Path, started: list[Up]) -> None:

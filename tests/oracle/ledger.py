@@ -51,28 +51,35 @@ class Ledger:
 
         What was not acknowledged within `within_s` is written down as unknown.
         """
+        return sum(await self.acknowledged(list(records), partition=partition, within_s=within_s))
+
+    async def acknowledged(
+        self, records: Sequence[Made], *, partition: int | None = None, within_s: float = 60.0
+    ) -> list[bool]:
+        """The same, and which of them were."""
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", request_timeout_ms=self._request_timeout_ms,
             max_request_size=12 << 20, retry_backoff_ms=100,
         )  # fmt: skip
         await producer.start()
         try:
-            return await self._send(producer, list(records), partition, within_s)
+            return await self._send(producer, records, partition, within_s)
         finally:
             await producer.stop()
 
     async def _send(
         self, producer: AIOKafkaProducer, records: Sequence[Made], partition: int | None, within_s: float
-    ) -> int:
+    ) -> list[bool]:
         futures = []
         for made in records:
             topic = self._topics[made.kind]
             sent = await producer.send(topic, made.value, key=made.key, partition=partition)
+            sent.add_done_callback(lambda done: done.cancelled() or done.exception())  # what is late is unknown
             futures.append((topic, made, sent))
         await asyncio.wait([sent for *_, sent in futures], timeout=within_s) if futures else None
         entries = [_entry(topic, made, sent) for topic, made, sent in futures]
         self._write(entries)
-        return sum(entry.offset is not None for entry in entries)
+        return [entry.offset is not None for entry in entries]
 
     def _write(self, entries: Sequence[Entry]) -> None:
         with self._path.open("a") as out:
