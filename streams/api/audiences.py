@@ -29,12 +29,13 @@ async def similar(backends: Backends, user_id: str, k: int, at_ms: int) -> Simil
     if profile is None:
         raise unknown_user()
     if not profile.direction.any():  # erased, or all cancelled out: nobody is near nothing
-        return SimilarUsers(user_id=user_id)
+        return SimilarUsers(user_id=user_id, erased_at_ms=profile.erased_at_ms or None)
     near = await backends.reader.alike(profile.direction, user_id, k, at_ms)
     paths = await backends.reader.paths_of([user_id, *[other for other, _ in near]], at_ms)
     own = paths[user_id]
     return SimilarUsers(
         user_id=user_id,
+        erased_at_ms=profile.erased_at_ms or None,
         users=[
             SimilarUser(user_id=other, similarity=similarity, shared_paths=sorted(own & paths[other]))
             for other, similarity in near

@@ -41,7 +41,10 @@ class LiveTree:
         nodes = await backends.reader.tree(self._user_id, vectors=False)
         self._nodes = {node.id: node for node in nodes}
         alive = chosen(living(nodes, at_ms, backends.policy), at_ms, backends.policy, TreeQuery())
-        update = LiveUpdate(user_id=self._user_id, at_ms=at_ms, whole=True, nodes=await self._shown(alive, at_ms))
+        update = LiveUpdate(
+            user_id=self._user_id, at_ms=at_ms, whole=True, erased_at_ms=self._erased_at_ms,
+            nodes=await self._shown(alive, at_ms),
+        )  # fmt: skip
         if missed is None:
             return update
         return update.model_copy(update={"erased": missed.erased, "events": await self._with_titles(missed)})
@@ -55,12 +58,15 @@ class LiveTree:
         events = await self._with_titles(update)
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])
         nodes = await self._shown(living(touched, at_ms, self._backends.policy), at_ms)
-        return update.model_copy(update={"nodes": nodes, "events": events})
+        return update.model_copy(update={"nodes": nodes, "events": events, "erased_at_ms": self._erased_at_ms})
+
+    @property
+    def _erased_at_ms(self) -> int | None:
+        return max((node.erased_at_ms for node in self._nodes.values()), default=0) or None
 
     async def _with_titles(self, update: LiveUpdate) -> list[LiveEvent]:
         """The events of an update with their items' titles; none of before an erasure, whoever announced it."""
-        erased_ms = max((node.erased_at_ms for node in self._nodes.values()), default=0)
-        events = [event for event in update.events if event.ts_ms > erased_ms]
+        events = [event for event in update.events if event.ts_ms > (self._erased_at_ms or 0)]
         titles = await self._backends.catalogue.titles(event.item_id or "" for event in events)
         return [event.model_copy(update={"title": titles.get(event.item_id or "")}) for event in events]
 

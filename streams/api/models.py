@@ -20,6 +20,11 @@ MAX_BATCH = 500
 ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 Context = dict[str, str | float | bool]
 Order = Literal["strongest", "latest"]
+ErasedAtMs = Annotated[
+    int | None,
+    Field(description="When the person was erased last; nothing older is known of them, and nothing is guessed until "
+                      "there is new evidence. Null: they never were, or it is long ago."),
+]  # fmt: skip
 
 
 class ResponseModel(BaseModel):
@@ -79,7 +84,7 @@ class Tree(ResponseModel):
     events: int = 0
     first_ms: int = 0
     last_ms: int = 0
-    erased_at_ms: int | None = None
+    erased_at_ms: ErasedAtMs = None
     nodes: list[InterestNode] = []
     next_cursor: str | None = None
 
@@ -144,6 +149,7 @@ class Recommendations(ResponseModel):
     user_id: str
     at_ms: int
     prior: bool = False
+    erased_at_ms: ErasedAtMs = None
     items: list[RankedItem] = []
 
 
@@ -162,6 +168,7 @@ class Ranking(ResponseModel):
     user_id: str
     at_ms: int
     prior: bool = False
+    erased_at_ms: ErasedAtMs = None
     items: list[RankedItem] = []
     unknown: list[str] = []
 
@@ -182,6 +189,7 @@ class Explanation(ResponseModel):
     path: str = ""
     at_ms: int
     prior: bool = False
+    erased_at_ms: ErasedAtMs = None
     score: float
     parts: ScoreParts
     pulls: list[ExplainedPull] = []
@@ -202,6 +210,7 @@ class SimilarUsers(ResponseModel):
     """The nearest people, nearest first."""
 
     user_id: str
+    erased_at_ms: ErasedAtMs = None
     users: list[SimilarUser] = []
 
 
@@ -279,14 +288,16 @@ class LiveEvent(ResponseModel):
 class LiveUpdate(ResponseModel):
     """A user's tree has changed: the nodes touched, as they are now, and the events that did it.
 
-    `erased`: all nodes but those given are gone. The stream begins with one update that holds the whole tree
-    (`whole`). `resync`: updates were lost, or are too many for one: an update with the whole tree follows.
+    `erased`: all nodes but those given are gone. `erased_at_ms`: since when, in a whole tree too. The stream begins
+    with one update that holds the whole tree (`whole`). `resync`: updates were lost, or are too many for one: an update
+    with the whole tree follows.
     """
 
     user_id: str
     at_ms: int
     whole: bool = False
     erased: bool = False
+    erased_at_ms: ErasedAtMs = None
     resync: bool = False
     nodes: list[InterestNode] = []
     events: list[LiveEvent] = []

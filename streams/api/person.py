@@ -38,6 +38,11 @@ class Person:
         """The root of their own tree."""
         return next((node for node in self.stored if node.key.level == "profile"), None)
 
+    @property
+    def erased_at_ms(self) -> int | None:
+        """When they were erased last, be there new evidence since or not; None where they never were."""
+        return (self.profile.erased_at_ms or None) if self.profile else None
+
     def interests(self, context: Context, policy: NodePolicy) -> list[Interest]:
         """What to score against: every node, but of situations only those they are in."""
         here = {situation(name, value) for name, value in context.items()}

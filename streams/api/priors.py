@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.api.models import Context
-from streams.interests.nodes import Node, NodePolicy, mass_at
+from streams.interests.nodes import Node, NodePolicy, is_forgotten, mass_at
 from streams.interests.priors import PriorPolicy, cohorts_of, prior_nodes
 from streams.store.cohorts import CohortReader
 
@@ -25,8 +25,13 @@ class PriorTerms:
     cohorts: NodePolicy
 
     def names(self, own: Sequence[Node], context: Context, at_ms: int) -> list[str]:
-        """The cohorts of a prior: everybody, the situation, and the topic they began with. None once settled."""
+        """The cohorts of a prior: everybody, the situation, and the topic they began with.
+
+        None once settled, nor for whoever was erased until there is new evidence: they are a newcomer from then on.
+        """
         profile = next((node for node in own if node.key.level == "profile"), None)
+        if profile is not None and is_forgotten(profile):
+            return []
         if profile is not None and self._prior_mass(profile.count) < _WORTH_SHOWING * mass_at(profile, at_ms, self.own):
             return []
         names = cohorts_of(at_ms, context, profile.began.topic if profile else "", self.policy.contexts)
@@ -49,6 +54,6 @@ class Priors:
         self._cohorts, self._terms = cohorts, terms
 
     async def nodes(self, user_id: str, own: Sequence[Node], context: Context, at_ms: int) -> list[Node]:
-        """A person's prior; empty for those who have done enough."""
+        """A person's prior; empty for those who have done enough, and for the erased."""
         names = self._terms.names(own, context, at_ms)
         return self._terms.nodes(user_id, own, await self._cohorts.cohorts(names), at_ms) if names else []

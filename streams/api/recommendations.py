@@ -56,7 +56,7 @@ async def recommend(backends: Backends, query: RecommendationQuery) -> Recommend
     score_view = ScoreView(interests=interests, scored=scored, name_of=backends.names, prior_ids=person.prior_ids)
     shown = PULLS_SHOWN if query.explain else 0
     return Recommendations(
-        user_id=query.user_id, at_ms=query.at_ms, prior=person.prior,
+        user_id=query.user_id, at_ms=query.at_ms, prior=person.prior, erased_at_ms=person.erased_at_ms,
         items=[score_view.item(row, cards[row], pulls=shown) for row in rows],
     )  # fmt: skip
 
@@ -81,7 +81,9 @@ async def rank(backends: Backends, user_id: str, request: RankRequest, at_ms: in
         for row in map(int, np.argsort(-scored.total, kind="stable"))
     ]  # fmt: skip
     unknown = [item_id for item_id in ids if item_id not in cards]
-    return Ranking(user_id=user_id, at_ms=at_ms, prior=person.prior, items=items, unknown=unknown)
+    return Ranking(
+        user_id=user_id, at_ms=at_ms, prior=person.prior, erased_at_ms=person.erased_at_ms, items=items, unknown=unknown
+    )
 
 
 async def explain(
@@ -105,7 +107,8 @@ async def explain(
     titles = await backends.catalogue.titles(item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED))
     node_view = NodeView(at_ms=at_ms, policy=backends.policy, name_of=backends.names, titles=titles)
     return Explanation(
-        user_id=user_id, item_id=item_id, title=card.title, path=card.path, at_ms=at_ms, prior=person.prior,
+        user_id=user_id, item_id=item_id, title=card.title, path=card.path, at_ms=at_ms,
+        prior=person.prior, erased_at_ms=person.erased_at_ms,
         score=float(scored.total[0]), parts=parts,
         pulls=[
             ExplainedPull(

@@ -40,7 +40,17 @@ def rank(
         typer.echo(ranking.model_dump_json(indent=2))
     elif ranking.items:
         out = console()
-        out.print(draw_ranked(user, ranking.at_ms, ranking.items, out, prior=ranking.prior, texts=texts))
+        out.print(
+            draw_ranked(
+                user,
+                ranking.at_ms,
+                ranking.items,
+                out,
+                prior=ranking.prior,
+                erased_at_ms=ranking.erased_at_ms,
+                texts=texts,
+            )
+        )
     if ranking.unknown and not as_json:
         unknown = ", ".join(ranking.unknown)
         print_error(f"nobody has described {unknown}: `interests produce --items FILE` describes items")

@@ -62,7 +62,16 @@ def recommend(
         typer.echo(recommended.model_dump_json(indent=2))
     elif recommended.items:
         out = console()
-        out.print(draw_ranked(user, recommended.at_ms, recommended.items, out, prior=recommended.prior))
+        out.print(
+            draw_ranked(
+                user,
+                recommended.at_ms,
+                recommended.items,
+                out,
+                prior=recommended.prior,
+                erased_at_ms=recommended.erased_at_ms,
+            )
+        )
     else:
         print_error("there is nothing to recommend: every item is seen already, or left out by the filters")
     if not recommended.items:

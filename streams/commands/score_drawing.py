@@ -23,11 +23,12 @@ _NOTHING: Final = "nothing is known of them: this is what is new and popular"
 
 
 def draw_ranked(
-    user_id: str, at_ms: int, items: Sequence[RankedItem], console: Console, *, prior: bool, texts: Sequence[str] = ()
-) -> RenderableType:
+    user_id: str, at_ms: int, items: Sequence[RankedItem], console: Console, *, prior: bool,
+    erased_at_ms: int | None = None, texts: Sequence[str] = (),
+) -> RenderableType:  # fmt: skip
     """Items in order, each with its bar and, where they were asked for, its reasons; `texts` are those ranked."""
     drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, at_ms)
-    return Group(*drawing.list(user_id, items, texts, prior=prior))
+    return Group(*drawing.list(user_id, items, texts, prior=prior, erased_at_ms=erased_at_ms))
 
 
 def draw_explained(explanation: Explanation, console: Console, *, evidence: int, fold: bool = True) -> RenderableType:
@@ -55,12 +56,16 @@ class _Scores:
     width: int
     at_ms: int
 
-    def list(self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool) -> Iterator[Text]:
+    def list(
+        self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool, erased_at_ms: int | None
+    ) -> Iterator[Text]:
         yield Text(self.glyphs.cut_to(user_id, self.width), "bold")
         count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
         summary = f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}"
         yield Text(self.glyphs.cut_to(summary, self.width), "dim")
         moved = any(item.parts.relevance or item.parts.aversion for item in items)
+        if erased_at_ms:
+            yield Text(self.glyphs.cut_to(_erased(erased_at_ms), self.width), "yellow")
         if prior or not moved:
             yield Text(self.glyphs.cut_to(_PRIOR if prior else _NOTHING, self.width), "yellow")
         yield Text()
@@ -143,6 +148,8 @@ class _Scores:
         about = [f"for {explanation.user_id}", f"as of {stamp(self.at_ms)}"]
         about[:0] = [explanation.path] if explanation.path not in {"", "/"} else []
         yield Text(self.glyphs.cut_to(f" {self.glyphs.dot} ".join(about), self.width), "dim")
+        if explanation.erased_at_ms:
+            yield Text(self.glyphs.cut_to(_erased(explanation.erased_at_ms), self.width), "yellow")
         if explanation.prior:
             yield Text(self.glyphs.cut_to(_PRIOR, self.width), "yellow")
         yield Text()
@@ -205,3 +212,7 @@ def _gained(parts: ScoreParts) -> float:
 
 def _taken(parts: ScoreParts) -> float:
     return -sum(min(0.0, value) for value in (parts.relevance, parts.aversion, parts.freshness, parts.popularity))
+
+
+def _erased(at_ms: int) -> str:
+    return f"erased on {stamp(at_ms)}: nothing older is known of them"

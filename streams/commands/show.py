@@ -126,10 +126,10 @@ def names(file: Path | None, lang: str) -> NameOf:
 
 def why_empty(tree: TreeView, request: ShowRequest) -> str:
     """Why nothing is left of a tree, and what to do to see it."""
-    if request.levels and not tree.expired:
-        return f"there is nothing on level {', '.join(sorted(request.levels))}"
     if tree.erased_at_ms and not tree.last_ms:
         return f"erased on {stamp(tree.erased_at_ms)}; nothing came since"
+    if request.levels and not tree.expired:
+        return f"there is nothing on level {', '.join(sorted(request.levels))}"
     if not tree.last_ms:
         return "everything has faded; --all shows what is stored"
     return (

@@ -89,7 +89,8 @@ class _Drawing:
             facts.pop()
         yield Text(line, "dim")
         if tree.erased_at_ms:
-            yield Text(f"erased on {stamp(tree.erased_at_ms)}; what follows came later", "yellow")
+            rest = "nothing came since" if tree.is_empty else "what follows came later"
+            yield Text(f"erased on {stamp(tree.erased_at_ms)}; {rest}", "yellow")
 
     def block(self, title: str, branches: Sequence[Branch]) -> Iterator[Text]:
         yield Text()

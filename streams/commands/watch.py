@@ -125,6 +125,7 @@ class WatchedTree:
     evidence: int = 1
     updates: int = field(default=0, init=False)
     events: deque[LiveEvent] = field(init=False, default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
+    _erased_at_ms: int = field(init=False, default=0)
     _nodes: dict[str, tuple[InterestNode, int]] = field(init=False, default_factory=dict)
 
     def apply(self, update: LiveUpdate) -> None:
@@ -132,6 +133,9 @@ class WatchedTree:
         self.updates += 1
         if update.whole or update.erased:
             self._nodes = {}
+        if update.erased:
+            self.events.clear()
+        self._erased_at_ms = update.erased_at_ms or self._erased_at_ms
         self._nodes = {**self._nodes, **{node.id: (node, update.at_ms) for node in update.nodes}}
         self.events.extendleft(sorted(update.events, key=lambda event: event.ts_ms))
 
@@ -144,7 +148,7 @@ class WatchedTree:
         return TreeView(
             user_id=self.user_id, at_ms=now_ms,
             first_ms=profile.first_ms if profile else 0, last_ms=profile.last_ms if profile else 0,
-            count=profile.count if profile else 0, erased_at_ms=0,
+            count=profile.count if profile else 0, erased_at_ms=self._erased_at_ms,
             topics=grown.topics, session=grown.session, contexts=grown.contexts, aversions=grown.aversions, expired=0,
         )  # fmt: skip
 

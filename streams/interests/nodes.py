@@ -161,6 +161,11 @@ def evidence_share(entry: Evidence, node: Node, policy: NodePolicy) -> float:
     return min(1.0, left / node.mass)
 
 
+def is_forgotten(profile: Node) -> bool:
+    """Whether a person was erased and has given no evidence since: nobody knows anything of them, nor guesses."""
+    return profile.erased_at_ms > 0 and profile.count <= 0
+
+
 def is_put_back(level: Level, first_ms: int, erased_at_ms: int) -> bool:
     """Whether an erasure of its person has ended a node that is there all the same; `erased_at_ms` 0: there was none.
 

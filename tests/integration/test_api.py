@@ -102,6 +102,7 @@ async def fill(settings: Settings) -> None:
         [*person("evening", {SPORTS: 3.0}), node("evening", "context", "/daypart/evening", axis(JAZZ), 50.0)],
         [node("faded", "profile", "/", axis(0), 0.001, t0_ms=NOW - 900 * DAY_MS, last_ms=NOW - 900 * DAY_MS)],
         [Node(key=profile_key("gone"), direction=axis(0) * 0, t0_ms=NOW - DAY_MS, erased_at_ms=NOW - DAY_MS)],
+        person("back", {SPORTS: 1.0}, erased_at_ms=NOW - DAY_MS),
     ]  # fmt: skip
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
     await store.close()
@@ -210,7 +211,27 @@ async def test_people_known_unknown_faded_and_erased(http: httpx.AsyncClient) ->
         page = await get(http, "/v1/users", limit=2, **cursor)
         listed |= {one["user_id"] for one in page["users"]}
         cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None  # type: ignore[assignment]  # ends the loop
-    assert listed == {"fan", "barista", "a/b 😀", "torn", "evening", "faded", "cook"}
+    assert listed == {"fan", "barista", "a/b 😀", "torn", "evening", "faded", "back", "cook"}
+
+
+async def test_who_was_erased_is_lent_nothing_until_there_is_new_evidence(http: httpx.AsyncClient) -> None:
+    """Every answer about them says since when, and none has a prior or a node of theirs."""
+    for name, erased_at_ms, lent in (("gone", NOW - DAY_MS, False), ("back", NOW - DAY_MS, True), ("new", None, True)):
+        url = f"/v1/users/{name}"
+        ranked = await http.post(f"{url}/rank", json={"items": ["ball-1", "sax-1"], "at_ms": NOW})
+        answers = [
+            await get(http, f"{url}/interests", at_ms=NOW), await get(http, f"{url}/recommendations", at_ms=NOW),
+            ranked.json(), await get(http, f"{url}/explain/sax-1", at_ms=NOW),
+        ]  # fmt: skip
+        for answer in answers:
+            assert (answer["erased_at_ms"], answer["prior"]) == (erased_at_ms, lent), (name, answer)
+        if not lent:
+            assert answers[0]["nodes"] == answers[3]["pulls"] == []
+            assert not any(item["parts"]["relevance"] for item in answers[1]["items"] + answers[2]["items"])
+            assert answers[1]["items"], "what is new and popular"
+    similar = await get(http, "/v1/users/gone/similar")
+    assert (similar["erased_at_ms"], similar["users"]) == (NOW - DAY_MS, [])
+    assert (await get(http, "/v1/users/back/similar"))["erased_at_ms"] == NOW - DAY_MS
 
 
 async def test_recommendations_follow_the_interests_and_leave_out_what_was_seen(http: httpx.AsyncClient) -> None:
@@ -314,7 +335,7 @@ async def test_a_newcomer_borrows_and_it_is_said(http: httpx.AsyncClient) -> Non
 
 async def test_similar_people_and_what_they_share(http: httpx.AsyncClient) -> None:
     answer = await get(http, "/v1/users/fan/similar", k=2)
-    assert answer["users"][0]["user_id"] in {"evening", "torn"}
+    assert answer["users"][0]["user_id"] in {"evening", "torn", "back"}
     assert "/sports/football" in answer["users"][0]["shared_paths"]
     assert (await http.get("/v1/users/nobody/similar")).status_code == 404
     assert (await get(http, "/v1/users/gone/similar"))["users"] == []

@@ -168,8 +168,10 @@ def test_a_node_without_a_half_life_stays_and_an_expired_one_goes() -> None:
 def test_a_whole_tree_or_an_erasure_takes_the_place_of_all(how: str) -> None:
     tree = WatchedTree("u")
     tree.apply(update(node("topic", "/food", 3), whole=True))
-    tree.apply(update(node("profile", "/", 0), **{how: True}))
+    tree.apply(update(node("profile", "/", 0), erased_at_ms=NOW if how == "erased" else None, **{how: True}))
     assert tree.view(NOW).is_empty
+    lines = "\n".join(drawn(lambda console: draw_live_tree(tree, NOW, console, "live", fold=True)))
+    assert ("nothing came since" in lines) is (how == "erased")
     assert "nothing yet" in "\n".join(drawn(lambda console: draw_live_tree(tree, NOW, console, "live", fold=True)))
 
 

@@ -152,6 +152,7 @@ def test_names_follow_the_language() -> None:
         (see(at_ms=NOW + 3_000 * D), (), "the last event was 8 y ago. --at 2026-05-28T17:26:40.000Z shows the tree"),
         (see(TREE[:1]), ("session",), "there is nothing on level session"),
         (see([replace(TREE[0], count=0, last_ms=NOW, erased_at_ms=NOW)]), (), "erased on 2026-05-28"),
+        (see([replace(TREE[0], count=0, last_ms=NOW, erased_at_ms=NOW)]), ("topic",), "erased on 2026-05-28"),
         (see([node("topic", "/a", 0.001)]), (), "--all shows what is stored"),
     ],
 )
