@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from deploy.demo.phrases import COMPLAINT, POSTS, PRAISE, SEARCHES
 from deploy.demo.readers import READERS, Phase, Reader
+from streams.interests.signed_weight import UNDOES
 
 __all__ = ["READERS", "Reader", "catalogue", "generate", "topic_of"]
 
@@ -167,9 +168,11 @@ class _Day:
             self._add(kind, ts_ms + 6_000, item)
 
     def _take_back(self) -> None:
-        """A like at breakfast, taken back ten minutes later, and once more with a bookmark at night."""
-        boots, scarf = self._shelves.of("fashion", ("en",))[:2]
-        for like, unlike, item, hour in (("like", "unlike", boots, 9.1), ("bookmark", "unbookmark", scarf, 20.2)):
+        """A like at breakfast, taken back ten minutes later, and so with all that can be taken back, over the day."""
+        hours = {"unlike": 9.1, "undislike": 11.2, "unfollow": 13.3, "unhide": 17.4, "unbookmark": 20.2}
+        items = self._shelves.of("fashion", ("en",))
+        for (unlike, hour), item in zip(hours.items(), items, strict=False):
+            like = UNDOES[unlike]
             ts_ms = self._start_ms + int(hour * _HOUR_MS)
             self._add(like, ts_ms, item)
             self._add(unlike, ts_ms + 600_000, item)

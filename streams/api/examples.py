@@ -7,7 +7,7 @@ from typing import Any, Final
 _T: Final = 1_785_000_000_000
 
 _EVIDENCE: Final = {
-    "event_id": "e-481", "item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000,
+    "event_id": "e-481", "type": "click", "item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000,
     "weight": 1.0, "share": 0.42,
 }  # fmt: skip
 _NODE: Final = {

@@ -80,8 +80,9 @@ class NodeView:
         """The strongest events behind a node."""
         return [
             EvidenceEntry(
-                event_id=entry.event_id, item_id=entry.item_id or None, title=self.titles.get(entry.item_id),
-                ts_ms=entry.ts_ms, weight=entry.weight, share=evidence_share(entry, node, self.policy),
+                event_id=entry.event_id, type=entry.type or None, item_id=entry.item_id or None,
+                title=self.titles.get(entry.item_id), ts_ms=entry.ts_ms, weight=entry.weight,
+                share=evidence_share(entry, node, self.policy),
             )
             for entry in node.evidence[:length]
         ]  # fmt: skip

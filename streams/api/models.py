@@ -41,9 +41,13 @@ class _RequestModel(BaseModel):
 
 
 class EvidenceEntry(ResponseModel):
-    """One event behind an interest: its signed weight when it happened and its share of the node's mass now."""
+    """One event behind an interest: its signed weight when it happened and its share of the node's mass now.
+
+    `type` is null for what was folded before evidence kept it.
+    """
 
     event_id: str
+    type: str | None = None
     item_id: str | None = None
     title: str | None = None
     ts_ms: int

@@ -180,7 +180,8 @@ class _Scores:
         """An event behind an interest; what turned somebody `away` counts against the item."""
         weight = -abs(entry.weight) if away else entry.weight
         weighed = f"{self.glyphs.signed(weight)} = {percent(entry.share)} of it, {ago(entry.ts_ms, self.at_ms)}"
-        item = self.glyphs.quoted(entry.title) if entry.title else entry.item_id or entry.event_id
+        about = self.glyphs.quoted(entry.title) if entry.title else entry.item_id
+        item = " ".join(part for part in (entry.type, about) if part) or entry.event_id
         room = self.width - cell_len(weighed) - 6
         return Text(f"  {self.glyphs.dot} {self.glyphs.fit(' '.join(item.split()), room)}  {weighed}", "dim")
 

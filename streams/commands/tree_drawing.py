@@ -154,12 +154,12 @@ class _Drawing:
         weighed = f"{self.glyphs.signed(reason.weight)} = {percent(reason.share)} of it, {when}"
         lead = f"{below}{self.glyphs.dot} "
         room = self.columns.width - cell_len(lead) - cell_len(weighed) - 2
-        item = reason.title or reason.item_id
-        quoted = f"{self.glyphs.quotes[0]}{item}{self.glyphs.quotes[1]}" if reason.title else item
+        quoted = f"{self.glyphs.quotes[0]}{reason.title}{self.glyphs.quotes[1]}" if reason.title else reason.item_id
+        item = " ".join(part for part in (reason.type, quoted) if part)
         event_room = min(cell_len(reason.event_id), max(0, room - 24)) if item else room
         line = Text.assemble((lead, "dim"))
         if item:
-            line.append(self.glyphs.fit(quoted, room - event_room - (1 if event_room else 0)), "dim italic")
+            line.append(self.glyphs.fit(item, room - event_room - (1 if event_room else 0)), "dim italic")
             line.append(" " if event_room else "")
         line.append(self.glyphs.fit(reason.event_id, event_room), "dim")
         line.append(f"  {weighed}", "dim")

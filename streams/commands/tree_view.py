@@ -18,10 +18,11 @@ NameOf = Callable[[str], str]
 class Reason:
     """One contribution to a node: what was done when, how much it weighed then, and its share of the node's mass.
 
-    `path` is where its item lies on the concept tree, "" where that is not known.
+    `path` is where its item lies on the concept tree, "" where that is not known; `type` "" likewise.
     """
 
     event_id: str
+    type: str
     item_id: str
     title: str
     path: str
@@ -198,6 +199,6 @@ class _NodeView:
         title, path = (card.title or "", card.path) if card else ("", "")
         share = evidence_share(entry, node, self.policy)
         return Reason(
-            event_id=entry.event_id, item_id=entry.item_id, title=title, path=path,
+            event_id=entry.event_id, type=entry.type, item_id=entry.item_id, title=title, path=path,
             ts_ms=entry.ts_ms, weight=entry.weight, share=share,
         )  # fmt: skip

@@ -170,7 +170,7 @@ class WatchedTree:
 
 def _reason(entry: EvidenceEntry) -> Reason:
     return Reason(
-        event_id=entry.event_id, item_id=entry.item_id or "", title=entry.title or "", path="",
+        event_id=entry.event_id, type=entry.type or "", item_id=entry.item_id or "", title=entry.title or "", path="",
         ts_ms=entry.ts_ms, weight=entry.weight, share=entry.share,
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ MAX_TS_MS: Final = 4_102_444_800_000  # 2100-01-01
 
 EventType = Literal[
     "click", "view", "post", "comment", "like", "dislike", "bookmark", "share", "follow", "purchase", "rating",
-    "search", "hide", "impression", "unlike", "unbookmark", "erase",
+    "search", "hide", "impression", "unlike", "undislike", "unbookmark", "unfollow", "unhide", "erase",
 ]  # fmt: skip
 
 # Escaped, so that the schema's pattern is plain ASCII; "not", as Python's `$` would let a last newline pass.

@@ -21,12 +21,16 @@ _SEEN_ENTRY = 6  # bytes of the item id's hash
 
 
 class Evidence(NamedTuple):
-    """One contribution to a node: the event, its item ("" where it had none), its time and its signed weight."""
+    """One contribution to a node: the event, its item ("" where it had none), its time, its signed weight, its type.
+
+    `type` is "" in what was folded before evidence kept it.
+    """
 
     event_id: str
     item_id: str
     ts_ms: int
     weight: float
+    type: str = ""
 
 
 def strongest(evidence: Iterable[Evidence], length: int, half_life_ms: float) -> tuple[Evidence, ...]:
@@ -43,22 +47,25 @@ def strongest(evidence: Iterable[Evidence], length: int, half_life_ms: float) ->
 
 def pack_evidence(evidence: Iterable[Evidence]) -> str:
     """Evidence as one string; weights keep seven digits."""
-    return _ENTRY.join(f"{e.event_id}{_FIELD}{e.item_id}{_FIELD}{e.ts_ms}{_FIELD}{e.weight:.7g}" for e in evidence)
+    return _ENTRY.join(
+        f"{e.event_id}{_FIELD}{e.item_id}{_FIELD}{e.ts_ms}{_FIELD}{e.weight:.7g}{_FIELD}{e.type}" for e in evidence
+    )
 
 
 def unpack_evidence(packed: str) -> tuple[Evidence, ...]:
-    """Read back what `pack_evidence` wrote."""
+    """Read back what `pack_evidence` wrote, before entries had a type too."""
     if not packed:
         return ()
     fields = (entry.split(_FIELD) for entry in packed.split(_ENTRY))
-    return tuple(Evidence(event_id, item_id, int(ts), float(weight)) for event_id, item_id, ts, weight in fields)
+    return tuple(Evidence(r[0], r[1], int(r[2]), float(r[3]), r[4] if len(r) > 4 else "") for r in fields)
 
 
 class Mark(NamedTuple):
-    """A like or bookmark that stands, or its taking back, which must find the other whichever comes first.
+    """A like that stands, or its taking back, which must find the other whichever comes first.
 
-    `kind` is `like` or `bookmark`; `undo` marks the taking back. `source` is the record's 4-byte hash in hex,
-    `weight` what the like weighed. `undone_by` is the `source` of the taking back that undid it, if any.
+    `kind` is the type that is taken back, `like` or another of `UNDOES`; `undo` marks the taking back. `source` is the
+    record's 4-byte hash in hex, `weight` what the like weighed. `undone_by` is the `source` of the taking back
+    that undid it, if any.
     """
 
     item_id: str

@@ -124,7 +124,7 @@ def _folded(group: _Group, direction: Vector, norm: float, policy: NodePolicy, l
         if c.sign < 0:
             evidence.pop((c.event_id, c.item_id, c.ts_ms), None)
         else:
-            evidence[(c.event_id, c.item_id, c.ts_ms)] = Evidence(c.event_id, c.item_id, c.ts_ms, c.weight)
+            evidence[(c.event_id, c.item_id, c.ts_ms)] = Evidence(c.event_id, c.item_id, c.ts_ms, c.weight, c.type)
             first_ms = min(first_ms or c.ts_ms, c.ts_ms)
             last_ms = max(last_ms, c.ts_ms)
     if mass <= _NOTHING_LEFT * summed:

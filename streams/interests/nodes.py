@@ -110,7 +110,7 @@ class NodePolicy:
     faint_below: float = 0.1
     evidence_length: int = 8
     ring_length: int = 256
-    marks_length: int = 64
+    marks_length: int = 128
     seen_length: int = 512
     contexts: frozenset[str] = frozenset()
     tombstone_s: float = 400 * 86_400.0

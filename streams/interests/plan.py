@@ -30,7 +30,7 @@ class Weighed(NamedTuple):
 
 
 class Contribution(NamedTuple):
-    """What one event adds to one node: weight s at time t along a vector; `sign` -1 takes it back."""
+    """What one event of a type adds to one node: weight s at time t along a vector; `sign` -1 takes it back."""
 
     key: NodeKey
     row: int
@@ -40,6 +40,7 @@ class Contribution(NamedTuple):
     source: Source
     event_id: str
     item_id: str
+    type: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -157,7 +158,7 @@ def _spread(
         keys.append(NodeKey(user, "interest", weighed.path))
     if policy.contexts and not faint:
         keys += [NodeKey(user, "context", path) for path in situations(ts_ms, weighed.event.context, policy.contexts)]
-    rest = (weighed.event.source, event_id, weighed.item_id)
+    rest = (weighed.event.source, event_id, weighed.item_id, weighed.event.type)
     contributions = [Contribution(key, weighed.row, ts_ms, weight, sign, *rest) for key in keys]
     if weight < 0 and not faint:
         aversions = [NodeKey(user, "aversion", "/")] + ([NodeKey(user, "aversion", f"/{first}")] if first else [])

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from streams.events.event import Event
 
 #: Types that take back what another type gave.
-UNDOES = {"unlike": "like", "unbookmark": "bookmark"}
+UNDOES = {
+    "unlike": "like", "undislike": "dislike", "unbookmark": "bookmark", "unfollow": "follow", "unhide": "hide"
+}  # fmt: skip
 
 DEFAULT_BASE: Mapping[str, float] = {
     "click": 1.0, "view": 0.5, "search": 1.0, "post": 2.0, "comment": 1.5, "like": 2.0, "dislike": -2.0,
     "bookmark": 2.5, "share": 2.5, "follow": 3.0, "purchase": 4.0, "rating": 3.0, "hide": -2.0,
-    "impression": 1.0, "unlike": 0.0, "unbookmark": 0.0, "erase": 0.0,
+    "impression": 1.0, "unlike": 0.0, "undislike": 0.0, "unbookmark": 0.0, "unfollow": 0.0, "unhide": 0.0, "erase": 0.0,
 }  # fmt: skip
 
 

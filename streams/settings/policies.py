@@ -35,7 +35,9 @@ class NodeSettings(Section):
     ring_length: int = Field(
         256, ge=1, le=4096, description="Event ids a profile keeps: how far back a producer's duplicate is caught."
     )
-    marks_length: int = Field(64, ge=1, le=1024, description="Likes, bookmarks and their undoing that a profile keeps.")
+    marks_length: int = Field(
+        128, ge=1, le=1024, description="Likes and what else can be taken back, and takings back, kept."
+    )
     seen_length: int = Field(
         512, ge=0, le=8192, description="Items a profile keeps as seen: how far back recommendations leave them out."
     )

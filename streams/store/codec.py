@@ -26,7 +26,7 @@ from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy, Vector
 from streams.store.base import Fence
 
 #: Bumped when what a payload means changes; flagged in the CHANGELOG.
-PAYLOAD_VERSION = 1
+PAYLOAD_VERSION = 2
 
 _SCALARS = {str: "string_value", bool: "bool_value", int: "integer_value", float: "double_value"}
 

@@ -54,7 +54,7 @@ def node(user: str, level: str = "profile", path: str = "/", seed: int = 0, **fi
         key=NodeKey(user, level, path), direction=direction / np.float32(np.linalg.norm(direction)),  # type: ignore[arg-type]
         norm=1.25, mass=2.5000000000000004, net=-0.75, t0_ms=NOW, first_ms=NOW - 5, last_ms=NOW + 5, count=3,
         applied=Applied(2, {"clicks/3": 17, "comments/0": 2**40}),
-        evidence=(Evidence("e=1;|", "i/1", NOW, -1.5), Evidence("é", "", NOW, 1e-9)),
+        evidence=(Evidence("e=1;|", "i/1", NOW, -1.5, "hide"), Evidence("é", "", NOW, 1e-9)),
     )  # fmt: skip
     return replace(base, **fields)  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ from streams.events.parse import parse_events
 from tests.fault.registry import scenario
 from tests.fault.trial import Trial
 from tests.fixtures.records import NOW_MS, record
-from tests.oracle.generate import DAY_MS, Made
+from tests.oracle.generate import DAY_MS, TAKES_BACK, Made
 
 _YEAR_MS = 365 * DAY_MS
 
@@ -52,7 +52,7 @@ async def years_off(trial: Trial) -> None:
     chance = random.Random(trial.options.seed)
 
     def off(body: dict[str, Any]) -> dict[str, Any]:
-        if body["type"] in ("like", "unlike", "bookmark", "unbookmark"):
+        if body["type"] in (*TAKES_BACK, *TAKES_BACK.values()):
             return body  # which of two is later must not change
         shift = chance.choice([-_YEAR_MS, 0, _YEAR_MS, None])
         return {k: v for k, v in body.items() if k != "ts"} if shift is None else {**body, "ts": body["ts"] + shift}

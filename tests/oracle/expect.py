@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.interests.signed_weight import WeightTable
+from tests.oracle.generate import TAKES_BACK
 
 Doubles = npt.NDArray[np.float64]
 NodeName = tuple[str, str, str]
@@ -103,8 +104,8 @@ def tree_of(events: Iterable[Mapping[str, Any]], world: World) -> dict[NodeName,
     left = [e for e in events if e["type"] != "erase" and e["ts"] > erased.get(e["user_id"], -1)]
     taken_back: dict[tuple[str, str, str], int] = {}
     for event in left:
-        if event["type"] in ("unlike", "unbookmark"):
-            about = (event["user_id"], event["type"].removeprefix("un"), event["item_id"])
+        if event["type"] in TAKES_BACK:
+            about = (event["user_id"], TAKES_BACK[event["type"]], event["item_id"])
             taken_back[about] = max(event["ts"], taken_back.get(about, 0))
     nodes: dict[NodeName, Expected] = {}
     for event in left:
@@ -123,7 +124,7 @@ def tree_of(events: Iterable[Mapping[str, Any]], world: World) -> dict[NodeName,
 def _says(event: Mapping[str, Any], world: World) -> Iterable[tuple[float, Doubles, str, str]]:
     """(weight, vector, path, item) of everything one event says."""
     kind, text = event["type"], event.get("text")
-    if kind in ("unlike", "unbookmark"):
+    if kind in TAKES_BACK:
         return
     base = world.weights.base[kind]
     if kind == "impression":
@@ -134,7 +135,7 @@ def _says(event: Mapping[str, Any], world: World) -> Iterable[tuple[float, Doubl
                 share = world.weights.impression_clicked if taken else world.weights.impression_skipped
                 yield base * share, vector, path, item_id
         return
-    own = world.texts[text] if text and kind not in ("like", "bookmark") else None
+    own = world.texts[text] if text and kind not in TAKES_BACK.values() else None
     weight = base * _factor(event, own[1] if own else None, world.weights)
     if event.get("item_id") is None:
         assert own is not None, "without an item it must be a search, which has a text"

@@ -10,6 +10,9 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 DAY_MS = 86_400_000
+TAKES_BACK = {
+    "unlike": "like", "undislike": "dislike", "unbookmark": "bookmark", "unfollow": "follow", "unhide": "hide"
+}  # fmt: skip
 _PLACES = [
     ("Sports", "Football"), ("Sports", "Basketball"), ("Science", "Space"), ("Technology", "Programming"),
     ("Finance", "Stocks"), ("Politics", "Elections"), ("Science", "Biology"), ("Business", "Startups"),
@@ -166,7 +169,7 @@ class Generator:
     def _body(self) -> dict[str, Any]:
         chance, user = self._chance, self._chance.randrange(self.users)
         kind = chance.choices(*zip(*_MIX, strict=True))[0]
-        if kind in ("unlike", "unbookmark"):
+        if kind in TAKES_BACK:
             return self._undone(kind, user)
         if kind == "search":
             return self._named(kind, user, text=chance.choice(_SEARCHES))
@@ -180,13 +183,13 @@ class Generator:
             body["rating"] = chance.randrange(1, 11) / 2
         if kind == "view":
             body["dwell_ms"] = chance.randrange(120_000)
-        if kind in ("like", "bookmark"):
+        if kind in TAKES_BACK.values():
             self._likes.append(body)
         return body
 
     def _undone(self, kind: str, user: int) -> dict[str, Any]:
         """Takes back a like, mostly one that was given; now and then a time before it, which takes back nothing."""
-        given = [one for one in self._likes if f"un{one['type']}" == kind]
+        given = [one for one in self._likes if one["type"] == TAKES_BACK[kind]]
         if not given:
             return self._named(kind, user, item_id=self._item())
         like = self._chance.choice(given)
@@ -197,7 +200,8 @@ class Generator:
 
 _MIX: list[tuple[str, float]] = [
     ("click", 40), ("view", 10), ("like", 10), ("unlike", 5), ("bookmark", 4), ("unbookmark", 2), ("comment", 10),
-    ("rating", 5), ("purchase", 3), ("hide", 3), ("dislike", 2), ("search", 3), ("impression", 3),
+    ("rating", 5), ("purchase", 3), ("hide", 3), ("unhide", 2), ("dislike", 2), ("undislike", 1), ("follow", 2),
+    ("unfollow", 1), ("search", 3), ("impression", 3),
 ]  # fmt: skip
 
 

@@ -187,3 +187,13 @@ def test_the_last_events_are_newest_first_and_the_picture_fits_the_screen() -> N
     for _ in range(300):
         tree.apply(update(events=[event("e")]))
     assert len(tree.events) == 200
+
+
+def test_a_search_is_called_one_in_an_explanation() -> None:
+    fields = {"event_id": "e-77", "ts_ms": NOW - 1000, "weight": 1.0, "share": 0.5}
+    entries = [EvidenceEntry(**fields, type="search"), EvidenceEntry(**fields, type="like", item_id="i", title="Tea")]
+    pulls = [ExplainedPull(**item().because[0].model_dump(), share=0.9, evidence=entries)]
+    why = Explanation(user_id="u", item_id="i", at_ms=NOW, score=0.1, parts=item().parts, pulls=pulls)
+    lines = drawn(lambda console: draw_explained(why, console, evidence=2))
+    assert any("search  " in line and "e-77" not in line for line in lines)
+    assert any("like “Tea”" in line for line in lines)

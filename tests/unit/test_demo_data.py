@@ -39,7 +39,7 @@ def weight(event: dict[str, Any]) -> float:
 def by_topic(events: list[dict[str, Any]], *, negative: bool = False) -> Counter[str]:
     sums: Counter[str] = Counter()
     for event in events:
-        if "item_id" in event and (not negative or weight(event) < 0):
+        if "item_id" in event and (not negative or (weight(event) < 0 and event["type"] not in UNDOES)):
             sums[topic_of(event["item_id"])] += weight(event)  # type: ignore[assignment]  # Counter holds floats too
     return sums
 

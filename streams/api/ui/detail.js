@@ -1,7 +1,7 @@
 // Why an interest is there: its figures and the events behind it.
 
 import { byId, el, keyed, setText } from "./dom.js";
-import { LEVELS, leaning, number, percent, setTime, signed, span, time, verdict } from "./format.js";
+import { LEVELS, about, leaning, number, percent, setTime, signed, span, time, verdict } from "./format.js";
 import { Tree } from "./tree.js";
 
 const SHOWN = 3;
@@ -69,7 +69,7 @@ function entryLine() {
     "li",
     {},
     el("span", { class: "sign" }),
-    el("span", { class: "title" }),
+    el("span", {}, el("span", { class: "type" }), el("span", { class: "title" })),
     el("span", { class: "faint" }, el("span", { class: "share" }), " · ", time(0)),
   );
 }
@@ -79,7 +79,8 @@ function fillEntry(row, entry) {
   const sign = row.querySelector(".sign");
   sign.className = `sign ${side.kind}`;
   setText(sign, `${side.mark} ${signed(entry.weight, 1)}`);
-  setText(row.querySelector(".title"), entry.title ?? entry.item_id ?? "an event without an item");
+  setText(row.querySelector(".type"), entry.type ?? "");
+  setText(row.querySelector(".title"), about(entry));
   row.querySelector(".title").title = `event ${entry.event_id}${entry.item_id ? `, item ${entry.item_id}` : ""}`;
   setText(row.querySelector(".share"), percent(entry.share));
   setTime(row.querySelector("time"), entry.ts_ms);

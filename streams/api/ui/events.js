@@ -1,7 +1,7 @@
 // The last events: those that came while the page was open, and those kept as evidence. Never their text.
 
 import { byId, el, keyed, setText } from "./dom.js";
-import { setTime, signed, time, verdict } from "./format.js";
+import { about, setTime, signed, time, verdict } from "./format.js";
 
 const SHOWN = 7;
 
@@ -32,7 +32,7 @@ function fill(row, event) {
   setText(sign, `${side.mark} ${signed(event.weight, 1)}`);
   sign.title = `speaks ${side.word === "mixed" ? "neither for nor against" : side.word}, weight ${signed(event.weight)}`;
   setText(row.querySelector(".type"), event.type ?? "");
-  setText(row.querySelector(".title"), event.title ?? event.itemId ?? (event.type === "search" ? "(search words are not kept)" : "without an item"));
+  setText(row.querySelector(".title"), about({ ...event, item_id: event.itemId }));
   row.title = `event ${event.id}${event.itemId ? `, item ${event.itemId}` : ""}`;
   setTime(row.querySelector("time"), event.ts);
 }

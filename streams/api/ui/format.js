@@ -86,6 +86,11 @@ export function verdict(value) {
 }
 
 /** What an interest is called in a sentence about a score. */
+/** What an event was about. Search words and other texts are not kept. */
+export function about({ type, title, item_id: item }) {
+  return title ?? item ?? (type === "search" ? "a search, whose words are not kept" : "an event without an item");
+}
+
 export function called({ level, path, name, prior }) {
   const plain = {
     profile: "everything they like",

@@ -11,7 +11,7 @@ export class Send {
   #form = byId("send-form");
   #slot = byId("send-problem");
   #words = byId("send-words");
-  #pending = new Map(); // event id -> { since: moment it was sent, type }
+  #pending = new Map(); // event id -> moment it was sent
   #slow = null;
 
   /** `userOf()` names the person on show; `onFirst(user)` is called when somebody new has been written of. */
@@ -67,7 +67,7 @@ export class Send {
     const sent = { event_id: eventId, user_id: user, type, ts: Date.now(), item_id, text };
     clear(this.#slot);
     setText(this.#words, "Sending…");
-    this.#pending.set(eventId, { since: performance.now(), type });
+    this.#pending.set(eventId, performance.now());
     if (this.#pending.size > 50) this.#pending.delete(this.#pending.keys().next().value);
     try {
       const accepted = await postJson("v1/events", sent);
@@ -86,14 +86,12 @@ export class Send {
   }
 
   /**
-   * Find which of the sent events the tree knows now. One that was there before the page followed its person comes
-   * as evidence, which has no type: that is given from here.
+   * Find which of the sent events the tree knows now, as a change or as evidence.
    */
   arrived(tree) {
-    for (const [id, { since, type }] of this.#pending) {
+    for (const [id, since] of this.#pending) {
       const event = tree.events.get(id);
       if (!event) continue;
-      event.type ??= type;
       this.#pending.delete(id);
       clearTimeout(this.#slow);
       setText(this.#words, `In the tree after ${Math.round(performance.now() - since)} ms, from this button to this page.`);

@@ -71,15 +71,15 @@ export class Tree {
     const known = this.events.get(event.event_id);
     const type = event.type ?? known?.type ?? null;
     // One event weighs on several nodes: it is listed once, with the weight the update named, or the largest.
-    const weight = known && (known.type || Math.abs(known.weight) >= Math.abs(event.weight)) && !event.type ? known.weight : event.weight;
+    const kept = known && !fresh && (known.named || Math.abs(known.weight) >= Math.abs(event.weight));
+    const weight = kept ? known.weight : event.weight;
     this.events.set(event.event_id, {
       id: event.event_id, ts: event.ts_ms, type, weight,
       itemId: event.item_id ?? known?.itemId ?? null, title: event.title ?? known?.title ?? null,
-      fresh: known ? known.fresh : fresh,
+      fresh: known ? known.fresh : fresh, named: fresh || Boolean(known?.named),
     });
     if (this.events.size > 2 * MAX_EVENTS) {
-      const kept = this.lastEvents(MAX_EVENTS);
-      this.events = new Map(kept.map((one) => [one.id, one]));
+      this.events = new Map(this.lastEvents(MAX_EVENTS).map((one) => [one.id, one]));
     }
     return !known;
   }

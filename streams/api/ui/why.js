@@ -3,7 +3,7 @@
 import { getJson, userPath } from "./api.js";
 import { el } from "./dom.js";
 import { clear, fail } from "./failing.js";
-import { called, signed } from "./format.js";
+import { about, called, signed } from "./format.js";
 
 const SHOWN = 6;
 
@@ -56,8 +56,8 @@ function explained(explanation) {
 function behind(evidence) {
   const items = new Map();
   for (const entry of evidence) {
-    const name = entry.title ?? entry.item_id ?? "events without an item";
-    items.set(name, [...(items.get(name) ?? []), signed(entry.weight, 1)]);
+    const name = entry.title ?? entry.item_id ?? about(entry);
+    items.set(name, [...(items.get(name) ?? []), [entry.type, signed(entry.weight, 1)].filter(Boolean).join(" ")]);
   }
   return [...items].slice(0, 3).map(([name, weights]) => `${name} (${weights.join(", ")})`).join("; ");
 }
