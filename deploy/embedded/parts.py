@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import shutil
 import signal
 import sys
@@ -19,7 +20,7 @@ from deploy.embedded.broker import broker_process
 from deploy.embedded.ports import HOST, Ports
 from deploy.embedded.processes import MARK
 from deploy.embedded.qdrant import qdrant_process
-from deploy.embedded.triton import triton_process
+from deploy.embedded.triton import KEY_HEADER, triton_process
 from encoders.contract import MODEL_NAME, TEXT
 from encoders.locate import CACHE_VARIABLE, cache_dir
 from streams.base.errors import ConfigurationError, RetryableError
@@ -114,13 +115,14 @@ class Probes:
 
         return probe
 
-    def encodes(self, url: str) -> Alive:
+    def encodes(self, url: str, key: str) -> Alive:
         """Whether the Triton at `url` encodes a text; False only where it answers that the model's process is dead."""
+        infer, headers = f"{url}/v2/models/{MODEL_NAME}/infer", {KEY_HEADER: key}
         request = {"inputs": [{"name": TEXT.name, "shape": [1, 1], "datatype": TEXT.dtype, "data": ["a cup of tea"]}]}
 
         async def alive() -> bool | None:
             try:
-                answer = await self._http.post(f"{url}/v2/models/{MODEL_NAME}/infer", json=request, timeout=_INFER_S)
+                answer = await self._http.post(infer, json=request, headers=headers, timeout=_INFER_S)
             except httpx.TransportError:
                 return None
             if answer.is_success:
@@ -183,14 +185,16 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
     extra = {MARK: environment[MARK], CACHE_VARIABLE: cache, "PATH": path}
     work = data_dir / "triton"
     work.mkdir(exist_ok=True)
+    key = secrets.token_hex(16)
     argv, env = triton_process(
-        MODEL_REPO, work=work, grpc_port=ports.triton_grpc, http_port=ports.triton_http,
+        MODEL_REPO, work=work, grpc_port=ports.triton_grpc, http_port=ports.triton_http, http_key=key,
         metrics_port=ports.triton_metrics, extra_env=extra,
     )  # fmt: skip
     url = f"http://{HOST}:{ports.triton_http}"
     return StackPart(
         name="triton", argv=argv, ready=probes.answers(f"{url}/v2/health/ready"), env=env,
-        ready_within_s=180.0, stop_within_s=20.0, restarts=ALWAYS, cwd=ROOT, niceness=BEHIND, alive=probes.encodes(url),
+        ready_within_s=180.0, stop_within_s=20.0, restarts=ALWAYS, cwd=ROOT, niceness=BEHIND,
+        alive=probes.encodes(url, key),
     )  # fmt: skip
 
 

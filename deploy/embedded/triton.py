@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import shutil
 import sys
 import sysconfig
@@ -12,6 +13,10 @@ from pathlib import Path
 from streams.base.errors import ConfigurationError
 
 HOST = "127.0.0.1"
+KEY_HEADER = "interests-key"
+"""The HTTP header that carries `http_key`."""
+_CONTROL = "shared-memory,model-repository,trace,logging"
+_ALL_BUT_HEALTH = f"{_CONTROL},metadata,inference,model-config,statistics"
 
 
 def triton_process(
@@ -20,6 +25,7 @@ def triton_process(
     work: Path,
     grpc_port: int,
     http_port: int | None = None,
+    http_key: str | None = None,
     metrics_port: int | None = None,
     extra_env: dict[str, str] | None = None,
     tls: tuple[Path, Path] | None = None,
@@ -29,7 +35,11 @@ def triton_process(
 
     `work` is a folder of this server's own: the Python backend is laid out in it. HTTP and metrics are off without a
     port. `tls` names the PEM files of certificate and key for gRPC; with `tls_ca` clients must bring a certificate
-    signed by it. The models' Python finds what this interpreter finds. Raises ConfigurationError where the wheel is
+    signed by it. The models' Python finds what this interpreter finds.
+
+    Shared memory, the repository of models, traces and the log's settings are shut on both ports: nobody here needs
+    them, and most of what is known against this version came in by them. With `http_key` HTTP answers nothing but its
+    health without it, so that no web page uses it. Raises ConfigurationError where the wheel is
     missing or has no stub for this Python.
     """
     wheel = _wheel()
@@ -46,12 +56,17 @@ def triton_process(
         "--allow-cpu-metrics=false",
         "--grpc-address=" + HOST,
         f"--grpc-port={grpc_port}",
+        # The key is made up and forgotten.
+        f"--grpc-restricted-protocol={_CONTROL}:{KEY_HEADER}={secrets.token_hex(16)}",
     ]
     argv += _tls_options(tls, tls_ca)
     if http_port is None:
         argv.append("--allow-http=false")
     else:
-        argv += ["--http-address=" + HOST, f"--http-port={http_port}"]
+        apis = f"{_CONTROL}:{KEY_HEADER}={secrets.token_hex(16)}"
+        if http_key is not None:
+            apis = f"{_ALL_BUT_HEALTH}:{KEY_HEADER}={http_key}"
+        argv += ["--http-address=" + HOST, f"--http-port={http_port}", f"--http-restricted-api={apis}"]
     if metrics_port is None:
         argv.append("--allow-metrics=false")
     else:

@@ -6,11 +6,14 @@ import asyncio
 import faulthandler
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from socketserver import ThreadingMixIn
+from time import monotonic
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -18,6 +21,7 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from streams.base.errors import InterestsError
+from streams.base.local_callers import CallerRules, is_loopback_name
 from streams.broker.liveness import LivenessJudge, not_live
 from streams.worker.health import WorkerFacts, not_ready
 
@@ -27,7 +31,9 @@ BEAT_S = 0.5
 PROBE_EVERY_S = 2.0
 PROBE_WITHIN_S = 2.0
 _TICK_S = 1.0
-_REQUEST_WITHIN_S = 5.0
+_REQUEST_WITHIN_S, _CONNECTION_WITHIN_S = 5.0, 10.0
+_AT_ONCE = 32
+_HEADERS = {"HTTP_HOST": b"host", "HTTP_ORIGIN": b"origin", "HTTP_SEC_FETCH_SITE": b"sec-fetch-site"}
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -88,7 +94,39 @@ def answer(status: WorkerStatus, path: str) -> tuple[str, dict[str, Any]] | None
 
 
 class _StatusServer(ThreadingMixIn, WSGIServer):
+    """A thread a connection; beyond `_AT_ONCE` the oldest is cut off, and each after `_CONNECTION_WITHIN_S`."""
+
     daemon_threads = True
+
+    def __init__(self, *given: Any) -> None:
+        self._began: dict[socket.socket, float] = {}  # oldest first
+        super().__init__(*given)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own."""
+        self._began[request] = monotonic()
+        if len(self._began) > _AT_ONCE:
+            self._cut(next(iter(self._began)))
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """The end of a connection."""
+        self._began.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called twice a second: a deadline for each read alone would let a caller trickle for ever."""
+        late_s = monotonic() - _CONNECTION_WITHIN_S
+        for request in [one for one, began_s in list(self._began.items()) if began_s < late_s]:
+            self._cut(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a caller went away, or was cut off."""
+
+    def _cut(self, request: socket.socket) -> None:
+        self._began.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
 
 
 class _StatusHandler(WSGIRequestHandler):
@@ -105,8 +143,15 @@ def serving(
     """Serve while the block runs; yields the port. After `exit_after_s` of a silent loop the process exits with 1."""
     metrics: Any = make_wsgi_app(registry)
 
+    rules = CallerRules() if is_loopback_name(host) else None
+
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
+        headers = [(name, environ[key].encode("latin-1")) for key, name in _HEADERS.items() if key in environ]
+        version = environ["SERVER_PROTOCOL"].removeprefix("HTTP/")
+        if rules is not None and (foreign := rules.foreign(environ["REQUEST_METHOD"], path, headers, version)):
+            start_response(f"{foreign.status} {HTTPStatus(foreign.status).phrase}", [("Content-Type", "text/plain")])
+            return [foreign.detail.encode()]
         if path == "/metrics":
             text: Iterable[bytes] = metrics(environ, start_response)
             return text

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import uvicorn
 from starlette.applications import Starlette
 
 from deploy.embedded.qdrant.collections_api import CollectionsApi
@@ -25,9 +24,11 @@ from deploy.embedded.qdrant.metrics import QdrantMetrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.registry import Registry
 from deploy.embedded.qdrant.rest import build_app
+from streams.base.http_server import BoundedServer, Connections, connections_within_open_files
 
 HOST = "127.0.0.1"
 STOP_GRACE_S = 5.0
+CONNECTIONS = 1000  # of the REST port; the rest of the open files is the engine's and gRPC's
 DEFAULT_FLUSH_INTERVAL_S = 5.0
 SWITCH_INTERVAL_S = 0.001  # how long a write's conversion may keep a read waiting at a time; Python's 5 ms doubles it
 GC_THRESHOLD = 50_000  # a batch makes many short-lived lists: collecting every 700 of them costs a tenth of the speed
@@ -40,6 +41,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--api-key-file", type=Path, help="file whose first line is the key every call must bring")
+    parser.add_argument(
+        "--host-name",
+        action="append",
+        default=[],
+        help="a name beside loopback's by which REST is called without a key",
+    )
     parser.add_argument("--tls-cert-file", type=Path, help="certificate in PEM: both ports speak TLS")
     parser.add_argument("--tls-key-file", type=Path, help="its key in PEM")
     parser.add_argument("--tls-ca-file", type=Path, help="clients must bring a certificate that this authority signed")
@@ -74,7 +81,8 @@ async def serve(settings: argparse.Namespace) -> None:
     else:
         rpc.add_secure_port(address, credentials)
     await rpc.start()
-    rest = RestServer(build_app(points, collections, metrics, api_key), settings.http_port, **_uvicorn_tls(settings))
+    app = build_app(points, collections, metrics, api_key, frozenset(name.lower() for name in settings.host_name))
+    rest = RestServer(app, settings.http_port, **_uvicorn_tls(settings))
     await rest.start()
     maintenance = asyncio.create_task(_maintain(registry, settings.flush_interval_s or DEFAULT_FLUSH_INTERVAL_S))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -104,16 +112,12 @@ def _uvicorn_tls(settings: argparse.Namespace) -> dict[str, Any]:
     return files
 
 
-class RestServer(uvicorn.Server):
+class RestServer(BoundedServer):
     """uvicorn inside a running loop; signals stay with the caller."""
 
     def __init__(self, app: Starlette, port: int, **tls: Any) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app, lifespan="off", access_log=False, log_config=None,
-                timeout_graceful_shutdown=int(STOP_GRACE_S), **tls,
-            )
-        )  # fmt: skip
+        connections = Connections(connections_within_open_files(CONNECTIONS))
+        super().__init__(connections, app, lifespan="off", timeout_graceful_shutdown=int(STOP_GRACE_S), **tls)
         self.config.load()  # before the socket: a certificate that cannot be read ends the process
         self._socket = socket.create_server((HOST, port))
         self._ready = asyncio.Event()

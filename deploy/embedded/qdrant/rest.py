@@ -14,9 +14,11 @@ from pydantic_core import to_json
 from qdrant_client import grpc as pb
 from qdrant_client.http import models as m
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Path
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deploy.embedded.qdrant import rest_requests as requests
 from deploy.embedded.qdrant import rest_results as results
@@ -26,6 +28,7 @@ from deploy.embedded.qdrant.errors import QdrantError, bad_format, internal, not
 from deploy.embedded.qdrant.metrics import QdrantMetrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.security import TITLE, authorise, protocol_version
+from streams.base.local_callers import CallerRules, no_json
 
 log = logging.getLogger("embedded.qdrant")
 MAX_BODY_BYTES = 32 * 1024 * 1024  # the real server's default
@@ -109,8 +112,11 @@ def routes(points: Points, collections: CollectionsApi) -> list[Route]:
     ]  # fmt: skip
 
 
-def build_app(points: Points, collections: CollectionsApi, metrics: QdrantMetrics, api_key: str | None) -> Starlette:
-    """Return the REST application."""
+def build_app(
+    points: Points, collections: CollectionsApi, metrics: QdrantMetrics, api_key: str | None,
+    hosts: frozenset[str] = frozenset(),
+) -> Starlette:  # fmt: skip
+    """Return the REST application. Without a key it is called by loopback's names and `hosts`, and by no web page."""
 
     async def version(_request: Request) -> Response:
         return JSONResponse({"title": TITLE, "version": protocol_version()})
@@ -133,7 +139,25 @@ def build_app(points: Points, collections: CollectionsApi, metrics: QdrantMetric
         for item in routes(points, collections)
     ]
     paths.append(Path("/{rest:path}", anything_else, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]))
-    return Starlette(routes=paths)
+    rules = CallerRules(hosts=hosts) if api_key is None else None
+    return Starlette(routes=paths, middleware=[Middleware(_Callers, rules=rules)])
+
+
+class _Callers:
+    """Refuses requests of web pages, which need no key either, and bodies that do not say that they are JSON."""
+
+    def __init__(self, app: ASGIApp, *, rules: CallerRules | None) -> None:
+        self._app, self._rules = app, rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it in Qdrant's form."""
+        method, headers = scope["method"], scope["headers"]
+        refused = self._rules and self._rules.foreign(method, scope["path"], headers, scope["http_version"])
+        if refused := refused or no_json(method, headers):
+            content = {"status": {"error": refused.detail}, "time": 0.0}
+            await JSONResponse(content, status_code=refused.status)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _text(text: str) -> Callable[[Request], Any]:
