@@ -40,7 +40,9 @@ class RetainedTopic(ResponseModel):
 class Receipt(ResponseModel):
     """An erasure: what was deleted, and what the input topics still hold until their retention ends.
 
-    `verified` means that a read after the erasure found nothing but the tombstone.
+    `verified` means that a read after the erasure found nothing but the tombstone. Qdrant's files may hold the bytes of
+    deleted points until it rewrites them (a server: from 1,000 vectors a segment on, a fifth deleted; the embedded one:
+    within a minute or two); no query returns them.
     """
 
     user_id: str

@@ -102,7 +102,7 @@ async def fill(settings: Settings) -> None:
         [*person("evening", {SPORTS: 3.0}), node("evening", "context", "/daypart/evening", axis(JAZZ), 50.0)],
         [node("faded", "profile", "/", axis(0), 0.001, t0_ms=NOW - 900 * DAY_MS, last_ms=NOW - 900 * DAY_MS)],
         [Node(key=profile_key("gone"), direction=axis(0) * 0, t0_ms=NOW - DAY_MS, erased_at_ms=NOW - DAY_MS)],
-        person("back", {SPORTS: 1.0}, erased_at_ms=NOW - DAY_MS),
+        person("back", {SPORTS: 1.0}, erased_at_ms=NOW - 90 * DAY_MS),
     ]  # fmt: skip
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
     await store.close()
@@ -216,7 +216,11 @@ async def test_people_known_unknown_faded_and_erased(http: httpx.AsyncClient) ->
 
 async def test_who_was_erased_is_lent_nothing_until_there_is_new_evidence(http: httpx.AsyncClient) -> None:
     """Every answer about them says since when, and none has a prior or a node of theirs."""
-    for name, erased_at_ms, lent in (("gone", NOW - DAY_MS, False), ("back", NOW - DAY_MS, True), ("new", None, True)):
+    for name, erased_at_ms, lent in (
+        ("gone", NOW - DAY_MS, False),
+        ("back", NOW - 90 * DAY_MS, True),
+        ("new", None, True),
+    ):
         url = f"/v1/users/{name}"
         ranked = await http.post(f"{url}/rank", json={"items": ["ball-1", "sax-1"], "at_ms": NOW})
         answers = [
@@ -231,7 +235,7 @@ async def test_who_was_erased_is_lent_nothing_until_there_is_new_evidence(http: 
             assert answers[1]["items"], "what is new and popular"
     similar = await get(http, "/v1/users/gone/similar")
     assert (similar["erased_at_ms"], similar["users"]) == (NOW - DAY_MS, [])
-    assert (await get(http, "/v1/users/back/similar"))["erased_at_ms"] == NOW - DAY_MS
+    assert (await get(http, "/v1/users/back/similar"))["erased_at_ms"] == NOW - 90 * DAY_MS
 
 
 async def test_recommendations_follow_the_interests_and_leave_out_what_was_seen(http: httpx.AsyncClient) -> None:

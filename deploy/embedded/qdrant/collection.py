@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import qdrant_edge as edge
@@ -29,6 +30,9 @@ LEAST_FREE_BYTES = 64 << 20
 """On a full disk the engine's mapped files end the process (SIGBUS): writes are refused before that, as Qdrant does."""
 VACUUM_MIN_POINTS = 1_000
 VACUUM_SHARE = 0.2
+VACUUM_EVERY_S = 60.0
+"""A collection without an index (so are those of people) is rid of what was deleted at once, but no more often."""
+VACUUM_PAUSE = 20  # nor sooner than so many times what the last time took
 
 
 class Collection:
@@ -71,6 +75,7 @@ class Collection:
         unindexed = info.points_count * len(self.layout.dense) - info.indexed_vectors_count
         self._touched = max(0, unindexed)  # vectors written since indexes were last built
         self._deleted = 0
+        self._vacuum_from_s = 0.0
 
     @property
     def path(self) -> Path:
@@ -209,7 +214,7 @@ class Collection:
         threshold_kb = indexing_threshold_kb(self.config.optimizers_config)
         widths = [params.size for params in self.layout.dense.values()]
         if not threshold_kb or not widths:
-            return False
+            return self._deleted > 0 and monotonic() >= self._vacuum_from_s
         # the engine counts a vector that was overwritten, and so left its index, as indexed still
         unindexed = min(self._touched, info.points_count * len(widths))
         return bool(unindexed * max(widths) * FLOAT_BYTES / 1024 >= threshold_kb)
@@ -224,15 +229,19 @@ class Collection:
             self._task = None
 
     async def _optimise(self) -> None:
+        deleted, began_s = self._deleted, monotonic()
         copy = await self._in_writer(self._begin_copy)
         try:
-            changed = await reindex.optimise_copy(copy)
+            vacuum = not indexing_threshold_kb(self.config.optimizers_config)
+            changed = await reindex.optimise_copy(copy, vacuum=vacuum)
             shard = await self._in_writer(lambda: reindex.open_copy(copy, self.config)) if changed else None
             if shard is not None:
                 await self._catch_up(shard, copy)
         finally:
             self._journal = None
+            self._vacuum_from_s = monotonic() + max(VACUUM_EVERY_S, VACUUM_PAUSE * (monotonic() - began_s))
             if copy != self.path:
+                self._deleted += deleted  # it is in the files still
                 await asyncio.to_thread(shutil.rmtree, copy, ignore_errors=True)
 
     def _begin_copy(self) -> Path:

@@ -60,9 +60,12 @@ class Journal:
         return not self._operations
 
 
-async def optimise_copy(source: Path) -> bool:
-    """Optimise the shard at `source` in a process of its own; True where that changed it."""
-    command = [sys.executable, "-m", "deploy.embedded.qdrant.optimize", str(source)]
+async def optimise_copy(source: Path, *, vacuum: bool) -> bool:
+    """Optimise the shard at `source` in a process of its own; True where that changed it.
+
+    With `vacuum` nothing deleted is left in its files.
+    """
+    command = [sys.executable, "-m", "deploy.embedded.qdrant.optimize", str(source), *(["--vacuum"] if vacuum else [])]
     process = await asyncio.create_subprocess_exec(
         *tied(command, signal.SIGKILL, NICENESS), stdin=asyncio.subprocess.DEVNULL
     )
