@@ -73,7 +73,7 @@ async def check_producer(findings: Findings, settings: Settings) -> None:
                     "set kafka.implementation to kafka: the client's own retries then write nothing twice",
                 )  # fmt: skip
         except InterestsError:
-            findings.ok("producer", "not idempotent, as the embedded broker cannot")
+            findings.ok("producer", "not idempotent, as the embedded broker cannot; it keeps its records in memory")
         return
     to_do = (
         "for the embedded broker set kafka.implementation to tansu; before Kafka 2.8 grant IdempotentWrite on the "

@@ -12,29 +12,14 @@ from pathlib import Path
 from tests.fault.arena import Options
 from tests.fault.registry import Result
 
-_HEAD = """\
-# Reliability
-
-Each event's effect, exactly once, under faults. Every row is one fault of `make fault` (`tests/fault/`): events from a
-seed are produced and their acknowledgements written into a ledger; the fault is injected; when all is quiet again, what
-lies in Qdrant is held against a plain fold of the ledger (`tests/oracle/`): vectors to 1e-4, masses to 1e-6, counts
-exactly. *Lost* are events whose effect is missing, *doubled* those that count twice, *rolled back* those that a profile
-had and then had no more. *Recovered* is from the end of the fault until the group has committed the end of every topic.
-
-After an `erase` the oracle also looks past what readers are given: no point, no evidence and no last word on the topic
-of updates may be of before it. `kill-on-log` holds every node of a real log, played with kills, against a run without.
-
-`make fault` runs all of it, `make fault NAME=zombie` one, `BROKER=kafka` on Apache Kafka, `MUTANT=no-fence` on a worker
-with a guard taken out, which must fail. `make fault NAME=mix MINUTES=60` is the long random mix, `make fault
-NAME=kill-on-log DATA=path` plays the log in a folder.
-"""
-
 
 def write(page: Path, results: Sequence[Result], broker: str, options: Options, seconds: float) -> None:
-    """Put this run's table into its broker's part of the page; the other parts stay."""
-    kept = {} if not page.is_file() else _parts(page.read_text(encoding="utf-8"))
+    """Put this run's table into its broker's part of the page; the other parts, and all before them, stay."""
+    before = page.read_text(encoding="utf-8") if page.is_file() else "# Reliability\n"
+    kept = _parts(before)
     kept[broker] = "\n".join(_part(results, broker, options, seconds))
-    text = "\n\n".join([_HEAD.rstrip(), *(kept[name] for name in sorted(kept, reverse=True))]) + "\n"
+    head = re.split(r"^## On ", before, flags=re.MULTILINE)[0]
+    text = "\n\n".join([head.rstrip(), *(kept[name] for name in sorted(kept, reverse=True))]) + "\n"
     page.write_text(text, encoding="utf-8")
 
 

@@ -74,8 +74,8 @@ async def stack_kills(trial: Trial) -> None:
     stack, client = _whole(trial)
     chance, killed = random.Random(trial.options.seed), Counter[str]()
     end_s = time.monotonic() + trial.options.minutes * 60
-    async with _producing(trial):
-        while time.monotonic() < end_s:
+    async with _producing(trial) as sending:
+        while time.monotonic() < end_s and not sending.done():
             await asyncio.sleep(chance.uniform(1.0, 7.0))
             part = chance.choice(_DURABLE if stack.kind == "kafka" else _PARTS)
             if part == "up":
@@ -97,8 +97,8 @@ def _whole(trial: Trial) -> tuple[WholeStack, StubbornClient]:
 
 
 @asynccontextmanager
-async def _producing(trial: Trial) -> AsyncIterator[None]:
-    """Send events all the while; what is under way at the end is acknowledged first."""
+async def _producing(trial: Trial) -> AsyncIterator[asyncio.Task[None]]:
+    """Send events all the while, in a task that only a failure ends; what is under way is acknowledged first."""
     _, client = _whole(trial)
     enough = asyncio.Event()
 
@@ -109,7 +109,7 @@ async def _producing(trial: Trial) -> AsyncIterator[None]:
 
     sending = asyncio.create_task(keep_sending())
     try:
-        yield
+        yield sending
         enough.set()
         await sending
     finally:

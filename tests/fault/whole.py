@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import httpx
+from aiokafka.errors import KafkaError
 
 from deploy.embedded.ports import Ports
 from deploy.embedded.up import up
@@ -137,7 +138,7 @@ class StubbornClient:
     async def _by_kafka(self, records: Sequence[Made]) -> list[bool]:
         try:
             return await self._ledger.acknowledged(records, within_s=_SENT_S)
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, KafkaError):
             return [False] * len(records)
 
     async def _by_api(self, records: Sequence[Made]) -> list[bool]:

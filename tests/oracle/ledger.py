@@ -61,8 +61,8 @@ class Ledger:
             bootstrap_servers=self._bootstrap, acks="all", request_timeout_ms=self._request_timeout_ms,
             max_request_size=12 << 20, retry_backoff_ms=100,
         )  # fmt: skip
-        await producer.start()
         try:
+            await producer.start()
             return await self._send(producer, records, partition, within_s)
         finally:
             await producer.stop()
