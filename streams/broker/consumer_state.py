@@ -10,6 +10,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from faust.types import TP
 
 from streams.base.errors import BrokerUnavailable
+from streams.broker.admin import Admin
 from streams.broker.app import BrokerApp
 from streams.broker.fetched_batch import GroupIdentity, Partition
 from streams.broker.lag import lag_of, readable_end
@@ -97,6 +98,16 @@ class ConsumerState:
             if not answered:  # nothing can be committed to a broker that is away: that is no standstill of ours
                 self._app.liveness.excuse()
         return True
+
+    def committed(self, source: Partition) -> int | None:
+        """The offset committed of a partition, as far as this worker knows."""
+        consumer = self._consumer()
+        return None if consumer is None else consumer._committed_offset.get(TP(*source))
+
+    async def members(self) -> frozenset[str]:
+        """The ids of the group's members. Raises BrokerUnavailable."""
+        async with Admin(self._app.kafka) as admin:
+            return frozenset(member.member_id for member in (await admin.group(self._app.kafka.group_id)).members)
 
     async def confirm(self, identity: GroupIdentity) -> bool:
         """Ask the group's coordinator whether `identity` is a member of its current generation.

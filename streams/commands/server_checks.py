@@ -17,10 +17,14 @@ from streams.commands.topics import read_topics, service_topics
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import Settings
 from streams.store.collections import ALIASES, CONTROL, POPULARITY, Collections, indexes_of
+from streams.store.crash_marks import CrashMark
 from streams.store.survey import Survey
 
 #: The first Qdrant with conditional upserts (`update_filter`), which the fence is made of.
 QDRANT_LEAST: Final = (1, 16)
+
+
+_PLACES_SHOWN: Final = 3
 
 
 async def check_kafka(settings: Settings) -> Findings:
@@ -173,8 +177,9 @@ async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings
     start = "start Qdrant, or set qdrant.host and qdrant.grpc_port to where it is"
     async with surveyor_of(settings, DEADLINE_S - 0.5) as surveyor:
         survey = await findings.ask("reachable", surveyor.survey(), start)
-    if survey is None:
-        return findings
+        if survey is None:
+            return findings
+        marks = await findings.ask("set aside", surveyor.crash_marks(settings.kafka.group), start)
     number = tuple(int(part) for part in survey.version.split(".")[:2] if part.isdigit())
     if number < QDRANT_LEAST:
         least = ".".join(map(str, QDRANT_LEAST))
@@ -182,7 +187,28 @@ async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings
     else:
         findings.ok("reachable", f"version {survey.version}")
     check_collections(findings, survey, info)
+    check_set_aside(findings, marks or ())
     return findings
+
+
+def check_set_aside(findings: Findings, marks: Iterable[CrashMark]) -> None:
+    """The records that workers set aside since they crashed over them, and partitions they die over now."""
+    total, places = 0, []
+    for mark in marks:
+        total += mark.total
+        places += [(one.at_ms, f"{mark.topic}-{mark.partition}-{one.offset} ({one.error})") for one in mark.aside]
+        if mark.deaths:
+            findings.warn(
+                "workers died", f"{mark.deaths} over what begins at {mark.topic}-{mark.partition}-{mark.first}",
+                "see the worker's log; a record that ends workers is found and set aside by itself",
+            )  # fmt: skip
+    if total:
+        latest = [place for _, place in sorted(places, reverse=True)[:_PLACES_SHOWN]]
+        more = f" and {total - len(latest):,} more" if total > len(latest) else ""
+        findings.warn(
+            "set aside", f"{total:,} records that crash workers, the latest: {', '.join(latest)}{more}",
+            "they are among the dead letters of their topics, stage crash (docs/operations.md)",
+        )  # fmt: skip
 
 
 def check_collections(findings: Findings, survey: Survey, info: EncoderInfo | None) -> None:

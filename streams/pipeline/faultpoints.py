@@ -9,12 +9,15 @@ import asyncio
 import os
 import re
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from streams.base.errors import ConfigurationError
+from streams.events.event import RecordLike
 
 VARIABLE: Final = "INTERESTS_FAULTPOINTS"
+RECORD: Final = "record"
 POINTS: Final = ("after_read", "after_encode", "before_upsert", "after_upsert", "before_ack", "after_ack")
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
 _FORM: Final = re.compile(r"(?P<point>\w+):(?P<action>\w+)(?:=(?P<seconds>[\d.]+))?(?:@(?P<nth>\d+))?")
@@ -42,16 +45,18 @@ _armed: _Armed | None = None
 def parse(text: str) -> list[Fault]:
     """Read `point:action[=seconds][@nth]`, several joined by commas.
 
-    Actions: `kill`, `stop`, `term` (signals to this process, after `seconds`) and `wait`. ConfigurationError
+    Actions: `kill`, `stop`, `term` (signals to this process, after `seconds`) and `wait`. `record:kill` and
+    `record:raise` happen where a record's value holds `faultpoint kill` or `faultpoint raise`. ConfigurationError
     where a part has another form.
     """
     faults = []
     for part in filter(None, text.split(",")):
         match = _FORM.fullmatch(part.strip())
-        if not match or match["point"] not in POINTS or match["action"] not in (*_SIGNALS, "wait"):
+        known = ("kill", "raise") if match and match["point"] == RECORD else (*_SIGNALS, "wait")
+        if not match or match["point"] not in (*POINTS, RECORD) or match["action"] not in known:
             raise ConfigurationError(
                 f"{VARIABLE}: got {part!r}, expected point:action[=seconds][@nth] with a point of {', '.join(POINTS)} "
-                f"and an action of {', '.join((*_SIGNALS, 'wait'))}"
+                f"and an action of {', '.join((*_SIGNALS, 'wait'))}, or {RECORD}:kill or {RECORD}:raise"
             )
         faults.append(Fault(match["point"], match["action"], float(match["seconds"] or 0), int(match["nth"] or 0)))
     return faults
@@ -61,6 +66,21 @@ def arm(text: str) -> None:
     """From here on do what `text` says at the points; empty: nothing. Raises as `parse`."""
     global _armed  # noqa: PLW0603  # one process, one plan; passing it down the path would put tests into its signature
     _armed = _Armed(parse(text)) if text else None
+
+
+def meet(records: Iterable[RecordLike]) -> None:
+    """Say that work on these records begins; `record:kill` and `record:raise` are for those that ask for it."""
+    if _armed is not None and any(fault.point == RECORD for fault in _armed.faults):
+        for record in records:
+            _ask(_armed, record.value or b"")
+
+
+def _ask(armed: _Armed, value: bytes) -> None:
+    for fault in armed.faults:
+        if fault.point == RECORD and f"faultpoint {fault.action}".encode() in value:
+            if fault.action == "raise":
+                raise LookupError("a record asked for this")
+            os.kill(os.getpid(), _SIGNALS[fault.action])
 
 
 async def reach(point: str) -> None:

@@ -131,6 +131,11 @@ class WorkerSettings(Section):
     unanswered_after_s: float = Field(
         10.0, gt=0, description="With a server silent for so long a worker is not ready (/readyz); asked every 2 s."
     )
+    crash_budget: int = Field(
+        20,
+        ge=1,
+        description="Records that crash a worker and may be set aside within ten minutes before it ends with 1.",
+    )
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /healthz and /readyz are served.")
     metrics_port: int = Field(9108, ge=0, le=65535, description="Their port; 0: any free one.")
 

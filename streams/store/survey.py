@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from streams.store import codec
 from streams.store.cards import Card, read_cards
-from streams.store.collections import Collections, aliased, aliases, dim_of
+from streams.store.collections import CONTROL, Collections, aliased, aliases, dim_of
 from streams.store.connection import QdrantConfig, guarded
+from streams.store.crash_marks import CrashMark, crash_marks
 from streams.store.filters import fields
 from streams.store.points import PointsClient
 
@@ -54,6 +55,11 @@ class Surveyor:
         ids = [codec.item_point_id(item_id) for item_id in sorted({item_id for item_id in item_ids if item_id})]
         cards = await read_cards(self._points, collections.items, ids, payload=fields("item_id", "title", "path"))
         return {card.item_id: card for card in cards.values()}
+
+    async def crash_marks(self, group: str) -> list[CrashMark]:
+        """Which records the workers of a group have set aside, and where they died. None before a worker began."""
+        known = {one.name for one in (await guarded(self._points.client.get_collections(), "listing")).collections}
+        return await crash_marks(self._points, group) if CONTROL in known else []
 
     async def close(self) -> None:
         """Close the channels."""

@@ -12,15 +12,17 @@ import structlog
 from streams.base.clock import now_ms
 from streams.base.errors import RetryableError
 from streams.broker.batches import Batch
+from streams.broker.fetched_batch import Record
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.events.unresolved import due_ms
 from streams.pipeline.apply import PipelineDependencies, apply, apply_items
 from streams.pipeline.derive import Derived
-from streams.pipeline.faultpoints import reach
+from streams.pipeline.faultpoints import meet, reach
 from streams.pipeline.report import Report
 from streams.pipeline.tracing import Followed, follow, stage, traced_batch
 from streams.store.base import Fence
+from streams.worker.crashes import Crashes, Work
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
 from streams.worker.ownership import Ownership
@@ -39,19 +41,20 @@ class BatchWorker:
         *,
         deps: PipelineDependencies,
         ownership: Ownership,
+        crashes: Crashes,
         metrics: Metrics,
         progress: Callable[[], None],
         updates: UpdatesProducer,
     ) -> None:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
-        self._updates = updates
+        self._updates, self._crashes = updates, crashes
         self._folding = asyncio.Lock()
 
     async def fold(self, batch: Batch) -> None:
         """Apply a batch of events and acknowledge it."""
         began_s = monotonic()
         with traced_batch(batch.records) as followed:
-            if await self._until_done(batch, lambda: self._fold(batch, batch.records, followed)):
+            if await self._through(batch, batch.records, partial(self._fold, batch, followed)):
                 await reach("before_ack")
                 with stage("ack"):
                     await self._acknowledge(batch, monotonic() - began_s)
@@ -72,7 +75,7 @@ class BatchWorker:
             due, records, dues = records[:count], records[count:], dues[count:]
             began_s = monotonic()
             with traced_batch(due) as followed:
-                if not await self._until_done(batch, partial(self._fold, batch, due, followed)):
+                if not await self._through(batch, due, partial(self._fold, batch, followed)):
                     return
             worked_s += monotonic() - began_s
         await self._acknowledge(batch, worked_s)
@@ -80,24 +83,24 @@ class BatchWorker:
     async def describe(self, batch: Batch) -> None:
         """Encode a batch of items and acknowledge it."""
 
-        async def work() -> bool:
-            self._count(batch.records, await apply_items(batch.records, self._deps, now_ms=now_ms()))
+        async def work(records: Sequence[Record]) -> bool:
+            self._count(records, await apply_items(records, self._deps, now_ms=now_ms()))
             return True
 
         began_s = monotonic()
         with traced_batch(batch.records):
-            if await self._until_done(batch, work):
+            if await self._through(batch, batch.records, work):
                 await self._acknowledge(batch, monotonic() - began_s)
 
     async def derive(self, batch: Batch, fold: Derive) -> None:
         """Fold a batch of what the path sent on, fenced as nodes are but beside their folding, and acknowledge it."""
 
-        async def work() -> bool:
+        async def work(records: Sequence[Record]) -> bool:
             async with self._folding:
                 owner = await self._ownership.enter(batch)
             if owner is None:
                 return False
-            derived = await fold(batch.records, owner.fence)
+            derived = await fold(records, owner.fence)
             async with self._folding:
                 await self._ownership.verify(batch)
             for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
@@ -107,10 +110,10 @@ class BatchWorker:
             _log_dead_letters(derived.dead)
             return True
 
-        if await self._until_done(batch, work):
+        if await self._through(batch, batch.records, work):
             await batch.ack()
 
-    async def _fold(self, batch: Batch, records: Sequence[RecordLike], followed: Followed) -> bool:
+    async def _fold(self, batch: Batch, followed: Followed, records: Sequence[Record]) -> bool:
         async with self._folding:
             owner = await self._ownership.enter(batch)
             if owner is None:
@@ -129,8 +132,30 @@ class BatchWorker:
         if await batch.ack():
             self._metrics.batch_seconds.observe(worked_s + monotonic() - began_s)
 
+    async def _through(self, batch: Batch, records: Sequence[Record], work: Work) -> bool:
+        """Do the work on records of a batch but for those that crash it; False where a rebalance took it from us."""
+
+        async def begin() -> bool:
+            async with self._folding:
+                owner = await self._ownership.enter(batch)
+            if owner is not None:
+                await self._crashes.begin(batch, owner.log)
+            return owner is not None
+
+        async def met(some: Sequence[Record]) -> bool:
+            meet(some)
+            return await work(some)
+
+        retry = partial(self._until_done, batch)
+        begun = self._crashes.knows(batch) or await retry(begin)
+        done = begun and await self._crashes.through(batch, records, met, retry)
+        if not done:
+            self._metrics.stale.inc()
+            log.info("batch_dropped", reason="rebalance", generation=batch.generation, records=len(batch))
+        return done
+
     async def _until_done(self, batch: Batch, work: Callable[[], Awaitable[bool]]) -> bool:
-        """Do the work, waiting out servers that are away; False where a rebalance took the batch from us."""
+        """Do something, waiting out servers that are away; False where a rebalance took the batch from us."""
 
         def waiting(server: str) -> None:
             self._metrics.retries.labels(server).inc()
@@ -143,9 +168,6 @@ class BatchWorker:
                     done = not batch.stale() and await work()
         except RetryableError:
             done = False
-        if not done:
-            self._metrics.stale.inc()
-            log.info("batch_dropped", reason="rebalance", generation=batch.generation, records=len(batch))
         return done
 
     def _count(self, records: Sequence[RecordLike], report: Report) -> None:

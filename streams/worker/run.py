@@ -8,15 +8,18 @@ from dataclasses import replace
 
 import structlog
 
+from streams.base.clock import now_ms
 from streams.base.errors import StoreUnavailable
 from streams.broker.app import BrokerApp, make_app
 from streams.broker.consumer_state import ConsumerState
 from streams.broker.lifecycle import run_worker
 from streams.broker.liveness import LivenessJudge, LivenessLimits
+from streams.pipeline.plain_event import apply_plain_event
 from streams.settings.service import Settings, WorkerSettings
 from streams.settings.wiring import kafka_config
 from streams.worker.agents import register
 from streams.worker.batch_worker import BatchWorker
+from streams.worker.crashes import Crashes, CrashSurroundings
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
 from streams.worker.ownership import Owner, Ownership
@@ -73,7 +76,8 @@ async def _work(
     metrics.watch_lag(state.lag)
     metrics.since_commit.set_function(status.judge.seconds_since_commit)
     ownership = _ownership(settings, metrics, servers, state)
-    register(app, _batch_worker(settings, metrics, servers, ownership, app), settings, servers.deriving)
+    crashes = _crashes(settings, metrics, servers, state)
+    register(app, _batch_worker(settings, metrics, servers, ownership, crashes, app), settings, servers.deriving)
     status.partitions, status.waiting_for = state.partitions, None
     beside = [
         asyncio.create_task(status.watch({**servers.probes, "kafka": state.answers})),
@@ -89,6 +93,7 @@ async def _work(
         for task in beside:
             task.cancel()
     try:
+        await crashes.stop()
         await ownership.note()
     except StoreUnavailable as error:
         log.warning("control_point_not_noted", error=str(error))
@@ -111,13 +116,29 @@ def _ownership(settings: Settings, metrics: Metrics, servers: Connected, state: 
     )
 
 
+def _crashes(settings: Settings, metrics: Metrics, servers: Connected, state: ConsumerState) -> Crashes:
+    deps = servers.deps
+    return Crashes(
+        CrashSurroundings(
+            marks=servers.crash_marks,
+            members=state.members,
+            committed=state.committed,
+            dead_letter=deps.outbox.dead_letter,
+            healthy=lambda: apply_plain_event(deps, now_ms()),
+            count=metrics.dead_lettered,
+            budget=settings.worker.crash_budget,
+        )
+    )
+
+
 def _batch_worker(
-    settings: Settings, metrics: Metrics, servers: Connected, ownership: Ownership, app: BrokerApp
+    settings: Settings, metrics: Metrics, servers: Connected, ownership: Ownership, crashes: Crashes, app: BrokerApp
 ) -> BatchWorker:
     kafka = settings.kafka
     return BatchWorker(
         deps=servers.deps,
         ownership=ownership,
+        crashes=crashes,
         metrics=metrics,
         progress=app.note_progress,
         updates=UpdatesProducer(

@@ -24,6 +24,7 @@ from streams.settings.wiring import kafka_config, qdrant_config, topic_specs, tr
 from streams.store.cached import CachedStore
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
+from streams.store.crash_marks import QdrantCrashMarks
 from streams.store.qdrant import QdrantStore
 from streams.worker.metrics import Metrics
 from streams.worker.outbox import KafkaOutbox
@@ -44,6 +45,7 @@ class Connected:
     deps: PipelineDependencies
     store: CachedStore
     cohorts: CohortStore
+    crash_marks: QdrantCrashMarks
     deriving: Deriving
     producer: Producer
     partitions: dict[str, int]
@@ -67,6 +69,8 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         cohorts = _cohorts(settings, names, metrics)
         stack.push_async_callback(cohorts.close)
         await answered(waiting, cohorts.prepare)
+        crash_marks = QdrantCrashMarks(qdrant_config(settings), kafka.group, called=metrics.store_called)
+        stack.push_async_callback(crash_marks.close)
         tree = await answered(waiting, read_or_encode_tree, settings.concepts.file, encoder, info.encoder_id)
         partitions = await answered(waiting, partition_counts, config, kafka)
         producer = Producer(config)
@@ -90,6 +94,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
             ),
             store=store,
             cohorts=cohorts,
+            crash_marks=crash_marks,
             deriving=_deriving(settings, store, cohorts, outbox, info.dim),
             producer=producer,
             partitions=partitions,

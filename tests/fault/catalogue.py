@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.fault import broker, erasures, inputs, kills, logs, overload, qdrant, stack, triton, zombies
+from tests.fault import broker, erasures, hostile, inputs, kills, logs, overload, qdrant, stack, triton, zombies
 from tests.fault.registry import SCENARIOS
 
 __all__ = [
     "SCENARIOS",
     "broker",
     "erasures",
+    "hostile",
     "inputs",
     "kills",
     "logs",

@@ -46,6 +46,7 @@ class Trial:
         self._interposed: list[Interposer] = []
         self.run = Rig.unique_run().replace("_", "-")
         kinds = {"clicks": rig.clicks, "comments": rig.comments, "events": rig.events, "items": rig.items_topic}
+        kinds["unresolved"] = rig.settings.kafka.unresolved_topic
         self._topics = kinds
         self.path = arena.work / f"{self.run}.ledger"
         self.ledger = Ledger(self.path, kinds, rig.broker.bootstrap)
@@ -59,6 +60,7 @@ class Trial:
         self.judged: check.Verdict | None = None  # set by a fault that asks the oracle itself
         self._late: dict[str, str] = {}
         self._said: list[str] = []
+        self.starts = 0
         self._supervised: set[asyncio.Task[None]] = set()
 
     # -- what scenarios use -------------------------------------------------------------------------------------
@@ -67,9 +69,9 @@ class Trial:
         """Produce `count` events, some twice; and `rounds` clicks of every user besides."""
         await self.send([*self.made.events(count), *self.made.every_user(rounds)])
 
-    async def send(self, records: Iterable[Made], partition: int | None = None) -> int:
+    async def send(self, records: Iterable[Made], partition: int | None = None, **how: str) -> int:
         """Produce records and write them into the ledger; returns how many were acknowledged."""
-        return await self.ledger.produce(records, partition=partition)
+        return await self.ledger.produce(records, partition=partition, **how)
 
     async def say(self, count: int, *besides: Made) -> None:
         """Searches by words that nobody has encoded yet, so that Triton is needed; `besides` goes in the middle."""
@@ -179,16 +181,21 @@ class Trial:
         except (BrokerUnavailable, KafkaError):
             return None
 
-    def supervise(self, worker: FaultyWorker) -> None:
-        """Start a worker again whenever it ends, without fault points, as whatever runs it in production does."""
-        task = asyncio.create_task(self._start_again(worker))
+    def supervise(self, worker: FaultyWorker, faults: str = "") -> None:
+        """Start a worker again whenever it ends, with `faults` only, as whatever runs it in production does."""
+        task = asyncio.create_task(self._start_again(worker, faults))
         self._supervised.add(task)
 
-    async def _start_again(self, worker: FaultyWorker) -> None:
+    async def _start_again(self, worker: FaultyWorker, faults: str) -> None:
         while True:
             await asyncio.sleep(0.1)
             if not worker.running:
-                worker.start()
+                self.starts += 1
+                worker.start(faults)
+
+    async def read(self, topic: str) -> list[Any]:
+        """Every record of a topic, as the broker has them."""
+        return (await read_log(self.rig.broker.bootstrap, [topic]))[topic]
 
     def logs(self) -> str:
         """The ends of the workers' logs."""

@@ -41,6 +41,7 @@ class Made(NamedTuple):
     key: bytes
     value: bytes
     fate: str = "applied"
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def catalogue(prefix: str, count: int = len(_TITLES)) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,40 +47,56 @@ class Ledger:
         self._path, self._topics, self._bootstrap = path, topics, bootstrap
         self._request_timeout_ms = request_timeout_ms
 
-    async def produce(self, records: Iterable[Made], *, partition: int | None = None, within_s: float = 60.0) -> int:
+    async def produce(
+        self, records: Iterable[Made], *, partition: int | None = None, within_s: float = 60.0, compression: str = "",
+        transaction: str = "",
+    ) -> int:  # fmt: skip
         """Send records of `kind` clicks, comments, events and so on; returns how many were acknowledged.
 
-        What was not acknowledged within `within_s` is written down as unknown.
+        What was not acknowledged within `within_s` is written down as unknown. In a `transaction` they are all sent in
+        one, which ends with `commit` or `abort`; what was aborted never happened and is not written down.
         """
-        return sum(await self.acknowledged(list(records), partition=partition, within_s=within_s))
+        return sum(
+            await self.acknowledged(
+                list(records), partition=partition, within_s=within_s, compression=compression, transaction=transaction
+            )
+        )
 
     async def acknowledged(
-        self, records: Sequence[Made], *, partition: int | None = None, within_s: float = 60.0
-    ) -> list[bool]:
+        self, records: Sequence[Made], *, partition: int | None = None, within_s: float = 60.0, compression: str = "",
+        transaction: str = "",
+    ) -> list[bool]:  # fmt: skip
         """The same, and which of them were."""
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", request_timeout_ms=self._request_timeout_ms,
-            max_request_size=12 << 20, retry_backoff_ms=100,
+            max_request_size=12 << 20, retry_backoff_ms=100, compression_type=compression or None,
+            transactional_id=f"ledger-{uuid.uuid4()}" if transaction else None,
         )  # fmt: skip
         try:
             await producer.start()
-            return await self._send(producer, records, partition, within_s)
+            if transaction:
+                await producer.begin_transaction()
+            entries = await self._send(producer, records, partition, within_s)
+            if transaction:
+                await (producer.commit_transaction() if transaction == "commit" else producer.abort_transaction())
         finally:
             await producer.stop()
+        if transaction != "abort":
+            self._write(entries)
+        return [entry.offset is not None for entry in entries]
 
     async def _send(
         self, producer: AIOKafkaProducer, records: Sequence[Made], partition: int | None, within_s: float
-    ) -> list[bool]:
+    ) -> list[Entry]:
         futures = []
         for made in records:
             topic = self._topics[made.kind]
-            sent = await producer.send(topic, made.value, key=made.key, partition=partition)
+            headers = list(made.headers)
+            sent = await producer.send(topic, made.value, key=made.key, partition=partition, headers=headers)
             sent.add_done_callback(lambda done: done.cancelled() or done.exception())  # what is late is unknown
             futures.append((topic, made, sent))
         await asyncio.wait([sent for *_, sent in futures], timeout=within_s) if futures else None
-        entries = [_entry(topic, made, sent) for topic, made, sent in futures]
-        self._write(entries)
-        return [entry.offset is not None for entry in entries]
+        return [_entry(topic, made, sent) for topic, made, sent in futures]
 
     def _write(self, entries: Sequence[Entry]) -> None:
         with self._path.open("a") as out:

@@ -39,9 +39,9 @@ class Worker(BatchWorker):
 
     def __init__(self, metrics: Metrics) -> None:
         deps: Any = SimpleNamespace(retries=RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1))
-        super().__init__(deps=deps, ownership=None, metrics=metrics, progress=lambda: None, updates=None)  # type: ignore[arg-type]  # never reached
+        super().__init__(deps=deps, ownership=None, crashes=None, metrics=metrics, progress=lambda: None, updates=None)  # type: ignore[arg-type]  # never reached
 
-    async def _until_done(self, *_: Any) -> bool:
+    async def _through(self, *_: Any) -> bool:
         return True
 
 

@@ -15,12 +15,13 @@ from streams.base.errors import StoreUnavailable
 from streams.commands import findings
 from streams.commands.findings import Findings, findings_table
 from streams.commands.installation_checks import check_concepts, check_installation
-from streams.commands.server_checks import check_collections, check_group
+from streams.commands.server_checks import check_collections, check_group, check_set_aside
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import ConceptSettings, Settings
 from streams.store.collections import CONTROL, POPULARITY, indexes_of
+from streams.store.crash_marks import CrashMark, SetAside
 from streams.store.survey import CollectionFacts, Survey
 
 INFO = EncoderInfo("e5", 384, 64)
@@ -57,6 +58,21 @@ def test_a_store_that_fits_is_ok() -> None:
     assert set(judged(WELL)) == {"OK"}
     assert set(judged(WELL, None)) == {"OK"}
     assert "interests__e5: 7 points of 384 dimensions" in " ".join(judged(WELL)["OK"])
+
+
+def test_records_that_crash_workers_are_named_by_place() -> None:
+    checked = Findings("Qdrant")
+    check_set_aside(checked, [CrashMark("clicks", 1), CrashMark("events", 0, first=7)])
+    assert checked.entries == []
+    aside = tuple(SetAside(1, offset, 1_000 + offset, "KeyError") for offset in range(4))
+    check_set_aside(checked, [CrashMark("clicks", 2, aside=aside, total=9), CrashMark("items", 0, first=7, deaths=2)])
+    died, found = checked.entries
+    assert (died.status, died.what, died.seen) == ("WARN", "workers died", "2 over what begins at items-0-7")
+    assert (found.status, found.what) == ("WARN", "set aside")
+    assert found.seen == (
+        "9 records that crash workers, the latest: clicks-2-3 (KeyError), clicks-2-2 (KeyError), clicks-2-1 (KeyError) "
+        "and 6 more"
+    )
 
 
 def test_an_empty_store_is_a_warning() -> None:

@@ -131,7 +131,7 @@ def test_poison_is_dead_lettered_with_its_reason(reason: str, fields: dict[str, 
 
 
 # Found after parsing: by the encoder, and while waiting for an item.
-LATER = {"no_content", "bad_header", "unresolved", "bad_utf8", "refused", "wrong_output", "crashes"}
+LATER = {"no_content", "bad_header", "unresolved", "bad_utf8", "refused", "wrong_output", "crashes", "raised", "killed"}
 
 
 def test_every_reason_is_in_the_closed_list_and_has_a_case() -> None:

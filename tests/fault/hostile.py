@@ -1,0 +1,178 @@
+"""Records that Kafka allows and a worker may stumble over: odd headers, records that crash it, logs full of holes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from streams.events import dead_letters
+from tests.fault.registry import scenario
+from tests.fault.trial import Trial
+from tests.oracle.generate import Made
+
+#: Without a value, empty, of one name several times, of names that are none, and many.
+ODD: tuple[tuple[str, bytes | None], ...] = (
+    ("source", None), ("source", b""), ("source", b"\x00\xff"), ("", None), ("traceparent", None), ("é", b"1"),
+    ("tracestate", b"\xff"), ("dead-letter-else", None), ("unresolved-else", b"x"),
+    *((f"h{n}", None) for n in range(200)),
+)  # fmt: skip
+_FAR = b"9200000000000000000"
+
+
+def _with(records: list[Made], *headers: tuple[str, bytes | None]) -> list[Made]:
+    return [made._replace(headers=headers) for made in records]
+
+
+@scenario()
+async def null_headers(trial: Trial) -> None:
+    """Headers without a value and other odd ones, in every compression: records are applied or sent on as they came."""
+    worker, late = trial.worker(), f"late-{trial.run}"
+    for compression in ("", "gzip", "snappy", "lz4", "zstd"):
+        await trial.send(_with(trial.made.events(20), *ODD), compression=compression)
+        await trial.send(_with(trial.made.poison(4), *ODD), compression=compression)
+        await trial.send(_with(trial.made.clicks_on(late, 2), *ODD), compression=compression)
+    await trial.describe_late(late)
+    trial.over()
+    await trial.quiet()
+    assert worker.running, worker.log()
+    letters = [one for topic in (trial.rig.clicks, trial.rig.comments) for one in await trial.read(f"{topic}.dead")]
+    waited = await trial.read(trial.rig.settings.kafka.unresolved_topic)
+    assert len(letters) >= 20, letters
+    assert len(waited) >= 10, waited
+    for record in (*letters, *waited):
+        assert record.headers[: len(ODD)] == ODD, record.headers
+    assert all({name for name, _ in one.headers[len(ODD) :]} <= dead_letters.OURS for one in letters)
+    trial.injected = f"{len(ODD)} odd headers on 130 records, five compressions"
+
+
+@scenario(users=4)
+async def crash_records(trial: Trial) -> None:
+    """Records that raise an error nobody expected, and such that kill the process: they alone are set aside."""
+    faults = "record:kill,record:raise"
+    worker = trial.worker(faults)
+    trial.supervise(worker, faults)
+    await trial.play(30)
+    raising = _asking("raise", trial.made.every_user(1))
+    killing = _asking("kill", trial.made.every_user(1))[:2]
+    events = trial.made.events(60)
+    await trial.send([*events[:20], raising[0], *events[20:30], killing[0], raising[1], *events[30:]])
+    await trial.send([*killing[1:], *raising[2:], *trial.made.events(20)])
+    trial.over()
+    await trial.quiet(240)
+    letters = [one for topic in trial.rig.settings.kafka.event_topics for one in await trial.read(f"{topic}.dead")]
+    reasons = [dict(one.headers)["dead-letter-error"] for one in letters]
+    assert all(dict(one.headers)["dead-letter-stage"] == b"crash" for one in letters)
+    assert {reason: reasons.count(reason) for reason in reasons} == {b"raised": len(raising), b"killed": len(killing)}
+    assert trial.starts <= 5 * len(killing), "a record may end five workers"
+    trial.injected = f"{len(raising)} records that raise, {len(killing)} that kill: {trial.starts} deaths"
+
+
+def _asking(action: str, records: list[Made]) -> list[Made]:
+    """The events with a field that an armed worker stumbles over."""
+    return [
+        made._replace(value=json.dumps({**json.loads(made.value), "x": f"faultpoint {action}"}).encode(), fate="dead")
+        for made in records
+    ]
+
+
+@scenario(brokers=("kafka",), worker={"stuck_after_s": 6.0})
+async def holes_in_the_log(trial: Trial) -> None:
+    """Transactions that commit, abort and stay open, and deleted records: what is committed is applied, and no more."""
+    never = [made for made in trial.made.events(40) if made.kind == "clicks"]
+    await trial.ledger.produce(never, transaction="abort")
+    await _raw(trial, never)
+    await _delete_all(trial, trial.rig.clicks)
+    worker = trial.worker()
+    await trial.send(trial.made.events(30), transaction="commit")
+    await trial.joined(worker)
+    for _ in range(3):
+        await trial.send(trial.made.events(2), transaction="commit")
+        await trial.ledger.produce(trial.made.events(3), transaction="abort")
+    trial.over()
+    await trial.quiet()
+    async with _open_transaction(trial):
+        await asyncio.sleep(9.0)  # longer than it takes to be judged as stuck
+        assert worker.running, worker.log()
+        assert not [name for name, behind in (await worker.metrics()).items() if "lag_records" in name and behind]
+    await trial.play(40)
+    trial.injected = "36 aborted and 36 committed in 9 transactions, one left open for 9 s, 40 deleted"
+
+
+@asynccontextmanager
+async def _open_transaction(trial: Trial) -> AsyncIterator[None]:
+    """A transaction with an event in it that is not committed yet, and is aborted in the end."""
+    producer = AIOKafkaProducer(bootstrap_servers=trial.rig.broker.bootstrap, transactional_id=f"open-{trial.run}")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for made in trial.made.every_user(1):
+            await producer.send_and_wait(trial.rig.clicks, made.value, key=made.key)
+        yield
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
+async def _raw(trial: Trial, records: list[Made]) -> None:
+    """Produce past the ledger: what is deleted before anybody reads it never happened."""
+    producer = AIOKafkaProducer(bootstrap_servers=trial.rig.broker.bootstrap)
+    await producer.start()
+    try:
+        for made in records:
+            await producer.send_and_wait(trial.rig.clicks, made.value, key=made.key)
+    finally:
+        await producer.stop()
+
+
+async def _delete_all(trial: Trial, topic: str) -> None:
+    """DeleteRecords up to the end of every partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=trial.rig.broker.bootstrap)
+    await admin.start()
+    try:
+        partitions = range(trial.rig.settings.kafka.partitions)
+        await admin.delete_records({TopicPartition(topic, n): RecordsToDelete(before_offset=-1) for n in partitions})
+    finally:
+        await admin.close()
+
+
+@scenario(unresolved={"base_s": 0.3, "cap_s": 1.0, "deadline_s": 4.0})
+async def hostile_waits(trial: Trial) -> None:
+    """Headers that claim a wait without end, on the topic of waiting events and on others: the deadline holds."""
+    worker, topic = trial.worker(), trial.rig.settings.kafka.unresolved_topic
+    origin = f"{topic}-0-5".encode()
+    good: dict[str, bytes | None] = {
+        "unresolved-attempt": b"1", "unresolved-first-ms": b"1", "unresolved-not-before-ms": b"1",
+        "unresolved-origin": origin, "unresolved-timestamp-ms": b"-1",
+    }  # fmt: skip
+    claims: list[dict[str, bytes | None]] = [
+        {"unresolved-first-ms": _FAR}, {"unresolved-first-ms": _FAR, "unresolved-not-before-ms": _FAR},
+        {"unresolved-attempt": _FAR}, {"unresolved-first-ms": b"-1"}, {"unresolved-attempt": b"many"},
+        {"unresolved-timestamp-ms": _FAR}, {"unresolved-not-before-ms": None},
+    ]  # fmt: skip
+    hostile: list[Any] = [tuple({**good, **claim}.items()) for claim in claims]
+    hostile += [tuple(good.items())[:3], (*good.items(), ("unresolved-first-ms", _FAR), ("unresolved-first-ms", _FAR))]
+    nobodys = trial.made.clicks_on(f"never-{trial.run}", len(hostile))
+    waiting = [
+        made._replace(kind="unresolved", fate="either", headers=headers)
+        for made, headers in zip(nobodys, hostile, strict=True)
+    ]
+    late = f"late-{trial.run}"
+    elsewhere = [
+        made._replace(headers=headers)
+        for made, headers in zip(trial.made.clicks_on(late, len(hostile)), hostile, strict=True)
+    ]
+    await trial.play(30)
+    await trial.send([*waiting, *elsewhere, *_with(trial.made.events(20), *hostile[1])])
+    await trial.describe_late(late)
+    trial.over()
+    await trial.quiet(60)
+    assert worker.running, worker.log()
+    dead = {one.value for one in await trial.read(f"{topic}.dead")}
+    assert dead >= {made.value for made in waiting}, "one of them is in circulation still"
+    trial.injected = f"{len(hostile)} kinds of headers, on the topic of waiting events and on others"
