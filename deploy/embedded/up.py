@@ -131,8 +131,9 @@ def greet(stack: Stack, console: Console) -> None:
             console.print(Text(UNREAD.format(_short(stack.data_dir / "kafka")), "yellow"))
     console.print()
     console.print(Text("Try, in another terminal:", "bold"))
-    if stack.ports != Ports() or stack.data_dir != DATA_DIR.resolve():
-        console.print(f"  . {_short(stack.data_dir / 'env')}" + "   # the ports are not the default ones")
+    others = ["ports"] * (stack.ports != Ports()) + ["data directory"] * (stack.data_dir != DATA_DIR.resolve())
+    if others:
+        console.print(f"  . {_short(stack.data_dir / 'env')}   # not the default {' and '.join(others)}")
     for command, meaning in TRY_NEXT:
         console.print(Text(f"  {command:<74}") + Text(meaning, "dim"))
 

@@ -12,6 +12,7 @@ from streams.api.problems import ApiProblem
 from streams.api.receipts import Accepted, Placed, Rejected
 from streams.api.sender import RecordSender
 from streams.broker.producer import Outgoing
+from streams.events.decode import why_no_json
 from streams.events.drafts import Draft, Drafts, Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.privacy import is_pseudonym
 
@@ -28,7 +29,7 @@ def bodies(body: bytes) -> list[bytes]:
     try:
         rows = [bytes(row) for row in _RAWS.decode(body)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _bad_json() from None
+        raise _bad_json(body) from None
     if not 1 <= len(rows) <= MAX_BATCH:
         raise ApiProblem(422, "batch-size", f"Got {len(rows)} rows, expected 1 to {MAX_BATCH}.")
     return rows
@@ -95,8 +96,8 @@ def _readable(body: bytes) -> None:
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _bad_json() from None
+        raise _bad_json(body) from None
 
 
-def _bad_json() -> ApiProblem:
-    return ApiProblem(400, "bad-json", "The body is no JSON.")
+def _bad_json(body: bytes) -> ApiProblem:
+    return ApiProblem(400, "bad-json", f"The body {why_no_json(body, 'is no JSON')}.")

@@ -46,7 +46,10 @@ def chosen(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, query: TreeQue
 
 def below(path: str, above: str | None) -> bool:
     """Whether a path is `above` or lies below it."""
-    return above is None or path == above or path.startswith(f"{above.rstrip('/')}/")
+    if above is None:
+        return True
+    path, above = path.casefold(), above.casefold()
+    return path == above or path.startswith(f"{above.rstrip('/')}/")
 
 
 def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from streams.events.times import in_milliseconds
+from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.levels import Level
 
 MAX_ID = 256
@@ -25,6 +27,13 @@ ErasedAtMs = Annotated[
     Field(description="When the person was erased last; nothing older is known of them, and nothing is guessed until "
                       "there is new evidence. Null: they never were, or it is long ago."),
 ]  # fmt: skip
+
+
+def not_seconds(given: object) -> object:
+    """Say so where a time in ms was given in seconds or microseconds; what is no number is left to its type."""
+    if isinstance(given, (int, str)) and not isinstance(given, bool) and str(given).isdecimal():
+        in_milliseconds(int(str(given)[:20]))
+    return given
 
 
 class ResponseModel(BaseModel):
@@ -163,7 +172,7 @@ class RankRequest(_RequestModel):
     items: list[ItemId] = Field(default=[], max_length=MAX_TARGETS)
     texts: list[Annotated[str, Field(min_length=1, max_length=8000)]] = Field(default=[], max_length=64)
     context: Context = Field(default={}, max_length=16)
-    at_ms: int | None = Field(default=None, ge=0, le=4_102_444_800_000)
+    at_ms: Annotated[int | None, BeforeValidator(not_seconds)] = Field(default=None, ge=MIN_ITEM_TS_MS, le=MAX_TS_MS)
 
 
 class Ranking(ResponseModel):

@@ -16,10 +16,10 @@ from pydantic import AfterValidator, BeforeValidator
 
 from streams.api.access import CredentialsRefused, Principal, Scope
 from streams.api.backends import Backends
-from streams.api.models import MAX_ID, Context
+from streams.api.models import MAX_ID, Context, not_seconds
 from streams.api.problems import ApiProblem
 from streams.events.text import has_invisible
-from streams.events.wire import MAX_TS_MS
+from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 
 _BEARER = HTTPBearer(auto_error=False, description="An API key, or a JSON web token.", scheme_name="bearer")
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.", scheme_name="key")
@@ -114,7 +114,9 @@ User = Annotated[str, Depends(_stored)]
 """The user of a path, by the id that their nodes are kept under."""
 
 AtMs = Annotated[
-    int | None, Query(ge=0, le=MAX_TS_MS, description="The moment to answer for, in ms since 1970; by default now.")
+    int | None,
+    BeforeValidator(not_seconds),
+    Query(ge=MIN_ITEM_TS_MS, le=MAX_TS_MS, description="The moment to answer for, in ms since 1970; by default now."),
 ]
 Prior = Annotated[bool, Query(description="Give a newcomer a prior: the interests of people who began alike.")]
 Daypart = Annotated[str | None, Query(max_length=32, description="Part of the day they are in, such as `evening`.")]

@@ -15,6 +15,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.json_lines import STDIN, read_lines
 from streams.commands.sender import sender_of
 from streams.commands.shell import EXIT_FAILED, print_error, register, run
+from streams.commands.when import parse_time
 from streams.events.drafts import Drafts, Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
 from streams.settings.service import Settings, load
@@ -32,7 +33,7 @@ InlineTitle = Annotated[
 Text = Annotated[str | None, typer.Option("--text", help="The comment, the post or the search.")]
 Rating = Annotated[float | None, typer.Option("--rating", help="Stars, 0.5 to 5.")]
 DwellMs = Annotated[int | None, typer.Option("--dwell-ms", help="How long they stayed, in milliseconds.")]
-At = Annotated[str | None, typer.Option("--ts", help="When: ms since 1970 or RFC 3339; now where left out.")]
+At = Annotated[str | None, typer.Option("--ts", help="When: now, ms since 1970 or RFC 3339; now where left out.")]
 EventId = Annotated[str | None, typer.Option("--event-id", help="Its own id; topic-partition-offset where left out.")]
 Shown = Annotated[list[str] | None, typer.Option("--shown", help="Impression: an item shown. May be repeated.")]
 Clicked = Annotated[list[str] | None, typer.Option("--clicked", help="Impression: one of those taken. Repeatable.")]
@@ -61,9 +62,10 @@ def produce(
     as the worker will check it; bad lines are named and left out, the others sent. Prints topic-partition-offset of
     every record once the broker has acknowledged it.
     """
+    when = _time(ts, check=not no_check)
     fields = {
         "event_id": event_id, "user_id": user, "type": type_, "item_id": item, "text": text, "rating": rating,
-        "dwell_ms": dwell_ms, "ts": _time(ts), "items": shown, "clicked": clicked, "context": _context(context or []),
+        "dwell_ms": dwell_ms, "ts": when, "items": shown, "clicked": clicked, "context": _context(context or []),
         "item": None if inline_title is None else {"title": inline_title},
     }  # fmt: skip
     given = {name: value for name, value in fields.items() if value is not None}
@@ -120,8 +122,16 @@ def _print_refused(refused: Sequence[RefusedLine], *, one: bool) -> None:
         print_error(f"and {len(refused) - 20} more lines")
 
 
-def _time(text: str | None) -> int | str | None:
-    return int(text) if text and text.isdecimal() else text
+def _time(text: str | None, *, check: bool) -> int | str | None:
+    """Milliseconds, of whatever `--at` takes elsewhere; unchecked, what is no time is sent as it is."""
+    if text is None:
+        return None
+    try:
+        return parse_time(text, int(time.time() * 1000))
+    except ConfigurationError:
+        if check:
+            raise
+        return int(text) if text.isdecimal() and len(text) < 20 else text
 
 
 def _context(pairs: Sequence[str]) -> dict[str, Any] | None:

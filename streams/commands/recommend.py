@@ -28,7 +28,7 @@ Diversity = Annotated[
 Category = Annotated[
     str | None, typer.Option("--category", help="Only at or below this path (/sports), or in this category.")
 ]
-Lang = Annotated[str | None, typer.Option("--lang", help="Only items in this language.")]
+Lang = Annotated[str | None, typer.Option("--lang", help="Only items in this language: en has en-US in it.")]
 MaxAgeS = Annotated[
     float | None, typer.Option("--max-age-s", min=0, help="Only items published within so many seconds.")
 ]

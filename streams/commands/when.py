@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from streams.base.errors import ConfigurationError
+from streams.events.times import in_milliseconds
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STEPS: Final = ((60, "s"), (60, "min"), (24, "h"), (30, "d"), (365 / 30, "mo"), (float("inf"), "y"))
@@ -16,7 +17,10 @@ def parse_time(text: str, now_ms: int) -> int:
     if text == "now":
         return now_ms
     if text.isdecimal():
-        return int(text)
+        try:
+            return in_milliseconds(int(text[:20]))
+        except ValueError as error:
+            raise ConfigurationError(f"time {text[:20]}: {error}") from error
     try:
         time = datetime.fromisoformat(text)
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from streams.base.errors import ConfigurationError
 from streams.concepts.labels import LabelTable, Match, slug
 from streams.concepts.zeroshot import ZeroShot, unit
+from streams.events.languages import best
 
 __all__ = ["OTHER", "Concept", "ConceptTree", "Floors", "Match", "build_tree", "slug", "texts_of"]
 
@@ -106,17 +107,16 @@ class ConceptTree:
         return None if row is None else self.concepts[row]
 
     def name(self, path: str, lang: str = "en") -> str:
-        """What to call a path: the concept's name in `lang`, else in its base language, else in English, else its slug.
+        """What to call a path: the concept's name in `lang` (`languages.best`), else in English, else its slug.
 
-        `zh-TW`, `zh-HK` and `zh-MO` read the name in Traditional script. The name of `/` is empty.
+        The name of `/` is empty.
         """
         concept = self.get(path)
         if concept is None:
             return path.rpartition("/")[2].replace("-", " ")
-        tag = "zh-Hant" if lang.lower() in {"zh-tw", "zh-hk", "zh-mo", "zh-hant"} else lang
-        for wanted in (tag, tag.partition("-")[0], "en"):
-            if wanted in concept.names:
-                return concept.names[wanted]
+        for wanted in (lang, "en"):
+            if (found := best(concept.names, wanted)) is not None:
+                return concept.names[found]
         return next(iter(concept.names.values()), concept.id.rpartition("/")[2])
 
     def path_of(self, categories: Sequence[str] = (), tags: Sequence[str] = ()) -> Match:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from difflib import get_close_matches
 from typing import Final, TypeVar
 
 import msgspec
@@ -25,6 +27,12 @@ _INLINE_FIELDS: Final = frozenset(WireInlineItem.__struct_fields__)
 
 # A string that never ends matches too: else each quote in it would be tried as a beginning, which is quadratic.
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+# Escapes as they follow each other: a whole pair, half of one (1), or any other escape.
+_SURROGATES: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+_RAW_SURROGATE: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+_NAMES_COMPARED: Final = 20
 _BOUND: Final = re.compile(r"of length|out of range|[<>]")
 
 W = TypeVar("W", WireEvent, WireItem)
@@ -67,6 +75,8 @@ def key_error(raw: bytes | None, name: str) -> PoisonError:
 
 def _tolerant(value: bytes, error: Exception, lenient: msgspec.json.Decoder[W], known: frozenset[str]) -> tuple[W, int]:
     _check_utf8(value)
+    if not isinstance(error, msgspec.ValidationError):
+        raise PoisonError(f"the value {why_no_json(value, f'is no JSON: {error}')}", reason="bad_json") from error
     if not str(error).startswith("Object contains unknown field"):
         raise _reason(error) from error
     # What follows a field that nobody knows has not been read yet, and the decoder skips it unchecked.
@@ -74,7 +84,33 @@ def _tolerant(value: bytes, error: Exception, lenient: msgspec.json.Decoder[W], 
     try:
         return lenient.decode(value), _unknown_fields(value, known)
     except msgspec.DecodeError as later:
-        raise _reason(later) from later
+        reason = _reason(later)
+        if reason.reason == "missing_field":
+            raise PoisonError(str(reason) + nearly(value, known), reason=reason.reason) from later
+        raise reason from later
+
+
+def nearly(value: bytes, known: frozenset[str] = _ITEM_FIELDS) -> str:
+    """Name the known field that a field of an object is nearly called like, in brackets; "" where there is none.
+
+    Bounded: so many names are compared, none longer than any that is known.
+    """
+    names = [name for name in list(_FIELDS.decode(value))[:_NAMES_COMPARED] if name not in known and len(name) < 16]
+    for name in names:
+        if alike := get_close_matches(name.lower(), known, 1, 0.75):
+            return f" (a field that is not known has nearly the name {alike[0]}: did you mean that?)"
+    return ""
+
+
+def why_no_json(value: bytes, complaint: str) -> str:
+    """Say what is wrong with bytes that are no JSON: the usual accidents by name, else the decoder's complaint."""
+    if value.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "begins with a byte order mark of UTF-16; expected UTF-8"
+    if value.startswith(codecs.BOM_UTF8):
+        return "begins with a byte order mark; expected JSON in UTF-8 without one"
+    if _RAW_SURROGATE.search(value) or any(match[1] for match in _SURROGATES.finditer(value)):
+        return "holds half a surrogate pair, which is no character"
+    return complaint
 
 
 def _unknown_fields(value: bytes, known: frozenset[str]) -> int:
@@ -90,7 +126,8 @@ def _check_utf8(value: bytes) -> None:
     try:
         value.decode()
     except UnicodeDecodeError as error:
-        raise PoisonError("the value is not UTF-8", reason="not_utf8") from error
+        about = why_no_json(value, "is not UTF-8")
+        raise PoisonError(f"the value {about}", reason="not_utf8") from error
 
 
 def _check_depth(value: bytes) -> None:

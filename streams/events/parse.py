@@ -175,7 +175,7 @@ def _add_item(record: RecordLike, parsed: ParsedItems, now_ms: int, limits: Pars
     if not item.has_content:
         raise PoisonError(
             "expected at least one of title, description, categories, tags and brand with text in it; "
-            "media alone cannot be encoded",
+            f"media alone cannot be encoded{decode.nearly(value) if unknown else ''}",
             reason="no_content",
         )
     parsed.upserts.append((item, source))
@@ -218,7 +218,7 @@ def _check_type(
     if wire.type == "rating" and wire.rating is None:
         raise PoisonError("rating: required for type rating", reason="missing_field")
     if wire.type == "search" and item_id is None and text is None:
-        raise PoisonError("text: required for type search", reason="missing_field")
+        raise PoisonError("text: required for type search, with something to see in it", reason="missing_field")
 
 
 def _inline(wire: WireInlineItem, item_id: str | None, event_ts_ms: int) -> tuple[str | None, Item | None]:

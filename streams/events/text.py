@@ -16,6 +16,11 @@ INVISIBLE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufef
 MAX_MARKS: Final = 30
 """Combining marks in a run, as in the Stream-Safe Text Format (UAX #15, section 13); no living script needs more."""
 
+# Characters that draw nothing (Unicode's Default_Ignorable_Code_Point, and two that are blank): a text of them is none.
+_BLANK = re.compile(
+    "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
 _BREAK = re.compile(f"[{_BREAKS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 
@@ -24,7 +29,8 @@ def normalise_text(text: str) -> str:
     """Bring a text into the one form that is encoded and cached: NFC, one line, trimmed.
 
     Line breaks and tabs become spaces; other control and bidi characters are taken out, and so are combining marks
-    after the thirtieth of a run. Applying it twice changes nothing. Empty where nothing is left. Linear in the text.
+    after the thirtieth of a run. Applying it twice changes nothing. Empty where nothing is left that can be
+    seen. Linear in the text.
     """
     # All that INVISIBLE names is unprintable to Python, so most texts take neither substitution.
     if not text.isprintable():
@@ -32,6 +38,8 @@ def normalise_text(text: str) -> str:
     if not text.isascii():
         # Before, since NFC sorts a run of marks in quadratic time; after, since a mark may become two.
         text = stream_safe(unicodedata.normalize("NFC", stream_safe(text)))
+        if _BLANK.fullmatch(text):
+            return ""
     return text.strip()
 
 

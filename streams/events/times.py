@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from streams.base.errors import PoisonError
-from streams.events.wire import MAX_TS_MS, MIN_EVENT_TS_MS
+from streams.events.wire import MAX_TS_MS, MIN_EVENT_TS_MS, MIN_ITEM_TS_MS
 
 FUTURE_MS: Final = 300_000
 
@@ -55,6 +55,14 @@ def reference_ms(timestamp_ms: int | None, now_ms: int, future_ms: int = FUTURE_
 def clamp(ts_ms: int, reference: int, future_ms: int = FUTURE_MS) -> tuple[int, bool]:
     """Move a time that is more than `future_ms` ahead back to the reference; tell whether it was."""
     return (reference, True) if ts_ms > reference + future_ms else (ts_ms, False)
+
+
+def in_milliseconds(number: int) -> int:
+    """A time that is asked for. ValueError where it can only be seconds, or microseconds: see `wire.MIN_ITEM_TS_MS`."""
+    if MIN_ITEM_TS_MS <= number <= MAX_TS_MS:
+        return number
+    unit = "seconds" if number < MIN_ITEM_TS_MS else "microseconds"
+    raise ValueError(f"got a time outside 1971 to 2099: {unit}? expected milliseconds since 1970")
 
 
 def time_error(name: str) -> PoisonError:

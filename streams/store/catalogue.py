@@ -10,6 +10,7 @@ from typing import Any
 from qdrant_client import grpc
 
 from streams.base.caches import BoundedCache, CacheStats
+from streams.events.languages import within
 from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.cards import Card, read_cards
@@ -23,7 +24,10 @@ _CARD_BYTES = 700  # a card's objects and short strings, beside its vector and d
 
 @dataclass(frozen=True, slots=True)
 class ItemFilter:
-    """What candidates must be: below a concept path or in a category, in a language, published since a moment."""
+    """What candidates must be: below a concept path or in a category, in a language, published since a moment.
+
+    A category in any case; a language with all that lies within it: `en` with `en-US`.
+    """
 
     category: str | None = None
     lang: str | None = None
@@ -117,12 +121,25 @@ class Catalogue:
         if wanted.category is not None and wanted.category.startswith("/"):
             must.append(any_of("path", await self._reading.paths_below(names.items, wanted.category)))
         elif wanted.category is not None:
-            must.append(any_of("categories", [wanted.category]))
+            alike = [
+                one for one in await self._reading.values(names.items, "categories") if _same(one, wanted.category)
+            ]
+            must.append(any_of("categories", {wanted.category, *alike}))
         if wanted.lang is not None:
-            must.append(any_of("lang", [wanted.lang]))
+            tags = [one for one in await self._reading.values(names.items, "lang") if within(one, wanted.lang)]
+            must.append(any_of("lang", {wanted.lang, *tags}))
         if wanted.since_ms is not None:
             must.append(in_range("ts", gte=wanted.since_ms))
         return grpc.Filter(must=must) if must else None
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names of categories differ in case, hyphens and spaces at most."""
+    return _words(one) == _words(other)
+
+
+def _words(name: str) -> list[str]:
+    return name.casefold().replace("-", " ").replace("_", " ").split()
 
 
 def _size(card: Card) -> int:

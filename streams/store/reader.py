@@ -27,7 +27,7 @@ from streams.store.tombstones import Tombstones
 
 _NAMES_FOR_S = 5.0
 _FACETS_FOR_S = 30.0
-_PATHS = 10_000
+_MOST_VALUES = 10_000
 _ABSENT = "no worker has made Qdrant's collections yet: start one (interests worker)"
 
 
@@ -84,7 +84,7 @@ class StoreReader:
         self.points = PointsClient(config, called, self._guarded)
         self._tombstones = Tombstones(self.points)
         self._names: tuple[float, Collections] | None = None
-        self._paths: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._values: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
 
     async def close(self) -> None:
         """Close the channels."""
@@ -228,14 +228,22 @@ class StoreReader:
         return await self._tombstones.search(collection, among, search)
 
     async def paths_below(self, collection: str, path: str) -> list[str]:
-        """The paths in a collection that are `path` or lie below it, as they were known some seconds ago."""
-        known = self._paths.get(collection)
+        """The paths in a collection that are `path`, in any case, or lie below it."""
+        above = path.casefold()
+        return [
+            one for one in await self.values(collection, "path")
+            if one.casefold() == above or one.casefold().startswith(f"{above.rstrip('/')}/")
+        ]  # fmt: skip
+
+    async def values(self, collection: str, field: str) -> tuple[str, ...]:
+        """The values of an indexed field in a collection, as they were known some seconds ago, the frequent first."""
+        known = self._values.get((collection, field))
         if known is None or monotonic() >= known[0]:
-            request = grpc.FacetCounts(collection_name=collection, key="path", limit=_PATHS, exact=False)
+            request = grpc.FacetCounts(collection_name=collection, key=field, limit=_MOST_VALUES, exact=False)
             reply = await self.points.call("Facet", request, "facet")
             known = (monotonic() + _FACETS_FOR_S, tuple(hit.value.string_value for hit in reply.hits))
-            self._paths[collection] = known
-        return [one for one in known[1] if one == path or one.startswith(f"{path.rstrip('/')}/")]
+            self._values[collection, field] = known
+        return known[1]
 
 
 _HIT = fields("user_id", "level", "path", "mass", "t0", "first", "last")

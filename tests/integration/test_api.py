@@ -77,7 +77,7 @@ ITEMS = [
     for name, at, path in (
         ("ball", SPORTS, "/sports/football"), ("bean", COFFEE, "/food/coffee-tea"), ("sax", JAZZ, "/music/jazz"),
     )
-    for n, lang in enumerate(["en", "de", "en", "en", "zh", "en"])
+    for n, lang in enumerate(["en", "de", "en-US", "en", "zh", "en"])
 ]  # fmt: skip
 
 
@@ -254,6 +254,10 @@ async def test_recommendations_follow_the_interests_and_leave_out_what_was_seen(
         ({"category": "/music"}, lambda item: item[2] == "/music/jazz"),
         ({"category": "/sports/football", "lang": "de"}, lambda item: item[1:4:2] == (SPORTS, "de")),
         ({"category": "By Hand"}, lambda item: True),
+        ({"category": "by-hand"}, lambda item: True),
+        ({"category": "/Music/JAZZ"}, lambda item: item[2] == "/music/jazz"),
+        ({"lang": "EN"}, lambda item: item[3].startswith("en")),
+        ({"lang": "en-us"}, lambda item: item[3] == "en-US"),
         ({"category": "/nowhere"}, lambda item: False),
         ({"category": "Nothing"}, lambda item: False),
         ({"max_age_s": 2.5 * 86_400}, lambda item: item[4] > NOW - 2.5 * DAY_MS),

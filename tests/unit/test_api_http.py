@@ -116,6 +116,21 @@ async def test_a_body_says_that_it_is_json_in_utf8(http: httpx.AsyncClient, kind
 PACKED = gzip.compress(b"{}", mtime=0)
 
 
+async def test_what_is_no_json_is_told_by_name(http: httpx.AsyncClient) -> None:
+    head = {"Content-Type": "application/json"}
+    for body, message in ((b"\xef\xbb\xbf{}", "byte order mark"), (b'{"a": "\\ud800"}', "surrogate"), (b"", "no JSON")):
+        problem = problem_in(await http.post("/v1/events", content=body, headers=head), 400)
+        assert message in problem["detail"]
+
+
+@pytest.mark.parametrize(("at", "unit"), [("0", "seconds"), ("1700000000", "seconds"), ("1700000000000000", "micro")])
+async def test_a_time_in_seconds_is_named(http: httpx.AsyncClient, at: str, unit: str) -> None:
+    asked = await http.get(f"/v1/users/u/interests?at_ms={at}")
+    assert unit in problem_in(asked, 422)["errors"][0]["message"]
+    ranked = await http.post("/v1/users/u/rank", json={"items": ["i"], "at_ms": int(at)})
+    assert unit in problem_in(ranked, 422)["errors"][0]["message"]
+
+
 def packed(coding: str, body: bytes) -> bytes:
     return gzip.compress(body) if coding.lower() in ("gzip", "x-gzip") else zlib.compress(body)
 

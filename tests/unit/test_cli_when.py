@@ -34,6 +34,15 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         parse_time(text, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("0", "seconds"), ("1700000000", "seconds"), ("1700000000000000", "microseconds"), ("9" * 5000, "micro")],
+)
+def test_seconds_and_microseconds_are_named(text: str, unit: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{unit}.* expected milliseconds since 1970"):
+        parse_time(text, 0)
+
+
 @given(st.integers(0, 4_102_444_800_000))
 def test_what_is_written_is_read_back(at_ms: int) -> None:
     assert parse_time(rfc3339(at_ms), 0) == at_ms

@@ -100,9 +100,20 @@ async def recommendations(
     ),
     category: Annotated[
         str | None,
-        Query(min_length=1, max_length=200, description="At or below a path (`/sports`), or a category's name."),
+        Query(
+            min_length=1,
+            max_length=200,
+            description="At or below a path (`/sports`), or a category's name, in any case.",
+        ),
     ] = None,
-    lang: Annotated[str | None, Query(min_length=1, max_length=35, description="Language of the items.")] = None,
+    lang: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=35,
+            description="Language of the items (BCP 47), in any case: `en` has `en-US` in it.",
+        ),
+    ] = None,
     max_age_s: Annotated[
         float | None, Query(gt=0, le=4e9, description="Only items published within so many seconds.")
     ] = None,
