@@ -32,19 +32,19 @@ def _with(records: list[Made], *headers: tuple[str, bytes | None]) -> list[Made]
 @scenario()
 async def null_headers(trial: Trial) -> None:
     """Headers without a value and other odd ones, in every compression: records are applied or sent on as they came."""
-    worker, late = trial.worker(), f"late-{trial.run}"
+    worker, late, dead, waits = trial.worker(), f"late-{trial.run}", 0, 0
     for compression in ("", "gzip", "snappy", "lz4", "zstd"):
         await trial.send(_with(trial.made.events(20), *ODD), compression=compression)
-        await trial.send(_with(trial.made.poison(4), *ODD), compression=compression)
-        await trial.send(_with(trial.made.clicks_on(late, 2), *ODD), compression=compression)
+        dead += await trial.send(_with(trial.made.poison(4), *ODD), compression=compression)
+        waits += await trial.send(_with(trial.made.clicks_on(late, 2), *ODD), compression=compression)
     await trial.describe_late(late)
     trial.over()
     await trial.quiet()
     assert worker.running, worker.log()
     letters = [one for topic in (trial.rig.clicks, trial.rig.comments) for one in await trial.read(f"{topic}.dead")]
     waited = await trial.read(trial.rig.settings.kafka.unresolved_topic)
-    assert len(letters) >= 20, letters
-    assert len(waited) >= 10, waited
+    assert len(letters) >= dead > 0, f"{len(letters)} letters of {dead}"
+    assert len(waited) >= waits > 0, f"{len(waited)} waited of {waits}"
     for record in (*letters, *waited):
         assert record.headers[: len(ODD)] == ODD, record.headers
     assert all({name for name, _ in one.headers[len(ODD) :]} <= dead_letters.OURS for one in letters)
@@ -53,24 +53,24 @@ async def null_headers(trial: Trial) -> None:
 
 @scenario(users=4)
 async def crash_records(trial: Trial) -> None:
-    """Records that raise an error nobody expected, and such that kill the process: they alone are set aside."""
+    """Records that raise an error nobody expected, and one that kills the process: they alone are set aside."""
     faults = "record:kill,record:raise"
     worker = trial.worker(faults)
     trial.supervise(worker, faults)
     await trial.play(30)
     raising = _asking("raise", trial.made.every_user(1))
-    killing = _asking("kill", trial.made.every_user(1))[:2]
+    killing = _asking("kill", trial.made.every_user(1))[:1]
     events = trial.made.events(60)
-    await trial.send([*events[:20], raising[0], *events[20:30], killing[0], raising[1], *events[30:]])
-    await trial.send([*killing[1:], *raising[2:], *trial.made.events(20)])
+    await trial.send([*events[:20], raising[0], *events[20:30], *killing, raising[1], *events[30:]])
+    await trial.send([*raising[2:], *trial.made.events(20)])
     trial.over()
-    await trial.quiet(240)
+    await trial.quiet(300)  # five starts of a worker, each after its predecessor's session
     letters = [one for topic in trial.rig.settings.kafka.event_topics for one in await trial.read(f"{topic}.dead")]
     reasons = [dict(one.headers)["dead-letter-error"] for one in letters]
     assert all(dict(one.headers)["dead-letter-stage"] == b"crash" for one in letters)
     assert {reason: reasons.count(reason) for reason in reasons} == {b"raised": len(raising), b"killed": len(killing)}
     assert trial.starts <= 5 * len(killing), "a record may end five workers"
-    trial.injected = f"{len(raising)} records that raise, {len(killing)} that kill: {trial.starts} deaths"
+    trial.injected = f"{len(raising)} records that raise, {len(killing)} that kills: {trial.starts} deaths"
 
 
 def _asking(action: str, records: list[Made]) -> list[Made]:
