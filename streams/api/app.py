@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from streams.api import ui
+from streams.api.admission import AdmissionMiddleware, rules_of
 from streams.api.backends import make_backends
 from streams.api.callers import CallersMiddleware, JsonBodiesMiddleware, caller_rules
 from streams.api.docs_page import HEADERS, docs_page
@@ -47,8 +48,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.backends = backends
     for known in (ApiProblem, InterestsError, RequestValidationError, HTTPException):
         app.add_exception_handler(known, answer)
-    for module in (users, live, audiences, ingest, erasure, health):
-        app.include_router(module.router)
+    routers = [module.router for module in (users, live, audiences, ingest, erasure, health)]
+    for router in routers:
+        app.include_router(router)
     ui.mount(app)
 
     @app.get("/docs", include_in_schema=False)
@@ -58,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last added is the outermost: every answer has an id and is counted, and those to other origins may be read.
     app.add_middleware(JsonBodiesMiddleware, routes=app.routes)
     app.add_middleware(MethodsMiddleware, routes=app.routes)
+    app.add_middleware(AdmissionMiddleware, backends=backends, rules=rules_of(routers))
     app.add_middleware(GuardMiddleware, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes)
     if settings.api.cors_origins:
         app.add_middleware(

@@ -118,7 +118,7 @@ def make_backends(settings: Settings) -> Backends:
         ranking=settings.ranking.policy(),
         names=NodeNames(settings.concepts.file),
         metrics=metrics,
-        access=Access(api),
+        access=Access(api, metrics.keys_file),
         limits=RateLimits(api.rate),
         reader=reader,
         catalogue=catalogue,
@@ -127,6 +127,6 @@ def make_backends(settings: Settings) -> Backends:
         priors=Priors(cohorts, terms),
         popularity=cohorts.popularity,
         retention=Retention(kafka, settings.kafka),
-        hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams),
+        hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams, share=api.live_share),
         pseudonyms=pseudonyms_of(settings),
     )

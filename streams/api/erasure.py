@@ -17,19 +17,20 @@ from streams.api.backends import Backends
 from streams.api.ingest import send_events
 from streams.api.problems import ApiProblem, not_found
 from streams.api.receipts import Receipt
+from streams.api.scopes import Principal
 from streams.interests.nodes import Node
 
 _EVENT_ID = re.compile(r"erase-(\d{1,15})-[0-9a-f]{16}")
 _CHECK_EVERY_S = 0.1
 
 
-async def erase(backends: Backends, user_id: str, at_ms: int) -> Receipt:
+async def erase(backends: Backends, user_id: str, at_ms: int, caller: Principal) -> Receipt:
     """Ask for the erasure and wait for its effect; `verified` False: it was accepted and is still to come."""
     before = await backends.reader.stored(backends.stored_as(user_id))
     event_id = f"erase-{at_ms}-{secrets.token_hex(8)}"
     event = {"event_id": event_id, "user_id": user_id, "type": "erase", "ts": at_ms}
     until = monotonic() + backends.settings.api.erase_wait_s
-    await send_events(backends, [msgspec.json.encode(event)], at_ms)
+    await send_events(backends, [msgspec.json.encode(event)], at_ms, caller)
     while True:
         nodes = await backends.reader.stored(backends.stored_as(user_id))
         receipt = _receipt(backends.stored_as(user_id), event_id, at_ms, nodes)

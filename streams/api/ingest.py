@@ -10,6 +10,7 @@ from streams.api.backends import Backends
 from streams.api.models import MAX_BATCH
 from streams.api.problems import ApiProblem
 from streams.api.receipts import Accepted, Placed, Rejected
+from streams.api.scopes import Principal, scope_of_event
 from streams.api.sender import RecordSender
 from streams.broker.producer import Outgoing
 from streams.events.decode import why_no_json
@@ -35,14 +36,15 @@ def bodies(body: bytes) -> list[bytes]:
     return rows
 
 
-async def send_events(backends: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
-    """Send events to the topics of their types. All are sent, or, where one does not fit, none."""
+async def send_events(backends: Backends, rows: Sequence[bytes], now_ms: int, caller: Principal) -> Accepted:
+    """Send events to the topics of their types. All are sent, or, where one does not fit or may not be, none."""
 
     def topic(event_type: str | None) -> str:
         return topic_of_type(event_type, backends.settings.kafka.event_topics)
 
     def draft(lines: list[Line]) -> Drafts:
         drafts = draft_events(lines, topic, now_ms, check=True)
+        _allowed(drafts, len(rows), caller)
         if backends.pseudonyms is None:
             return drafts
         # The worker refuses these: a user keyed by name here and by pseudonym there would lie in two partitions.
@@ -57,6 +59,22 @@ async def send_items(backends: Backends, rows: Sequence[bytes], now_ms: int) -> 
     """Send items to their topic, all or none."""
     topic = backends.settings.kafka.items_topic
     return await _send(backends.sender, _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True)))
+
+
+def _allowed(drafts: Drafts, rows: int, caller: Principal) -> None:
+    """Refuse all with 403 where one does what the caller may not; the worker's own parser says what each does."""
+    needed = {number: scope_of_event(kind) for number, kind in drafts.types.items()}
+    missing = {number: scope for number, scope in needed.items() if scope not in caller.scopes}
+    if missing:
+        rejected = [
+            Rejected(index=number, reason="scope", message=f"type {drafts.types[number]}: needs the scope {scope}")
+            for number, scope in missing.items()
+        ]
+        detail = (
+            f"This key may not do what {len(missing)} of {rows} events do; none was accepted, `rejected` names them: "
+            f"it needs the scope {', '.join(sorted(set(missing.values())))}."
+        )
+        raise ApiProblem(403, "wrong-scope", detail, rejected=rejected)
 
 
 def with_item_id(body: bytes, item_id: str) -> bytes:

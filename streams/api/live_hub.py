@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from time import time
@@ -27,6 +27,10 @@ CONNECT_WITHIN_S = 3.0
 
 class TooManyWatchers(RetryableError):
     """This process serves as many live trees as it may."""
+
+
+class TooManyOfOne(RetryableError):
+    """One caller watches as many live trees as they may."""
 
 
 class Watcher:
@@ -84,11 +88,14 @@ class Hub:
     tree then. A watcher gets every change that is made after `subscribe` has been entered, provided `ready`.
     """
 
-    def __init__(self, config: KafkaConfig, topic: str, *, watchers: int = 200, check_s: float = 2.0) -> None:
+    def __init__(
+        self, config: KafkaConfig, topic: str, *, watchers: int = 200, share: float = 1.0, check_s: float = 2.0
+    ) -> None:  # fmt: skip
         self._group, self._limit = config.group_id, watchers
+        self._limit_of_one = max(1, int(watchers * share))
         self._follower = TopicFollower(config, topic, check_s=check_s) if topic else None
         self._watchers: dict[str, set[Watcher]] = {}
-        self._count = 0
+        self._count_of: Counter[str] = Counter()
         self._following: asyncio.Task[None] | None = None
 
     @property
@@ -120,17 +127,20 @@ class Hub:
             watcher.close()
 
     @asynccontextmanager
-    async def subscribe(self, user_id: str) -> AsyncIterator[Watcher]:
-        """Watch a user. Raises TooManyWatchers past the limit."""
-        if self._count >= self._limit:
+    async def subscribe(self, user_id: str, caller: str | None = None) -> AsyncIterator[Watcher]:
+        """Watch a user. TooManyWatchers past the limit, TooManyOfOne past a caller's share of it (None: no share)."""
+        if self._count_of.total() >= self._limit:
             raise TooManyWatchers(f"{self._limit} live trees are watched already, which is the limit of this process")
+        if caller is not None and self._count_of[caller] >= self._limit_of_one:
+            raise TooManyOfOne(f"this caller watches {self._limit_of_one} live trees already")
         watcher = Watcher(user_id)
         self._watchers.setdefault(user_id, set()).add(watcher)
-        self._count += 1
+        self._count_of[caller or ""] += 1
         try:
             yield watcher
         finally:
-            self._count -= 1
+            self._count_of[caller or ""] -= 1
+            self._count_of += Counter()  # drops those at zero
             self._watchers[user_id].discard(watcher)
             if not self._watchers[user_id]:
                 del self._watchers[user_id]

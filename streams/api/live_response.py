@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from time import time
 from typing import Any, Final
 
@@ -12,10 +13,12 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from streams.api.admission import Caller, require
 from streams.api.backends import Backends
 from streams.api.interest_tree import NodeView, TreeQuery, chosen, item_ids, level_masses, living
-from streams.api.live_hub import Watcher
+from streams.api.live_hub import TooManyOfOne, Watcher
 from streams.api.models import InterestNode, LiveEvent, LiveUpdate
+from streams.api.problems import ApiProblem, document
 from streams.base.errors import StoreUnavailable
 from streams.interests.nodes import Node
 
@@ -23,6 +26,8 @@ HEARTBEAT_S: Final = 15.0
 RETRY_MS: Final = 2_000
 #: How long an update waits for Qdrant. The stream ends then, and the next begins with a tree that names no events.
 STORE_WAIT_S: Final = 10.0
+#: When a caller who watches too many trees may ask again: one of theirs has to end first.
+FULL_RETRY_S: Final = 15.0
 _EVIDENCE: Final = 5
 
 log = structlog.get_logger(__name__)
@@ -78,7 +83,7 @@ class LiveTree:
         return [view.node(node, masses.get(node.key.level, 0.0), evidence=_EVIDENCE) for node in nodes]
 
 
-async def updates(backends: Backends, watcher: Watcher, tree: LiveTree) -> AsyncIterator[LiveUpdate | None]:
+async def updates(backends: Backends, watcher: Watcher, tree: LiveTree) -> AsyncGenerator[LiveUpdate | None]:
     """What to send after the whole tree: changes as they come, None for a heartbeat, until the service stops."""
     stopping = asyncio.ensure_future(backends.stopping.wait())
     coming: asyncio.Future[LiveUpdate] = asyncio.ensure_future(anext(watcher))
@@ -119,46 +124,63 @@ async def _read_once_the_store_answers(backends: Backends, tree: LiveTree, updat
 
 
 class LiveResponse(Response):
-    """Server-sent events: the whole tree, then every change; a comment every 15 seconds keeps the connection alive."""
+    """Server-sent events: the whole tree, then every change; a comment every 15 seconds keeps the connection alive.
+
+    The caller's credentials are judged again before each of them: a stream ends with its key.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, backends: Backends, user_id: str) -> None:
+    def __init__(self, backends: Backends, user_id: str, caller: Caller) -> None:
         super().__init__()
-        self._backends, self._user_id = backends, user_id
+        self._backends, self._user_id, self._caller = backends, user_id, caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one watcher until they leave, fall behind for good, or the service stops."""
         backends = self._backends
         hub = await backends.started_hub()
-        async with hub.subscribe(self._user_id) as watcher:
-            tree = LiveTree(backends, self._user_id)
-            first = await tree.whole()
-            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),
-                       (b"x-accel-buffering", b"no")]  # fmt: skip
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            backends.metrics.live.inc()
-            gone = asyncio.ensure_future(_disconnected(receive))
-            serving = asyncio.ensure_future(self._serve(send, first, watcher, tree))
-            try:
-                await asyncio.wait({gone, serving}, return_when=asyncio.FIRST_COMPLETED)
-                if serving.done():
-                    serving.result()
-            finally:
-                backends.metrics.live.dec()
-                gone.cancel()
-                serving.cancel()
-                await asyncio.gather(gone, serving, return_exceptions=True)
+        name = self._caller.judged().name if backends.access.required else None
+        try:
+            async with hub.subscribe(self._user_id, name) as watcher:
+                await self._stream(watcher, receive, send)
+        except TooManyOfOne as error:
+            backends.metrics.refused.labels("live").inc()
+            detail = f"This key has its share of all live streams open ({backends.settings.api.live_share:g}): end one."
+            problem = ApiProblem(429, "too-many-live-streams", detail, retry_after_s=FULL_RETRY_S)
+            raise problem from error
+
+    async def _stream(self, watcher: Watcher, receive: Receive, send: Send) -> None:
+        backends = self._backends
+        tree = LiveTree(backends, self._user_id)
+        first = await tree.whole()
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),
+                   (b"x-accel-buffering", b"no")]  # fmt: skip
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        backends.metrics.live.inc()
+        gone = asyncio.ensure_future(_disconnected(receive))
+        serving = asyncio.ensure_future(self._serve(send, first, watcher, tree))
+        try:
+            await asyncio.wait({gone, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        finally:
+            backends.metrics.live.dec()
+            gone.cancel()
+            serving.cancel()
+            await asyncio.gather(gone, serving, return_exceptions=True)
 
     async def _serve(self, send: Send, first: LiveUpdate, watcher: Watcher, tree: LiveTree) -> None:
-        await send(_chunk(b"retry: %d\n\n" % RETRY_MS + _event(first, 0)))
         number = 0
-        async for update in updates(self._backends, watcher, tree):
-            if update is None:
-                await send(_chunk(b": still here\n\n"))
-            else:
-                number += 1
-                await send(_chunk(_event(update, number)))
+        try:
+            await send(_chunk(b"retry: %d\n\n" % RETRY_MS + _event(first, 0)))
+            async with aclosing(updates(self._backends, watcher, tree)) as changes:
+                async for update in changes:
+                    require(self._caller.judged(), "read")
+                    number += update is not None
+                    await send(_chunk(b": still here\n\n" if update is None else _event(update, number)))
+        except ApiProblem as problem:
+            self._backends.metrics.live_interrupted.labels("access").inc()
+            await send(_chunk(b"event: ended\ndata: %s\n\n" % bytes(document(problem, None).body)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -317,8 +317,12 @@ class LiveUpdate(ResponseModel):
 
 
 class Ready(ResponseModel):
-    """Which servers answer. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does."""
+    """What answers. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does.
+
+    `keys`: whether the keys file is whole; while it is not, none of its keys is let in.
+    """
 
     ready: bool
     qdrant: bool
     triton: bool
+    keys: bool

@@ -1,28 +1,21 @@
-"""Parameters that several routes share: ids in paths, moments, contexts, cursors, and access."""
+"""Parameters that several routes share: ids in paths, moments, contexts, cursors."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
 from time import time
 from typing import Annotated, cast
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Path, Query, Request, Security
-from fastapi.params import Depends as Dependency
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator
 
-from streams.api.access import CredentialsRefused, Principal, Scope
 from streams.api.backends import Backends
 from streams.api.models import MAX_ID, Context, not_seconds
 from streams.api.problems import ApiProblem
 from streams.events.text import has_invisible
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
-
-_BEARER = HTTPBearer(auto_error=False, description="An API key, or a JSON web token.", scheme_name="bearer")
-_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.", scheme_name="key")
 
 
 def now_ms() -> int:
@@ -31,53 +24,11 @@ def now_ms() -> int:
 
 
 async def _backends(request: Request) -> Backends:
-    return backends_of(request)
-
-
-def backends_of(request: Request) -> Backends:
-    """The application's backends."""
     return cast(Backends, request.app.state.backends)
 
 
 # Dependencies are coroutines, all of them: FastAPI sends plain functions to a thread, which takes half a millisecond.
 ApiBackends = Annotated[Backends, Depends(_backends)]
-
-
-def require(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency: the caller is known, has the scope, and keeps to the rate."""
-
-    async def check(request: Request) -> Principal:
-        backends = backends_of(request)
-        headers = request.headers
-        try:
-            caller = backends.access.principal(headers.get("authorization"), headers.get("x-api-key"))
-        except CredentialsRefused as error:
-            backends.metrics.refused.labels("credentials").inc()
-            raise ApiProblem(
-                401, "no-access", f"Who is asking? {str(error).capitalize()}: send `Authorization: Bearer KEY`.",
-                headers={"WWW-Authenticate": "Bearer"},
-            ) from error  # fmt: skip
-        name = caller.name if backends.access.required else (request.client.host if request.client else "")
-        if wait_s := await backends.limits.wait_s(name):
-            backends.metrics.refused.labels("rate").inc()
-            detail = f"More than {backends.settings.api.rate}: wait and ask again."
-            raise ApiProblem(429, "too-many-requests", detail, retry_after_s=wait_s)
-        if scope not in caller.scopes:
-            backends.metrics.refused.labels("scope").inc()
-            raise ApiProblem(403, "wrong-scope", f"This key may not do this: it needs the scope {scope}.")
-        request.scope["principal"] = caller.name
-        return caller
-
-    return check
-
-
-async def _schemes(*, bearer: object = Security(_BEARER), key: object = Security(_HEADER)) -> None:
-    """Names the two kinds of credentials in the OpenAPI document; `require` reads the headers itself."""
-
-
-def guard(scope: Scope) -> list[Dependency]:
-    """The dependencies of a route that asks for a scope."""
-    return [Depends(require(scope)), Depends(_schemes)]
 
 
 def decoded(segment: object) -> object:

@@ -37,7 +37,8 @@ Kind = Literal[
     "unknown-user", "unknown-item",
     "no-erasure", "method-not-allowed", "body-too-large", "unknown-coding", "invalid", "rejected",
     "batch-size", "item-mismatch", "bad-event-id", "bad-cursor", "unreadable-text", "too-many-requests", "internal",
-    "misconfigured", "store-away", "encoder-away", "broker-away", "busy", "deadline",
+    "misconfigured", "store-away", "encoder-away", "broker-away", "busy", "deadline", "keys-unreadable",
+    "too-many-live-streams",
 ]  # fmt: skip
 _OF_STATUS: Final[dict[int, Kind]] = {404: "not-found", 405: "method-not-allowed"}
 _AWAY: tuple[tuple[type[RetryableError], Kind, str], ...] = (

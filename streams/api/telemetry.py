@@ -43,7 +43,8 @@ class ApiMetrics:
         self.live_interrupted = Counter(
             "interests_api_live_interrupted",
             "`resync`: updates were lost (the broker was away, the watcher too slow), repeated or too many, and the "
-            "whole tree was sent; `store`: Qdrant did not answer for 10 s and the stream was ended.",
+            "whole tree was sent; of streams that were ended, `store`: Qdrant was away for 10 s; `access`: the key "
+            "or token no longer holds.",
             ("reason",), registry=registry,
         )  # fmt: skip
         self.store_seconds = Histogram(
@@ -58,10 +59,15 @@ class ApiMetrics:
         )
         self.refused = Counter(
             "interests_api_refused",
-            "Callers turned away: credentials, scope, rate, pages of other sites.",
-            ("reason",),
-            registry=registry,
-        )
+            "Callers turned away: credentials, scope, rate, pages of other sites; `keys`: the keys file was not whole; "
+            "`live`: too many live streams by one key.",
+            ("reason",), registry=registry,
+        )  # fmt: skip
+        self.keys_usable = Gauge(
+            "interests_api_keys_file_usable",
+            "1; 0 while `api.keys_file` cannot be read or has a line that is no key, and none of its keys is let in.",
+            registry=registry, multiprocess_mode="livemin",
+        )  # fmt: skip
         self.cut = Counter(
             "interests_api_connections_refused",
             "Connections ended before their request was answered: its head or body too large or too slow, no HTTP, "
@@ -73,6 +79,10 @@ class ApiMetrics:
     def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache."""
         self.registry.register(CacheCollector("interests_api", caches))
+
+    def keys_file(self, usable: bool) -> None:
+        """The keys file was found whole, or not."""
+        self.keys_usable.set(usable)
 
     def store_called(self, call: str, seconds: float) -> None:
         """One read of Qdrant was answered after `seconds`."""

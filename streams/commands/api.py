@@ -6,7 +6,8 @@ from typing import Annotated, cast
 
 import typer
 
-from streams.api.access import SCOPES, Scope, make_key
+from streams.api.keys import make_key
+from streams.api.scopes import SCOPES, Scope
 from streams.base.errors import ConfigurationError
 from streams.commands.shell import register, register_group
 from streams.settings.service import load

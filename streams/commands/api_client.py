@@ -45,6 +45,7 @@ _ANOTHER_KEY: Final = "; `interests api key NAME --scope …` makes one that may
 _ADVICE: Final = {
     "unknown-item": "`interests produce --items FILE` describes items",
     "no-erasure": "`interests erase USER` asks for one",
+    "keys-unreadable": "its log says which line of its keys file does not fit",
     "unknown-user": "`interests produce --user … --type click --item …` sends an event",
 }
 

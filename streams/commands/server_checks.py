@@ -167,6 +167,9 @@ async def check_api(settings: Settings) -> Findings:
         findings.ok("serves", "it can read trees")
     else:
         findings.fail("serves", f"status {answer.status_code}: it cannot read trees", "see Qdrant above, and its log")
+    if b'"keys":false' in answer.content:
+        mend = "its log says which line; mend the file that its api.keys_file names"
+        findings.fail("keys", "its keys file is not whole, so none of its keys is let in", mend)
     return findings
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 import msgspec
 
 from streams.events.dead_letters import DeadLetter
 from streams.events.parse import parse_events, parse_items
+from streams.events.wire import EventType
 
 #: The topic each type of event goes to by default; every other type goes to `events`.
 TOPIC_OF_TYPE: Final = {"click": "clicks", "view": "clicks", "comment": "comments", "post": "comments"}
@@ -54,10 +55,11 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """What is to be sent, in the lines' order, and what was refused."""
+    """What is to be sent, in the lines' order, what was refused, and of events that were checked each one's type."""
 
     ready: list[Draft]
     refused: list[RefusedLine]
+    types: Mapping[int, EventType] = field(default_factory=dict)
 
 
 def topic_of_type(event_type: str | None, topics: Sequence[str]) -> str:
@@ -78,22 +80,24 @@ def draft_events(lines: Sequence[Line], choose: Callable[[str | None], str], now
     for line in lines:
         head = _head(line.body)
         drafts.append(Draft(choose(head.type), 0, line.number, now_ms, _key(head.user_id), line.body))
-    return _judged(drafts, parse_events, now_ms) if check else Drafts(drafts, [])
+    if not check:
+        return Drafts(drafts, [])
+    parsed = parse_events(drafts, now_ms=now_ms)
+    return _judged(drafts, parsed.dead, {event.source.offset: event.type for event in parsed.events})
 
 
 def draft_items(lines: Sequence[Line], topic: str, now_ms: int, *, check: bool) -> Drafts:
     """Make item records keyed by item. With `check` the parser judges each."""
     drafts = [Draft(topic, 0, line.number, now_ms, _key(_head(line.body).item_id), line.body) for line in lines]
-    return _judged(drafts, parse_items, now_ms) if check else Drafts(drafts, [])
+    return _judged(drafts, parse_items(drafts, now_ms=now_ms).dead, {}) if check else Drafts(drafts, [])
 
 
-def _judged(drafts: list[Draft], parse: Callable[..., Any], now_ms: int) -> Drafts:
-    dead: list[DeadLetter] = parse(drafts, now_ms=now_ms).dead
+def _judged(drafts: list[Draft], dead: Sequence[DeadLetter], types: Mapping[int, EventType]) -> Drafts:
     if not dead:
-        return Drafts(drafts, [])
+        return Drafts(drafts, [], types)
     refused = [RefusedLine(one.record.offset, one.reason, one.message) for one in dead]
     numbers = {one.number for one in refused}
-    return Drafts([draft for draft in drafts if draft.offset not in numbers], refused)
+    return Drafts([draft for draft in drafts if draft.offset not in numbers], refused, types)
 
 
 def _head(body: bytes) -> _Head:

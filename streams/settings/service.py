@@ -173,7 +173,9 @@ class ApiSettings(Section):
         None, description="Public key (PEM) of JSON web tokens signed with RS256 or ES256."
     )
     jwt_issuer: str | None = Field(None, description="Issuer a token must name.")
-    jwt_audience: str | None = Field(None, description="Audience a token must name.")
+    jwt_audience: str | None = Field(
+        None, description="Audience a token must name; required with a token's key, since issuers serve many."
+    )
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call; none unless set.")
     hosts: tuple[str, ...] = Field(
         (),
@@ -193,6 +195,9 @@ class ApiSettings(Section):
         description="Connections per process, at most; fewer where the hard limit on open files is lower.",
     )
     live_streams: int = Field(200, ge=1, description="Live streams per process, at most; fewer than `connections`.")
+    live_share: float = Field(
+        0.25, gt=0, le=1, description="Share of them that one key or one token's subject may hold; past it 429."
+    )
 
 
 class PrivacySettings(Section):

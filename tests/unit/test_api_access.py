@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import time
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.api.access import EVERYBODY, SCOPES, Access, CredentialsRefused, Keys, is_loopback, make_key, read_keys
+from streams.api.access import Access, is_loopback
+from streams.api.keys import Keys, KeysUnreadable, make_key, read_keys
+from streams.api.scopes import EVERYBODY, SCOPES, CredentialsRefused
 from streams.base.errors import ConfigurationError
 from streams.settings.service import ApiSettings
 
@@ -27,7 +31,7 @@ def access(**changes: object) -> Access:
 
 
 def token(key: object = SECRET, algorithm: str = "HS256", **claims: object) -> str:
-    claims_to_sign = {"sub": "service-a", "exp": time.time() + 60, "scope": "read ingest", **claims}
+    claims_to_sign = {"sub": "service-a", "exp": time.time() + 60, "aud": "api", "scope": "read ingest", **claims}
     return jwt.encode({name: value for name, value in claims_to_sign.items() if value is not ...}, key, algorithm)  # type: ignore[arg-type]  # a key of either kind
 
 
@@ -71,6 +75,88 @@ def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     now[0] = 1.5
     assert keys.find(second) is not None
     assert keys.find(first) is None
+
+
+class File:
+    """A keys file with a clock that a test moves past the next look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.now = path, 0.0
+        self.key, self.line = make_key("one", frozenset({"read"}))
+        self.fixed, fixed_line = make_key("fixed", frozenset({"read"}))
+        path.write_text(f"{self.line}\n")
+        self.changes: list[bool] = []
+        self.keys = Keys(fixed_line, path, lambda: self.now, self.changes.append)
+        assert self.keys.find(self.key) is not None
+
+    def later(self) -> None:
+        self.now += 1.01
+
+    def nobody_but_the_settings(self) -> None:
+        self.later()
+        for _ in range(3):  # not the first look only: the next ones too
+            with pytest.raises(KeysUnreadable):
+                self.keys.find(self.key)
+            assert self.keys.find(self.fixed) is not None
+            assert not self.keys.usable
+            self.later()
+        assert self.changes == [True, False]
+        self.path.chmod(0o600) if self.path.is_file() else None
+        if self.path.is_dir():
+            self.path.rmdir()
+        self.path.write_text(f"{self.line}\n")
+        self.later()
+        assert self.keys.find(self.key) is not None
+        assert self.changes == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"one:read:00", b"\xff\xfe", b"typo", b"one:read", b"x" * (1 << 21), b"#" * (1 << 21), b"a:root:" + b"0" * 64],
+    ids=["half a line", "no text", "a word", "no hash", "too large", "large comment", "no such scope"],
+)
+def test_while_the_file_is_not_whole_none_of_its_keys_is_let_in(tmp_path: Path, content: bytes) -> None:
+    file = File(tmp_path / "keys")
+    file.path.write_bytes(content)
+    file.nobody_but_the_settings()
+
+
+def test_while_the_file_is_gone_or_something_else_none_of_its_keys_is_let_in(tmp_path: Path) -> None:
+    file = File(tmp_path / "keys")
+    file.path.unlink()
+    file.nobody_but_the_settings()
+    other = File(tmp_path / "other")
+    other.path.unlink()
+    other.path.mkdir()
+    other.nobody_but_the_settings()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_while_the_file_may_not_be_read_none_of_its_keys_is_let_in(tmp_path: Path) -> None:
+    file = File(tmp_path / "keys")
+    file.path.chmod(0)
+    file.nobody_but_the_settings()
+
+
+def test_a_change_of_the_same_size_and_time_and_a_file_put_in_its_place_are_seen(tmp_path: Path) -> None:
+    file = File(tmp_path / "keys")
+    times = file.path.stat().st_mtime_ns
+    another, line = make_key("two", frozenset({"read"}))
+    file.path.write_text(f"{line}\n")
+    os.utime(file.path, ns=(times, times))
+    file.later()
+    assert file.keys.find(file.key) is None
+    assert file.keys.find(another) is not None
+    (tmp_path / "next").write_text(f"{file.line}\n")
+    os.utime(tmp_path / "next", ns=(times, times))
+    (tmp_path / "next").rename(file.path)
+    file.later()
+    assert file.keys.find(file.key) is not None
+    assert file.keys.find(another) is None
+    file.path.write_text("")  # whole, and of nobody
+    file.later()
+    assert file.keys.find(file.key) is None
+    assert file.keys.usable
 
 
 def test_an_empty_or_missing_key_file_lets_nobody_in(tmp_path: Path) -> None:
@@ -125,8 +211,8 @@ def test_tokens_that_do_not_hold(tmp_path: Path, claims: dict[str, object]) -> N
 
 def test_tokens_of_another_key_or_algorithm_are_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
-    let = access(jwt_secret_file=tmp_path / "secret")
-    none = jwt.encode({"sub": "x", "exp": time.time() + 60, "scope": "admin"}, None, "none")  # type: ignore[arg-type]  # what an attacker sends
+    let = access(jwt_secret_file=tmp_path / "secret", jwt_audience="api")
+    none = jwt.encode({"sub": "x", "aud": "api", "exp": time.time() + 60, "scope": "admin"}, None, "none")  # type: ignore[arg-type]  # what an attacker sends
     for bad in (token(SECRET[::-1]), none, token(algorithm="HS512")):
         with pytest.raises(CredentialsRefused):
             let.principal(f"Bearer {bad}", None)
@@ -140,7 +226,7 @@ def test_public_keys_check_rs256_and_es256_and_never_become_a_secret(tmp_path: P
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         (tmp_path / "pem").write_bytes(pem)
-        let = access(jwt_public_key_file=tmp_path / "pem")
+        let = access(jwt_public_key_file=tmp_path / "pem", jwt_audience="api")
         assert let.principal(f"Bearer {token(made, algorithm)}", None).scopes == {"read", "ingest"}
         header = jwt.utils.base64url_encode(b'{"alg":"HS256","typ":"JWT"}').decode()
         with pytest.raises(CredentialsRefused):
@@ -159,7 +245,95 @@ def test_settings_of_tokens_that_cannot_work(tmp_path: Path) -> None:
         {"jwt_secret_file": tmp_path / "short", "jwt_public_key_file": tmp_path / "private"},
     ):  # fmt: skip
         with pytest.raises(ConfigurationError, match="jwt_"):
-            access(**changes)
+            access(jwt_audience="api", **changes)
+
+
+@pytest.mark.parametrize("audience", [None, ""])
+def test_a_token_key_without_an_audience_does_not_start(tmp_path: Path, audience: str | None) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    with pytest.raises(ConfigurationError, match=r"jwt_audience.*another service"):
+        access(jwt_secret_file=tmp_path / "secret", jwt_audience=audience)
+
+
+def parts(header: bytes, claims: bytes = b"{}") -> str:
+    """A token of any bytes, signed by nobody."""
+    return b".".join(jwt.utils.base64url_encode(part) for part in (header, claims, b"x" * 32)).decode()
+
+
+HOSTILE = {
+    "deep header": parts(b"[" * 100_000), "no header": parts(b""), "a list": parts(b"[]"), "null": parts(b"null"),
+    "no alg": parts(b"{}"), "alg a number": parts(b'{"alg": 1}'), "alg a list": parts(b'{"alg": ["HS256"]}'),
+    "NONE": parts(b'{"alg": "NONE"}'), "kid a path": parts(b'{"alg": "HS256", "kid": "../../dev/null"}'),
+    "kid a number": parts(b'{"alg": "HS256", "kid": 7}'), "not base64": "a.é.b", "empty": "..", "nul": "\0.\0.\0",
+    "half a surrogate": parts(b'{"alg": "HS256", "kid": "\\ud800"}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_whatever_looks_like_a_token_is_refused_and_nothing_else_happens(tmp_path: Path, hostile: str) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    let = access(jwt_secret_file=tmp_path / "secret", jwt_audience="api")
+    with pytest.raises(CredentialsRefused):
+        let.principal(f"Bearer {hostile}", None)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": float("inf")}, {"exp": "soon"}, {"exp": []}, {"exp": None}, {"nbf": float("inf")}, {"iat": 4e9},
+        {"sub": 7}, {"sub": None}, {"aud": 7}, {"aud": ["other"]}, {"aud": ["other", 7]}, {"iss": 7}, {"exp": -1e400},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_claims_of_any_kind_are_refused_and_nothing_else_happens(tmp_path: Path, claims: dict[str, object]) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    let = access(jwt_secret_file=tmp_path / "secret", jwt_audience="api", jwt_issuer="us")
+    assert let.principal(f"Bearer {token(iss='us')}", None).scopes
+    signed = jwt.api_jws.encode(
+        json.dumps({"sub": "a", "aud": "api", "iss": "us", "exp": time.time() + 60, **claims}).encode(), SECRET, "HS256"
+    )
+    with pytest.raises(CredentialsRefused):
+        let.principal(f"Bearer {signed}", None)
+
+
+def test_what_a_header_says_of_keys_and_extensions_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    let = access(jwt_secret_file=tmp_path / "secret", jwt_audience="api")
+    own = SECRET[::-1]
+    claims = {"sub": "a", "aud": "api", "exp": time.time() + 60, "scope": "admin"}
+    for header in (
+        {"jwk": {"kty": "oct", "k": jwt.utils.base64url_encode(own.encode()).decode()}}, {"jku": "http://evil/keys"},
+        {"x5u": "http://evil/cert"}, {"kid": "any"},
+    ):  # fmt: skip
+        with pytest.raises(CredentialsRefused):
+            let.principal(f"Bearer {jwt.encode(claims, own, 'HS256', headers=header)}", None)
+    for header in ({"crit": ["exp"]}, {"crit": ["b64"], "b64": True}, {"crit": []}):
+        with pytest.raises(CredentialsRefused):
+            let.principal(f"Bearer {jwt.encode(claims, SECRET, 'HS256', headers=header)}", None)
+
+
+@pytest.mark.parametrize(("at_s", "holds"), [(-45, False), (-15, True), (15, True)])
+def test_clocks_may_lie_half_a_minute_apart(tmp_path: Path, at_s: float, holds: bool) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    let = access(jwt_secret_file=tmp_path / "secret", jwt_audience="api")
+    for claim in ({"exp": time.time() + at_s}, {"nbf": time.time() - at_s}):
+        if holds:
+            assert let.principal(f"Bearer {token(**claim)}", None).scopes
+        else:
+            with pytest.raises(CredentialsRefused):
+                let.principal(f"Bearer {token(**claim)}", None)
+
+
+def test_a_subject_has_one_name_in_a_process_and_nobody_can_try_names(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    names = set()
+    for _ in range(2):
+        let = access(jwt_secret_file=tmp_path / "secret", jwt_audience="api")
+        name = let.principal(f"Bearer {token(sub='ana@example.org')}", None).name
+        assert let.principal(f"Bearer {token(sub='ana@example.org', exp=time.time() + 99)}", None).name == name
+        assert hashlib.sha256(b"ana@example.org").hexdigest()[:12] not in name
+        names.add(name)
+    assert len(names) == 2
 
 
 def test_loopback() -> None:

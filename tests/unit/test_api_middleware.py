@@ -16,8 +16,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from streams.api.access import make_key
 from streams.api.app import create_app
+from streams.api.keys import make_key
 from streams.api.methods import MethodsMiddleware
 from streams.api.middleware import GuardMiddleware, RequestMiddleware
 from streams.api.params import UserInPath, cursor, read_cursor
@@ -231,7 +231,7 @@ async def test_scopes_credentials_and_rates_of_the_real_application(tmp_path: An
 async def test_servers_that_are_away_are_a_503_each_for_what_needs_them() -> None:
     app = create_app(Settings(api=ApiSettings(deadline_s=3, encode_deadline_s=1), **NOWHERE))  # type: ignore[arg-type]  # as above
     async with client(app) as http:
-        assert (await http.get("/readyz")).json() == {"ready": False, "qdrant": False, "triton": False}
+        assert (await http.get("/readyz")).json() == {"ready": False, "qdrant": False, "triton": False, "keys": True}
         reads = await http.get("/v1/users/u/interests")
         assert problem_in(reads, 503)["type"].endswith("store-away")
         assert int(reads.headers["retry-after"]) >= 1

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.api.access import Access, read_keys
+from streams.api.access import Access
+from streams.api.keys import read_keys
 from streams.settings.service import ApiSettings
 from tests.unit.test_cli import call
 

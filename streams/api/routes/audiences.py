@@ -8,10 +8,11 @@ from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
 from streams.api import audiences
+from streams.api.admission import guard
 from streams.api.content import accepts
 from streams.api.examples import AUDIENCE, AUDIENCE_REQUESTS, SIMILAR, example
 from streams.api.models import Audience, AudienceRequest, SimilarUsers
-from streams.api.params import ApiBackends, User, guard, now_ms
+from streams.api.params import ApiBackends, User, now_ms
 from streams.api.problems import ApiProblem
 from streams.api.responses import json_response, problems
 

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from streams.api import erasure
+from streams.api.admission import Admitted, guard
 from streams.api.examples import RECEIPT, example
-from streams.api.params import ApiBackends, User, UserInPath, guard, now_ms
+from streams.api.params import ApiBackends, User, UserInPath, now_ms
 from streams.api.receipts import Receipt
 from streams.api.responses import json_response, problems
 
@@ -24,12 +25,12 @@ router = APIRouter(prefix="/v1/users", tags=["erasure"], dependencies=guard("adm
         202: {"model": Receipt, "description": "Accepted by the broker; not seen to have taken effect yet."},
     },
 )  # fmt: skip
-async def erase(backends: ApiBackends, user_id: UserInPath) -> Response:
+async def erase(backends: ApiBackends, user_id: UserInPath, caller: Admitted) -> Response:
     """Delete all nodes of a person and hold that against whatever comes again; the receipt can be checked later.
 
     `retained` names the topics that may still hold their records until these expire.
     """
-    receipt = await erasure.erase(backends, user_id, now_ms())
+    receipt = await erasure.erase(backends, user_id, now_ms(), caller)
     return json_response(receipt, 200 if receipt.verified else 202)
 
 

@@ -8,8 +8,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from streams.api.admission import guard
 from streams.api.models import Ready
-from streams.api.params import ApiBackends, guard
+from streams.api.params import ApiBackends
 from streams.api.responses import json_response
 from streams.base.errors import RetryableError
 
@@ -31,12 +32,13 @@ async def healthz() -> Response:
 
 @router.get(
     "/readyz", response_model=Ready, summary="Can it answer?",
-    responses={503: {"model": Ready, "description": "Qdrant does not answer, or holds no collections yet."}},
+    responses={503: {"model": Ready, "description": "Qdrant does not answer or is empty, or nobody can be let in."}},
 )  # fmt: skip
 async def readyz(backends: ApiBackends) -> Response:
-    """Ready means that trees can be read: 200, else 503."""
+    """Ready means that trees can be read, by somebody who can be let in: 200, else 503."""
     qdrant, triton = await asyncio.gather(_reads(backends), backends.encoder.ready())
-    return json_response(Ready(ready=qdrant, qdrant=qdrant, triton=triton), 200 if qdrant else 503)
+    ready, keys = qdrant and backends.access.lets_in, backends.access.keys_usable
+    return json_response(Ready(ready=ready, qdrant=qdrant, triton=triton, keys=keys), 200 if ready else 503)
 
 
 @router.get(

@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from streams.api.admission import Admitted, guard
 from streams.api.examples import ACCEPTED, EVENTS, ITEM, ITEM_BATCH, ITEMS, example
 from streams.api.ingest import bodies, send_events, send_items, with_item_id
 from streams.api.models import MAX_BATCH, ItemCard
-from streams.api.params import ApiBackends, ItemInPath, guard, now_ms
+from streams.api.params import ApiBackends, ItemInPath, now_ms
 from streams.api.problems import ApiProblem, unknown_item
 from streams.api.receipts import Accepted
 from streams.api.responses import json_response, problems
@@ -43,13 +44,14 @@ async def json_body(request: Request) -> bytes:
     responses={**problems(400, 413, 415), 202: example(ACCEPTED, "The broker has acknowledged all.")},
     openapi_extra=_body("Event", EVENTS, batch=True, single=True), summary="Send events",
 )  # fmt: skip
-async def events(backends: ApiBackends, request: Request) -> Response:
+async def events(backends: ApiBackends, request: Request, caller: Admitted) -> Response:
     """Send one event or a list of them: all are accepted, or none.
 
-    202 once the broker has acknowledged. After a 503 or 504 send again: with an `event_id` an event counts once.
+    What an event does needs the scope of what it does: `erase` needs `admin` too. 202 once the broker has
+    acknowledged. After a 503 or 504 send again: with an `event_id` an event counts once.
     """
     rows = bodies(await json_body(request))
-    return json_response(await send_events(backends, rows, now_ms()), 202)
+    return json_response(await send_events(backends, rows, now_ms(), caller), 202)
 
 
 @router.put(

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
+from streams.api.admission import guard
 from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECOMMENDATIONS, TREE, USERS, example
 from streams.api.interest_tree import TreeQuery
 from streams.api.models import MAX_K, Explanation, Order, Ranking, RankRequest, Recommendations, Tree, Users
@@ -20,7 +21,6 @@ from streams.api.params import (
     User,
     bad_cursor,
     context_of,
-    guard,
     now_ms,
     read_cursor,
 )
