@@ -395,7 +395,7 @@ async def test_without_triton_texts_are_a_503_and_trees_go_on(http: httpx.AsyncC
         answer = await http.post(path, json=body)
         assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "encoder-away")
     assert (await get(http, "/v1/users/fan/interests"))["nodes"]
-    assert (await get(http, "/readyz")) == {"ready": True, "qdrant": True, "triton": False}
+    assert (await get(http, "/readyz")) == {"ready": True, "qdrant": True, "triton": False, "keys": True}
 
 
 async def test_without_the_broker_nothing_is_accepted(http: httpx.AsyncClient) -> None:

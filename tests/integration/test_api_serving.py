@@ -110,7 +110,7 @@ def test_it_stops_in_order_with_streams_open(
         replaced = a_worker_dies(process.pid)
         assert replaced not in children(process.pid)
     assert httpx.get(f"{base}/v1/users").json() == {"users": [], "next_cursor": None}
-    assert httpx.get(f"{base}/readyz").json() == {"ready": True, "qdrant": True, "triton": False}
+    assert httpx.get(f"{base}/readyz").json() == {"ready": True, "qdrant": True, "triton": False, "keys": True}
     with httpx.Client(timeout=STOPPED_S) as http:  # one connection: what follows a head is the next answer
         for path in ("/v1/users/ana/live", "/healthz", "/v1/users/ana/live"):
             head = http.head(f"{base}{path}")
