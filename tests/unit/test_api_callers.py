@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from streams.api.access import make_key
 from streams.api.app import create_app
+from streams.api.keys import make_key
 from streams.settings.service import ApiSettings, Settings
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
