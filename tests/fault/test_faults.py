@@ -16,7 +16,7 @@ on_one_broker = pytest.mark.parametrize("broker", ["tansu"], indirect=True)
 
 EVERYWHERE = ["zombie"]
 ON_ONE = ["kill-at-points", "qdrant-busy", "triton-wrong", "triton-poison-text", "produce-answers-dropped",
-          "large-records", "erase-replayed"]  # fmt: skip
+          "large-records", "erase-replayed", "null-headers", "hostile-waits"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
