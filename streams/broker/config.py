@@ -22,7 +22,8 @@ class KafkaConfig:
 
     `implementation` is which broker answers: `tansu`, the embedded one, needs what stands in `streams.broker.tansu`.
     `batch_*` bound one message handed to an agent, `buffer_batches` how many of them wait for it, and
-    `max_poll_records` what one fetch adds at most. Raises ConfigurationError where fields contradict each other.
+    `max_poll_records` what one fetch adds at most. A producer's batch that unpacks to
+    more than `max_unpacked_bytes` is set aside unread. Raises ConfigurationError where fields contradict each other.
     """
 
     brokers: tuple[str, ...]
@@ -48,6 +49,7 @@ class KafkaConfig:
     max_poll_records: int = 8_000
     fetch_bytes: int = 32 << 20
     partition_fetch_bytes: int = 2 << 20
+    max_unpacked_bytes: int = 32 << 20
 
     producer_timeout_s: float = 30.0
     producer_max_record_bytes: int = 1 << 20

@@ -26,6 +26,7 @@ from mode.threads import WorkerThread
 from streams.base.errors import ConfigurationError
 from streams.broker import tansu
 from streams.broker.fetched_batch import NOTHING_FETCHED, Fetched, FetchedBatch, GroupIdentity, Partition, split
+from streams.broker.guarded_fetch import guard
 
 FITS_FAUST = "0.15.3"
 LEAVE_WITHIN_S = 5.0
@@ -122,6 +123,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     async def on_start(self) -> None:
         await super().on_start()
         consumer, kafka = self._ensure_consumer(), self.app.kafka
+        guard(consumer, kafka.max_unpacked_bytes)
         on_sync = None
         if kafka.implementation == "tansu":
             patience_s = tansu.LEADER_LATE_S + 3 * kafka.session_timeout_s

@@ -21,6 +21,7 @@ from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Record
+from streams.broker.guarded_fetch import guard
 
 FETCH_WAIT_S = 0.25
 RETRY_S = 0.5
@@ -81,6 +82,7 @@ class TopicFollower:
                 with _following(self._topic):
                     async with asyncio.timeout(self._deadline_s):
                         await consumer.start()
+                        guard(consumer, self._config.max_unpacked_bytes)
                         await self._seek_to_ends(consumer, sources)
                 yield _Session(self, admin, consumer, sources, (count, cluster))
             finally:

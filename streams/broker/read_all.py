@@ -12,6 +12,7 @@ from streams.broker.admin import Admin
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Record
+from streams.broker.guarded_fetch import guard
 from streams.broker.lag import readable_end
 
 _FETCH_WAIT_MS = 250
@@ -35,6 +36,7 @@ async def read_topic(config: KafkaConfig, topic: str) -> AsyncIterator[Sequence[
     with kafka_errors(f"reading {topic}"):
         try:
             await consumer.start()
+            guard(consumer, config.max_unpacked_bytes)
             while True:
                 async with asyncio.timeout(config.request_timeout_s):
                     fetched = await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)

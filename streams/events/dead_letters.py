@@ -6,21 +6,23 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from streams.base.errors import PoisonError
-from streams.events.event import Header, RecordLike
+from streams.events.event import Header, RecordLike, UnreadBatch
 
 # What parsing and resolving can find wrong. docs/events.md describes each; a test holds the two together.
 DeadLetterReason = Literal[
     "empty_value", "too_large", "not_utf8", "bad_json", "too_deep", "wrong_type", "missing_field", "unexpected_field",
     "unknown_type", "out_of_range", "bad_id", "bad_timestamp", "bad_media", "empty_key", "key_mismatch",
     "item_mismatch", "no_content", "bad_header", "unresolved", "bad_utf8", "refused", "wrong_output", "crashes",
-    "raised", "killed",
+    "raised", "killed", "batch_too_large", "batch_unreadable",
 ]  # fmt: skip
 
 PREFIX: Final = "dead-letter-"
 BODY: Final = PREFIX + "body"
 #: The headers a letter says things with; others of that prefix are the record's own.
 OURS: Final = frozenset(
-    {BODY} | {PREFIX + name for name in ("topic", "partition", "offset", "timestamp-ms", "stage", "error", "message")}
+    {BODY}
+    | {PREFIX + name for name in ("topic", "partition", "offset", "timestamp-ms", "stage", "error", "message")}
+    | {PREFIX + "first-offset"}
 )
 MAX_MESSAGE_BYTES: Final = 500
 
@@ -39,7 +41,9 @@ class DeadLetter:
 
     @classmethod
     def of(cls, record: RecordLike, error: PoisonError) -> Self:
-        """Make the dead letter of a record that raised a PoisonError."""
+        """Make the dead letter of a record that raised a PoisonError; a batch that was not read says why itself."""
+        if isinstance(record, UnreadBatch):
+            return cls(record=record, stage="fetch", reason=record.reason, message=record.message)
         return cls(record=record, stage=error.stage, reason=error.reason, message=str(error))
 
 
@@ -69,6 +73,8 @@ def about(dead: DeadLetter) -> list[Header]:
         "error": dead.reason,
         "message": dead.message,
     }
+    if isinstance(record, UnreadBatch):
+        fields["first-offset"] = str(record.first_offset)
     return [
         (PREFIX + name, text.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore").encode())
         for name, text in fields.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec import Struct
 from streams.events.items import Item
 from streams.events.wire import EventType
 
-__all__ = ["WITHOUT_ITEM", "Event", "EventType", "Header", "Outcome", "RecordLike", "Source"]
+__all__ = ["WITHOUT_ITEM", "Event", "EventType", "Header", "Outcome", "RecordLike", "Source", "UnreadBatch"]
 
 Header = tuple[str, bytes | None]
 """A record's header: Kafka allows one without a value, and several of one name."""
@@ -51,6 +52,28 @@ class Source(NamedTuple):
     def __str__(self) -> str:
         """Topic, partition and offset joined by dashes: the event id of an event that brought none."""
         return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadBatch:
+    """Stands among a partition's records for those of a batch that could not be read, from `first_offset` to `offset`.
+
+    It has neither key nor value nor time, so nothing applies it: it becomes a dead letter with its own `reason` and
+    `message`.
+    """
+
+    topic: str
+    partition: int
+    first_offset: int
+    offset: int
+    reason: Literal["batch_too_large", "batch_unreadable"]
+    message: str
+    timestamp: int = -1
+    key: None = None
+    value: None = None
+    headers: tuple[()] = ()
+    serialized_key_size: int = -1
+    serialized_value_size: int = -1
 
 
 class Event(Struct, frozen=True, gc=False):

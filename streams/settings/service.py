@@ -57,6 +57,12 @@ class KafkaSettings(Section):
     heartbeat_s: float = Field(1.0, gt=0, description="Seconds between heartbeats.")
     commit_interval_s: float = Field(1.0, gt=0, description="Seconds between commits of acknowledged offsets.")
     fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="Bytes fetched ahead per partition, at most.")
+    max_unpacked_bytes: int = Field(
+        32 << 20,
+        ge=4 << 20,
+        description="Bytes that one batch of a producer may unpack to; a larger one is not unpacked, but dead-lettered "
+        "by its place.",
+    )
     request_timeout_s: float = Field(30.0, gt=0, description="Deadline of one request to the broker.")
     idempotent_producer: bool = Field(
         True, description="Produce idempotently: the client's own retries write nothing twice. Always off with `tansu`."

@@ -26,6 +26,7 @@ def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
         producer_timeout_s=kafka.request_timeout_s,
         commit_interval_s=kafka.commit_interval_s,
         partition_fetch_bytes=kafka.fetch_max_bytes,
+        max_unpacked_bytes=kafka.max_unpacked_bytes,
         producer_idempotent=kafka.idempotent_producer,
         security_protocol=kafka.security_protocol,
         sasl_mechanism=kafka.sasl_mechanism,

@@ -1,0 +1,98 @@
+"""Batches that nobody can read, on real brokers: whoever reads the topic sets them aside by place and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from streams.broker.follow import TopicFollower
+from streams.broker.read_all import read_topic
+from streams.events.event import UnreadBatch
+from tests.fixtures.batches import CODECS, batch, bomb, produce_raw
+from tests.fixtures.brokers import Broker
+from tests.fixtures.workers import committed, ends, produce, running, until
+
+pytestmark = pytest.mark.integration
+
+PACKED = [codec for codec in CODECS if codec != "none"]
+GOOD = [(b"u1", b"a"), (b"u2", b"b"), (b"u3", b"c")]
+BACKWARDS = b"\x82SNAPPY\0" + b"\0\0\0\1" * 2 + b"\xff\xff\xff\xfc" * 8
+#: What a broker may take as it comes; those that it refuses are no trouble.
+FORGED = {
+    "unknown codec": batch(GOOD, attributes=5),
+    "wrong count": batch(GOOD, count=1),
+    "noise": batch(GOOD, body=b"\xff" * 40),
+    "zstd of noise": batch(GOOD, attributes=4, body=b"\x99" * 60),
+    "gzip cut short": batch(GOOD, "gzip")[:-9] + b"\0" * 9,
+    "snappy that leads back": batch(GOOD, attributes=2, body=BACKWARDS),
+    "a header that is not UTF-8": batch(GOOD[:1], body=b"\x14\0\0\0\1\1\2\x02\xff\x00"),
+    "a control batch": batch(GOOD, attributes=0x30, producer_id=7, producer_epoch=0),
+}  # fmt: skip
+
+
+async def filled(broker: Broker) -> tuple[str, list[int]]:
+    """A topic of one partition: good, then a bomb of each codec and what the broker takes of the forged, then good."""
+    config = broker.config()
+    topic = await broker.new_topic(partitions=1, max_message_bytes=str(8 << 20))
+    await produce(config, topic, 5)
+    placed = await produce_raw(config, topic, 0, [bomb(codec, 48 << 20) for codec in PACKED])
+    for one in FORGED.values():
+        with suppress(KafkaError):
+            await produce_raw(config, topic, 0, [one])
+    await produce(config, topic, 5, start=5)
+    return topic, placed
+
+
+async def test_a_worker_sets_them_aside_and_goes_on(broker: Broker) -> None:
+    topic, bombs = await filled(broker)
+    config = broker.config(max_unpacked_bytes=8 << 20)
+    end = await ends(config, topic)
+    unread: list[UnreadBatch] = []
+
+    async def note(got: object) -> None:
+        unread.extend(record for record in got.records if isinstance(record, UnreadBatch))  # type: ignore[attr-defined]
+
+    async with running(config, topic, on_batch=note) as worker:
+        await until(lambda: worker.seen and max(offset for _, offset in worker.seen) == end[0] - 1, 30)
+        assert await worker.stop() == 0
+    large = {one.first_offset: one for one in unread if one.reason == "batch_too_large"}
+    assert list(large) == bombs
+    assert all(one.offset == one.first_offset for one in large.values())
+    assert await committed(config, topic) == end
+    again = broker.config(group_id=config.group_id)
+    async with running(again, topic) as worker:
+        await produce(config, topic, 3, start=10)
+        await until(lambda: len(worker.seen) >= 3, 30)
+        assert [offset for _, offset in sorted(worker.seen)] == [end[0], end[0] + 1, end[0] + 2]
+
+
+async def test_whoever_reads_a_topic_as_a_whole_gets_to_its_end(broker: Broker) -> None:
+    topic, bombs = await filled(broker)
+    records = [record async for some in read_topic(broker.config(max_unpacked_bytes=8 << 20), topic) for record in some]
+    places = [record.offset for record in records]
+    assert places == sorted(set(places))
+    assert {*range(5), *bombs} <= set(places)
+    assert records[-1].value is not None
+
+
+async def test_whoever_follows_a_topic_goes_on(broker: Broker) -> None:
+    topic = await broker.new_topic(partitions=1, max_message_bytes=str(8 << 20))
+    config = broker.config(max_unpacked_bytes=8 << 20)
+    follower = TopicFollower(config, topic)
+    seen: list[object] = []
+
+    async def follow() -> None:
+        async for records in follower.batches():
+            seen.extend(records or ())
+
+    following = asyncio.create_task(follow())
+    await asyncio.wait_for(follower.ready.wait(), 20)
+    await produce_raw(config, topic, 0, [bomb("zstd", 48 << 20)])
+    await produce(config, topic, 1)
+    await until(lambda: len(seen) >= 2, 20)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    assert [type(record) is UnreadBatch for record in seen] == [True, False]
