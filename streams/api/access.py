@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 
 from streams.api.keys import KEY_PREFIX, Keys
 from streams.api.scopes import EVERYBODY, CredentialsRefused, Principal
 from streams.api.tokens import tokens_of
+from streams.base.addresses import is_loopback
 from streams.base.errors import ConfigurationError
 from streams.settings.service import ApiSettings
 
@@ -52,13 +52,3 @@ class Access:
         if key is None:
             raise CredentialsRefused("the key is not known")
         return Principal(key.name, key.scopes)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

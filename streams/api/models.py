@@ -20,7 +20,8 @@ MAX_TARGETS = 500
 MAX_BATCH = 500
 
 ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
-Context = dict[str, str | float | bool]
+Word = Annotated[str, Field(max_length=256)]
+Context = dict[Word, Word | float | bool]
 Order = Literal["strongest", "latest"]
 ErasedAtMs = Annotated[
     int | None,

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 
 from streams.api.app import create_app
 from streams.api.telemetry import MULTIPROCESS
+from streams.base.addresses import joined, listen
 from streams.base.errors import ConfigurationError
 from streams.base.http_server import BoundedServer, Connections, connections_within_open_files
 from streams.settings.logs import set_up
@@ -27,7 +28,6 @@ from streams.settings.service import Settings
 log = structlog.get_logger(__name__)
 
 _STOP_WITHIN_S = 10
-_BACKLOG = 512
 _CHECK_EVERY_S = 0.2
 _RESTART_AFTER_S = 1.0
 
@@ -54,7 +54,7 @@ def serve(settings: Settings, workers: int) -> int:
             f"api.live_streams {settings.api.live_streams}: expected fewer than api.connections "
             f"({settings.api.connections}), or live streams could take every connection"
         )
-    with _listening(settings.api.host, settings.api.port) as listening:
+    with listen(settings.api.host, settings.api.port, "api.") as listening:
         set_up(settings.log)
         if workers == 1:
             return _run(settings, listening)
@@ -74,7 +74,7 @@ def _run(settings: Settings, listening: socket.socket) -> int:
     gc.collect()
     gc.freeze()
     host, port = listening.getsockname()[:2]
-    log.info("listening", address=f"http://{host}:{port}", pid=os.getpid())
+    log.info("listening", address=f"http://{joined(host, port)}", pid=os.getpid())
     # Products of 100 by 400 numbers: threads for them cost more than they save, and take the cores from Qdrant.
     with threadpool_limits(1, user_api="blas"):
         server.run(sockets=[listening])
@@ -137,23 +137,3 @@ def _stop_signals() -> Iterator[list[int]]:
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """A listening socket. ConfigurationError where the address is taken or not this machine's."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # asyncio turns Nagle's algorithm off only where the socket names its protocol: else an answer waits 40 ms.
-        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
-    except OSError as error:
-        raise ConfigurationError(f"api.host {host}: {error.strerror}; set an address of this machine") from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror}): set api.host and api.port to what is free"
-        ) from error
-    return listening

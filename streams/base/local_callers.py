@@ -7,11 +7,12 @@ from, and no page can change these three. Programs send no more than `Host`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
+
+from streams.base.addresses import is_loopback
 
 _SCHEMES = {"http": 80, "https": 443}
 _OTHER_SITES = ("cross-site", "same-site")
@@ -73,7 +74,7 @@ class CallerRules:
         name = host_name(hosts[0]) if len(hosts) == 1 else None
         if name is None:
             return _BAD_HOST
-        if name in self.hosts or (self.loopback and is_loopback_name(name)):
+        if name in self.hosts or (self.loopback and is_loopback(name)):
             return None
         return Foreign(421, "foreign-host", f"The header Host names none of this service's names.{self._hint('hosts')}")
 
@@ -114,16 +115,6 @@ def host_name(host: str) -> str | None:
         return None
     name = parts.hostname
     return name.lower().removesuffix(".") if name else None
-
-
-def is_loopback_name(name: str) -> bool:
-    """Whether a name or address means this machine, whatever a name server says (RFC 6761 keeps `localhost` for it)."""
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _authority(origin: str) -> str | None:

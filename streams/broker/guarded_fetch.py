@@ -160,14 +160,15 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
         codec, packed = _packed(batch, version)
         if codec and unpacked_size.exceeds(codec, packed, self._limit):
             raise _Unread(f"it unpacks to more than {self._limit} bytes", "batch_too_large")
+        position, source, as_consumed = self.next_fetch_offset, self._tp, self._consumer_record
         for record in records:
             offset = record.offset
-            if offset < self.next_fetch_offset:
+            if offset < position:
                 continue
             if offset > last:
                 raise _Unread("a record lies past its batch")
-            self.next_fetch_offset = offset + 1
-            yield self._consumer_record(self._tp, record)
+            self.next_fetch_offset = position = offset + 1
+            yield as_consumed(source, record)
         # Compaction may have taken a batch's last records; and a batch that is empty is to be passed over.
         self.next_fetch_offset = max(self.next_fetch_offset, last + 1)
 

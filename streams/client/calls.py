@@ -40,6 +40,7 @@ M = TypeVar("M", bound=BaseModel)
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 EVENTS: Final = "text/event-stream"
+_HALF: Final = "this is not Unicode text, it holds half a character (a lone surrogate)"
 Value = str | int | float | bool | None | Sequence[str]
 
 
@@ -67,10 +68,9 @@ def segment(value: str) -> str:
     """
     if not value:
         raise BadRequest("an id is empty, expected 1 to 256 characters")
-    try:
-        quoted = quote(value, safe="")
-    except UnicodeEncodeError as error:
-        raise BadRequest("an id is not Unicode text: it holds half a character") from error
+    if not is_unicode(value):
+        raise BadRequest(f"an id: {_HALF}")
+    quoted = quote(value, safe="")
     # A segment of dots is an instruction to go up a folder, unless its dots are escaped.
     return quoted.replace(".", "%2E") if value in {".", ".."} else quoted
 
@@ -87,7 +87,19 @@ def _params(**named: Value) -> tuple[tuple[str, str], ...]:
             rows.append((name, str(value)))
         else:
             rows += [(name, one) for one in value]
+    for name, text in rows:
+        if not is_unicode(text):
+            raise BadRequest(f"{name}: {_HALF}")
     return tuple(rows)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written in UTF-8: one with half a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reader(model: type[M]) -> Callable[[bytes], M]:
@@ -98,7 +110,8 @@ def _json(value: Any) -> bytes:
     try:
         return to_json(value)
     except PydanticSerializationError as error:
-        raise BadRequest("this cannot be written as JSON") from error
+        why = _HALF if "surrogates" in str(error) else "a value is of no JSON type"
+        raise BadRequest(f"this cannot be written as JSON: {why}") from error
 
 
 def _get(path: str, model: type[M], params: tuple[tuple[str, str], ...] = ()) -> Call[M]:
@@ -162,7 +175,7 @@ def rank(
         request = RankRequest(items=list(items), texts=list(texts), context=context or {}, at_ms=at_ms)
     except ValidationError as error:
         raise misfit(error) from None
-    body = request.model_dump_json(exclude_defaults=True).encode()
+    body = _json(request.model_dump(exclude_defaults=True))
     return _send("POST", f"/v1/users/{segment(user_id)}/rank", Ranking, body, params=_params(prior=prior))
 
 
@@ -220,7 +233,7 @@ def _audience_body(
         request = AudienceRequest.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         raise misfit(error) from None
-    return request.model_dump_json(exclude_unset=True).encode()
+    return _json(request.model_dump(exclude_unset=True))
 
 
 def send_event(event: Mapping[str, Any]) -> Call[Accepted]:

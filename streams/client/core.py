@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from httpx_sse import SSEError
 from pydantic import ValidationError
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 
+from streams.base.addresses import is_loopback
 from streams.client.calls import EVENTS, JSON, Call
 from streams.client.errors import (
     ApiError,
@@ -79,10 +79,7 @@ class Core:
     @property
     def trust_env(self) -> bool:
         """Whether proxies named in the environment apply: not to this machine's own addresses."""
-        try:
-            return not ipaddress.ip_address(self.url.host).is_loopback
-        except ValueError:
-            return self.url.host != "localhost"
+        return not is_loopback(self.url.host)
 
     def request(self, call: Call[Any], timeout_s: float) -> httpx.Request:
         """The request of a call."""

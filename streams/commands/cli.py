@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import typer
 
 from streams.commands.lazy import CommandRow, LazyGroup
+from streams.commands.shell import EXIT_CONFIGURATION, print_error
 
 #: Commands by name: the module of `streams.commands` that is imported when one runs, and its line on the help page,
 #: which is the first of its own help. They are shown in this order.
@@ -52,6 +54,18 @@ class Commands(LazyGroup):
         for panel, table in ((None, _COMMANDS), ("Ask the API", _ASK_THE_API))
         for name, (module, line) in table.items()
     )
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
+        """Refuse arguments that are not UTF-8, which no server could be sent; then as Typer does."""
+        for number, given in enumerate(sys.argv[1:] if args is None else args, start=1):
+            try:
+                given.encode()
+            except UnicodeEncodeError:
+                print_error(
+                    f"argument {number} is not UTF-8 text: {given.encode('utf-8', 'backslashreplace').decode()}"
+                )
+                sys.exit(EXIT_CONFIGURATION)
+        return super().main(args, *rest, **named)
 
 
 app = typer.Typer(

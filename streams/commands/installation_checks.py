@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from streams.base.addresses import host_of, is_loopback
 from streams.base.errors import ConfigurationError, RetryableError
 from streams.commands.findings import Findings
 from streams.concepts.tree_file import load_tree
@@ -93,23 +93,18 @@ def secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
 def in_the_clear(settings: Settings) -> Iterator[tuple[str, str]]:
     """What leaves this machine unencrypted though it is secret or personal, and what to set."""
     kafka, qdrant, triton = settings.kafka, settings.qdrant, settings.triton
-    away = [address for address in kafka.brokers.split(",") if not is_local(address.strip().rpartition(":")[0])]
+    away = [address for address in kafka.brokers.split(",") if not is_local(host_of(address))]
     if away and not kafka.security_protocol.endswith("SSL"):
         yield "what users do", "set kafka.security_protocol to SASL_SSL or SSL"
     if not is_local(qdrant.host) and not qdrant.https:
         yield "the interests" + " and the API key" * bool(qdrant.api_key or qdrant.api_key_file), "set qdrant.https"
-    if not is_local(triton.url.rpartition(":")[0]) and not triton.tls:
+    if not is_local(host_of(triton.url)) and not triton.tls:
         yield "what users write", "set triton.tls"
 
 
 def is_local(host: str) -> bool:
     """Whether a host is this machine."""
-    if host in ("localhost", ""):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return not host or is_loopback(host)
 
 
 def _version(name: str) -> str:

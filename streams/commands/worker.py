@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
 
 import structlog
 import typer
 
-from streams.base.errors import ConfigurationError
 from streams.commands.shell import register, run
 from streams.pipeline import faultpoints
 from streams.settings.logs import set_up
@@ -52,9 +50,3 @@ async def serve(settings: Settings) -> int:
     except asyncio.CancelledError:
         log.info("stopped", code=0, while_="waiting for a server")
         return 0
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        raise ConfigurationError(
-            f"worker.metrics_port {settings.worker.metrics_port} is taken: set another one, or 0 for any free one"
-        ) from error

@@ -7,12 +7,20 @@ Environment variables are `INTERESTS_<SECTION>__<NAME>`; a TOML file named by `I
 
 from __future__ import annotations
 
+import json
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from streams.base.errors import ConfigurationError
 from streams.settings.policies import (
@@ -279,8 +287,33 @@ def load(**overrides: Any) -> Settings:
     named = os.environ.get("INTERESTS_CONFIG")
     if named and not Path(named).is_file():
         raise ConfigurationError(f"INTERESTS_CONFIG names {named}, which is not a file")
+    for name, value in os.environ.items():
+        if name.upper().startswith("INTERESTS_") and any("\udc80" <= char <= "\udcff" for char in value):
+            raise ConfigurationError(f"{name}: expected UTF-8 text")
     try:
         return Settings(**overrides)
+    except (SettingsError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        raise ConfigurationError(_unreadable(error)) from None
     except ValidationError as error:
         lines = [f"  {'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors(include_input=False)]
         raise ConfigurationError("\n".join(["these settings do not fit:", *lines])) from None
+
+
+def _unreadable(error: Exception) -> str:
+    """Where the settings cannot be read at all: the file or the variable, line and column, never a value."""
+    if isinstance(error, SettingsError):
+        for name, value in os.environ.items():
+            if name.upper().startswith("INTERESTS_") and value.lstrip()[:1] in {"[", "{", '"'}:
+                try:
+                    json.loads(value)
+                except json.JSONDecodeError as wrong:
+                    return f"{name}: no JSON at line {wrong.lineno}, column {wrong.colno}: {wrong.msg}"
+                except RecursionError:
+                    return f"{name}: its JSON is nested too deep"
+        return f"{error}: expected JSON"
+    file = _config_file()
+    if isinstance(error, OSError):
+        return f"{file}: {error.strerror}; name a readable file"
+    if isinstance(error, UnicodeDecodeError):
+        return f"{file}: not UTF-8 at byte {error.start}"
+    return f"{file}: {error}" if isinstance(error, tomllib.TOMLDecodeError) else f"{file}: it is nested too deep"

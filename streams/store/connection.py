@@ -12,6 +12,7 @@ from grpc import RpcError, StatusCode
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
+from streams.base.addresses import bare, joined
 from streams.base.credentials import TlsFiles, untrusted
 from streams.base.errors import ConfigurationError, StoreUnavailable
 
@@ -46,7 +47,7 @@ class QdrantConfig:
     @property
     def address(self) -> str:
         """Host and gRPC port, as messages name the server."""
-        return f"{self.host}:{self.grpc_port}"
+        return joined(self.host, self.grpc_port)
 
     def __repr__(self) -> str:
         """Name the address only: a key never reaches a log."""
@@ -61,13 +62,14 @@ def connect(config: QdrantConfig) -> AsyncQdrantClient:
         tls = config.tls or TlsFiles("qdrant")
         options |= tls.grpc()
         rest["verify"] = tls.context()
+    host = bare(config.host)  # the client puts it into URLs as it is
     with warnings.catch_warnings():
         # The client warns of a key on a plain connection; `interests doctor` does too, with what to do.
         warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
         return AsyncQdrantClient(
-            host=config.host, port=config.http_port, grpc_port=config.grpc_port, prefer_grpc=True, https=config.https,
-            api_key=config.api_key, timeout=max(1, int(config.deadline_s)), check_compatibility=False,
-            grpc_options=options, **rest,
+            host=f"[{host}]" if ":" in host else host, port=config.http_port, grpc_port=config.grpc_port,
+            prefer_grpc=True, https=config.https, api_key=config.api_key, timeout=max(1, int(config.deadline_s)),
+            check_compatibility=False, grpc_options=options, **rest,
         )  # fmt: skip
 
 

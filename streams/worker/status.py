@@ -15,13 +15,14 @@ from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from time import monotonic
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from streams.base.addresses import is_loopback, listen
 from streams.base.errors import InterestsError
-from streams.base.local_callers import CallerRules, is_loopback_name
+from streams.base.local_callers import CallerRules
 from streams.broker.liveness import LivenessJudge, not_live
 from streams.worker.health import WorkerFacts, not_ready
 
@@ -98,9 +99,15 @@ class _StatusServer(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, listening: socket.socket) -> None:
         self._began: dict[socket.socket, float] = {}  # oldest first
-        super().__init__(*given)
+        self.address_family = listening.family
+        address: Any = listening.getsockname()[:2]
+        super().__init__(address, _StatusHandler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = address
+        self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own."""
@@ -143,7 +150,7 @@ def serving(
     """Serve while the block runs; yields the port. After `exit_after_s` of a silent loop the process exits with 1."""
     metrics: Any = make_wsgi_app(registry)
 
-    rules = CallerRules() if is_loopback_name(host) else None
+    rules = CallerRules() if is_loopback(host) else None
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
@@ -159,7 +166,8 @@ def serving(
         start_response(head, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         return [json.dumps(body).encode()]
 
-    server = make_server(host, port, app, _StatusServer, _StatusHandler)
+    server = _StatusServer(listen(host, port, "worker.metrics_"))
+    server.set_app(app)
     done = threading.Event()
     threads = [
         threading.Thread(target=server.serve_forever, name="status", daemon=True),

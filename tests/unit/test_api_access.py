@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.api.access import Access, is_loopback
+from streams.api.access import Access
 from streams.api.keys import Keys, KeysUnreadable, make_key, read_keys
 from streams.api.scopes import EVERYBODY, SCOPES, CredentialsRefused
+from streams.base.addresses import is_loopback
 from streams.base.errors import ConfigurationError
 from streams.settings.service import ApiSettings
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.base.local_callers import CallerRules, host_name, is_loopback_name, no_json
+from streams.base.addresses import is_loopback
+from streams.base.local_callers import CallerRules, host_name, no_json
 
 RULES = CallerRules(
     hosts=frozenset({"api.example"}), origins=frozenset({"https://app.example"}), pages=("/", "/ui"), setting="api."
@@ -126,5 +127,5 @@ def test_without_a_body_nothing_need_be_said() -> None:
 
 def test_names_and_addresses() -> None:
     assert host_name("[::1]:80") == "::1"
-    assert not is_loopback_name("localhost.com")
-    assert is_loopback_name("127.255.255.254")
+    assert not is_loopback("localhost.com")
+    assert is_loopback("127.255.255.254")

@@ -1,0 +1,72 @@
+"""Addresses of this machine and of others: IPv4, IPv6 and names, judged, written and listened on in one way."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from streams.base.errors import ConfigurationError
+
+BACKLOG = 512
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host means this machine only, whatever a name server says (RFC 6761 keeps `localhost` for it).
+
+    An IPv6 address may stand in brackets, and one that wraps an IPv4 address (`::ffff:127.0.0.1`) is that one.
+    """
+    name = bare(host).lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def bare(host: str) -> str:
+    """A host as sockets take it: an IPv6 address without its brackets."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def joined(host: str, port: int) -> str:
+    """Host and port as addresses and URLs write them: an IPv6 address goes in brackets."""
+    name = bare(host)
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def host_of(address: str) -> str:
+    """The host of `host:port`, `[::1]:port`, or of an address without a port."""
+    address = address.strip()
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address if address.count(":") > 1 else address.partition(":")[0]
+
+
+def listen(host: str, port: int, setting: str) -> socket.socket:
+    """A listening socket, IPv4 or IPv6 as `host` is; 0 takes any free port.
+
+    ConfigurationError, which names `<setting>host` and `<setting>port`, where the host is no address of this machine
+    or the port is taken.
+    """
+    try:
+        found = socket.getaddrinfo(bare(host), port, type=socket.SOCK_STREAM)
+        family, kind, _, _, address = found[0]
+        # asyncio turns Nagle's algorithm off only where the socket names its protocol: else an answer waits 40 ms.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name that a resolver could be asked for
+        why = error.strerror if isinstance(error, OSError) else "it is no host name"
+        raise ConfigurationError(f"{setting}host {host}: {why}; set an address of this machine") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(
+            f"cannot listen on {joined(host, port)} ({error.strerror}): "
+            f"set {setting}host and {setting}port to what is free"
+        ) from error
+    return listening

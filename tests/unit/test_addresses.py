@@ -1,0 +1,119 @@
+"""Addresses: what is this machine's own, how IPv6 is written, and what cannot be listened on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streams.base.addresses import bare, host_of, is_loopback, joined
+from streams.base.errors import ConfigurationError
+from streams.broker.liveness import LivenessJudge
+from streams.commands.installation_checks import in_the_clear
+from streams.settings.service import Settings
+from streams.store.connection import QdrantConfig, connect
+from streams.worker.status import WorkerStatus, serving
+from tests.fixtures.path import ROOT, environment
+
+OURS = [
+    "127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "[::1]", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1",
+    "[::ffff:127.0.0.1]", "localhost", "LOCALHOST", "localhost.", "api.localhost",
+]  # fmt: skip
+OTHERS = [
+    "0.0.0.0", "::", "[::]", "", "192.168.0.1", "::2", "fe80::1", "::ffff:10.0.0.1", "localhost.example.org",
+    "127.0.0.1.example", "notlocalhost", "[::1", "1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", OURS)
+def test_what_means_this_machine(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", OTHERS)
+def test_what_may_be_reached_from_elsewhere(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_an_ipv6_address_is_written_in_brackets_and_listened_on_without() -> None:
+    assert [joined(host, 80) for host in ("::1", "[::1]", "127.0.0.1", "localhost")] == [
+        "[::1]:80", "[::1]:80", "127.0.0.1:80", "localhost:80",
+    ]  # fmt: skip
+    assert [bare(host) for host in ("[::1]", "::1", "a.example")] == ["::1", "::1", "a.example"]
+    assert [host_of(one) for one in ("[::1]:9092", "::1", "a.example:1", " a ", "127.0.0.1:2")] == [
+        "::1", "::1", "a.example", "a", "127.0.0.1",
+    ]  # fmt: skip
+
+
+def test_servers_on_ipv6_are_spoken_to_on_this_machine_without_tls() -> None:
+    local = Settings(
+        kafka={"brokers": "[::1]:9092"}, triton={"url": "[::1]:8001"}, qdrant={"host": "::1"}
+    )  # type: ignore[arg-type]  # sections as dictionaries  # fmt: skip
+    assert list(in_the_clear(local)) == []
+
+
+def test_qdrant_on_ipv6() -> None:
+    async def uri() -> str:
+        return str(connect(QdrantConfig(host="::1"))._client.rest_uri)  # type: ignore[attr-defined]  # their own field
+
+    assert asyncio.run(uri()) == "http://[::1]:6333"
+    assert QdrantConfig(host="::1").address == "[::1]:6334"
+
+
+@contextmanager
+def status_at(host: str, port: int = 0) -> Iterator[int]:
+    status = WorkerStatus(LivenessJudge())
+    with serving(status, CollectorRegistry(), host, port, 60.0) as taken:
+        yield taken
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "127.0.0.1", "localhost"])
+def test_a_worker_s_metrics_are_served_there(host: str) -> None:
+    with status_at(host) as port, urllib.request.urlopen(f"http://{joined(host, port)}/healthz", timeout=5) as answer:
+        assert "live" in json.load(answer)
+
+
+@pytest.mark.parametrize(
+    ("host", "what"),
+    [
+        ("nosuch.invalid", "metrics_host nosuch.invalid"),
+        ("a" * 70, "metrics_host"),
+        ("192.0.2.1", "metrics_port to what is free"),
+        ("[::1", "metrics_host"),
+    ],
+)
+def test_a_host_that_is_not_ours_is_a_wrong_setting(host: str, what: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"worker\.metrics_host") as raised, status_at(host):
+        pass
+    assert what in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_in_use_is_a_wrong_setting(host: str) -> None:
+    with status_at(host) as port, pytest.raises(ConfigurationError) as raised, status_at(host, port):
+        pass
+    assert str(raised.value).startswith(f"cannot listen on {joined(host, port)} (Address already in use): ")
+
+
+@pytest.mark.parametrize("command", ["worker", "api"])
+@pytest.mark.parametrize("host", ["nosuch.invalid", "192.0.2.1"])
+def test_a_command_ends_with_2_and_a_sentence(command: str, host: str, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("")
+    keys.chmod(0o600)
+    settings = Settings(worker={"metrics_host": host}, api={"host": host, "keys_file": keys})  # type: ignore[arg-type]
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.commands.cli", command],
+        env=environment(settings), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert host in done.stderr
