@@ -40,7 +40,7 @@ M = TypeVar("M", bound=BaseModel)
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 EVENTS: Final = "text/event-stream"
-_HALF: Final = "this is not Unicode text, it holds half a character (a lone surrogate)"
+_HALF: Final = "not Unicode text: it holds half a character (a lone surrogate)"
 Value = str | int | float | bool | None | Sequence[str]
 
 
@@ -69,7 +69,7 @@ def segment(value: str) -> str:
     if not value:
         raise BadRequest("an id is empty, expected 1 to 256 characters")
     if not is_unicode(value):
-        raise BadRequest(f"an id: {_HALF}")
+        raise BadRequest(f"an id is {_HALF}")
     quoted = quote(value, safe="")
     # A segment of dots is an instruction to go up a folder, unless its dots are escaped.
     return quoted.replace(".", "%2E") if value in {".", ".."} else quoted
@@ -89,7 +89,7 @@ def _params(**named: Value) -> tuple[tuple[str, str], ...]:
             rows += [(name, one) for one in value]
     for name, text in rows:
         if not is_unicode(text):
-            raise BadRequest(f"{name}: {_HALF}")
+            raise BadRequest(f"{name} is {_HALF}")
     return tuple(rows)
 
 
@@ -110,7 +110,7 @@ def _json(value: Any) -> bytes:
     try:
         return to_json(value)
     except PydanticSerializationError as error:
-        why = _HALF if "surrogates" in str(error) else "a value is of no JSON type"
+        why = f"a text is {_HALF}" if "surrogates" in str(error) else "a value is of no JSON type"
         raise BadRequest(f"this cannot be written as JSON: {why}") from error
 
 
