@@ -115,7 +115,8 @@ def _folded(group: _Group, direction: Vector, norm: float, policy: NodePolicy, l
     summed = mass
     # An event without an id of its own is named by its place, which a topic made anew gives to another event.
     evidence = {(e.event_id, e.item_id, e.ts_ms): e for e in node.evidence}
-    count, first_ms, last_ms = node.count, node.first_ms, node.last_ms
+    count, last_ms = node.count, node.last_ms
+    first_ms = node.first_ms if node.first_ms > node.erased_at_ms else 0  # a tombstone's times are the erasure's
     for c, factor in zip(group.contributions, group.factors, strict=True):
         mass += c.sign * abs(c.weight) * factor
         net += c.sign * c.weight * factor

@@ -166,6 +166,11 @@ def is_forgotten(profile: Node) -> bool:
     return profile.erased_at_ms > 0 and profile.count <= 0
 
 
+def is_younger(profile: Node, at_ms: int) -> bool:
+    """Whether all that a person's tree is made of happened after a moment, so that an erasure of then takes nothing."""
+    return profile.count > 0 and profile.first_ms > at_ms and all(mark.ts_ms > at_ms for mark in profile.marks)
+
+
 def is_put_back(level: Level, first_ms: int, erased_at_ms: int) -> bool:
     """Whether an erasure of its person has ended a node that is there all the same; `erased_at_ms` 0: there was none.
 

@@ -83,7 +83,8 @@ def updates_of(
 
     for event in outcomes.get("applied", ()):
         update = of(event.user_id)
-        update.erased |= event.type == "erase"
+        if event.type == "erase":  # what was younger may have stayed: it is read again
+            update.resync = update.erased = True
     for event in outcomes.get("redelivered", ()):
         update = of(event.user_id)
         update.resync, update.erased = True, update.erased or event.type == "erase"
