@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Python keeps what it has compiled, whatever the machine's default: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup tools demo up test check architecture docs audit bench fault lock format clean
+.PHONY: help setup tools demo up test check architecture docs audit bench fault attack lock format clean
 
 help:
 	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
@@ -20,6 +20,7 @@ help:
 	@echo "make audit   ask for known vulnerabilities of what requirements.lock installs (needs the network)"
 	@echo "make bench   measure and write docs/bench.json"
 	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
+	@echo "make attack  attack a running stack and look what it held (NAME=revoked-keys, ARGS=--short)"
 	@echo "make lock    resolve requirements.lock again"
 
 setup: $(READY)
@@ -78,6 +79,10 @@ bench: $(READY)
 fault: $(READY)
 	@$(BIN)/python -m tests.fault $(if $(filter command,$(origin NAME)),$(NAME)) $(if $(BROKER),--broker $(BROKER)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(MUTANT),--mutant $(MUTANT)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(OUT),--out $(OUT)) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+# ARGS="--api http://127.0.0.1:8080" attacks a stack that runs already, ARGS=--list names the attacks.
+attack: $(READY)
+	@$(BIN)/python -m tests.attack $(if $(filter command,$(origin NAME)),$(NAME)) $(ARGS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
