@@ -29,7 +29,7 @@ async def calling(base: str = "http://localhost:8080", **api: Any) -> AsyncItera
         "qdrant": {"grpc_port": 1, "http_port": 1}, "triton": {"url": "127.0.0.1:1"},
         "kafka": {"brokers": "127.0.0.1:1"},
     }  # fmt: skip
-    app = create_app(Settings(api=ApiSettings(deadline_s=0.5, **api), **nowhere))
+    app = create_app(Settings(api=ApiSettings(**api), **nowhere))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as http:
         yield http
     await app.state.backends.close()
