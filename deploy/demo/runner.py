@@ -67,7 +67,7 @@ class Demo:
     async def run(self, folder: Path | None, *, keep: bool) -> int:
         """Start the stack, play, show, count, and stop. Raises DemoFailed, PartFailed, ConfigurationError."""
         began_s = monotonic()
-        self._stack.data_dir.mkdir(parents=True, exist_ok=True)
+        self._stack.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # what people did lies there
         data = invented(self._stack.data_dir) if folder is None else real(folder, self._stack.data_dir)
         self._introduce(data)
         with self._status:

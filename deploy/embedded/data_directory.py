@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,7 +16,9 @@ from streams.base.errors import ConfigurationError
 
 def lock(data_dir: Path) -> TextIO:
     """Make the directory this process's until it ends, however it ends. ConfigurationError where it is another's."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    os.umask(0o077)  # for the parts too: what they write is about people
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _close(data_dir)
     file = (data_dir / "up.pid").open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,6 +34,13 @@ def lock(data_dir: Path) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def _close(data_dir: Path) -> None:
+    """Let only the owner in, where the directory is a stack's own or new; somebody's full folder stays as it is."""
+    if (data_dir / "up.pid").exists() or not any(data_dir.iterdir()):
+        with suppress(PermissionError):  # another's directory
+            data_dir.chmod(0o700)
 
 
 def fresh_logs(log_dir: Path) -> Path:

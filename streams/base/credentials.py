@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -42,6 +44,17 @@ def read(file: Path, name: str) -> bytes:
     if len(content) > MAX_SECRET_BYTES:
         raise ConfigurationError(f"{name}: {file} has more than {MAX_SECRET_BYTES} bytes: name another file")
     return content
+
+
+_USER_INFO: Final = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@|[^\s/@,\"'<>]+:[^\s/@,\"'<>]*@")
+_QUERY: Final = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s?\"'<>]*)\?[^\s\"'<>]+")
+
+
+def without_credentials(text: str) -> str:
+    """A text whose addresses are shown without user, password and query, which may hold keys."""
+    if "@" not in text and "?" not in text:
+        return text
+    return _QUERY.sub(r"\1?***", _USER_INFO.sub(lambda found: f"{found[1] or ''}***@", text))
 
 
 def untrusted(details: str | None) -> bool:

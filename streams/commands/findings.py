@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeVar
 from rich.table import Table
 from rich.text import Text
 
+from streams.base.credentials import without_credentials
 from streams.base.errors import InterestsError
 
 T = TypeVar("T")
@@ -73,7 +74,9 @@ class Findings:
         return any(one.status == "FAIL" for one in self.entries)
 
     def _add(self, status: Status, what: str, seen: str, to_do: str) -> None:
-        self.entries.append(Finding(status=status, what=what, seen=seen, to_do=to_do, took_s=self._took_s))
+        self.entries.append(
+            Finding(status=status, what=what, seen=without_credentials(seen), to_do=to_do, took_s=self._took_s)
+        )
         self._took_s = None
 
 
@@ -83,7 +86,7 @@ def findings_table(parts: Iterable[Findings]) -> Table:
     for justify in ("left", "left", "left", "right"):
         table.add_column(justify=justify, overflow="fold")
     for part in parts:
-        table.add_row("", Text(part.part, "bold cyan"))
+        table.add_row("", Text(without_credentials(part.part), "bold cyan"))
         for one in part.entries:
             seen = Text(one.seen)
             if one.to_do:

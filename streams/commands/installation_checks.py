@@ -64,8 +64,10 @@ def check_concepts(findings: Findings, settings: Settings, info: EncoderInfo | N
 def check_security(findings: Findings, settings: Settings) -> None:
     """Secret files that others may read, secrets sent in the clear, and a privacy section that contradicts itself."""
     for name, file in secret_files(settings):
-        if file.is_file() and stat.S_IMODE(file.stat().st_mode) & (stat.S_IROTH | stat.S_IWOTH):
-            findings.warn("secrets", f"{name}: everybody on this machine may read {file}", f"chmod 600 {file}")
+        if who := open_to(file):
+            findings.warn("secrets", f"{name}: {who} may read or change {file}", f"chmod 600 {file}")
+        for folder in loose_folders(file):
+            findings.warn("secrets", f"{name}: everybody may replace {file}", f"chmod o-w {folder}")
     for name, what in in_the_clear(settings):
         findings.warn("transport", f"{name} goes over the network in the clear", what)
     try:
@@ -77,17 +79,47 @@ def check_security(findings: Findings, settings: Settings) -> None:
     findings.ok("privacy", f"users are kept under {users}; dead letters: {settings.privacy.dead_letter_bodies}")
 
 
+#: Settings that end in `_file` and hold no secret: certificates and public keys.
+PUBLIC_FILES: Final = frozenset({"ca_file", "cert_file", "jwt_public_key_file", "dead_letter_key_file"})
+
+
 def secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """The settings that name files of secrets, with the files."""
-    kafka, qdrant, triton = settings.kafka, settings.qdrant, settings.triton
-    named = {
-        "kafka.sasl_password_file": kafka.sasl_password_file, "kafka.key_file": kafka.key_file,
-        "qdrant.api_key_file": qdrant.api_key_file, "qdrant.key_file": qdrant.key_file,
-        "triton.key_file": triton.key_file, "privacy.user_id_key_file": settings.privacy.user_id_key_file,
-    }  # fmt: skip
-    for name, file in named.items():
-        if file is not None:
-            yield name, file
+    """The settings that name files of secrets, with the files: every `…_file` but those of `PUBLIC_FILES`."""
+    for section in type(settings).model_fields:
+        part = getattr(settings, section)
+        for name in type(part).model_fields:
+            file = getattr(part, name)
+            if name.endswith("_file") and name not in PUBLIC_FILES and file is not None:
+                yield f"{section}.{name}", file
+
+
+def open_to(file: Path) -> str:
+    """Who besides its owner may read or change a file: "everybody", "its group", or "" for nobody.
+
+    A link is judged by what it leads to. A group may read root's file, as in a container that mounts it so.
+    """
+    try:
+        status = file.stat()
+    except OSError:
+        return ""
+    if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        return "everybody"
+    of_group = stat.S_IWGRP if status.st_uid == 0 else stat.S_IRGRP | stat.S_IWGRP
+    return "its group" if status.st_mode & of_group else ""
+
+
+def loose_folders(file: Path) -> list[Path]:
+    """The folders above a file, and above what it links to, in which everybody may replace what is there."""
+    above = dict.fromkeys([*file.absolute().parents, *file.resolve().parents])
+    return [folder for folder in above if _is_loose(folder)]
+
+
+def _is_loose(folder: Path) -> bool:
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def in_the_clear(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from streams.events.event import Header, RecordLike
+from streams.events.privacy import is_pseudonym
 from streams.interests.nodes import Node, node_id
 from streams.pipeline.report import Report
 
@@ -89,7 +90,8 @@ def follow(followed: Followed, records: Sequence[RecordLike], report: Report) ->
         return
     outcomes = {event.source: (name, event.user_id) for name, events in report.events.items() for event in events}
     outcomes |= {(d.record.topic, d.record.partition, d.record.offset): ("dead", "") for d in report.dead}  # type: ignore[misc]  # a Source is such a tuple
-    changed = _points(report.nodes)
+    # A point's id is a hash of its user's: with pseudonyms it says nothing, without it would let names be tried.
+    changed = {user: points for user, points in _points(report.nodes).items() if is_pseudonym(user)}
     links = [trace.Link(followed.span.get_span_context())]
     for record, origin in traced:
         outcome, user_id = outcomes.get((record.topic, record.partition, record.offset), ("", ""))  # type: ignore[call-overload]  # as above

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from streams.base.credentials import without_credentials
 from streams.settings.service import Settings
 
 FILE: Final = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
@@ -74,12 +75,12 @@ def shown(value: Any) -> str:
     if isinstance(value, SecretStr):
         return _HIDDEN
     if isinstance(value, (str, Path)):
-        return str(value)
+        return without_credentials(str(value))
     if isinstance(value, float):
         return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, dict):
         return json.dumps({key: int(v) if float(v).is_integer() else v for key, v in value.items()})
-    return json.dumps(value, ensure_ascii=False)
+    return without_credentials(json.dumps(value, ensure_ascii=False))
 
 
 def bounds(field: FieldInfo) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from streams.base.credentials import without_credentials
 from streams.commands.findings import Findings
-from streams.commands.installation_checks import check_security, in_the_clear, is_local
+from streams.commands.installation_checks import PUBLIC_FILES, check_security, in_the_clear, is_local, secret_files
+from streams.settings.document import shown as shown_setting
 from streams.settings.service import KafkaSettings, PrivacySettings, QdrantSettings, Settings, TritonSettings
 
 
@@ -38,14 +40,48 @@ def test_what_goes_in_the_clear_is_named() -> None:
     assert list(in_the_clear(safe)) == []
 
 
-def test_a_secret_that_everybody_may_read_is_a_warning(tmp_path: Path) -> None:
+def test_every_setting_of_a_secret_file_is_looked_at(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("hidden")
-    file.chmod(0o644)
-    settings = Settings(qdrant=QdrantSettings(api_key_file=file))
-    assert statuses(settings)["secrets"] == "WARN"
-    file.chmod(0o640)
-    assert "secrets" not in statuses(settings)
+    names = [
+        (section, name) for section, part in Settings.model_fields.items()
+        for name in type(part.default).model_fields if name.endswith("_file")
+    ]  # fmt: skip
+    assert {name for _, name in names if name in PUBLIC_FILES} == PUBLIC_FILES
+    for section, name in names:
+        part = getattr(Settings(), section).model_copy(update={name: file})
+        found = list(secret_files(Settings().model_copy(update={section: part})))
+        assert found == ([] if name in PUBLIC_FILES else [(f"{section}.{name}", file)])
+    assert {f"{section}.{name}" for section, name in names} >= {
+        "api.jwt_secret_file", "api.keys_file", "client.key_file", "kafka.sasl_password_file",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "status"), [(0o644, "WARN"), (0o602, "WARN"), (0o660, "WARN"), (0o600, None)])
+def test_a_secret_that_others_may_read_or_change_is_a_warning(tmp_path: Path, mode: int, status: str | None) -> None:
+    (tmp_path / "real").mkdir()
+    file, link = tmp_path / "real" / "key", tmp_path / "link"
+    file.write_text("hidden")
+    file.chmod(mode)
+    link.symlink_to(file)
+    for named in (file, link):
+        assert statuses(Settings(qdrant=QdrantSettings(api_key_file=named))).get("secrets") == status
+    file.chmod(0o600)
+    (tmp_path / "real").chmod(0o777)
+    assert statuses(Settings(qdrant=QdrantSettings(api_key_file=link)))["secrets"] == "WARN"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://u:pass@host:1/p", "http://***@host:1/p"), ("https://pass@host", "https://***@host"),
+        ("http://u:p/w@host", "http://***@host"), ("https://host/v1?key=pass", "https://host/v1?***"),
+        ("u:pass@host:9092", "***@host:9092"), ("127.0.0.1:9092", "127.0.0.1:9092"), ("ana@example.org",) * 2,
+    ],
+)  # fmt: skip
+def test_addresses_are_shown_without_credentials(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+    assert shown_setting(text) == shown
 
 
 def test_a_privacy_section_that_cannot_work_fails(tmp_path: Path) -> None:

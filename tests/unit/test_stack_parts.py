@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 import yaml
 
 from deploy.embedded.addresses import environment_of, settings_for
+from deploy.embedded.data_directory import lock
 from deploy.embedded.parts import scrape_config
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import tail
@@ -90,3 +93,18 @@ def test_a_log_speaks_of_its_error_first(tmp_path: Path) -> None:
     log.write_text("".join(f"line {n}\n" for n in range(30)))
     assert tail(log, 2) == "line 28\nline 29"
     assert tail(tmp_path / "none.log") == ""
+
+
+def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        new, old, foreign = tmp_path / "new", tmp_path / "old", tmp_path / "foreign"
+        for folder, file in ((old, "up.pid"), (foreign, "thesis.txt")):
+            folder.mkdir()
+            (folder / file).write_text("")
+        for folder in (new, old, foreign):
+            lock(folder).close()
+        assert [stat.S_IMODE(folder.stat().st_mode) for folder in (new, old, foreign)] == [0o700, 0o700, 0o755]
+        assert stat.S_IMODE((foreign / "up.pid").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)

@@ -6,6 +6,7 @@ import timeit
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 from opentelemetry.sdk.trace import TracerProvider
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from streams.base.errors import ConfigurationError
 from streams.events.parse import parse_events
+from streams.interests.nodes import Node, NodeKey
 from streams.pipeline import tracing
 from streams.pipeline.report import Report
 from streams.settings.service import Settings, TracingSettings, load
@@ -88,6 +90,20 @@ def test_what_its_producer_does_not_sample_is_not_followed(spans: InMemorySpanEx
     with tracing.traced_batch(records) as followed:
         tracing.follow(followed, records, report_of(records))
     assert [span.name for span in spans.get_finished_spans()] == ["batch"]
+
+
+@pytest.mark.parametrize(("user", "named"), [("ana", 0), ("~" + "a" * 40, 1)])
+def test_points_are_named_only_where_users_have_pseudonyms(
+    spans: InMemorySpanExporter, user: str, named: int
+) -> None:  # fmt: skip
+    records = [record(click(user_id=user), headers=[header()])]
+    report = report_of(records)
+    report.nodes = [Node(key=NodeKey(user, "topic", "/tea"), direction=np.zeros(2, np.float32))]
+    with tracing.traced_batch(records) as followed:
+        tracing.follow(followed, records, report)
+    event = next(span for span in spans.get_finished_spans() if span.name == "event")
+    assert event.attributes is not None
+    assert len(event.attributes["interests.points"]) == named  # type: ignore[arg-type]  # a sequence
 
 
 def test_an_error_leaves_its_kind_and_not_its_words(spans: InMemorySpanExporter) -> None:
