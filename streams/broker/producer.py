@@ -178,9 +178,11 @@ class Producer:
         for record in records:
             await self._room.acquire()
             try:
+                # aiokafka asserts that there is a key or a value; a dead letter may have neither.
+                nothing = record.key is None and record.value is None
                 future = await client.send(
                     topic,
-                    record.value,
+                    b"" if nothing else record.value,
                     key=record.key,
                     partition=record.partition,
                     timestamp_ms=record.timestamp_ms,

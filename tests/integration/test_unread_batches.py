@@ -8,9 +8,14 @@ from contextlib import suppress
 import pytest
 from aiokafka.errors import KafkaError
 
+from streams.broker.admin import Admin, TopicSpec
 from streams.broker.follow import TopicFollower
+from streams.broker.producer import Producer
 from streams.broker.read_all import read_topic
 from streams.events.event import UnreadBatch
+from streams.events.parse import parse_events
+from streams.events.privacy import DeadLetterPolicy
+from streams.worker.outbox import KafkaOutbox
 from tests.fixtures.batches import CODECS, batch, bomb, produce_raw
 from tests.fixtures.brokers import Broker
 from tests.fixtures.workers import committed, ends, produce, running, until
@@ -67,6 +72,28 @@ async def test_a_worker_sets_them_aside_and_goes_on(broker: Broker) -> None:
         await produce(config, topic, 3, start=10)
         await until(lambda: len(worker.seen) >= 3, 30)
         assert [offset for _, offset in sorted(worker.seen)] == [end[0], end[0] + 1, end[0] + 2]
+
+
+async def test_the_dead_letter_of_a_batch_arrives(broker: Broker) -> None:
+    """It has neither key nor value, which aiokafka alone refuses to send."""
+    topic = await broker.new_topic(partitions=1)
+    dead_topic = f"{topic}.dead"
+    config = broker.config()
+    async with Admin(config) as admin:
+        await admin.create_topics([TopicSpec(dead_topic, 1)])
+    unread = UnreadBatch(
+        topic=topic, partition=0, first_offset=4, offset=9, reason="batch_too_large", message="it unpacks to too much"
+    )
+    async with Producer(config) as producer:
+        for bodies in ("keep", "drop"):
+            outbox = KafkaOutbox(producer, "waits", DeadLetterPolicy(bodies=bodies))
+            await outbox.dead_letter(parse_events([unread], now_ms=1_760_000_000_000).dead)
+    records = [record async for some in read_topic(config, dead_topic) for record in some]
+    assert len(records) == 2
+    for record in records:
+        about = dict(record.headers)
+        assert (about["dead-letter-first-offset"], about["dead-letter-offset"]) == (b"4", b"9")
+        assert about["dead-letter-error"] == b"batch_too_large"
 
 
 async def test_whoever_reads_a_topic_as_a_whole_gets_to_its_end(broker: Broker) -> None:
