@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -53,6 +52,20 @@ async def backlog(kafka: KafkaSettings, admin: Admin) -> Backlog:
     return Backlog(behind(kafka.event_topics), behind(others), behind([kafka.unresolved_topic]), behind(dead))
 
 
+def lost(left: Backlog | None, late: str = "") -> list[str]:
+    """What goes with the broker, in lines; `late` says why records were not folded, None that it could not be asked."""
+    if left is None:
+        return ["how much was not folded could not be asked: it is lost with the broker"]
+    lines = []
+    if left.unfolded:
+        records = [_count(left.events, "event")] if left.events else []
+        records += [_count(left.others, "other record")] if left.others else []
+        lines.append(f"{' and '.join(records)} not folded{late}: lost with the broker")
+    others = [_count(left.waiting, "event") + " that waited for an item"] if left.waiting else []
+    others += [_count(left.dead, "dead letter")] if left.dead else []
+    return [*lines, f"{' and '.join(others)}: gone with the broker"] if others else lines
+
+
 class LastFold:
     """One stack's last fold, `within_s` seconds long at most; with `bar` it shows how far it is."""
 
@@ -75,14 +88,14 @@ class LastFold:
             return
         self._skipped = asyncio.Event()
         folding = asyncio.create_task(self._fold(stack))
-        skipping = asyncio.create_task(self._skipped.wait())
+        others = [asyncio.create_task(self._skipped.wait()), asyncio.create_task(stack.failed())]
         try:
-            await asyncio.wait({folding, skipping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({folding, *others}, return_when=asyncio.FIRST_COMPLETED)
             self._say(folding, skipped=self._skipped.is_set())
         finally:
-            for task in (folding, skipping):
+            for task in (folding, *others):
                 task.cancel()
-            await asyncio.gather(folding, skipping, return_exceptions=True)
+            await asyncio.gather(folding, *others, return_exceptions=True)
             self._skipped = None
 
     async def count_lost(self, stack: Stack, failure: PartFailed) -> None:
@@ -106,50 +119,39 @@ class LastFold:
             return
         async with asyncio.timeout(self._within_s):
             await stack.close_intake()
-            async with _admin(stack) as admin:
-                first = self._left = await backlog(stack.settings.kafka, admin)
-                if not first.unfolded:
-                    return
-                self._print("the broker forgets when it ends, so what it has taken is folded first; again: without")
-                console = self._console if self.bar else Console(quiet=True)
-                with meter(console, "folding", first.unfolded) as bar:
-                    most = first.unfolded
-                    while self._left.unfolded:
-                        await asyncio.sleep(_LOOK_EVERY_S)
-                        self._left = await backlog(stack.settings.kafka, admin)
-                        most = max(most, self._left.unfolded)
-                        bar.to(most - self._left.unfolded, most)
+            most = (await self._look(stack)).unfolded
+            if not most:
+                return
+            self._print("the broker forgets when it ends, so what it has taken is folded first; again: without")
+            with meter(self._console if self.bar else Console(quiet=True), "folding", most) as bar:
+                while left := (await self._look(stack)).unfolded:
+                    most = max(most, left)
+                    bar.to(most - left, most)
+                    await asyncio.sleep(_LOOK_EVERY_S)
+                bar.to(most)
 
-    async def _look(self, stack: Stack) -> None:
-        async with _admin(stack) as admin:
-            self._left = await backlog(stack.settings.kafka, admin)
+    async def _look(self, stack: Stack) -> Backlog:
+        """Count until it succeeds: a broker on a busy machine may be slow to answer."""
+        while True:
+            try:
+                async with admin_of(stack.settings) as admin:
+                    self._left = await backlog(stack.settings.kafka, admin)
+            except RetryableError:
+                await asyncio.sleep(_LOOK_EVERY_S)
+            else:
+                return self._left
 
-    def _say(self, folding: asyncio.Task[None], *, skipped: bool) -> None:
+    def _say(self, folding: asyncio.Task[Any], *, skipped: bool) -> None:
         error = folding.exception() if folding.done() and not folding.cancelled() else None
-        if error is not None and not isinstance(error, (RetryableError, TimeoutError)):
+        if error is not None and not isinstance(error, TimeoutError):
             raise error
-        left = self._left
-        if left is None:
-            self._print("how much was not folded could not be asked: it goes with the broker")
-            return
-        if left.unfolded:
-            late = f"not folded within {self._within_s:g} s" if isinstance(error, TimeoutError) else "not folded"
-            records = _events(left.events) + (f" and {left.others:,} other records" if left.others else "")
-            self._print(f"{records} {late}: lost with the broker" + (", as asked" if skipped else ""))
-        others = [f"{_events(left.waiting)} that waited for an item"] if left.waiting else []
-        others += [f"{left.dead:,} dead letters"] if left.dead else []
-        if others:
-            self._print(f"{' and '.join(others)}: gone with the broker")
+        late = f" within {self._within_s:g} s" if error is not None else ", as asked" if skipped else ""
+        for line in lost(self._left, late):
+            self._print(line)
 
     def _print(self, line: str) -> None:
         self._console.print(Text(f"  {line}", "yellow"))
 
 
-def _events(count: int) -> str:
-    return f"{count:,} event{'' if count == 1 else 's'}"
-
-
-@asynccontextmanager
-async def _admin(stack: Stack) -> AsyncIterator[Admin]:
-    async with admin_of(stack.settings, _ASK_WITHIN_S) as admin:
-        yield admin
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

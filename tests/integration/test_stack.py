@@ -221,7 +221,7 @@ async def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, starte
     up.process.send_signal(signal.SIGINT)
     up.says("is folded first")
     up.process.send_signal(signal.SIGINT)
-    up.says("7 events not folded: lost with the broker, as asked")
+    up.says("7 events not folded, as asked: lost with the broker")
     os.kill(about["parts"]["worker"], signal.SIGCONT)
     assert up.process.wait(60) == 0
     assert up.errors.read_text() == ""
