@@ -223,7 +223,7 @@ class Trial:
         """Compare everything; called when all is quiet."""
         if self.client is not None:
             # A broker that forgets has no log to look into; all that was acknowledged must be there.
-            events = check.events_of(Entry("", None, None, _now_ms(), *made[1:]) for made in self.client.acknowledged)
+            events = check.events_of(self.client.entries(_now_ms()))
             return await self._judge(events, [], check.Verdict(events=len(events)))
         kafka, verdict = self.rig.settings.kafka, check.Verdict()
         sources = [*kafka.event_topics, kafka.unresolved_topic]

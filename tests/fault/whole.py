@@ -24,7 +24,7 @@ from tests.fixtures.brokers import Broker, kafka_libs
 from tests.fixtures.path import ROOT, environment
 from tests.fixtures.qdrant import QdrantServer
 from tests.oracle.generate import Made
-from tests.oracle.ledger import Ledger
+from tests.oracle.ledger import Entry, Ledger
 
 _READY_S = 120.0
 _ACKNOWLEDGED_S = 120.0
@@ -134,6 +134,10 @@ class StubbornClient:
             if left and time.monotonic() > end_s:
                 raise AssertionError(f"{len(left)} events were not acknowledged\n{self._stack.log()}")
             await asyncio.sleep(0.3 if left else 0)
+
+    def entries(self, now_ms: int) -> list[Entry]:
+        """What was acknowledged; where it lies a broker that forgets cannot be asked."""
+        return [Entry("", None, None, now_ms, made.key, made.value, made.fate) for made in self.acknowledged]
 
     async def _by_kafka(self, records: Sequence[Made]) -> list[bool]:
         try:
