@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from streams.api.access import Access
+from streams.api.item_changes import ItemChanges
 from streams.api.live_hub import Hub
 from streams.api.node_names import NodeNames
 from streams.api.priors import Priors, PriorTerms
@@ -52,6 +53,7 @@ class Backends:
     popularity: Popularity
     retention: Retention
     hub: Hub
+    item_changes: ItemChanges
     pseudonyms: Pseudonyms | None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _hub_start: asyncio.Task[None] | None = None
@@ -73,6 +75,7 @@ class Backends:
             self._hub_start.cancel()
             await asyncio.gather(self._hub_start, return_exceptions=True)
         await self.hub.close()
+        await self.item_changes.close()
         await self.sender.close()
         await self.encoder.close()
         await self.reader.close()
@@ -128,5 +131,6 @@ def make_backends(settings: Settings) -> Backends:
         popularity=cohorts.popularity,
         retention=Retention(kafka, settings.kafka),
         hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams, share=api.live_share),
+        item_changes=ItemChanges(kafka, settings.kafka.items_topic, catalogue),
         pseudonyms=pseudonyms_of(settings),
     )

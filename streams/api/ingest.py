@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from streams.api.backends import Backends
+from streams.api.item_changes import note_change
 from streams.api.models import MAX_BATCH
 from streams.api.problems import ApiProblem
 from streams.api.receipts import Accepted, Placed, Rejected
@@ -58,7 +59,11 @@ async def send_events(backends: Backends, rows: Sequence[bytes], now_ms: int, ca
 async def send_items(backends: Backends, rows: Sequence[bytes], now_ms: int) -> Accepted:
     """Send items to their topic, all or none."""
     topic = backends.settings.kafka.items_topic
-    return await _send(backends.sender, _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True)))
+    drafts = _checked(rows, lambda lines: draft_items(lines, topic, now_ms, check=True))
+    accepted = await _send(backends.sender, drafts)
+    for draft in drafts:  # this process need not wait for the topic to tell it
+        note_change(backends.catalogue, draft.key, draft.value)
+    return accepted
 
 
 def _allowed(drafts: Drafts, rows: int, caller: Principal) -> None:

@@ -198,7 +198,9 @@ class ApiSettings(Section):
     )
     rate: str = Field("6000/minute", description="Requests per key, or per address without keys; empty: no limit.")
     cards_cache_mib: int = Field(64, ge=1, description="Memory of the cache of items' cards and vectors.")
-    cards_ttl_s: float = Field(300.0, gt=0, description="How long a change to an item's title or vector may go unseen.")
+    cards_ttl_s: float = Field(
+        300.0, gt=0, description="How long a change to an item may go unseen where the broker is away."
+    )
     candidates: int = Field(200, ge=10, le=2000, description="Items that recommendations are chosen from, about.")
     erase_wait_s: float = Field(
         4.0, gt=0, description="How long an erasure waits for its effect before it answers 202."

@@ -40,16 +40,36 @@ def card_cache(max_bytes: int, ttl_s: float, clock: Callable[[], float] = monoto
 
 
 class Catalogue:
-    """Items by id and items near vectors. Cards are kept a while; which items there are is always asked anew."""
+    """Items by id and items near vectors. Cards are kept a while; which items are near is always asked anew.
+
+    What is kept is as old as `cards_ttl_s` at most, where nobody tells of changes (`changed`).
+    """
 
     def __init__(self, reading: StoreReader, *, cards_bytes: int, cards_ttl_s: float) -> None:
         self._reading, self._cache = reading, card_cache(cards_bytes, cards_ttl_s)
         self._titles: BoundedCache[str, str | None] = BoundedCache(_MOST_TITLES, ttl_s=cards_ttl_s)
+        #: Points that changed of late, and whether they were deleted: not kept until a worker has surely written them.
+        self._changed: BoundedCache[str, bool] = BoundedCache(_MOST_TITLES, ttl_s=cards_ttl_s)
         self._of = ""
 
     def cache_stats(self) -> CacheStats:
         """Hits, misses and bytes of the cache of cards."""
         return self._cache.stats()
+
+    def changed(self, item_id: str, *, deleted: bool) -> None:
+        """An item was described anew or deleted: what is kept of it is forgotten, and a deleted one is there no more.
+
+        That holds before a worker has written it. For `cards_ttl_s` the item is read anew each time.
+        """
+        point_id = codec.item_point_id(item_id)
+        self._cache.drop(point_id)
+        self._titles.drop(item_id)
+        self._changed.put(point_id, deleted)
+
+    def forget(self) -> None:
+        """Forget all that is kept: changes may have been missed."""
+        self._cache.clear()
+        self._titles.clear()
 
     async def cards(self, item_ids: Iterable[str]) -> dict[str, Card]:
         """The described items among `item_ids`."""
@@ -62,12 +82,14 @@ class Catalogue:
         if missing:
             ids = [codec.item_point_id(item_id) for item_id in missing]
             names = await self._names()
+            ids = [point_id for point_id in ids if not self._changed.get(point_id)]
             cards = await read_cards(self._reading.points, names.items, ids, payload=fields("item_id", "title"))
             titles = {card.item_id: card.title for card in cards.values()}
             for item_id in missing:
                 found[item_id] = titles.get(item_id)
             for item_id, title in titles.items():  # what nobody has described may be any moment
-                self._titles.put(item_id, title)
+                if codec.item_point_id(item_id) not in self._changed:
+                    self._titles.put(item_id, title)
         return found
 
     async def near(self, vectors: Sequence[Vector], wanted: ItemFilter, limit: int) -> list[Card]:
@@ -110,10 +132,12 @@ class Catalogue:
 
     async def _cards(self, point_ids: Sequence[str]) -> list[Card]:
         names = await self._names()
+        point_ids = [point_id for point_id in point_ids if not self._changed.get(point_id)]
         found, missing = self._cache.among(point_ids)
         for point_id, card in (await read_cards(self._reading.points, names.items, missing, vectors=VECTORS)).items():
             found[point_id] = card
-            self._cache.put(point_id, card)
+            if point_id not in self._changed:
+                self._cache.put(point_id, card)
         return [found[point_id] for point_id in point_ids if point_id in found]
 
     async def _where(self, names: Collections, wanted: ItemFilter) -> grpc.Filter | None:
