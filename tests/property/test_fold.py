@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -70,23 +70,27 @@ def same(left: Nodes_, right: Nodes_, log: list[tuple[str, str, int, str]]) -> N
     """Equal at a common later time: vectors to 1e-4, masses to 1e-6 relative; nodes with no mass count as absent.
 
     Directions are stored as float32: each fold may lose 1e-7 of all that was there, what was taken back since too.
-    So faint evidence that a strong like has come and gone over is held to 2e-6 of the like.
+    So faint evidence that a strong like has come and gone over is held to 2e-6 of the like. Where a fold leaves no more
+    than 1e-9 of what it added and took back, nothing is left: which evidence shares a fold with a like that comes and
+    goes may differ, so masses and nets are held to 4e-9 of all that ever came (it counts when it comes and when it
+    goes, and once more in what the next fold finds).
     """
     gross = lived([events_of([e for e in log if not e[0].startswith("un")])])
     for key in left.keys() | right.keys():
         one, two = left.get(key), right.get(key)
+        at = max(node.t0_ms for node in (one, two) if node is not None)
+        cut = 1e-9 + 4e-9 * (mass_at(gross[key], at, POLICY) if key in gross else 0.0)
         if one is None or two is None:
-            assert (one or two).mass == pytest.approx(0, abs=1e-9), key  # type: ignore[union-attr]
+            assert (one or two).mass == pytest.approx(0, abs=cut), key  # type: ignore[union-attr]
             continue
-        at = max(one.t0_ms, two.t0_ms)
         scale = max(mass_at(one, at, POLICY), mass_at(two, at, POLICY))
-        assert mass_at(one, at, POLICY) == pytest.approx(mass_at(two, at, POLICY), rel=1e-6, abs=1e-9)
+        assert mass_at(one, at, POLICY) == pytest.approx(mass_at(two, at, POLICY), rel=1e-6, abs=cut)
         half_life = POLICY.half_life_ms(key.level)
         sums = [n.norm * decay(at - n.t0_ms, half_life) * n.direction.astype(float) for n in (one, two)]
         lost = 2e-6 * mass_at(gross[key], at, POLICY) if key in gross else 0.0
         assert np.allclose(sums[0], sums[1], atol=1e-5 * scale + lost + 1e-12), key
         nets = [n.net * decay(at - n.t0_ms, half_life) for n in (one, two)]
-        assert nets[0] == pytest.approx(nets[1], abs=1e-6 * scale + 1e-12)
+        assert nets[0] == pytest.approx(nets[1], abs=1e-6 * scale + cut)
         assert {e.event_id for e in one.evidence} == {e.event_id for e in two.evidence}
 
 
@@ -98,6 +102,7 @@ def test_order_does_not_matter(log: list[tuple[str, str, int, str]], random: obj
 
 
 @given(logs, st.integers(1, 7))
+@example([("follow", "i0", 14 * 3_600_000, "a"), ("unfollow", "i0", 15 * 3_600_000, "a"), ("view", "i1", 0, "a")], 1)
 def test_a_batch_equals_its_events_one_by_one(log: list[tuple[str, str, int, str]], size: int) -> None:
     events = events_of(log)
     same(lived([events]), lived([events[at : at + size] for at in range(0, len(events), size)]), log)
