@@ -11,7 +11,7 @@ from tests.attack.registry import ATTACKS, Target, fitting, perform
 from tests.fixtures.api import ApiServer
 from tests.fixtures.path import Rig
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.parametrize("broker", ["tansu"], indirect=True)]
 
 
 @pytest.fixture(scope="module")
