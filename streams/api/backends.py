@@ -58,6 +58,11 @@ class Backends:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _hub_start: asyncio.Task[None] | None = None
 
+    def start(self) -> None:
+        """Get ready for requests, inside the loop that serves them; nothing is waited for."""
+        self.reader.open()
+        self.item_changes.start()
+
     async def started_hub(self) -> Hub:
         """The hub of live trees; the first watcher starts it, and all wait until it has started.
 

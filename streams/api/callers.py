@@ -8,13 +8,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streams.api.methods import is_taken
+from streams.api.middleware import PROBES
 from streams.api.problems import ApiProblem, document
 from streams.api.telemetry import ApiMetrics
 from streams.base.local_callers import CallerRules, Foreign, no_json
 from streams.settings.service import ApiSettings
 
 _PAGES = ("/", "/ui", "/docs")
-_PROBES = frozenset({"/healthz", "/readyz"})
 
 
 def caller_rules(api: ApiSettings, *, credentials: bool) -> CallerRules | None:
@@ -34,7 +34,7 @@ class CallersMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 421, 403 or 400."""
-        if scope["type"] != "http" or (self._only_host and scope["path"] in _PROBES):
+        if scope["type"] != "http" or (self._only_host and scope["path"] in PROBES):
             await self._app(scope, receive, send)
             return
         headers = scope["headers"]

@@ -18,7 +18,8 @@ from streams.api.telemetry import ApiMetrics
 log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/ui"})
+PROBES = frozenset({"/healthz", "/readyz"})
+_QUIET = PROBES | {"/metrics", "/ui"}
 NO_ROUTE = "(none)"
 _FIXED_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
@@ -64,7 +65,10 @@ class RequestMiddleware:
 
 
 class GuardMiddleware:
-    """Within CORS, whose headers its answers get too: a deadline, a bound on the body, and no stack trace."""
+    """Within CORS, whose headers its answers get too: a deadline, a bound on the body, and no stack trace.
+
+    Probes bound each of their checks themselves, so that they say what is away however short a request's deadline is.
+    """
 
     def __init__(self, app: ASGIApp, *, deadline_s: float, max_body_bytes: int) -> None:
         self._app, self._deadline_s, self._max_body_bytes = app, deadline_s, max_body_bytes
@@ -75,6 +79,7 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
             return
         begun, problem = False, None
+        deadline_s = None if scope["path"] in PROBES else self._deadline_s
 
         async def sent(message: Message) -> None:
             nonlocal begun
@@ -86,7 +91,7 @@ class GuardMiddleware:
 
         receive = bounded(scope, receive, self._max_body_bytes)
         try:
-            async with asyncio.timeout(self._deadline_s) as deadline:
+            async with asyncio.timeout(deadline_s) as deadline:
                 await self._app(scope, receive, sent)
         except TimeoutError as error:
             problem = timed_out(self._deadline_s) if deadline.expired() else _failed(error)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from streams.events.times import in_milliseconds
+from streams.events.text import to_be_read
+from streams.events.times import not_seconds
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.levels import Level
 
@@ -21,6 +22,7 @@ MAX_BATCH = 500
 
 ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 Word = Annotated[str, Field(max_length=256)]
+ReadText = Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(to_be_read)]
 Context = dict[Word, Word | float | bool]
 Order = Literal["strongest", "latest"]
 ErasedAtMs = Annotated[
@@ -28,13 +30,6 @@ ErasedAtMs = Annotated[
     Field(description="When the person was erased last; nothing older is known of them, and nothing is guessed until "
                       "there is new evidence. Null: they never were, or it is long ago."),
 ]  # fmt: skip
-
-
-def not_seconds(given: object) -> object:
-    """Say so where a time in ms was given in seconds or microseconds; what is no number is left to its type."""
-    if isinstance(given, (int, str)) and not isinstance(given, bool) and str(given).isdecimal():
-        in_milliseconds(int(str(given)[:20]))
-    return given
 
 
 class ResponseModel(BaseModel):
@@ -171,7 +166,7 @@ class RankRequest(_RequestModel):
     """What to put in order: items by id or texts, `MAX_TARGETS` together at most."""
 
     items: list[ItemId] = Field(default=[], max_length=MAX_TARGETS)
-    texts: list[Annotated[str, Field(min_length=1, max_length=8000)]] = Field(default=[], max_length=64)
+    texts: list[ReadText] = Field(default=[], max_length=64)
     context: Context = Field(default={}, max_length=16)
     at_ms: Annotated[int | None, BeforeValidator(not_seconds)] = Field(default=None, ge=MIN_ITEM_TS_MS, le=MAX_TS_MS)
 
@@ -231,7 +226,7 @@ class SimilarUsers(ResponseModel):
 class AudienceRequest(_RequestModel):
     """Who is interested in a text or an item: exactly one of the two."""
 
-    text: str | None = Field(default=None, min_length=1, max_length=8000)
+    text: ReadText | None = None
     item_id: ItemId | None = None
     levels: list[Level] = Field(default=["topic", "interest"], min_length=1, max_length=6)
     path: str | None = Field(default=None, max_length=200, description="Only nodes at or below this path.")

@@ -12,9 +12,10 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator
 
 from streams.api.backends import Backends
-from streams.api.models import MAX_ID, Context, not_seconds
+from streams.api.models import MAX_ID, Context
 from streams.api.problems import ApiProblem
 from streams.events.text import has_invisible
+from streams.events.times import not_seconds
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 
 

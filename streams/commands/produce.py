@@ -33,7 +33,7 @@ InlineTitle = Annotated[
 Text = Annotated[str | None, typer.Option("--text", help="The comment, the post or the search.")]
 Rating = Annotated[float | None, typer.Option("--rating", help="Stars, 0.5 to 5.")]
 DwellMs = Annotated[int | None, typer.Option("--dwell-ms", help="How long they stayed, in milliseconds.")]
-At = Annotated[str | None, typer.Option("--ts", help="When: now, ms since 1970 or RFC 3339; now where left out.")]
+At = Annotated[str | None, typer.Option("--ts", help="When: now, -2h, ms since 1970 or RFC 3339; now where left out.")]
 EventId = Annotated[str | None, typer.Option("--event-id", help="Its own id; topic-partition-offset where left out.")]
 Shown = Annotated[list[str] | None, typer.Option("--shown", help="Impression: an item shown. May be repeated.")]
 Clicked = Annotated[list[str] | None, typer.Option("--clicked", help="Impression: one of those taken. Repeatable.")]

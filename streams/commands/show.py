@@ -29,7 +29,7 @@ from streams.store.qdrant import QdrantStore
 _EXAMPLE = "interests show u17 --evidence 3"
 
 User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER", show_default=False)]
-At = Annotated[str, typer.Option("--at", help="Age the tree to this time: now, ms since 1970, or RFC 3339.")]
+At = Annotated[str, typer.Option("--at", help="Age the tree to this time: now, -2h, ms since 1970, or RFC 3339.")]
 Levels = Annotated[list[str] | None, typer.Option("--level", help=f"Only this level: {', '.join(LEVELS)}. Repeatable.")]
 Lang = Annotated[str, typer.Option("--lang", help="Language of the names, such as en, zh or zh-TW.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a drawing.")]

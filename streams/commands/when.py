@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -9,13 +10,17 @@ from streams.base.errors import ConfigurationError
 from streams.events.times import in_milliseconds
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BEFORE: Final = re.compile(r"-([0-9]{1,9})(s|m|min|h|d|w)")
+_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _STEPS: Final = ((60, "s"), (60, "min"), (24, "h"), (30, "d"), (365 / 30, "mo"), (float("inf"), "y"))
 
 
 def parse_time(text: str, now_ms: int) -> int:
-    """Read `now`, ms since 1970, or RFC 3339; a time without an offset is UTC, a date alone its midnight."""
+    """Read `now`, a time before it (`-2h`), ms since 1970, or RFC 3339; without an offset UTC, a date its midnight."""
     if text == "now":
         return now_ms
+    if (before := _BEFORE.fullmatch(text)) and (at_ms := now_ms - int(before[1]) * _UNIT_MS[before[2]]) >= 0:
+        return at_ms
     if text.isdecimal():
         try:
             return in_milliseconds(int(text[:20]))
@@ -27,7 +32,8 @@ def parse_time(text: str, now_ms: int) -> int:
         return (aware - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError) as error:
         raise ConfigurationError(
-            f"got time {text!r}, expected now, milliseconds since 1970, or a time such as 2026-07-29T18:30:00Z"
+            f"got time {text!r}, expected now, a time before it such as -90s, -15m, -2h, -3d or -1w, milliseconds "
+            "since 1970, or a time such as 2026-07-29T18:30:00Z"
         ) from error
 
 

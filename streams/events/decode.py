@@ -90,6 +90,11 @@ def _tolerant(value: bytes, error: Exception, lenient: msgspec.json.Decoder[W], 
         raise reason from later
 
 
+def nearly_event(value: bytes) -> str:
+    """As `nearly`, for an event's fields."""
+    return nearly(value, _EVENT_FIELDS)
+
+
 def nearly(value: bytes, known: frozenset[str] = _ITEM_FIELDS) -> str:
     """Name the known field that a field of an object is nearly called like, in brackets; "" where there is none.
 

@@ -125,7 +125,12 @@ def _event(record: RecordLike, parsed: Parsed, now_ms: int, limits: ParseLimits)
     text = (normalise_text(wire.text) or None) if wire.text else None
     items, clicked = wire.items or (), wire.clicked or ()
     if items or clicked or item_id is None or wire.type in _ASK_MORE:
-        _check_type(wire, item_id, text, items, clicked)
+        try:
+            _check_type(wire, item_id, text, items, clicked)
+        except PoisonError as error:
+            if unknown and error.reason == "missing_field":
+                raise PoisonError(str(error) + decode.nearly_event(value), reason=error.reason) from error
+            raise
     event = Event(
         event_id,
         user_id,

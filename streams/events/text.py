@@ -43,6 +43,13 @@ def normalise_text(text: str) -> str:
     return text.strip()
 
 
+def to_be_read(text: str) -> str:
+    """Give back a text as it came. ValueError where nothing in it can be seen: its vector would mean nothing."""
+    if not normalise_text(text):
+        raise ValueError("expected a text with something to see in it")
+    return text
+
+
 def stream_safe(text: str) -> str:
     """Leave at most MAX_MARKS combining marks (characters whose combining class is not zero) in a run. Linear.
 

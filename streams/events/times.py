@@ -65,6 +65,13 @@ def in_milliseconds(number: int) -> int:
     raise ValueError(f"got a time outside 1971 to 2099: {unit}? expected milliseconds since 1970")
 
 
+def not_seconds(given: object) -> object:
+    """Give back a time in ms; what is no number is left to its type. ValueError as `in_milliseconds` has it."""
+    if isinstance(given, (int, str)) and not isinstance(given, bool) and str(given).isdecimal():
+        in_milliseconds(int(str(given)[:20]))
+    return given
+
+
 def time_error(name: str) -> PoisonError:
     """Say what a time should look like."""
     return PoisonError(

@@ -36,7 +36,7 @@ class PointsClient:
 
     @property
     def client(self) -> AsyncQdrantClient:
-        """The connection; made at the first call, inside the loop that uses it."""
+        """The connection; made when it is first asked for, inside the loop that uses it."""
         if self._client is None:
             self._client = connect(self.config)
         return self._client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -238,6 +239,19 @@ async def test_servers_that_are_away_are_a_503_each_for_what_needs_them() -> Non
         sent = await http.post("/v1/events", json={"user_id": "u", "type": "search", "text": "tea"})
         assert problem_in(sent, 503)["type"].endswith("broker-away")
     await app.state.backends.close()
+
+
+async def test_a_probe_says_what_is_silent_however_short_a_request_may_last() -> None:
+    """Servers that take a connection and never answer: a request runs into its deadline, a probe into its checks'."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        away = {"qdrant": {"grpc_port": port, "http_port": port}, "triton": {"url": f"127.0.0.1:{port}"}}
+        app = create_app(Settings(api=ApiSettings(deadline_s=0.2, encode_deadline_s=0.1), **away))  # type: ignore[arg-type]  # as above
+        async with client(app) as http:
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json()["qdrant"], ready.json()["triton"]) == (503, False, False)
+            assert problem_in(await http.get("/v1/users/u/interests"), 504)["type"].endswith("deadline")
+        await app.state.backends.close()
 
 
 @pytest.mark.parametrize("text", ["", "x", "é", "!!!!", cursor("a", "b", "c"), cursor("a")])

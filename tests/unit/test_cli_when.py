@@ -28,10 +28,23 @@ def test_times_are_read(text: str, at_ms: int) -> None:
     assert parse_time(text, 7) == at_ms
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2020-13-01", "-5", "12:30"])
+@pytest.mark.parametrize(
+    ("text", "before_ms"),
+    [("-90s", 90 * S), ("-15m", 15 * MIN), ("-15min", 15 * MIN), ("-2h", 2 * H), ("-3d", 3 * D), ("-1w", 7 * D),
+     ("-0s", 0)],
+)  # fmt: skip
+def test_a_time_before_now_is_read(text: str, before_ms: int) -> None:
+    assert parse_time(text, T0) == T0 - before_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2020-13-01", "-5", "12:30", "2h", "-2 h", "-2y", "--2h", "-h", "-٢h", "-999999999w",
+     "-" + "9" * 5000 + "h"],
+)  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="expected now, milliseconds since 1970"):
-        parse_time(text, 0)
+    with pytest.raises(ConfigurationError, match="expected now, a time before it such as -90s"):
+        parse_time(text, T0)
 
 
 @pytest.mark.parametrize(

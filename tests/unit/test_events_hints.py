@@ -60,6 +60,26 @@ def test_a_field_that_is_nearly_one_that_is_known_is_hinted_at_without_its_name(
     assert "nearly" not in dead.message
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"type": "click", "itemId": "i1"}, "item_id"),
+        ({"type": "click", "item-id": "i1"}, "item_id"),
+        ({"type": "rating", "item_id": "i1", "ratting": 4}, "rating"),
+        ({"type": "search", "txt": "tea"}, "text"),
+        ({"type": "impression", "itemss": ["i1"]}, "items"),
+    ],
+)
+def test_a_field_that_a_type_asks_for_is_hinted_at_too(body: dict[str, object], field: str) -> None:
+    [dead] = parse_events([record({"user_id": "u1", **body})], now_ms=NOW_MS).dead
+    assert dead.reason == "missing_field"
+    assert f"nearly the name {field}:" in dead.message
+    [dead] = parse_events([record({"userid": "u1", "type": "click"})], now_ms=NOW_MS).dead
+    assert "nearly the name user_id:" in dead.message
+    [dead] = parse_events([record({"user_id": "u1", "type": "click", "secret": "x"})], now_ms=NOW_MS).dead
+    assert dead.message == "item_id: required for this type"
+
+
 @pytest.mark.parametrize("text", UNSEEN)
 def test_a_text_of_nothing_that_can_be_seen_is_none(text: str) -> None:
     assert normalise_text(text) == ""
