@@ -144,7 +144,9 @@ def retry_after_s(header: str | None, now_s: float) -> float | None:
 def misfit(error: ValidationError) -> BadRequest:
     """Arguments that the API's own types refuse, before anything is sent; values are not repeated."""
     errors = tuple(
-        FieldProblem(field=".".join(map(str, one["loc"])) or "request", message=one["msg"])
+        FieldProblem(
+            field=".".join(map(str, one["loc"])) or "request", message=one["msg"].removeprefix("Value error, ")
+        )
         for one in error.errors(include_url=False, include_context=False, include_input=False)
     )
     return BadRequest("the arguments do not fit", ProblemDetails(errors=errors))

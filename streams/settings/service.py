@@ -174,7 +174,7 @@ class ApiSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address it listens on; any but loopback needs keys.")
     port: int = Field(8080, ge=0, le=65535, description="Its port; 0: any free one.")
-    deadline_s: float = Field(5.0, gt=0, description="Deadline of one request, but of streams; past it 504.")
+    deadline_s: float = Field(5.0, gt=0, description="Deadline of a request, not of streams or probes; past it 504.")
     encode_deadline_s: float = Field(3.0, gt=0, description="How long a request waits for Triton; past it 503.")
     max_body_bytes: int = Field(2 << 20, ge=1 << 10, description="Largest request body.")
     keys_file: Path | None = Field(

@@ -33,5 +33,5 @@ def test_the_client_refuses_it_before_it_asks() -> None:
     with InterestClient("http://127.0.0.1:1") as client:
         with pytest.raises(BadRequest, match=SENTENCE):
             client.audience(text="\u200b")
-        with pytest.raises(BadRequest, match=SENTENCE):
+        with pytest.raises(BadRequest, match=f"texts.0: {SENTENCE}"):
             client.rank("u", texts=["\u200b"])
