@@ -101,7 +101,7 @@ class Replay:
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
-        self._world = World(self.catalogue, self.protocol.popularity_half_life_s, self.protocol.undated)
+        self._world = World(self.catalogue, self.protocol.popularity_half_life_s, self.protocol.undated, self.nodes)
         self._trees: dict[str, dict[NodeKey, Node]] = {}
         self._pending: dict[str, list[RecordLike]] = {}
         self._deps = PipelineDependencies(

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.events.event import Event
+from streams.interests.ballot import Ballot
 from streams.interests.item_vectors import ItemPoint
-from streams.interests.nodes import Vector
+from streams.interests.nodes import NodePolicy, Vector
 from streams.interests.score import Targets
 
 Floats = NDArray[np.float64]
@@ -37,7 +38,7 @@ class KnownItems:
 
 
 class Popularity:
-    """A decayed count an item, as the service keeps it: positive evidence, halved every `half_life_s`."""
+    """A decayed count an item, as the service keeps it: everybody's votes that stand, halved every `half_life_s`."""
 
     def __init__(self, n: int, half_life_s: float) -> None:
         self._mass = np.zeros(n)
@@ -61,8 +62,9 @@ class Popularity:
 
 @dataclass(slots=True)
 class ReplayedUser:
-    """What a user did before: the rows of their items with times, in order, and how many events of any kind."""
+    """What a user did before: their votes, the rows of their items with times, in order, and how many events."""
 
+    ballot: Ballot
     events: int = 0
     rows: list[int] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
@@ -75,15 +77,21 @@ class World:
     catalogue's items are, or with `undated` as "met" only once somebody has met it.
     """
 
-    def __init__(self, catalogue: KnownItems, popularity_half_life_s: float, undated: Undated) -> None:
-        self.catalogue = catalogue
+    def __init__(
+        self, catalogue: KnownItems, popularity_half_life_s: float, undated: Undated, nodes: NodePolicy
+    ) -> None:
+        self.catalogue, self._nodes = catalogue, nodes
         self.popularity = Popularity(len(catalogue.ids), popularity_half_life_s)
         self.users: dict[str, ReplayedUser] = {}
         self._met: NDArray[np.bool_] = np.isnan(catalogue.ts_ms) & (undated == "known")
 
     def user(self, user_id: str) -> ReplayedUser:
         """The user's past."""
-        return self.users.setdefault(user_id, ReplayedUser())
+        user = self.users.get(user_id)
+        if user is None:
+            ballot = Ballot((), self._nodes.votes_length, self._nodes.half_life_ms("profile"))
+            user = self.users[user_id] = ReplayedUser(ballot)
+        return user
 
     def unseen(self, user_id: str, at_ms: int) -> NDArray[np.int64]:
         """The rows of items that are known at `at_ms` and that the user has not met, in order."""
@@ -107,4 +115,5 @@ class World:
             user.rows.append(row)
             user.times_ms.append(event.ts_ms)
             if weight > 0:
-                self.popularity.add(row, event.ts_ms, weight)
+                for vote in user.ballot.give(event.source, item_id, event.ts_ms, weight, undoable=False):
+                    self.popularity.add(self.catalogue.rows[vote.item_id], vote.ts_ms, vote.weight)

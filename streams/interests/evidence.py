@@ -15,7 +15,7 @@ import xxhash
 
 from streams.events.event import Source
 
-_FIELD, _ENTRY = "\x1f", "\x1e"
+FIELD, ENTRY = "\x1f", "\x1e"
 _RING_ENTRY = 10  # bytes: six of the event id's hash, four of its source's
 _SEEN_ENTRY = 6  # bytes of the item id's hash
 
@@ -47,8 +47,8 @@ def strongest(evidence: Iterable[Evidence], length: int, half_life_ms: float) ->
 
 def pack_evidence(evidence: Iterable[Evidence]) -> str:
     """Evidence as one string; weights keep seven digits."""
-    return _ENTRY.join(
-        f"{e.event_id}{_FIELD}{e.item_id}{_FIELD}{e.ts_ms}{_FIELD}{e.weight:.7g}{_FIELD}{e.type}" for e in evidence
+    return ENTRY.join(
+        f"{e.event_id}{FIELD}{e.item_id}{FIELD}{e.ts_ms}{FIELD}{e.weight:.7g}{FIELD}{e.type}" for e in evidence
     )
 
 
@@ -56,7 +56,7 @@ def unpack_evidence(packed: str) -> tuple[Evidence, ...]:
     """Read back what `pack_evidence` wrote, before entries had a type too."""
     if not packed:
         return ()
-    fields = (entry.split(_FIELD) for entry in packed.split(_ENTRY))
+    fields = (entry.split(FIELD) for entry in packed.split(ENTRY))
     return tuple(Evidence(r[0], r[1], int(r[2]), float(r[3]), r[4] if len(r) > 4 else "") for r in fields)
 
 
@@ -80,8 +80,8 @@ class Mark(NamedTuple):
 
 def pack_marks(marks: Iterable[Mark]) -> str:
     """Marks as one string; weights keep all digits, since a taking back must be exact."""
-    return _ENTRY.join(
-        _FIELD.join(
+    return ENTRY.join(
+        FIELD.join(
             (m.item_id, m.kind, str(int(m.undo)), str(m.ts_ms), repr(m.weight), m.event_id, m.source, m.undone_by)
         )
         for m in marks
@@ -92,7 +92,7 @@ def unpack_marks(packed: str) -> tuple[Mark, ...]:
     """Read back what `pack_marks` wrote."""
     if not packed:
         return ()
-    rows = (entry.split(_FIELD) for entry in packed.split(_ENTRY))
+    rows = (entry.split(FIELD) for entry in packed.split(ENTRY))
     return tuple(
         Mark(
             item_id=r[0], kind=r[1], undo=r[2] == "1", ts_ms=int(r[3]), weight=float(r[4]), event_id=r[5], source=r[6],
@@ -125,6 +125,27 @@ def unpack_began(packed: str) -> Began:
     """Read back what `pack_began` wrote."""
     ts, _, topic = packed.partition(";")
     return Began(int(ts), topic)
+
+
+class SentFirst(NamedTuple):
+    """One of a newcomer's first events that cohorts have learnt from; with weight 0 it was taken back."""
+
+    cohorts: tuple[str, ...]
+    item_id: str
+    path: str
+    ts_ms: int
+    weight: float
+
+
+def pack_firsts(firsts: Iterable[SentFirst]) -> str:
+    """First events as one string; weights keep all digits, since a taking back must be exact."""
+    return ENTRY.join(FIELD.join((f.item_id, f.path, str(f.ts_ms), repr(f.weight), *f.cohorts)) for f in firsts)
+
+
+def unpack_firsts(packed: str) -> tuple[SentFirst, ...]:
+    """Read back what `pack_firsts` wrote."""
+    rows = (entry.split(FIELD) for entry in packed.split(ENTRY)) if packed else ()
+    return tuple(SentFirst(tuple(r[4:]), r[0], r[1], int(r[2]), float(r[3])) for r in rows)
 
 
 def source_hash(source: Source, log: int) -> bytes:

@@ -137,7 +137,7 @@ def _folded(group: _Group, direction: Vector, norm: float, policy: NodePolicy, l
     return Node(
         key=node.key, direction=direction, norm=norm, mass=mass, net=net, t0_ms=group.t0_ms, first_ms=first_ms,
         last_ms=last_ms, count=count, applied=applied, evidence=kept, ring=node.ring, marks=node.marks,
-        erased_at_ms=node.erased_at_ms, seen=node.seen, began=node.began,
+        erased_at_ms=node.erased_at_ms, seen=node.seen, began=node.began, votes=node.votes, firsts=node.firsts,
     )  # fmt: skip
 
 
@@ -154,5 +154,5 @@ def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int
         t0_ms=node.t0_ms or memory.last_ms, first_ms=node.first_ms or memory.last_ms,
         last_ms=max(node.last_ms, memory.last_ms), count=node.count, applied=applied, evidence=node.evidence,
         ring=ring, marks=memory.marks, erased_at_ms=node.erased_at_ms, seen=seen,
-        began=before.began.or_earlier(memory.began),
+        began=before.began.or_earlier(memory.began), votes=memory.votes, firsts=memory.firsts,
     )  # fmt: skip

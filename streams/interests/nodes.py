@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from streams.interests import levels
 from streams.interests.applied import Applied
+from streams.interests.ballot import StandingVote
 from streams.interests.decay import decay, decayed, runs_out_ms
-from streams.interests.evidence import NOT_BEGUN, Began, Evidence, Mark, SeenItems
+from streams.interests.evidence import NOT_BEGUN, Began, Evidence, Mark, SeenItems, SentFirst
 
 Level = levels.Level
 LEVELS = levels.LEVELS
@@ -57,8 +58,8 @@ class Node:
     """One interest node; a value: folding makes new ones.
 
     `direction` is float32 of shape (dim,), of unit length, or zero where evidence cancelled out; `norm` is |S|,
-    `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms`, `seen`
-    and `began` are used on the profile only.
+    `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms`, `seen`,
+    `began`, `votes` and `firsts` are used on the profile only.
     """
 
     key: NodeKey
@@ -77,6 +78,8 @@ class Node:
     erased_at_ms: int = 0
     seen: bytes = b""
     began: Began = NOT_BEGUN
+    votes: tuple[StandingVote, ...] = ()
+    firsts: tuple[SentFirst, ...] = ()
 
     @property
     def id(self) -> str:
@@ -92,7 +95,7 @@ class Node:
             + len(self.ring)
             + len(self.seen)
             + 200 * len(self.evidence)
-            + 120 * len(self.marks)
+            + 120 * (len(self.marks) + len(self.votes) + len(self.firsts))
             + 2 * len(self.key.user_id)
         )
 
@@ -112,6 +115,7 @@ class NodePolicy:
     ring_length: int = 256
     marks_length: int = 128
     seen_length: int = 512
+    votes_length: int = 64
     contexts: frozenset[str] = frozenset()
     tombstone_s: float = 400 * 86_400.0
 

@@ -6,13 +6,23 @@ marks and takes the like's own contribution back, at the like's own time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from streams.events.event import Event, Source
+from streams.interests.ballot import Ballot, StandingVote, VoteChange
 from streams.interests.contexts import situations
-from streams.interests.evidence import NOT_BEGUN, Began, Mark, in_ring, ring_entry, seen_entry, source_hash
+from streams.interests.evidence import (
+    NOT_BEGUN,
+    Began,
+    Mark,
+    SentFirst,
+    in_ring,
+    ring_entry,
+    seen_entry,
+    source_hash,
+)  # fmt: skip
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.interests.signed_weight import UNDOES
 
@@ -45,7 +55,10 @@ class Contribution(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Remembered:
-    """What a batch leaves on one profile: records applied, their ring entries, items seen, the marks that stand now."""
+    """What a batch leaves on one profile: records applied, their ring entries, items seen, the marks that stand now.
+
+    And what of its person counts now in the sums over everybody: `votes` for items, `firsts` in cohorts.
+    """
 
     marks: tuple[Mark, ...] = ()
     sources: list[Source] = field(default_factory=list)
@@ -53,14 +66,17 @@ class Remembered:
     seen: list[bytes] = field(default_factory=list)
     began: Began = NOT_BEGUN
     last_ms: int = 0
+    votes: tuple[StandingVote, ...] = ()
+    firsts: tuple[SentFirst, ...] = ()
 
 
 @dataclass(slots=True)
 class Plan:
-    """All contributions of a batch, and what to remember by user."""
+    """All contributions of a batch, what to remember by user, and what it changes in the votes for items."""
 
     contributions: list[Contribution] = field(default_factory=list)
     remembered: dict[str, Remembered] = field(default_factory=dict)
+    votes: list[VoteChange] = field(default_factory=list)
 
     def touched(self) -> list[NodeKey]:
         """The nodes that the plan touches, each once, profiles included."""
@@ -119,19 +135,47 @@ def plan(
         memory = planned.remembered.get(event.user_id)
         if memory is None:
             profile = profiles.get(event.user_id)
-            memory = planned.remembered[event.user_id] = Remembered(marks=profile.marks if profile else ())
-            memory.began = profile.began if profile else NOT_BEGUN
+            memory = planned.remembered[event.user_id] = Remembered()
+            if profile is not None:
+                memory.marks, memory.began = profile.marks, profile.began
+                memory.votes, memory.firsts = profile.votes, profile.firsts
         memory.sources.append(event.source)
         memory.ring.append(ring_entry(event.event_id, event.source, log, named=event.named))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
+    ballots: dict[str, Ballot] = {}
     for weighed in weighed_events:
         event, memory = weighed.event, planned.remembered[weighed.event.user_id]
         _note(weighed, memory, policy)
+        added: list[Contribution] = []
         if event.type in UNDOES:
-            planned.contributions += _take_back(weighed, memory, policy, log)
+            added = _take_back(weighed, memory, policy, log)
         elif event.type not in _MARKED or _give(weighed, memory, policy, log):
-            planned.contributions += _spread(weighed, policy, event.ts_ms, weighed.weight, 1, event.event_id)
+            added = _spread(weighed, policy, event.ts_ms, weighed.weight, 1, event.event_id)
+        planned.contributions += added
+        profile = profiles.get(event.user_id)
+        if added and not (profile is not None and profile.applied.covers(event.source, log)):
+            planned.votes += _vote(event, added, memory, ballots, policy)
+    for user_id, ballot in ballots.items():
+        planned.remembered[user_id].votes = ballot.standing()
     return planned
+
+
+def _vote(
+    event: Event, added: Sequence[Contribution], memory: Remembered, ballots: dict[str, Ballot], policy: NodePolicy
+) -> Iterator[VoteChange]:
+    """What an event changes in its user's votes: by what it adds to the whole person for an item, or takes back."""
+    for c in added:
+        if c.key.level != "profile" or c.weight <= 0 or not c.item_id:
+            continue
+        ballot = ballots.get(event.user_id)
+        if ballot is None:
+            half_life_ms = policy.half_life_ms("profile")
+            ballot = ballots[event.user_id] = Ballot(memory.votes, policy.votes_length, half_life_ms)
+        if c.sign < 0:
+            yield from ballot.take_back(c.source, c.item_id, c.ts_ms, c.weight)
+        else:
+            undoable = event.type in _MARKED
+            yield from ballot.give(c.source, c.item_id, c.ts_ms, c.weight, undoable=undoable)
 
 
 def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy) -> None:

@@ -1,8 +1,8 @@
-"""How popular an item is: the decayed mass of everybody's positive evidence, folded like a node. Pure.
+"""How popular an item is: the decayed mass of everybody's votes that stand, folded like a node. Pure.
 
-The path sends its users' evidence for an item on to the topic `items.popularity`, keyed by item and before it writes
-their nodes; whoever owns the item's partition folds it. An event comes with the place of its own record, so what
-comes again, after a worker died between the two, is known by it and changes nothing.
+The path sends what its users' events change in their votes (`ballot.py`) on to the topic `items.popularity`, keyed by
+item and before it writes their nodes; whoever owns the item's partition folds it. A change comes with the place of its
+event's own record, so what comes again, after a worker died between the two, is known by it and changes nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 from streams.base.errors import PoisonError
 from streams.events.event import Source
 from streams.interests.applied import Applied
+from streams.interests.ballot import VoteChange
 from streams.interests.decay import decay, decayed, runs_out_ms
-from streams.interests.plan import Contribution
 
 #: Votes a record holds, about: it stays far under Kafka's limit of 1 MiB.
 VOTES_A_RECORD: Final = 1000
@@ -26,7 +26,7 @@ _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding err
 
 
 class Vote(NamedTuple):
-    """What one event counts for an item: its record's place, its time and its weight, negative to take one back."""
+    """What one event changes for an item: its record's place, a time and a weight, negative to take one back."""
 
     topic: str
     partition: int
@@ -51,7 +51,7 @@ class Votes(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemPopularity:
-    """An item's mass at `t0_ms`, the events it was summed from, and how far each source partition is in it."""
+    """An item's mass at `t0_ms`, how many votes it is made of, and how far each source partition is in it."""
 
     item_id: str
     mass: float = 0.0
@@ -72,12 +72,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Votes).decode
 
 
-def tally(contributions: Iterable[Contribution], group: str, log: int) -> list[Votes]:
-    """The votes of a batch by item: what it folds into whole persons and is for the item, or takes that back."""
+def tally(changes: Iterable[VoteChange], group: str, log: int) -> list[Votes]:
+    """The changes of a batch by item, in their order."""
     by_item: dict[str, list[Vote]] = {}
-    for c in contributions:
-        if c.key.level == "profile" and c.weight > 0 and c.item_id:
-            by_item.setdefault(c.item_id, []).append(Vote(*c.source, c.ts_ms, c.sign * c.weight))
+    for change in changes:
+        by_item.setdefault(change.item_id, []).append(Vote(*change.source, change.ts_ms, change.weight))
     return [
         Votes(item_id, group, log, piece)
         for item_id, votes in by_item.items()

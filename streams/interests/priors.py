@@ -2,7 +2,8 @@
 
 A cohort is everybody (`*`) or those who began in one situation (`daypart=evening`, `device=mobile`) or with one topic
 (`first=/sports`). Each user's first few positive events are sent on, keyed by cohort, and folded into the cohort's
-nodes as a user's events are into theirs. Only items' vectors are in them, no text, no event and no user.
+nodes as a user's events are into theirs. Only items' vectors are in them, no text, no event and no user. The user's
+profile knows what was sent, so that a like that is taken back, and an erasure, take it out again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import numpy as np
 
 from streams.base.errors import PoisonError
 from streams.events.event import Source
+from streams.interests.ballot import by_erasure
 from streams.interests.contexts import situations
+from streams.interests.evidence import SentFirst
 from streams.interests.levels import Level
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key
 from streams.interests.plan import Contribution, Plan, Remembered, Weighed
@@ -49,7 +52,10 @@ class PriorPolicy:
 
 
 class First(NamedTuple):
-    """One of a newcomer's first events: the place of its record, time, weight, item and the item's path."""
+    """One of a newcomer's first events: the place of its record, time, weight, item and the item's path.
+
+    A negative weight takes one back that was counted before.
+    """
 
     topic: str
     partition: int
@@ -63,6 +69,13 @@ class First(NamedTuple):
     def source(self) -> Source:
         """Where the event's own record lies."""
         return Source(self.topic, self.partition, self.offset)
+
+
+class CohortFirst(NamedTuple):
+    """A first event and a cohort that is to learn from it."""
+
+    cohort: str
+    first: First
 
 
 class Beginnings(msgspec.Struct, frozen=True, gc=False):
@@ -86,28 +99,76 @@ def cohorts_of(
     return [EVERYBODY, *named, *([f"first={began}"] if began else [])]
 
 
-def beginnings(
+def newcomers_firsts(
     weighed: Iterable[Weighed], plan: Plan, profiles: Mapping[str, Node], policy: PriorPolicy, faint_below: float,
-    group: str, log: int,
-) -> list[Beginnings]:  # fmt: skip
-    """What a batch's newcomers began with, by cohort."""
+    log: int,
+) -> list[CohortFirst]:  # fmt: skip
+    """What a batch's newcomers began with, by cohort; it is noted in the plan, to be kept on their profiles.
+
+    A person has `policy.newcomer_events` places in all: a like that is taken back is taken out of its cohorts, and
+    its place stays used.
+    """
+    undone = _undone(plan.contributions)
     counts: dict[str, int] = {}
-    by_cohort: dict[str, list[First]] = {}
+    found: list[CohortFirst] = []
     for one in weighed:
         event, user = one.event, one.event.user_id
-        profile = profiles.get(user)
+        profile, memory = profiles.get(user), plan.remembered[user]
+        if profile is not None and profile.applied.covers(event.source, log):
+            continue
+        for item_id, ts_ms, weight in undone.get((user, event.source), ()):
+            found += _take_out(memory, event.source, item_id, ts_ms, weight)
         number = counts.get(user, profile.count if profile else 0)
         counts[user] = number + bool(one.weight)
-        if number >= policy.newcomer_events or one.weight < faint_below or not one.item_id:
+        if max(number, len(memory.firsts)) >= policy.newcomer_events or one.weight < faint_below or not one.item_id:
             continue
-        first = First(*event.source, event.ts_ms, one.weight, one.item_id, one.path)
-        for cohort in cohorts_of(event.ts_ms, event.context, plan.remembered[user].began.topic, policy.contexts):
-            by_cohort.setdefault(cohort, []).append(first)
+        about = (one.item_id, event.ts_ms, one.weight)
+        if any((sent.item_id, sent.ts_ms, sent.weight) == about for sent in memory.firsts):
+            continue  # the same again in the same millisecond: to take back the two would look like one that came twice
+        cohorts = tuple(cohorts_of(event.ts_ms, event.context, memory.began.topic, policy.contexts))
+        sent = SentFirst(cohorts, one.item_id, one.path, event.ts_ms, one.weight)
+        memory.firsts = (*memory.firsts, sent)
+        found += _firsts(sent, event.source, 1)
+    return found
+
+
+def withdrawn_firsts(firsts: Iterable[SentFirst], source: Source) -> list[CohortFirst]:
+    """What takes back all that cohorts have learnt from somebody who is erased by the event at `source`."""
+    return [one for sent in firsts if sent.weight for one in _firsts(sent, by_erasure(source), -1)]
+
+
+def beginnings(firsts: Iterable[CohortFirst], group: str, log: int) -> list[Beginnings]:
+    """The records of a batch's first events, by cohort."""
+    by_cohort: dict[str, list[First]] = {}
+    for cohort, first in firsts:
+        by_cohort.setdefault(cohort, []).append(first)
     return [
-        Beginnings(cohort, group, log, firsts[at : at + EVENTS_A_RECORD])
-        for cohort, firsts in by_cohort.items()
-        for at in range(0, len(firsts), EVENTS_A_RECORD)
+        Beginnings(cohort, group, log, listed[at : at + EVENTS_A_RECORD])
+        for cohort, listed in by_cohort.items()
+        for at in range(0, len(listed), EVENTS_A_RECORD)
     ]
+
+
+def _undone(contributions: Iterable[Contribution]) -> dict[tuple[str, Source], list[tuple[str, int, float]]]:
+    """What each event of a batch takes back, as (item, time, weight)."""
+    undone: dict[tuple[str, Source], list[tuple[str, int, float]]] = {}
+    for c in contributions:
+        if c.sign < 0 and c.key.level == "profile":
+            undone.setdefault((c.key.user_id, c.source), []).append((c.item_id, c.ts_ms, c.weight))
+    return undone
+
+
+def _take_out(memory: Remembered, source: Source, item_id: str, ts_ms: int, weight: float) -> list[CohortFirst]:
+    for at, sent in enumerate(memory.firsts):
+        if (sent.item_id, sent.ts_ms, sent.weight) == (item_id, ts_ms, weight):
+            memory.firsts = (*memory.firsts[:at], sent._replace(weight=0.0), *memory.firsts[at + 1 :])
+            return _firsts(sent, source, -1)
+    return []
+
+
+def _firsts(sent: SentFirst, source: Source, sign: int) -> list[CohortFirst]:
+    first = First(*source, sent.ts_ms, sign * sent.weight, sent.item_id, sent.path)
+    return [CohortFirst(cohort, first) for cohort in sent.cohorts]
 
 
 def pack_beginnings(beginnings: Beginnings) -> bytes:
@@ -134,11 +195,11 @@ def plan_of_beginnings(records: Sequence[Beginnings], rows: Mapping[str, int]) -
     `rows` gives the row of each item's vector; an event about another item adds nothing.
     """
     plan = Plan()
-    by_cohort: dict[str, dict[tuple[str, int, int, str], First]] = {}
+    by_cohort: dict[str, dict[tuple[str, int, int, str, int, float], First]] = {}
     for record in records:
         once = by_cohort.setdefault(record.cohort, {})
         for first in record.firsts:
-            once[first.topic, first.partition, first.offset, first.item_id] = first
+            once[*first.source, first.item_id, first.ts_ms, first.weight] = first
     for cohort, once in by_cohort.items():
         plan.remembered[cohort] = _remembered(once.values())
         keys: dict[str, list[NodeKey]] = {}
@@ -148,9 +209,9 @@ def plan_of_beginnings(records: Sequence[Beginnings], rows: Mapping[str, int]) -
                 continue
             if first.path not in keys:
                 keys[first.path] = _keys(cohort, first.path)
-            source = first.source
+            source, weight, sign = first.source, abs(first.weight), 1 if first.weight > 0 else -1
             for key in keys[first.path]:
-                plan.contributions.append(Contribution(key, row, first.ts_ms, first.weight, 1, source, "", ""))
+                plan.contributions.append(Contribution(key, row, first.ts_ms, weight, sign, source, "", ""))
     return plan
 
 

@@ -7,7 +7,7 @@ unacknowledged, and a batch that comes again changes nothing. Where it says `rea
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,12 +19,14 @@ from streams.events.parse import ParseLimits, parse_events, parse_items
 from streams.events.privacy import Pseudonyms, pseudonymous
 from streams.events.side_outputs import Waiting, side_outputs_of
 from streams.events.unresolved import RetryPolicy
+from streams.interests.ballot import VoteChange
 from streams.interests.fold import fold
 from streams.interests.nodes import Node, NodePolicy, profile_key, without_erased
 from streams.interests.plan import Plan, Weighed, gate, plan
+from streams.interests.priors import CohortFirst, PriorPolicy, newcomers_firsts
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.describe import describe
-from streams.pipeline.erase import erase
+from streams.pipeline.erase import SendDerived, erase
 from streams.pipeline.faultpoints import reach
 from streams.pipeline.report import Report
 from streams.pipeline.resolve import resolve
@@ -43,11 +45,7 @@ class Outbox(Protocol):
         """Send records to the topic of unresolved events, with the headers that say when they are due."""
 
 
-SendDerived = Callable[[Plan, Sequence[Weighed], Mapping[str, Node], int], Awaitable[None]]
-"""Sends on what popularity and priors are made of: the plan, the weighed events, the profiles before, the log."""
-
-
-async def send_nothing(planned: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
+async def send_nothing(votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int) -> None:
     """Send nothing on: neither popularity nor priors are kept."""
 
 
@@ -57,7 +55,7 @@ class PipelineDependencies:
 
     `home` tells whether an event's record lies in the partition of its user. A producer with another partitioner
     would put one user on two workers; such a record is sent on to where its user is. With `pseudonyms` users are
-    known by these from there on.
+    known by these from there on. Without `priors` nobody learns from newcomers.
     """
 
     encoder: Encoder
@@ -70,6 +68,7 @@ class PipelineDependencies:
     home: Callable[[Event], bool]
     pseudonyms: Pseudonyms | None = None
     send_derived: SendDerived = send_nothing
+    priors: PriorPolicy | None = None
 
 
 async def apply(
@@ -87,7 +86,7 @@ async def apply(
     stored = await _profiles(events, deps.store)
     await reach("after_read")
     gated = gate(events, stored, log, whole_trees=deps.store.whole_trees)
-    erasure = await erase(gated.fresh, stored, deps.store, deps.encoder.dim, fence)
+    erasure = await erase(gated.fresh, stored, deps, fence, log)
     profiles = erasure.profiles
     with stage("resolve"):
         resolved = await resolve(erasure.kept, deps.encoder, deps.store, deps.tree)
@@ -98,6 +97,7 @@ async def apply(
         weighed = weigh(resolved.ready, resolved.items, encoded, deps.tree, deps.weights)
         applied = [event for event in resolved.ready if event.source not in weighed.poison]
         planned = plan(weighed.events, applied, profiles, deps.policy, log)
+        firsts = _firsts(weighed.events, planned, profiles, deps, log)
         nodes = without_erased((await deps.store.read(planned.touched())).values())
         changed = fold(planned, weighed.vectors, {node.key: node for node in nodes}, deps.policy, log)
     poison = refused | resolved.poison | weighed.poison
@@ -105,7 +105,7 @@ async def apply(
     dead = parsed.dead + side.dead
     await deps.outbox.dead_letter(dead)
     await deps.outbox.defer(side.waiting)
-    await deps.send_derived(planned, weighed.events, profiles, log)
+    await deps.send_derived(planned.votes, firsts, log)
     await reach("before_upsert")
     with stage("write"):
         await deps.store.write(changed, fence)
@@ -140,6 +140,15 @@ def _by_home(events: Sequence[Event], home: Callable[[Event], bool]) -> tuple[li
     for event in events:
         (here if home(event) else astray).append(event)
     return here, astray
+
+
+def _firsts(
+    weighed: Sequence[Weighed], planned: Plan, profiles: Mapping[str, Node], deps: PipelineDependencies, log: int
+) -> list[CohortFirst]:
+    """What newcomers began with; the plan remembers it."""
+    if deps.priors is None:
+        return []
+    return newcomers_firsts(weighed, planned, profiles, deps.priors, deps.policy.faint_below, log)
 
 
 async def _profiles(events: Sequence[Event], store: Store) -> dict[str, Node]:

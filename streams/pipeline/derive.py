@@ -101,7 +101,7 @@ async def learn_beginnings(records: Sequence[RecordLike], deps: Deriving, fence:
         stored = await deps.cohorts.read(plan.touched())
         fresh = _of_this_log(plan, stored, log)
         changed = fold(fresh, vectors, stored, deps.policy, log)
-        new = _counts(fresh, changed, stored)
+        new = _fresh(fresh, stored, log)
         had = sum(contribution.key.level == "profile" for contribution in plan.contributions)
         counted, repeated = counted + new, repeated + had - new
         await deps.cohorts.write(changed, fence)
@@ -136,7 +136,7 @@ def _of_this_log(plan: Plan, stored: dict[NodeKey, Node], log: int) -> Plan:
     return Plan([c for c in plan.contributions if c.key.user_id not in late], kept)
 
 
-def _counts(plan: Plan, changed: Iterable[Node], stored: dict[NodeKey, Node]) -> int:
-    """How many events the cohorts' profiles have more than before."""
-    after = (node for node in changed if node.key.level == "profile" and node.key.user_id in plan.remembered)
-    return sum(node.count - (stored[node.key].count if node.key in stored else 0) for node in after)
+def _fresh(plan: Plan, stored: dict[NodeKey, Node], log: int) -> int:
+    """How many events of the plan a cohort's profile has not had."""
+    profiles = [contribution for contribution in plan.contributions if contribution.key.level == "profile"]
+    return sum(one.key not in stored or not stored[one.key].applied.covers(one.source, log) for one in profiles)

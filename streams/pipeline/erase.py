@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from streams.events.event import Event
+from streams.encoder.base import Encoder
+from streams.events.event import Event, Source
 from streams.interests.applied import Applied
-from streams.interests.nodes import Node, is_younger, profile_key
+from streams.interests.ballot import VoteChange, withdrawn_votes
+from streams.interests.nodes import Node, NodePolicy, is_younger, profile_key
+from streams.interests.priors import CohortFirst, withdrawn_firsts
 from streams.store.base import Fence, Store
 
 
@@ -22,10 +25,31 @@ class Erasure(NamedTuple):
     profiles: Mapping[str, Node]
 
 
-async def erase(events: Sequence[Event], profiles: Mapping[str, Node], store: Store, dim: int, fence: Fence) -> Erasure:
+SendDerived = Callable[[Sequence[VoteChange], Sequence[CohortFirst], int], Awaitable[None]]
+"""Sends on what changes in the sums over everybody: votes for items, first events by cohort, and their log."""
+
+
+class Erasing(Protocol):
+    """What an erasure needs of the path's dependencies."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def encoder(self) -> Encoder: ...
+    @property
+    def policy(self) -> NodePolicy: ...
+    @property
+    def send_derived(self) -> SendDerived: ...
+
+
+async def erase(
+    events: Sequence[Event], profiles: Mapping[str, Node], deps: Erasing, fence: Fence, log: int
+) -> Erasure:
     """Delete the trees of the users who ask for it in this batch; their profiles are tombstones from there on.
 
     A tree that is all younger than its erasure stays as it is. One that holds both goes whole: sums cannot be parted.
+    First all is taken back that the profiles of those who go know of them in the sums over everybody: once a tombstone
+    stands, nobody knows it any more.
 
     The erasures themselves are among the events that remain; events no younger than one are not. A tombstone is the
     profile with no vector, no evidence and no event ids; it keeps `applied`, so that a replay of the log changes
@@ -33,16 +57,19 @@ async def erase(events: Sequence[Event], profiles: Mapping[str, Node], store: St
     is marked as applied with the batch: until then it is simply done again.
     """
     erased_at: dict[str, int] = {}
+    by: dict[str, Source] = {}
     for event in events:
         if event.type == "erase":
             erased_at[event.user_id] = max(event.ts_ms, erased_at.get(event.user_id, 0))
+            by.setdefault(event.user_id, event.source)  # the first: a batch that is done again may end before the next
     if not erased_at:
         return Erasure(events, [], profiles)
     younger = _younger(erased_at, profiles)
     gone = {user: at_ms for user, at_ms in erased_at.items() if user not in younger}
-    tombstones = [_tombstone(user, ts_ms, profiles.get(user), dim) for user, ts_ms in gone.items()]
-    await store.erase(tombstones, fence)
-    await store.write([*younger.values()], fence)
+    await _withdraw({user: by[user] for user in gone if user in profiles}, profiles, deps, log)
+    tombstones = [_tombstone(user, ts_ms, profiles.get(user), deps.encoder.dim) for user, ts_ms in gone.items()]
+    await deps.store.erase(tombstones, fence)
+    await deps.store.write([*younger.values()], fence)
     erased = [event for event in events if event.type != "erase" and event.ts_ms <= erased_at.get(event.user_id, -1)]
     before = {event.source for event in erased}
     kept = [event for event in events if event.source not in before]
@@ -56,6 +83,14 @@ def _younger(erased_at: Mapping[str, int], profiles: Mapping[str, Node]) -> dict
         for user, at_ms in erased_at.items()
         if (profile := profiles.get(user)) is not None and is_younger(profile, at_ms)
     }
+
+
+async def _withdraw(by: Mapping[str, Source], profiles: Mapping[str, Node], deps: Erasing, log: int) -> None:
+    half_life_ms = deps.policy.half_life_ms("profile")
+    votes = [one for user, at in by.items() for one in withdrawn_votes(profiles[user].votes, at, half_life_ms)]
+    firsts = [one for user, at in by.items() for one in withdrawn_firsts(profiles[user].firsts, at)]
+    if votes or firsts:
+        await deps.send_derived(votes, firsts, log)
 
 
 def _tombstone(user_id: str, ts_ms: int, profile: Node | None, dim: int) -> Node:

@@ -41,6 +41,10 @@ class NodeSettings(Section):
     seen_length: int = Field(
         512, ge=0, le=8192, description="Items a profile keeps as seen: how far back recommendations leave them out."
     )
+    votes_length: int = Field(
+        64, ge=1, le=1024,
+        description="Votes for items that a profile keeps a topic: what one person counts for, at most, in popularity.",
+    )  # fmt: skip
     contexts: tuple[str, ...] = Field((), description="Situations to keep nodes for: `daypart` or names in `context`.")
     tombstone_s: float = Field(400 * _DAY_S, gt=0, description="How long an erasure is remembered, in seconds.")
 
@@ -50,7 +54,8 @@ class NodeSettings(Section):
             half_life_s={**_HALF_LIVES, **self.half_life_s},
             expire_below=self.expire_below, faint_below=self.faint_below,
             evidence_length=self.evidence_length, ring_length=self.ring_length, marks_length=self.marks_length,
-            seen_length=self.seen_length, contexts=frozenset(self.contexts), tombstone_s=self.tombstone_s,
+            seen_length=self.seen_length, votes_length=self.votes_length, contexts=frozenset(self.contexts),
+            tombstone_s=self.tombstone_s,
         )  # fmt: skip
 
 

@@ -10,14 +10,17 @@ import numpy as np
 from qdrant_client import grpc
 
 from streams.interests.applied import pack_applied, unpack_applied
+from streams.interests.ballot import pack_standing, unpack_standing
 from streams.interests.evidence import (
     NOT_BEGUN,
     pack_began,
     pack_evidence,
+    pack_firsts,
     pack_marks,
     pack_ring,
     unpack_began,
     unpack_evidence,
+    unpack_firsts,
     unpack_marks,
     unpack_ring,
 )  # fmt: skip
@@ -126,6 +129,10 @@ def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]
         payload["began"] = pack_began(node.began)
     if node.marks:
         payload["marks"] = pack_marks(node.marks)
+    if node.votes:
+        payload["votes"] = pack_standing(node.votes)
+    if node.firsts:
+        payload["firsts"] = pack_firsts(node.firsts)
     if node.erased_at_ms:
         payload["erased_at"] = node.erased_at_ms
     return payload
@@ -160,6 +167,8 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         erased_at_ms=payload["erased_at"].integer_value if "erased_at" in payload else 0,
         seen=unpack_ring(payload["seen"].string_value) if "seen" in payload else b"",
         began=unpack_began(payload["began"].string_value) if "began" in payload else NOT_BEGUN,
+        votes=unpack_standing(payload["votes"].string_value) if "votes" in payload else (),
+        firsts=unpack_firsts(payload["firsts"].string_value) if "firsts" in payload else (),
     )
 
 

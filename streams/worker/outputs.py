@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.broker.producer import Outgoing, Producer
-from streams.interests.nodes import Node, NodePolicy
-from streams.interests.plan import Plan, Weighed
+from streams.interests.ballot import VoteChange
+from streams.interests.nodes import NodePolicy
 from streams.interests.popularity import pack_votes, tally
-from streams.interests.priors import PriorPolicy, beginnings, pack_beginnings
+from streams.interests.priors import CohortFirst, beginnings, pack_beginnings
 from streams.interests.updates import GROUP, encoded, updates_of
 from streams.pipeline.report import Report
 
@@ -45,16 +45,14 @@ class UpdatesProducer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedEventsProducer:
-    """Sends what a batch's users say of items, and what its newcomers begin with; nothing to a topic without a name."""
+    """Sends what changes in sums over everybody: votes, and what newcomers begin with; nothing to a nameless topic."""
 
     producer: Producer
     popularity_topic: str
     population_topic: str
     group: str
-    priors: PriorPolicy
-    faint_below: float
 
-    async def __call__(self, plan: Plan, weighed: Sequence[Weighed], profiles: Mapping[str, Node], log: int) -> None:
+    async def __call__(self, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int) -> None:
         """Send, and return once the broker has acknowledged all. Raises BrokerUnavailable.
 
         Call it before the nodes are written: a batch that is tried again is sent again, which the readers of both
@@ -62,9 +60,9 @@ class DerivedEventsProducer:
         """
         sends: dict[str, list[Outgoing]] = {}
         if self.popularity_topic:
-            votes = tally(plan.contributions, self.group, log)
-            sends[self.popularity_topic] = [Outgoing(one.item_id.encode(), pack_votes(one)) for one in votes]
+            tallied = tally(votes, self.group, log)
+            sends[self.popularity_topic] = [Outgoing(one.item_id.encode(), pack_votes(one)) for one in tallied]
         if self.population_topic:
-            firsts = beginnings(weighed, plan, profiles, self.priors, self.faint_below, self.group, log)
-            sends[self.population_topic] = [Outgoing(one.cohort.encode(), pack_beginnings(one)) for one in firsts]
+            made = beginnings(firsts, self.group, log)
+            sends[self.population_topic] = [Outgoing(one.cohort.encode(), pack_beginnings(one)) for one in made]
         await asyncio.gather(*(self.producer.send_packed(topic, out) for topic, out in sends.items() if out))

@@ -91,6 +91,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
                 home=_home(partitions, kafka.unresolved_topic),
                 pseudonyms=pseudonyms,
                 send_derived=_derived_events(settings, producer),
+                priors=settings.population.priors() if kafka.population_topic else None,
             ),
             store=store,
             cohorts=cohorts,
@@ -138,8 +139,6 @@ def _derived_events(settings: Settings, producer: Producer) -> DerivedEventsProd
         popularity_topic=settings.kafka.popularity_topic,
         population_topic=settings.kafka.population_topic,
         group=settings.kafka.group,
-        priors=settings.population.priors(),
-        faint_below=settings.nodes.faint_below,
     )
 
 

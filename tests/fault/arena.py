@@ -26,7 +26,7 @@ from tests.oracle.generate import catalogue, texts
 from tests.oracle.world import world_of
 
 #: What a profile remembers in these runs: enough for all that one user does in them.
-NODES = {"evidence_length": 64, "ring_length": 4096, "marks_length": 1024}
+NODES = {"evidence_length": 64, "ring_length": 4096, "marks_length": 1024, "votes_length": 1024}
 QUICK = {"session_timeout_s": 1.5, "heartbeat_s": 0.3, "commit_interval_s": 0.2, "request_timeout_s": 10.0}
 
 

@@ -245,7 +245,12 @@ class Trial:
         half_lives: Mapping[str, float] = {str(level): s for level, s in nodes.policy().half_life_s.items()}
         check.compare(events, found, world, half_lives, nodes.evidence_length, verdict)
         check.popularity(
-            events, await self._popularity(world), world, self.rig.settings.population.popularity_half_life_s, verdict
+            events,
+            await self._popularity(world),
+            world,
+            self.rig.settings.population.popularity_half_life_s,
+            half_lives["profile"],
+            verdict,
         )
         check.rolled_back(self.watch.rolled_back, entries, verdict)
         if ended := erasures(events):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 
 from streams.interests.nodes import Node, NodeKey
 from streams.interests.popularity import ItemPopularity
-from tests.oracle.expect import FUTURE_MS, Expected, NodeName, World, erasures, tree_of
+from tests.oracle.expect import FUTURE_MS, Expected, NodeName, Part, World, erasures, tree_of
 from tests.oracle.ledger import Entry
 from tests.oracle.watch import Regress
 
@@ -78,7 +79,8 @@ def events_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
             continue
         ts = body.get("ts", entry.timestamp_ms)
         events.setdefault(
-            body["event_id"], {**body, "ts": entry.timestamp_ms if ts > entry.timestamp_ms + FUTURE_MS else ts}
+            body["event_id"],
+            {**body, "topic": entry.topic, "ts": entry.timestamp_ms if ts > entry.timestamp_ms + FUTURE_MS else ts},
         )
     return list(events.values())
 
@@ -128,15 +130,19 @@ def _count(expected: Expected, node: Node | None, evidence_length: int, verdict:
 
 def popularity(
     events: Sequence[Mapping[str, Any]], found: Mapping[str, ItemPopularity], world: World, half_life_s: float,
-    verdict: Verdict,
+    ranked_by_s: float, verdict: Verdict,
 ) -> None:  # fmt: skip
-    """Hold what items have got against the positive evidence of all users, summed by item.
+    """Hold what items have got against the votes of all users, summed by item.
 
-    What a user said before an erasure counts where it was folded before it: a sum over everybody names nobody.
+    A person's vote for an item is the strongest of their positive events about it that came by one topic, as they
+    stand under the half-life `ranked_by_s`. What a user said before an erasure is taken back; where a worker died in
+    the middle of it, another topic's records may have come between, and a vote of theirs may be left.
     """
     ended = erasures(events)
-    wanted = _votes(events, world)
-    perhaps = _votes([e for e in events if e["type"] != "erase" and e["ts"] <= ended.get(e["user_id"], -1)], world)
+    wanted = _votes(events, world, ranked_by_s)
+    perhaps = _votes(
+        [e for e in events if e["type"] != "erase" and e["ts"] <= ended.get(e["user_id"], -1)], world, ranked_by_s
+    )
     for item_id in wanted.keys() | perhaps.keys() | found.keys():
         sure, more = wanted.get(item_id, Expected()), perhaps.get(item_id, Expected())
         stored = found.get(item_id)
@@ -149,22 +155,31 @@ def popularity(
         count_up_to = least.number + most.number + len(more.undone)
         if not (least.mass - within <= mass <= least.mass + up_to + within and least.number <= number <= count_up_to):
             verdict.wrong.append(
-                f"{item_id} has popularity {mass:.9g} of {number} events, expected {least.mass:.9g} of {least.number}"
+                f"{item_id} has popularity {mass:.9g} of {number} votes, expected {least.mass:.9g} of {least.number}"
                 + (f" and up to {most.gross:.9g} of {count_up_to - least.number} more" if item_id in perhaps else "")
             )
 
 
-def _votes(events: Sequence[Mapping[str, Any]], world: World) -> dict[str, Expected]:
-    """The positive evidence of all users by item."""
+def _votes(events: Sequence[Mapping[str, Any]], world: World, ranked_by_s: float) -> dict[str, Expected]:
+    """The votes of all users by item."""
     votes: dict[str, Expected] = {}
+    topic_of = {event["event_id"]: event["topic"] for event in events}
     for (_, level, _), node in tree_of(events, world).items():
         if level == "profile":
+            best: dict[tuple[str, str], Part] = {}
             for part in node.parts:
                 if part.weight > 0 and part.item_id:
-                    votes.setdefault(part.item_id, Expected()).parts.append(part)
+                    where = (topic_of[part.event_id], part.item_id)
+                    best[where] = max(part, best.get(where, part), key=lambda one: _strength(one, ranked_by_s))
+            for (_, item_id), part in best.items():
+                votes.setdefault(item_id, Expected()).parts.append(part)
             for ts_ms, weight, item_id in node.undone:
                 votes.setdefault(item_id, Expected()).undone.append((ts_ms, weight, item_id))
     return votes
+
+
+def _strength(part: Part, half_life_s: float) -> tuple[float, int]:
+    return (math.log2(part.weight) + part.ts_ms / (half_life_s * 1000), part.ts_ms)
 
 
 def erased(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from streams.base.errors import PoisonError
 from streams.events.event import Event, Source
+from streams.interests.ballot import VoteChange
 from streams.interests.decay import decay, decayed
-from streams.interests.nodes import NodeKey
-from streams.interests.plan import Contribution, Weighed, plan
+from streams.interests.plan import Weighed, plan
 from streams.interests.popularity import (
     VOTES_A_RECORD,
     ItemPopularity,
@@ -37,9 +37,8 @@ said = st.tuples(st.sampled_from("abc"), st.integers(0, 60 * 86_400_000), st.sam
 sources = st.lists(st.lists(said, max_size=12), min_size=1, max_size=3)
 
 
-def contribution(partition: int, offset: int, item: str, at: int, weight: float, sign: int = 1) -> Contribution:
-    key = NodeKey(f"user-{offset % 3}", "profile", "/")
-    return Contribution(key, 0, T0 + at, weight, sign, Source("clicks", partition, offset), "e", item)
+def change(partition: int, offset: int, item: str, at: int, weight: float) -> VoteChange:
+    return VoteChange(item, Source("clicks", partition, offset), T0 + at, weight)
 
 
 def fold(records: list[Votes], stored: dict[str, ItemPopularity] | None = None) -> dict[str, ItemPopularity]:
@@ -82,7 +81,7 @@ def test_deaths_and_rebalances_anywhere_change_nothing(
     for number, partition in enumerate(partitions):
         waiting_topics.append([])
         for start, end in lives(len(partition), chance, 3):
-            rows = [contribution(number, n, *partition[n]) for n in range(start, end)]
+            rows = [change(number, n, *partition[n]) for n in range(start, end)]
             waiting_topics[-1] += [unpack_votes(pack_votes(votes)) for votes in tally(rows, "g", 1)]
     topic: list[Votes] = []
     while any(waiting_topics):
@@ -97,7 +96,7 @@ def test_deaths_and_rebalances_anywhere_change_nothing(
 
 @given(sources)
 def test_the_second_delivery_of_a_topic_counts_nothing(partitions: list[list[tuple[str, int, float]]]) -> None:
-    rows = [contribution(p, n, *one) for p, partition in enumerate(partitions) for n, one in enumerate(partition)]
+    rows = [change(p, n, *one) for p, partition in enumerate(partitions) for n, one in enumerate(partition)]
     records = tally(rows, "g", 1)
     stored = fold(records)
     again = count(records, stored, HALF_LIFE_S)
@@ -106,9 +105,12 @@ def test_the_second_delivery_of_a_topic_counts_nothing(partitions: list[list[tup
 
 
 def test_what_is_against_an_item_or_about_none_is_no_vote() -> None:
-    rows = [contribution(0, 0, "a", 0, -2.0), contribution(0, 1, "", 0, 1.0)]
-    rows.append(contribution(0, 2, "a", 0, 1.0)._replace(key=NodeKey("u", "topic", "/sports")))
-    assert tally(rows, "g", 1) == []
+    hide, search = (
+        Event(f"e{n}", "ana", kind, T0, item, None, None, None, (), (), None, {}, Source("events", 0, n))
+        for n, (kind, item) in enumerate((("hide", "a"), ("search", None)))
+    )
+    weighed = [Weighed(hide, 0, "/s", -2.0, "a"), Weighed(search, 0, "/s", 1.0, "")]
+    assert plan(weighed, [hide, search], {}, POLICY, 1).votes == []
 
 
 def test_a_taken_back_like_is_taken_out_at_its_own_time() -> None:
@@ -121,14 +123,14 @@ def test_a_taken_back_like_is_taken_out_at_its_own_time() -> None:
     planned = plan(
         [Weighed(like, 0, "/s", 2.0, "a"), Weighed(unlike, 0, "/s", 0.0, "a")], [like, unlike], {}, POLICY, 1
     )
-    [votes] = tally(planned.contributions, "g", 1)
+    [votes] = tally(planned.votes, "g", 1)
     assert [(vote.ts_ms, vote.weight) for vote in votes.votes] == [(T0, 2.0), (T0, -2.0)]
     assert fold([votes])["a"].mass == 0
     assert fold([votes])["a"].count == 0
 
 
 def test_a_log_made_anew_counts_and_what_is_left_of_the_old_one_does_not() -> None:
-    rows = [contribution(0, 5, "a", 0, 1.0)]
+    rows = [change(0, 5, "a", 0, 1.0)]
     old, new = tally(rows, "g", 1), tally(rows, "g", 2)
     stored = fold(old + new)
     assert stored["a"].count == 2
@@ -137,7 +139,7 @@ def test_a_log_made_anew_counts_and_what_is_left_of_the_old_one_does_not() -> No
 
 
 def test_records_are_cut_but_never_within_an_event() -> None:
-    rows = [contribution(0, n // 2, "a", 0, 1.0) for n in range(2 * VOTES_A_RECORD + 7)]
+    rows = [change(0, n // 2, "a", 0, 1.0) for n in range(2 * VOTES_A_RECORD + 7)]
     records = tally(rows, "g", 1)
     assert len(records) == 3
     assert sum(len(record.votes) for record in records) == len(rows)

@@ -21,6 +21,7 @@ from streams.interests.priors import (
     PriorPolicy,
     beginnings,
     cohorts_of,
+    newcomers_firsts,
     pack_beginnings,
     plan_of_beginnings,
     prior_nodes,
@@ -64,7 +65,7 @@ def firsts_of(
 ) -> dict[str, list[First]]:
     profiles, weighed = profiles or {}, said(events, weight)
     planned = plan(weighed, events, profiles, NODES, 1)
-    made = beginnings(weighed, planned, profiles, PRIORS, NODES.faint_below, "g", 1)
+    made = beginnings(newcomers_firsts(weighed, planned, profiles, PRIORS, NODES.faint_below, 1), "g", 1)
     assert all(unpack_beginnings(pack_beginnings(one)) == one for one in made)
     return {one.cohort: one.firsts for one in made}
 

@@ -28,9 +28,11 @@ from streams.interests.decay import decayed
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.popularity import Vote, Votes, count
 from streams.interests.score import RankPolicy
+from streams.settings.policies import NodeSettings
 
 DAY_MS = 86_400_000
 T0 = 1_700_000_000_000
+NODES = NodeSettings().policy()
 
 
 def test_ties_share_their_places() -> None:
@@ -75,7 +77,7 @@ def event(user_id: str, item_id: str, at_ms: int, shown: Sequence[str] = ()) -> 
 
 
 def test_an_item_is_known_from_its_time_on_or_once_somebody_met_it() -> None:
-    world = World(catalogue(T0, T0 + DAY_MS, None), DAY_MS / 1000, "met")
+    world = World(catalogue(T0, T0 + DAY_MS, None), DAY_MS / 1000, "met", NODES)
     assert world.unseen("u", T0 - 1).tolist() == []
     assert world.unseen("u", T0).tolist() == [0]
     world.apply(event("v", "i1", T0 + 1), [("i1", 1.0)])  # before its own time: a bookmark kept by the day
@@ -83,7 +85,7 @@ def test_an_item_is_known_from_its_time_on_or_once_somebody_met_it() -> None:
     assert world.unseen("v", T0 + 1).tolist() == [0]
     world.apply(event("v", "", T0 + 2, shown=["i2", "unheard of"]), [])
     assert world.unseen("u", T0 + 2).tolist() == [0, 1, 2]
-    assert World(catalogue(T0, None), 1.0, "known").unseen("u", T0 - 1).tolist() == [1]
+    assert World(catalogue(T0, None), 1.0, "known", NODES).unseen("u", T0 - 1).tolist() == [1]
 
 
 def test_popularity_is_the_services_own_and_counts_no_dislikes() -> None:
@@ -97,7 +99,11 @@ def test_popularity_is_the_services_own_and_counts_no_dislikes() -> None:
     at_ms = T0 + 7 * DAY_MS
     expected = decayed(served.mass, served.t0_ms, at_ms, half_life_s * 1000)
     assert mine.at(np.array([0]), at_ms)[0] == pytest.approx(expected)
-    world = World(catalogue(None), half_life_s, "known")
+    world = World(catalogue(None), half_life_s, "known", NODES)
+    for _ in range(3):
+        world.apply(event("v", "i0", T0), [("i0", 2.0)])
+    assert world.popularity.at(np.array([0]), T0).tolist() == [2.0]  # people, not events
+    world = World(catalogue(None), half_life_s, "known", NODES)
     world.apply(event("u", "i0", T0), [("i0", -2.0)])
     assert world.popularity.at(np.array([0]), T0).tolist() == [0.0]
     assert world.user("u").rows == [0]

@@ -1,0 +1,141 @@
+"""What a person's events say for items in what everybody shares: at most one vote an item and topic, so many in all.
+
+People count, not events. Of a person's positive events about an item that came by one topic the strongest is their
+vote, and of a topic's votes the `length` strongest stand: whoever clicks ten thousand times, on one item or on as
+many, moves the sums over everybody no further than that. What no longer stands is taken back at its own time and
+weight, so the sums are always those of the votes that stand, and an erasure can take all of them back. Pure.
+
+Decisions are made topic by topic because a user's records of one topic come in one order, whatever fails: a batch
+that is done again decides the same, which records of several topics, in another order, would not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from streams.events.event import Source
+from streams.interests.evidence import ENTRY, FIELD
+
+
+class StandingVote(NamedTuple):
+    """An event for an item that counts, or would if a like or bookmark (`undoable`) were taken back."""
+
+    topic: str
+    item_id: str
+    ts_ms: int
+    weight: float
+    undoable: bool
+
+
+class VoteChange(NamedTuple):
+    """What the event at `source` adds to an item at a time; a negative weight takes back what was added before."""
+
+    item_id: str
+    source: Source
+    ts_ms: int
+    weight: float
+
+
+class Ballot:
+    """One person's standing votes while a batch is planned. Of equal weight now and then, the later event counts."""
+
+    def __init__(self, standing: Iterable[StandingVote], length: int, half_life_ms: float) -> None:
+        self._length, self._half_life_ms = length, half_life_ms
+        self._topics: dict[str, dict[str, list[StandingVote]]] = {}
+        for vote in standing:
+            self._topics.setdefault(vote.topic, {}).setdefault(vote.item_id, []).append(vote)
+
+    def standing(self) -> tuple[StandingVote, ...]:
+        """All that is to be remembered."""
+        return tuple(vote for items in self._topics.values() for votes in items.values() for vote in votes)
+
+    def give(self, source: Source, item_id: str, ts_ms: int, weight: float, *, undoable: bool) -> Iterator[VoteChange]:
+        """Count a positive event; gives what that changes, for this item and for one that falls out."""
+        items = self._topics.setdefault(source.topic, {})
+        votes = items.setdefault(item_id, [])
+        before = max(votes, key=self._rank, default=None)
+        new = StandingVote(source.topic, item_id, ts_ms, weight, undoable)
+        plain = None if undoable else next((vote for vote in votes if not vote.undoable), None)
+        if plain is None:
+            votes.append(new)
+        elif self._rank(plain) < self._rank(new):
+            votes[votes.index(plain)] = new
+        yield from _change(source, before, max(votes, key=self._rank))
+        if sum(map(len, items.values())) > self._length:
+            yield from self._drop(source, items)
+
+    def take_back(self, source: Source, item_id: str, ts_ms: int, weight: float) -> Iterator[VoteChange]:
+        """Undo a like or bookmark of that time and weight, if it is still known; gives what that changes."""
+        for topic in sorted(self._topics, key=lambda topic: (topic != source.topic, topic)):
+            votes = self._topics[topic].get(item_id, [])
+            for vote in votes:
+                if vote.undoable and vote.ts_ms == ts_ms and vote.weight == weight:
+                    before = max(votes, key=self._rank)
+                    votes.remove(vote)
+                    yield from _change(source, before, max(votes, key=self._rank, default=None))
+                    return
+
+    def counted(self) -> Iterator[StandingVote]:
+        """The votes that are in the sums over everybody: the strongest an item and topic."""
+        for items in self._topics.values():
+            for votes in items.values():
+                if votes:
+                    yield max(votes, key=self._rank)
+
+    def _drop(self, source: Source, items: dict[str, list[StandingVote]]) -> Iterator[VoteChange]:
+        weakest = min((vote for votes in items.values() for vote in votes), key=lambda v: (self._rank(v), v.item_id))
+        votes = items[weakest.item_id]
+        votes.remove(weakest)
+        if not votes:
+            del items[weakest.item_id]
+            yield from _change(source, weakest, None)
+
+    def _rank(self, vote: StandingVote) -> tuple[float, int, bool]:
+        """All decay alike, so the order of votes never changes: log2(s) + t/h ranks them at every moment."""
+        return (math.log2(vote.weight) + vote.ts_ms / self._half_life_ms, vote.ts_ms, vote.undoable)
+
+
+def _change(source: Source, before: StandingVote | None, after: StandingVote | None) -> Iterator[VoteChange]:
+    same = before is not None and after is not None and before[2:4] == after[2:4]
+    if before is not None and not same:
+        yield VoteChange(before.item_id, source, before.ts_ms, -before.weight)
+    if after is not None and not same:
+        yield VoteChange(after.item_id, source, after.ts_ms, after.weight)
+
+
+def withdrawn_votes(standing: Iterable[StandingVote], source: Source, half_life_ms: float) -> list[VoteChange]:
+    """What takes back all that counts of somebody who is erased by the event at `source`."""
+    votes = Ballot(standing, 0, half_life_ms).counted()
+    return [VoteChange(vote.item_id, by_erasure(source), vote.ts_ms, -vote.weight) for vote in votes]
+
+
+def by_erasure(source: Source) -> Source:
+    """The place by which the sums over everybody know what an erasure takes back.
+
+    It is sent before what else its batch says, which lies before it in the log: so it is a partition of its own.
+    """
+    return source._replace(topic=f"{source.topic}#erase")
+
+
+def pack_standing(votes: Iterable[StandingVote]) -> str:
+    """Votes as one string, a topic's name once; weights keep all digits, since a taking back must be exact."""
+    by_topic: dict[str, list[str]] = {}
+    for vote in votes:
+        fields = (vote.item_id, str(vote.ts_ms), repr(vote.weight) + ("u" if vote.undoable else ""))
+        by_topic.setdefault(vote.topic, [vote.topic]).append(FIELD.join(fields))
+    return _TOPIC.join(ENTRY.join(entries) for entries in by_topic.values())
+
+
+def unpack_standing(packed: str) -> tuple[StandingVote, ...]:
+    """Read back what `pack_standing` wrote."""
+    votes: list[StandingVote] = []
+    for block in packed.split(_TOPIC) if packed else ():
+        topic, *entries = block.split(ENTRY)
+        for item_id, ts, weight in (entry.split(FIELD) for entry in entries):
+            votes.append(StandingVote(topic, item_id, int(ts), float(weight.rstrip("u")), weight.endswith("u")))
+    return tuple(votes)
+
+
+_TOPIC = "\x1d"  # no id can contain it, as of FIELD and ENTRY
