@@ -16,7 +16,7 @@ import msgspec
 from streams.api.backends import Backends
 from streams.api.ingest import send_events
 from streams.api.problems import ApiProblem, not_found
-from streams.api.receipts import Receipt
+from streams.api.receipts import Receipt, SharedSum
 from streams.api.scopes import Principal
 from streams.interests.nodes import Node
 
@@ -38,7 +38,8 @@ async def erase(backends: Backends, user_id: str, at_ms: int, caller: Principal)
             break
         await asyncio.sleep(_CHECK_EVERY_S)
     retained = await backends.retention.topics()
-    return receipt.model_copy(update={"nodes_before": len(before), "retained": retained})
+    shared = _shared(backends, before)
+    return receipt.model_copy(update={"nodes_before": len(before), "retained": retained, "shared": shared})
 
 
 async def verify(backends: Backends, stored_id: str, event_id: str | None) -> Receipt:
@@ -55,7 +56,7 @@ async def verify(backends: Backends, stored_id: str, event_id: str | None) -> Re
             raise ApiProblem(422, "bad-event-id", "event_id: expected the one of an erasure's receipt.")
         requested_ms = int(match[1])
     receipt = _receipt(stored_id, event_id or "", requested_ms, nodes)
-    return receipt.model_copy(update={"retained": await backends.retention.topics()})
+    return receipt.model_copy(update={"retained": await backends.retention.topics(), "shared": _shared(backends, None)})
 
 
 def _receipt(user_id: str, event_id: str, requested_ms: int, nodes: Sequence[Node]) -> Receipt:
@@ -66,6 +67,19 @@ def _receipt(user_id: str, event_id: str, requested_ms: int, nodes: Sequence[Nod
         user_id=user_id, event_id=event_id, requested_ms=requested_ms, erased_at_ms=erased_at_ms or None,
         nodes_left=left, verified=done and left == 0,
     )  # fmt: skip
+
+
+def _shared(backends: Backends, before: Sequence[Node] | None) -> list[SharedSum]:
+    """The sums over everybody that are kept; of `before`, the nodes when the erasure was asked for, what they knew."""
+    kafka, population = backends.settings.kafka, backends.settings.population
+    votes = firsts = None
+    if before is not None:
+        votes = sum(len({(vote.topic, vote.item_id) for vote in node.votes}) for node in before)
+        firsts = sum(first.weight > 0 for node in before for first in node.firsts)
+    popularity = SharedSum(what="popularity", taken_back=votes, half_life_s=population.popularity_half_life_s)
+    priors = SharedSum(what="priors", taken_back=firsts, half_life_s=population.half_life_s)
+    kept = ((kafka.popularity_topic, popularity), (kafka.population_topic, priors))
+    return [shared for topic, shared in kept if topic]
 
 
 def _erased_at(nodes: Sequence[Node]) -> int:

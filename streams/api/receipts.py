@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from streams.api.models import ResponseModel
@@ -37,12 +39,26 @@ class RetainedTopic(ResponseModel):
     retention_ms: int | None = None
 
 
+class SharedSum(ResponseModel):
+    """A sum over everybody, which names nobody, and what an erasure takes back of it.
+
+    `taken_back` is how many of the user's votes (`popularity`) or first events (`priors`) their profile knew when the
+    erasure was asked for; None: not known any more. What it did not know (counted by a version that kept no record of
+    it, or of an item that is deleted) stays in the sum and halves every `half_life_s`.
+    """
+
+    what: Literal["popularity", "priors"]
+    taken_back: int | None = None
+    half_life_s: float
+
+
 class Receipt(ResponseModel):
     """An erasure: what was deleted, and what the input topics still hold until their retention ends.
 
     `verified` means that a read after the erasure found nothing but the tombstone. Qdrant's files may hold the bytes of
     deleted points until it rewrites them (a server: from 1,000 vectors a segment on, a fifth deleted; the embedded one:
-    within a minute or two); no query returns them.
+    within a minute or two); no query returns them. `shared` are the sums over everybody, of which the user's part is
+    taken back.
     """
 
     user_id: str
@@ -53,6 +69,7 @@ class Receipt(ResponseModel):
     nodes_left: int = 0
     verified: bool = False
     retained: list[RetainedTopic] = Field(default=[])
+    shared: list[SharedSum] = Field(default=[])
 
 
 class FieldProblem(BaseModel):

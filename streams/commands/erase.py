@@ -70,7 +70,7 @@ def _erased(client: InterestClient, user: str, deadline_s: float) -> Receipt:
     while not receipt.verified and time.monotonic() + _ASK_EVERY_S < until:
         time.sleep(_ASK_EVERY_S)
         later = client.erasure(user, receipt.event_id)
-        receipt = later.model_copy(update={"nodes_before": receipt.nodes_before})
+        receipt = later.model_copy(update={"nodes_before": receipt.nodes_before, "shared": receipt.shared})
     return receipt
 
 
@@ -97,6 +97,10 @@ def _facts(receipt: Receipt) -> Iterator[tuple[str, str, str]]:
     for number, (retention_ms, topics) in enumerate(by_retention.items()):
         until = "no end is known" if retention_ms is None else f"{lasting(retention_ms / 1000)} at most"
         yield "" if number else "still in", f"{', '.join(topics)} ({until})", ""
+    for number, shared in enumerate(receipt.shared):
+        known = "" if shared.taken_back is None else f"{shared.taken_back} known contributions taken back; "
+        rest = f"what the profile did not know halves every {lasting(shared.half_life_s)}"
+        yield "" if number else "shared", f"{shared.what}: {known}{rest}", ""
 
 
 def _left(receipt: Receipt) -> str:

@@ -121,6 +121,22 @@ async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> N
     assert (found[items[1]].mass, found[items[1]].count) == (0.0, 0)
 
 
+async def test_what_counted_for_everybody_is_taken_back_by_an_erasure(path: Rig) -> None:
+    one, two = path.user(), path.user()
+    item = f"film-{one}"
+    await path.items([{"item_id": item, "title": f"Something new: {item}"}])
+    rows = [event(n, one, "click", item) for n in range(30)]
+    await path.produce(path.clicks, [*rows, event(30, two, "click", item)])
+    await path.produce(path.events, [event(31, one, "purchase", item)])
+    await path.until(lambda o: o.get("applied", 0) == 32)
+    found = await eventually(path, [item], lambda found: item in found and found[item].count == 3)
+    assert found[item].mass == pytest.approx(1 + 4 + 1, rel=1e-4)  # people and topics, not clicks
+    await asyncio.sleep(0.05)  # the erasure is younger by its clock
+    await path.produce(path.events, [event(32, one, "erase", ts=int(time.time() * 1000))])
+    found = await eventually(path, [item], lambda found: found[item].count == 1)
+    assert found[item].mass == pytest.approx(1, rel=1e-4)
+
+
 async def eventually(
     path: Rig, items: list[str], met: Callable[[dict[str, ItemPopularity]], bool]
 ) -> dict[str, ItemPopularity]:
