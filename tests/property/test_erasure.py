@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
@@ -57,12 +59,24 @@ def _at(one: Event, source: Source) -> Event:
     return Event(**{**fields, "source": source})
 
 
+@dataclass
+class Deps:
+    """What an erasure needs; nobody keeps sums over everybody here."""
+
+    store: MemoryStore
+    encoder = SimpleNamespace(dim=DIM)
+    policy = POLICY
+
+    async def send_derived(self, *_: object) -> None:
+        """Nothing is kept of it."""
+
+
 async def applied(batch: list[Event], store: MemoryStore) -> None:
     """The path of a batch, without its servers: gate, erase, weigh, plan, fold, write."""
     keys = [profile_key(user) for user in {one.user_id for one in batch}]
     stored = {key.user_id: node for key, node in (await store.read(keys)).items()}
     gated = gate(batch, stored, 1, whole_trees=True)
-    erasure = await erase(gated.fresh, stored, store, DIM, FENCE)
+    erasure = await erase(gated.fresh, stored, Deps(store), FENCE, 1)
     weighed = [
         Weighed(one, ITEMS[one.item_id], PATHS[ITEMS[one.item_id]], signed_weight(one, None, TABLE), one.item_id)
         for one in erasure.kept
