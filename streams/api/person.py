@@ -45,7 +45,8 @@ class Person:
 
     def interests(self, context: Context, policy: NodePolicy) -> list[Interest]:
         """What to score against: every node, but of situations only those they are in."""
-        here = {situation(name, value) for name, value in context.items()}
+        known = policy.contexts
+        here = {situation(name, value, known[name]) for name, value in context.items() if name in known}
         nodes = [node for node in self.alive if node.key.level != "context" or node.key.path in here]
         found = interests_of(nodes, self.at_ms, policy)
         return [one._replace(prior=True) if one.id in self.prior_ids else one for one in found]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.api.models import Context
+from streams.interests.contexts import DAYPARTS
 from streams.interests.nodes import Node, NodePolicy, is_forgotten, mass_at
 from streams.interests.priors import PriorPolicy, cohorts_of, prior_nodes
 from streams.store.cohorts import CohortReader
@@ -36,7 +37,8 @@ class PriorTerms:
             return []
         names = cohorts_of(at_ms, context, profile.began.topic if profile else "", self.policy.contexts)
         daypart = context.get("daypart")  # the caller knows their clock better than we do
-        return [f"daypart={daypart}" if daypart and name.startswith("daypart=") else name for name in names]
+        known = daypart in DAYPARTS
+        return [f"daypart={daypart}" if known and name.startswith("daypart=") else name for name in names]
 
     def nodes(self, user_id: str, own: Sequence[Node], cohorts: Mapping[str, Sequence[Node]], at_ms: int) -> list[Node]:
         """The prior's nodes, made of these cohorts; they weigh less, the more a person has done."""

@@ -13,7 +13,7 @@ direction and a length: the direction stays exact in float32 however far the len
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -105,7 +105,8 @@ class NodePolicy:
     """The constants of the fold. `expire_below` is in units of mass; lengths are in entries.
 
     Evidence weaker than `faint_below` speaks for or against nothing in particular: it reaches the profile and the
-    session only, or every item that was shown and left would make nodes of its own.
+    session only, or every item that was shown and left would make nodes of its own. `contexts` has the names in an
+    event's context that get nodes, each with its known values.
     """
 
     half_life_s: Mapping[Level, float]
@@ -116,7 +117,7 @@ class NodePolicy:
     marks_length: int = 128
     seen_length: int = 512
     votes_length: int = 64
-    contexts: frozenset[str] = frozenset()
+    contexts: Mapping[str, Set[str]] = field(default_factory=dict)
     tombstone_s: float = 400 * 86_400.0
 
     def half_life_ms(self, level: Level) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ import numpy as np
 from streams.base.errors import PoisonError
 from streams.events.event import Source
 from streams.interests.ballot import by_erasure
-from streams.interests.contexts import situations
+from streams.interests.contexts import DAYPARTS, KNOWN, OTHER, situations
 from streams.interests.evidence import SentFirst
 from streams.interests.levels import Level
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key
@@ -40,15 +40,25 @@ class PriorPolicy:
 
     A user's first `newcomer_events` contributions make them. A cohort of fewer than `least_events` gives none, so that
     no single person's interests can be read from it. A prior's profile weighs `mass` times k / (k + n), with k
-    `events` and n the user's own events; each level keeps the `nodes` heaviest.
+    `events` and n the user's own events; each level keeps the `nodes` heaviest. `contexts` has the names in `context`
+    whose values part people, each with its known values.
     """
 
     newcomer_events: int = 5
-    contexts: frozenset[str] = frozenset({"device"})
+    contexts: Mapping[str, Set[str]] = field(default_factory=lambda: {"device": KNOWN["device"]})
     least_events: int = 20
     mass: float = 3.0
     events: float = 5.0
     nodes: int = 16
+
+    def knows(self, cohort: str) -> bool:
+        """Whether somebody may be of that cohort; nothing is learnt of another, and what was learnt is swept."""
+        name, _, value = cohort.partition("=")
+        if name in {EVERYBODY, "first"}:
+            return True
+        if name == "daypart":
+            return value in DAYPARTS
+        return name in self.contexts and (value == OTHER or value in self.contexts[name])
 
 
 class First(NamedTuple):
@@ -92,10 +102,12 @@ _decode = msgspec.json.Decoder(Beginnings).decode
 
 
 def cohorts_of(
-    ts_ms: int, context: Mapping[str, str | float | bool], began: str, contexts: Set[str]
+    ts_ms: int, context: Mapping[str, str | float | bool], began: str, contexts: Mapping[str, Set[str]]
 ) -> list[str]:  # fmt: skip
     """The cohorts of a person at a time and in a situation who began with topic `began` ("" unknown)."""
-    named = [path.strip("/").replace("/", "=", 1) for path in situations(ts_ms, context, {"daypart", *contexts})]
+    named = [
+        path.strip("/").replace("/", "=", 1) for path in situations(ts_ms, context, {**contexts, "daypart": DAYPARTS})
+    ]
     return [EVERYBODY, *named, *([f"first={began}"] if began else [])]
 
 

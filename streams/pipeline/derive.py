@@ -20,7 +20,7 @@ from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.interests.plan import Plan
 from streams.interests.popularity import ItemPopularity, Votes, count, unpack_votes
-from streams.interests.priors import Beginnings, plan_of_beginnings, unpack_beginnings
+from streams.interests.priors import Beginnings, PriorPolicy, plan_of_beginnings, unpack_beginnings
 from streams.store.base import Fence
 
 T = TypeVar("T", Votes, Beginnings)
@@ -58,7 +58,7 @@ class DeadLetterSink(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Deriving:
-    """What folds the derived topics; records of other groups than `group` are passed over."""
+    """What folds the derived topics; records of other groups than `group`, and of cohorts unknown, are passed over."""
 
     cohorts: CohortNodes
     items: Items
@@ -67,6 +67,7 @@ class Deriving:
     dim: int
     popularity_half_life_s: float
     policy: NodePolicy
+    priors: PriorPolicy
 
 
 class Derived(NamedTuple):
@@ -92,6 +93,7 @@ async def learn_beginnings(records: Sequence[RecordLike], deps: Deriving, fence:
     """Fold a batch of `population` into its cohorts' nodes. Raises RetryableError: call again."""
     made, dead = _readable(records, unpack_beginnings, deps.group)
     await deps.outbox.dead_letter(dead)
+    made = [record for record in made if deps.priors.knows(record.cohort)]
     items = await deps.items.items(dict.fromkeys(first.item_id for record in made for first in record.firsts))
     rows = {item_id: row for row, item_id in enumerate(items)}
     vectors = np.stack([item.vector for item in items.values()]) if items else np.zeros((0, deps.dim), np.float32)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from streams.base.errors import ConfigurationError
+from streams.interests.contexts import vocabulary
 from streams.interests.nodes import Level, NodePolicy
 from streams.interests.priors import PriorPolicy
 from streams.interests.score import DEFAULT_LEVELS, RankPolicy
@@ -15,6 +18,12 @@ _HALF_LIVES: dict[Level, float] = {
     "profile": 60 * _DAY_S, "topic": 21 * _DAY_S, "interest": 7 * _DAY_S,
     "session": 1800.0, "context": 30 * _DAY_S, "aversion": 30 * _DAY_S,
 }  # fmt: skip
+
+#: More values by name in `context`: every value is a node of each tree, or a cohort.
+ContextValues = dict[
+    str, Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=64)]
+]
+_VALUES = 'Values to know by name, beside those of docs/events.md, as `{"place": ["home", "work"]}`.'
 
 
 class Section(BaseModel):
@@ -45,7 +54,10 @@ class NodeSettings(Section):
         64, ge=1, le=1024,
         description="Votes for items that a profile keeps a topic: what one person counts for, at most, in popularity.",
     )  # fmt: skip
-    contexts: tuple[str, ...] = Field((), description="Situations to keep nodes for: `daypart` or names in `context`.")
+    contexts: tuple[str, ...] = Field(
+        (), max_length=16, description="Situations to keep nodes for: `daypart` or names in `context`."
+    )
+    context_values: ContextValues = Field({}, description=f"{_VALUES} Any other counts as `other`.")
     tombstone_s: float = Field(400 * _DAY_S, gt=0, description="How long an erasure is remembered, in seconds.")
 
     def policy(self) -> NodePolicy:
@@ -54,8 +66,8 @@ class NodeSettings(Section):
             half_life_s={**_HALF_LIVES, **self.half_life_s},
             expire_below=self.expire_below, faint_below=self.faint_below,
             evidence_length=self.evidence_length, ring_length=self.ring_length, marks_length=self.marks_length,
-            seen_length=self.seen_length, votes_length=self.votes_length, contexts=frozenset(self.contexts),
-            tombstone_s=self.tombstone_s,
+            seen_length=self.seen_length, votes_length=self.votes_length,
+            contexts=vocabulary(self.contexts, self.context_values), tombstone_s=self.tombstone_s,
         )  # fmt: skip
 
 
@@ -117,8 +129,9 @@ class PopulationSettings(Section):
     half_life_s: float = Field(30 * _DAY_S, gt=0, description="Half-life of the priors' nodes.")
     contexts: tuple[str, ...] = Field(
         ("device",), max_length=4,
-        description="Names in `context` whose values part newcomers into cohorts, beside the daypart; few values each.",
+        description="Names in `context` whose values part newcomers into cohorts, beside the daypart.",
     )  # fmt: skip
+    context_values: ContextValues = Field({}, description=f"The same for `population.contexts`. {_VALUES}")
     least_events: int = Field(
         20, ge=1, description="A cohort of fewer first events is left out: a prior shows no single person's interests."
     )
@@ -136,6 +149,6 @@ class PopulationSettings(Section):
     def priors(self) -> PriorPolicy:
         """The constants of newcomers' priors."""
         return PriorPolicy(
-            newcomer_events=self.newcomer_events, contexts=frozenset(self.contexts), least_events=self.least_events,
-            mass=self.prior_mass, events=self.prior_events, nodes=self.prior_nodes,
+            newcomer_events=self.newcomer_events, contexts=vocabulary(self.contexts, self.context_values),
+            least_events=self.least_events, mass=self.prior_mass, events=self.prior_events, nodes=self.prior_nodes,
         )  # fmt: skip

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from heapq import heappush, heappushpop
+from typing import Any, Final, NamedTuple
 
 from streams.interests.applied import pack_applied, unpack_applied
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy
@@ -14,9 +15,22 @@ from streams.store import codec
 from streams.store.base import Fence
 from streams.store.collections import POPULARITY, Collections
 from streams.store.connection import QdrantConfig, guarded
-from streams.store.filters import all_of, expired, not_newer
+from streams.store.filters import all_of, any_of, expired, fields, not_newer
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
+
+_IDS_A_CALL = 1_000
+
+
+class Bounds(NamedTuple):
+    """Cohorts a group keeps, and nodes a cohort and level: as many as may be, those that are left are the heaviest."""
+
+    cohorts: int
+    nodes: int
+
+
+#: Topics that are a catalogue's own words make cohorts and nodes too: so many are kept, whoever invents how many.
+MOST: Final = Bounds(cohorts=500, nodes=1_000)
 
 
 def popularity_id(group: str, item_id: str) -> str:
@@ -28,16 +42,17 @@ class CohortStore:
     """Cohorts' nodes, read and written as users' nodes are, and items' popularity.
 
     Both belong to a consumer group, since fence and log are the group's. `policy` has the half-lives of cohorts'
-    nodes; `half_life_s` is that of popularity.
+    nodes; `half_life_s` is that of popularity. A sweep deletes cohorts that `knows` does not know, as earlier settings
+    may have left them, and what goes beyond `most`.
     """
 
     def __init__(
         self, config: QdrantConfig, policy: NodePolicy, collections: Collections, *, group: str, half_life_s: float,
-        called: Called = not_counted,
+        knows: Callable[[str], bool] = lambda _: True, most: Bounds = MOST, called: Called = not_counted,
     ) -> None:  # fmt: skip
         self._points, self._names, self._policy = PointsClient(config, called), collections, policy
         self._nodes = NodeTable(self._points, collections.population, policy)
-        self._group, self._half_life_s = group, half_life_s
+        self._group, self._half_life_s, self._knows, self._most = group, half_life_s, knows, most
 
     async def prepare(self) -> None:
         """Make the collections and their payload indexes where they are missing, and check their size."""
@@ -65,9 +80,41 @@ class CohortStore:
         await self._points.upsert_all(POPULARITY, (self._point(item, fence) for item in items), not_newer(fence))
 
     async def sweep(self, now_ms: int) -> None:
-        """Delete the nodes that have expired and the popularity that is forgotten."""
+        """Delete the nodes that have expired or go beyond the bounds, and the popularity that is forgotten."""
         await self._nodes.delete_expired(now_ms)
+        await self._delete_strays()
         await self._points.delete(POPULARITY, all_of(expired(now_ms)))
+
+    async def _delete_strays(self) -> None:
+        """Delete this group's unknown cohorts, and the lightest cohorts and nodes beyond the bounds.
+
+        All nodes halve alike, so what expires last is the heaviest.
+        """
+        cohorts: list[tuple[int, str]] = []
+        nodes: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        stray_cohorts: set[str] = set()
+        stray_nodes: list[str] = []
+        wanted = fields("user_id", "level", "expires_at")
+        async for page in self._points.pages(self._names.population, all_of(), payload=wanted):
+            for point in page:
+                user_id, level = point.payload["user_id"].string_value, point.payload["level"].string_value
+                if user_id.rpartition("\x1f")[0] != self._group:
+                    continue
+                until = point.payload["expires_at"].integer_value
+                if level != "profile":
+                    stray_nodes += _beyond(
+                        self._most.nodes, nodes.setdefault((user_id, level), []), (until, point.id.uuid)
+                    )
+                elif not self._knows(user_id.rpartition("\x1f")[2]):
+                    stray_cohorts.add(user_id)
+                else:
+                    stray_cohorts.update(_beyond(self._most.cohorts, cohorts, (until, user_id)))
+        for at in range(0, len(stray_nodes), _IDS_A_CALL):
+            await self._points.delete_ids(self._names.population, stray_nodes[at : at + _IDS_A_CALL])
+        names = sorted(stray_cohorts)
+        for at in range(0, len(names), _IDS_A_CALL):
+            theirs = all_of(any_of("user_id", names[at : at + _IDS_A_CALL]))
+            await self._points.delete(self._names.population, theirs)
 
     async def close(self) -> None:
         """Close the channels."""
@@ -80,6 +127,14 @@ class CohortStore:
             "expires_at": forgotten_at_ms(item, self._half_life_s, self._policy.expire_below),
         }  # fmt: skip
         return codec.Point(popularity_id(self._group, item.item_id), codec.ONE, payload)
+
+
+def _beyond(most: int, kept: list[tuple[int, str]], one: tuple[int, str]) -> list[str]:
+    """Keep one more in a heap of at most `most`; gives what falls out."""
+    if len(kept) < most:
+        heappush(kept, one)
+        return []
+    return [heappushpop(kept, one)[1]]
 
 
 def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:

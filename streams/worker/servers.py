@@ -117,7 +117,7 @@ def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> Cohort
     population = settings.population
     return CohortStore(
         qdrant_config(settings), population.policy(), names, group=settings.kafka.group,
-        half_life_s=population.popularity_half_life_s, called=metrics.store_called,
+        half_life_s=population.popularity_half_life_s, knows=population.priors().knows, called=metrics.store_called,
     )  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def _deriving(settings: Settings, store: CachedStore, cohorts: CohortStore, outb
         dim=dim,
         popularity_half_life_s=settings.population.popularity_half_life_s,
         policy=settings.population.policy(),
+        priors=settings.population.priors(),
     )
 
 

@@ -14,13 +14,13 @@ from streams.events.dead_letters import DeadLetter
 from streams.events.event import Source
 from streams.interests.applied import Applied
 from streams.interests.item_vectors import StoredItem
-from streams.interests.nodes import Node, NodeKey, profile_key
+from streams.interests.nodes import Level, Node, NodeKey, profile_key
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
 from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
 from streams.settings.policies import PopulationSettings
 from streams.store.base import Fence
-from streams.store.cohort_store import CohortStore
+from streams.store.cohort_store import Bounds, CohortStore
 from streams.store.collections import Collections
 from streams.store.memory import MemoryStore
 from tests.contract.test_store import DIM, NOW, config_of
@@ -29,12 +29,14 @@ from tests.fixtures.records import record
 
 POLICY = PopulationSettings().policy()
 HALF_LIFE_S = 7 * 86_400.0
+TREE: tuple[tuple[Level, str], ...] = (("profile", "/"), ("topic", "/a"))
 VECTOR = np.eye(DIM, dtype=np.float32)[0]
 
 
 def store_of(server: QdrantServer, group: str, collections: Collections) -> CohortStore:
     config = config_of(server, points_per_write=7)
-    return CohortStore(config, POLICY, collections, group=group, half_life_s=HALF_LIFE_S)
+    knows, most = PopulationSettings().priors().knows, Bounds(cohorts=4, nodes=3)
+    return CohortStore(config, POLICY, collections, group=group, half_life_s=HALF_LIFE_S, knows=knows, most=most)
 
 
 async def tree(store: CohortStore, cohort: str) -> list[Node]:
@@ -97,12 +99,34 @@ async def test_what_is_forgotten_is_swept(stores: tuple[CohortStore, CohortStore
     await mine.put_popularity([item("faint", mass=0.02), item("loud", mass=50.0)], Fence(1, 1))
     faint, loud = (
         Node(key=profile_key(name), direction=VECTOR, norm=1, mass=mass, t0_ms=NOW, count=1)
-        for name, mass in (("device=faint", 0.011), ("device=loud", 50.0))
+        for name, mass in (("device=tv", 0.011), ("device=car", 50.0))
     )
     await mine.write([faint, loud], Fence(1, 1))
     await mine.sweep(NOW + int(2 * HALF_LIFE_S * 1000))
     assert (await mine.popularity(["faint", "loud"])).keys() == {"loud"}
     assert (await mine.read([faint.key, loud.key])).keys() == {loud.key}
+
+
+async def test_what_no_cohort_may_be_and_what_goes_beyond_the_bounds_is_swept(
+    stores: tuple[CohortStore, CohortStore],
+) -> None:
+    mine, other = stores
+
+    def node(cohort: str, level: Level, path: str, mass: float) -> Node:
+        key = NodeKey(cohort, level, path)
+        return Node(key=key, direction=VECTOR, norm=1, mass=mass, net=mass, t0_ms=NOW, count=1)
+
+    strays = [node(f"device=phone {n}", level, path, 9.0) for n in range(20) for level, path in TREE]
+    topics = [node(f"first=/{n}", level, path, 1.0 + n) for n in range(9) for level, path in TREE]
+    everybody = [node("*", "profile", "/", 99.0), *(node("*", "interest", f"/a/{n}", 1.0 + n) for n in range(9))]
+    for store in stores:
+        await store.write([*strays, *topics, *everybody], Fence(1, 1))
+    await mine.sweep(NOW)
+    kept = {"*": {f"/a/{n}" for n in (6, 7, 8)} | {"/"}, **{f"first=/{n}": {"/", "/a"} for n in (6, 7, 8)}}
+    names = {one.key.user_id for one in (*strays, *topics, *everybody)}
+    found = {name: {one.key.path for one in await tree(mine, name)} for name in names}
+    assert {name: paths for name, paths in found.items() if paths} == kept
+    assert len(await tree(other, "device=phone 1")) == len(TREE)  # another group may know it
 
 
 @dataclass
@@ -116,7 +140,7 @@ class Letters:
 def deriving(cohorts: CohortStore, items: MemoryStore, letters: Letters) -> Deriving:
     return Deriving(
         cohorts=cohorts, items=items, outbox=letters, group="g", dim=DIM, popularity_half_life_s=HALF_LIFE_S,
-        policy=POLICY,
+        policy=POLICY, priors=PopulationSettings().priors(),
     )  # fmt: skip
 
 
@@ -145,6 +169,9 @@ async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_wh
         learnt = await learn_beginnings(records(*firsts, None), parts, Fence(1, 1 + again))
         assert (learnt.counted, learnt.repeated) == ((0, 1) if again else (1, 0))
         assert len(learnt.dead) == 1
+    stray = [pack_beginnings(Beginnings("device=phone 1", "g", 1, [first]))]
+    assert (await learn_beginnings(records(*stray), parts, Fence(1, 4))).counted == 0
+    assert await tree(mine, "device=phone 1") == []
     learnt_nodes = {node.key.level: node for node in await tree(mine, "*")}
     assert {level: (node.key.path, node.mass) for level, node in learnt_nodes.items()} == {
         "profile": ("/", 1.5), "topic": ("/sports", 1.5), "interest": ("/sports/football", 1.5),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from streams.events.event import Event, Source
+from streams.interests.contexts import vocabulary
 from streams.interests.decay import decay
 from streams.interests.fold import fold
 from streams.interests.nodes import LEVELS, Node, NodeKey, NodePolicy, expires_at_ms, is_alive, mass_at
@@ -20,7 +21,7 @@ from streams.settings.policies import NodeSettings
 
 DIM = 8
 T0 = 1_700_000_000_000
-POLICY = replace(NodeSettings().policy(), contexts=frozenset({"daypart"}), evidence_length=200)
+POLICY = replace(NodeSettings().policy(), contexts=vocabulary(["daypart"], {}), evidence_length=200)
 TABLE = WeightTable()
 ITEMS = {f"i{n}": n for n in range(5)}
 PATHS = ["/sports", "/sports/football", "/music/jazz", "", "/food/吃"]

@@ -100,10 +100,18 @@ def test_who_is_known_well_teaches_nothing_and_who_began_earlier_keeps_their_beg
 
 def test_cohorts_of_a_situation() -> None:
     evening = T0 - 4 * 3_600_000
-    assert cohorts_of(evening, {"device": "TV/Box", "place": "home"}, "", {"device"}) == [
-        "*", "daypart=evening", "device=tv-box",
+    assert cohorts_of(evening, {"device": "TV", "place": "home"}, "", PRIORS.contexts) == [
+        "*", "daypart=evening", "device=tv",
     ]  # fmt: skip
-    assert cohorts_of(evening, {}, "/music", set()) == ["*", "daypart=evening", "first=/music"]
+    assert cohorts_of(evening, {}, "/music", {}) == ["*", "daypart=evening", "first=/music"]
+
+
+def test_three_thousand_devices_are_one_cohort() -> None:
+    """Each of a user's own making: there were as many cohorts, and as many points, as somebody cared to invent."""
+    found = {cohort for n in range(3_000) for cohort in firsts_of([event(n, item="goal", device=f"phone {n}")])}
+    assert found == {"*", "daypart=night", "device=other", "first=/sports"}
+    assert all(PRIORS.knows(cohort) for cohort in found)
+    assert not any(PRIORS.knows(name) for name in ("device=phone 1", "device", "place=home", "daypart=brunch", ""))
 
 
 firsts = st.lists(

@@ -21,7 +21,7 @@ from streams.api.keys import make_key
 from streams.api.scopes import SCOPE_OF_EVENT, SCOPES, Scope, scope_of_event
 from streams.events.wire import EventType
 from streams.settings.service import ApiSettings, Settings
-from tests.unit.test_api_middleware import NOWHERE, client, problem_in
+from tests.unit.test_api_middleware import NEVER_NEW, NOWHERE, client, problem_in
 
 API_PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -148,7 +148,7 @@ async def test_what_is_open_answers_without_a_key() -> None:
 
 async def test_the_rate_counts_who_is_known_and_no_one_else() -> None:
     made, line = make_key("one", frozenset({"read"}))
-    app = create_app(Settings(api=ApiSettings(keys=line, rate="3/minute"), **NOWHERE))  # type: ignore[arg-type]  # as above
+    app = create_app(Settings(api=ApiSettings(keys=line, rate=NEVER_NEW.format(3)), **NOWHERE))  # type: ignore[arg-type]  # as above
     async with client(app) as http:
         for _ in range(5):
             assert (await http.get("/metrics", headers={"X-API-Key": "isk_wrong"})).status_code == 401

@@ -6,7 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from streams.interests.contexts import daypart, situations
+from streams.base.errors import ConfigurationError
+from streams.interests.contexts import daypart, situations, vocabulary
+from streams.settings.policies import NodeSettings, PopulationSettings
+
+WANTED = vocabulary(["daypart"], {})
 
 
 def ms(hour: int, minute: int = 0, second: int = 0) -> int:
@@ -37,9 +41,37 @@ def test_the_part_of_the_day_is_that_of_the_users_clock(at_ms: int, utc_offset_m
 
 def test_the_offset_is_read_from_the_context() -> None:
     at_ms = ms(16, 45)
-    assert situations(at_ms, {"utc_offset_min": 330}, {"daypart"}) == ["/daypart/night"]
-    assert situations(at_ms, {"utc_offset_min": 330.0}, {"daypart"}) == ["/daypart/night"]
-    assert situations(at_ms, {"utc_offset_min": "330"}, {"daypart"}) == ["/daypart/afternoon"]  # no number: not read
-    assert situations(at_ms, {"device": " TV/Box ", "muted": True}, {"daypart", "device", "muted", "place"}) == [
-        "/daypart/afternoon", "/device/tv-box", "/muted/true",
+    assert situations(at_ms, {"utc_offset_min": 330}, WANTED) == ["/daypart/night"]
+    assert situations(at_ms, {"utc_offset_min": 330.0}, WANTED) == ["/daypart/night"]
+    assert situations(at_ms, {"utc_offset_min": "330"}, WANTED) == ["/daypart/afternoon"]  # no number: not read
+    wanted = vocabulary(["daypart", "device", "muted", "place"], {"muted": ["true"], "place": ["Rail/Road", "home"]})
+    assert situations(at_ms, {"device": " TV ", "muted": True, "place": "rail/ROAD"}, wanted) == [
+        "/daypart/afternoon", "/device/tv", "/muted/true", "/place/rail-road",
     ]  # fmt: skip
+
+
+def test_values_that_nobody_knows_are_one() -> None:
+    wanted = vocabulary(["device", "locale", "place"], {"place": ["home"]})
+    found = {
+        path
+        for n in range(3_000)
+        for path in situations(0, {"device": f"d{n}", "locale": f"x{n}-DE", "place": float(n)}, wanted)
+    }
+    assert found == {"/device/other", "/locale/other", "/place/other"}
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [("en", "en"), ("en-US", "en"), ("PT_br", "pt"), ("zh-Hant-TW", "zh"), ("english", "other"), ("-", "other")],
+)
+def test_of_a_locale_the_primary_language_counts(tag: str, language: str) -> None:
+    assert situations(0, {"locale": tag}, vocabulary(["locale"], {})) == [f"/locale/{language}"]
+
+
+@pytest.mark.parametrize("section", [NodeSettings, PopulationSettings])
+def test_a_name_of_which_no_value_is_known_is_refused(section: type[NodeSettings | PopulationSettings]) -> None:
+    made = section(contexts=("place",), context_values={"place": ("home",)})
+    assert (made.policy() if isinstance(made, NodeSettings) else made.priors()).contexts == {"place": {"home"}}
+    bare = section(contexts=("place",))
+    with pytest.raises(ConfigurationError, match="'place', of which no value is known: list them in context_values"):
+        _ = bare.policy() if isinstance(bare, NodeSettings) else bare.priors()
