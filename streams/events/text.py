@@ -21,6 +21,9 @@ _BLANK = re.compile(
     "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
+# The only characters that count as no marks (class zero) and become two: NFC would sort them as it does others.
+_MARKS_IN_ONE: Final = {0x0F73: "\u0f71\u0f72", 0x0F75: "\u0f71\u0f74", 0x0F81: "\u0f71\u0f80"}
+_MARK_IN_ONE = re.compile("[\u0f73\u0f75\u0f81]")
 _BREAK = re.compile(f"[{_BREAKS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 
@@ -53,9 +56,12 @@ def to_be_read(text: str) -> str:
 def stream_safe(text: str) -> str:
     """Leave at most MAX_MARKS combining marks (characters whose combining class is not zero) in a run. Linear.
 
+    Three Tibetan vowel signs of class zero, which are two marks each, are written as those two, as NFC does.
     UAX #15 parts a long run by U+034F; here the rest goes. It says nothing to a reader or an encoder, and would be
     tens of thousands of marks to whatever draws, compares or normalises the text next.
     """
+    if _MARK_IN_ONE.search(text):
+        text = text.translate(_MARKS_IN_ONE)
     # A run that is too long covers one of every 31 characters, and three in a row of every tenth: few texts are read
     # further, decomposed Vietnamese among those that are not.
     if not any(map(unicodedata.combining, text[MAX_MARKS :: MAX_MARKS + 1])):

@@ -6,6 +6,7 @@ The sizes are the largest that the schema lets through. Quadratic growth is told
 
 from __future__ import annotations
 
+import sys
 import time
 import unicodedata
 from collections.abc import Callable
@@ -74,6 +75,7 @@ CASES = {
     "normalise: marks": Case(normalise_text, marks, 50_000),
     "normalise: marks in order": Case(normalise_text, lambda n: "a" + "\u0316" * n, 50_000),
     "normalise: marks that become two": Case(normalise_text, lambda n: "\u0344" * n, 50_000),
+    "normalise: marks that count as none": Case(normalise_text, lambda n: "\u0f81\u0f73" * (n // 2), 50_000),
     "normalise: runs as long as they may be": Case(normalise_text, lambda n: marks(30) * (n // 31), 50_000),
     "normalise: Hangul apart": Case(normalise_text, lambda n: "\u1112\u1161\u11ab" * (n // 3), 50_000),
     "normalise: breaks": Case(normalise_text, lambda n: " \n\u202e" * (n // 3), 50_000),
@@ -179,6 +181,14 @@ def test_a_run_of_marks_is_cut_wherever_it_begins(lead: int, count: int, mark: s
     assert longest == MAX_MARKS
     assert normalise_text(once) == once
     assert unicodedata.is_normalized("NFC", once)
+
+
+def test_nothing_else_becomes_marks_without_being_one() -> None:
+    """Else a run of it would pass for letters, and be sorted as marks, in quadratic time."""
+    letters = [chr(code) for code in range(sys.maxunicode + 1) if not unicodedata.combining(chr(code))]
+    hidden = [one for one in letters if unicodedata.combining(unicodedata.normalize("NFD", one)[0])]
+    assert "".join(hidden) == "\u0f73\u0f75\u0f81"
+    assert not any(one in stream_safe(one * 40) for one in hidden)
 
 
 def test_steps_of_all_categories_are_bounded() -> None:
