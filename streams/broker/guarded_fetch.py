@@ -52,11 +52,15 @@ _RECORDS_AT: Final = 61
 _HEAD_BYTES: Final = {0: 26, 1: 34}  # of older versions; of later ones up to where the records begin
 _CODEC: Final = 0b111
 
+MAX_HEADERS: Final = 1_000
+_HEADERS_COUNTED_ABOVE: Final = 1 << 20  # bytes of a batch, unpacked: those of a smaller one have room
+
 
 def guard(consumer: AIOKafkaConsumer, max_unpacked_bytes: int) -> None:
     """Have a started consumer set aside what it cannot read, or what unpacks to more than `max_unpacked_bytes`.
 
-    Where it would have raised, its records hold an `UnreadBatch` instead. Call it once, before the first fetch.
+    Where it would have raised, its records hold an `UnreadBatch` instead. Batches of one answer that unpack to more
+    than that together are read in several: the rest is fetched again. Call it once, before the first fetch.
     """
     _Guard(consumer, max_unpacked_bytes)
 
@@ -105,12 +109,14 @@ class _Results(OrderedDict[TopicPartition, Any]):
 class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped
     """A partition's fetched records in offset order, with an `UnreadBatch` in place of what cannot be read.
 
-    Always comes to an end, and past where it began: a position that stood still would be fetched for ever.
+    Always comes to an end, and past where it began: a position that stood still would be fetched for ever. It ends
+    early behind a batch with which more than `limit` bytes were unpacked.
     """
 
     def __init__(self, given: PartitionRecords, fetched: bytes, limit: int, highwater: int | None) -> None:
         self.__dict__.update(given.__dict__)
         self._limit, self._highwater = limit, highwater
+        self._unpacked_bytes = 0
         self._records_iterator = self._read(fetched)
 
     def _read(self, fetched: bytes) -> Iterator[Any]:
@@ -125,6 +131,8 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
                 break
             yield from self._batch(fetched[at:end], base)
             at, whole = end, True
+            if self._unpacked_bytes > self._limit and self.next_fetch_offset > began:
+                return
         if self.next_fetch_offset <= began and (whole or at + _FRAME.size <= len(fetched)):
             yield self._set_aside(began, began, _Unread("its offsets lead nowhere"))
 
@@ -161,16 +169,32 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
         if codec and unpacked_size.exceeds(codec, packed, self._limit):
             raise _Unread(f"it unpacks to more than {self._limit} bytes", "batch_too_large")
         position, source, as_consumed = self.next_fetch_offset, self._tp, self._consumer_record
-        for record in records:
+        for record in self._few_headers(records, codec, packed) if codec and version >= 2 else records:
             offset = record.offset
             if offset < position:
                 continue
             if offset > last:
                 raise _Unread("a record lies past its batch")
             self.next_fetch_offset = position = offset + 1
+            if codec:
+                self._unpacked_bytes += _bytes_of(record)
             yield as_consumed(source, record)
         # Compaction may have taken a batch's last records; and a batch that is empty is to be passed over.
         self.next_fetch_offset = max(self.next_fetch_offset, last + 1)
+
+    def _few_headers(self, records: DefaultRecordBatch, codec: int, packed: bytes) -> Iterator[Any]:
+        """The records of a compressed batch, each looked at before aiokafka makes it."""
+        if not unpacked_size.exceeds(codec, packed, _HEADERS_COUNTED_ABOVE):
+            yield from records
+            return
+        made = iter(records)
+        for count in unpacked_size.header_counts(codec, packed):
+            if count > MAX_HEADERS:
+                raise _Unread(f"a record has more than {MAX_HEADERS} headers", "batch_too_large")
+            record = next(made, None)
+            if record is None:
+                return
+            yield record
 
     def _passed_over(self, records: DefaultRecordBatch | LegacyRecordBatch) -> bool:
         """Whether a batch holds a transaction's end, or belongs to one that was aborted."""
@@ -194,6 +218,12 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
             reason=reason,
             message=f"the batch at offsets {first} to {last}: {why}",
         )
+
+
+def _bytes_of(record: Any) -> int:
+    """About what a record holds of memory."""
+    size = len(record.key or b"") + len(record.value or b"")
+    return size + sum(len(value or b"") for _, value in record.headers) if record.headers else size
 
 
 def _packed(batch: bytes, version: int) -> tuple[int, bytes]:

@@ -20,7 +20,7 @@ from streams.broker.guarded_fetch import ReadableRecords
 from streams.events.dead_letters import headers
 from streams.events.event import UnreadBatch
 from streams.events.parse import parse_events, parse_items
-from tests.fixtures.batches import CODECS, batch, bomb
+from tests.fixtures.batches import CODECS, batch, bomb, header_bomb
 from tests.fixtures.records import NOW_MS
 
 LIMIT = 4 << 20
@@ -96,6 +96,43 @@ def test_a_batch_that_unpacks_to_too_much_is_not_unpacked(codec: str) -> None:
     assert len(records) == 7
     assert position == 9
     assert most < 2 * LIMIT + (8 << 20), f"{most >> 20} MiB"
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_many_batches_that_each_unpack_to_less_than_the_limit_are_not_held_together(codec: str) -> None:
+    packed = bomb(codec, LIMIT - 1_000)
+    fetched = b"".join(changed_base(packed, base) for base in range(20))
+    position, rounds = 0, 0
+    while position < 20:
+        tracemalloc.start()
+        records, after = read(fetched, start=position)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert [record.offset for record in records] == list(range(position, after))
+        assert most < 5 * LIMIT + len(fetched), f"{most >> 20} MiB"
+        position, rounds = after, rounds + 1
+    assert rounds == 10
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_record_of_a_million_headers_is_not_made(codec: str) -> None:
+    tracemalloc.start()
+    records, position = read(batches(header_bomb(codec, 1 << 20)), start=3)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(records[0], UnreadBatch)
+    assert (records[0].first_offset, records[0].offset, records[0].reason) == (3, 3, "batch_too_large")
+    assert [record.offset for record in records[1:]] == [6, 7, 8]
+    assert position == 9
+    assert most < 16 << 20, f"{most >> 20} MiB"
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_an_honest_batch_of_several_megabytes_is_read_whole(codec: str) -> None:
+    good = [(None if n % 5 == 0 else b"u%d" % n, None if n % 7 == 0 else b"v" * (n % 300)) for n in range(20_000)]
+    records, position = read(batch(good, codec))
+    assert [(record.key, record.value) for record in records] == good
+    assert position == len(good)
 
 
 @pytest.mark.parametrize("codec", PACKED)
