@@ -112,7 +112,8 @@ class Crashes:
                     mark, log=log_number, first=part.first_offset, writer=batch.identity.member_id, hand=NONE_IN_HAND
                 )
             )
-            self._skipped[slot] = frozenset(one.offset for one in mark.aside if again and one.log == log_number)
+            goes_on = before.first <= part.first_offset  # not a log made anew
+            self._skipped[slot] = frozenset(one.offset for one in mark.aside if goes_on and one.log == log_number)
         await self._around.marks.write(begun)
         for mark in begun:
             self._marks[mark.slot] = mark

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import pytest
@@ -171,6 +172,28 @@ async def test_the_budget_ends_the_process_and_the_next_one_goes_on_behind_what_
     assert await group.live(range(9), bad)
     assert [one.record.offset for one in group.letters] == list(range(8)), "each of them once"
     assert group.applied == [8]
+
+
+async def test_what_was_set_aside_is_passed_over_where_a_batch_before_it_has_been_committed_meanwhile() -> None:
+    group = Group(budget=1)
+    bad = group.raises(12, 15)
+    crashes, identity = group.worker()
+    for offsets in (range(10), range(10, 20)):  # the first is committed, over the second the worker ends
+        batch: Any = FakeBatch(offsets, identity)
+        if not crashes.knows(batch):
+            await crashes.begin(batch, 1)
+        with pytest.raises(CrashBudgetSpent) if 12 in offsets else nullcontext():
+            await crashes.through(batch, batch.records, bad, once)
+    assert await group.live(range(10, 20), bad)
+    assert [one.record.offset for one in group.letters] == [12, 15], "each of them once"
+
+
+async def test_a_log_made_anew_passes_over_nothing() -> None:
+    """Of topics that the service fills itself nobody notes which log it is; a start before the last one's shows it."""
+    group = Group()
+    assert await group.live(range(5, 10), group.raises(7))
+    assert await group.live(range(10), group.kills())
+    assert 7 in group.applied
 
 
 # -- deaths -----------------------------------------------------------------------------------------------------------
