@@ -88,7 +88,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
                 policy=settings.nodes.policy(),
                 weights=settings.weights.table(),
                 retries=_retries(settings),
-                home=_home(partitions, kafka.unresolved_topic),
+                home=home(partitions),
                 pseudonyms=pseudonyms,
                 send_derived=_derived_events(settings, producer),
                 priors=settings.population.priors() if kafka.population_topic else None,
@@ -143,14 +143,18 @@ def _derived_events(settings: Settings, producer: Producer) -> DerivedEventsProd
     )
 
 
-def _home(partitions: Mapping[str, int], unresolved_topic: str) -> Callable[[Event], bool]:
-    """Whether a record lies where its user's records belong; what this service sent on itself does."""
+def home(partitions: Mapping[str, int]) -> Callable[[Event], bool]:
+    """Whether a record lies where its user's records belong, by its topic's number of partitions.
 
-    def home(event: Event) -> bool:
+    The topic of waiting events is no exception: what lies there is ours only if nobody else wrote to it, and if its
+    partitions are as many as when it was written.
+    """
+
+    def is_home(event: Event) -> bool:
         topic, partition, _ = event.source
-        return topic == unresolved_topic or partition == partition_of(event.user_id, partitions[topic])
+        return partition == partition_of(event.user_id, partitions[topic])
 
-    return home
+    return is_home
 
 
 def _retries(settings: Settings) -> RetryPolicy:
