@@ -12,6 +12,7 @@ from grpc import StatusCode
 from qdrant_client import grpc as messages
 
 from tests.fault.arena import FaultyWorker
+from tests.fault.questions import asked_all_the_time
 from tests.fault.registry import scenario
 from tests.fault.trial import Trial
 from tests.fixtures.interposer import Act, Forward, Refusal
@@ -72,15 +73,21 @@ async def erase_zombie(trial: Trial) -> None:
     await trial.send([*trial.made.around_erasure(range(_ERASED), at_ms), *trial.made.events(40)])
     await trial.quiet(resolved=False)
     assert await trial.put_back(erased, at_ms) == 0
-    frozen.signal(signal.SIGCONT)
-    await asyncio.sleep(0.3)
-    await frozen.frozen()  # its upsert is behind it now
-    put_back = await trial.put_back(erased, at_ms)
-    assert put_back, "the frozen worker had nothing of an erased user in hand"
-    await _afterwards(trial, late)
+    async with asked_all_the_time(trial, erased, at_ms) as questions:
+        frozen.signal(signal.SIGCONT)
+        await asyncio.sleep(0.3)
+        await frozen.frozen()  # its upsert is behind it now
+        put_back = await trial.put_back(erased, at_ms)
+        assert put_back, "the frozen worker had nothing of an erased user in hand"
+        await questions.asked_again(trial)
+        await _afterwards(trial, late)
+        await questions.asked_again(trial)
     frozen.signal(signal.SIGCONT)
     assert heir.running, heir.log()
-    trial.injected = f"{_ERASED} users erased, {put_back} of their nodes put back by a zombie, hidden and swept"
+    trial.injected = (
+        f"{_ERASED} users erased, {put_back} of their nodes put back by a zombie, hidden and swept; searches that find "
+        "people, asked all the time, showed none"
+    )
 
 
 @scenario(qdrant={"deadline_s": 5.0})
