@@ -26,6 +26,7 @@ OUTCOMES: Final[dict[Outcome, str]] = {
     "erased": "It happened before the user's erasure.",
     "unresolved": "Its item has not been described; it waits and is tried again. Counted at each try.",
     "rerouted": "Its record lay in another partition than its user's; it was sent on to the right one.",
+    "reread": "Younger than an erasure that ended its tree: read from the log again and folded anew.",
 }
 
 _HEAD: Final = """# Metrics

@@ -16,7 +16,7 @@ __all__ = ["WITHOUT_ITEM", "Event", "EventType", "Header", "Outcome", "RecordLik
 Header = tuple[str, bytes | None]
 """A record's header: Kafka allows one without a value, and several of one name."""
 
-Outcome = Literal["applied", "redelivered", "duplicate", "erased", "unresolved", "rerouted"]
+Outcome = Literal["applied", "redelivered", "duplicate", "erased", "unresolved", "rerouted", "reread"]
 """What may become of an event on its path; docs/metrics.md says what each means, a test holds the two together."""
 
 # The only types that need not say what item they are about.

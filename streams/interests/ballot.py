@@ -105,10 +105,19 @@ def _change(source: Source, before: StandingVote | None, after: StandingVote | N
         yield VoteChange(after.item_id, source, after.ts_ms, after.weight)
 
 
-def withdrawn_votes(standing: Iterable[StandingVote], source: Source, half_life_ms: float) -> list[VoteChange]:
-    """What takes back all that counts of somebody who is erased by the event at `source`."""
-    votes = Ballot(standing, 0, half_life_ms).counted()
-    return [VoteChange(vote.item_id, by_erasure(source), vote.ts_ms, -vote.weight) for vote in votes]
+def withdrawn_votes(
+    standing: Iterable[StandingVote], until_ms: int, source: Source, half_life_ms: float
+) -> list[VoteChange]:
+    """What an erasure of time `until_ms` by the event at `source` takes back: all that counts, but what is younger.
+
+    Where a younger vote was the weaker one of its item, it is the one that counts from there on.
+    """
+    standing = list(standing)
+    before = Ballot(standing, 0, half_life_ms).counted()
+    younger = Ballot((vote for vote in standing if vote.ts_ms > until_ms), 0, half_life_ms).counted()
+    after = {(vote.topic, vote.item_id): vote for vote in younger}
+    by = by_erasure(source)
+    return [change for vote in before for change in _change(by, vote, after.get((vote.topic, vote.item_id)))]
 
 
 def by_erasure(source: Source) -> Source:

@@ -59,7 +59,8 @@ class Node:
 
     `direction` is float32 of shape (dim,), of unit length, or zero where evidence cancelled out; `norm` is |S|,
     `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms`, `seen`,
-    `began`, `votes` and `firsts` are used on the profile only.
+    `began`, `votes`, `firsts` and `reread` are used on the profile only. `reread` says of a tombstone that events after
+    its erasure are folded no longer and are to be read from the log again.
     """
 
     key: NodeKey
@@ -80,6 +81,7 @@ class Node:
     began: Began = NOT_BEGUN
     votes: tuple[StandingVote, ...] = ()
     firsts: tuple[SentFirst, ...] = ()
+    reread: bool = False
 
     @property
     def id(self) -> str:

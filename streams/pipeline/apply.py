@@ -1,4 +1,4 @@
-"""A batch's path, on one screen: parse, gate, erase, resolve, encode, weigh, plan, fold, side outputs, write.
+"""A batch's path, on one screen: parse, gate, erase, reread, resolve, encode, weigh, plan, fold, side outputs, write.
 
 Everything here that computes is pure and lives in a module of its own; what talks to a server is a field of
 `PipelineDependencies`. The caller acknowledges after `apply` has returned: whatever raises leaves the batch
@@ -7,17 +7,19 @@ unacknowledged, and a batch that comes again changes nothing. Where it says `rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
+from streams.base.errors import PoisonError
 from streams.concepts.tree import ConceptTree
 from streams.encoder.base import Encoder
 from streams.events.dead_letters import DeadLetter
-from streams.events.event import Event, Outcome, RecordLike
+from streams.events.event import Event, Outcome, RecordLike, Source
 from streams.events.parse import ParseLimits, parse_events, parse_items
 from streams.events.privacy import Pseudonyms, pseudonymous
 from streams.events.side_outputs import Waiting, side_outputs_of
+from streams.events.spans import ReadSpans
 from streams.events.unresolved import RetryPolicy
 from streams.interests.ballot import VoteChange
 from streams.interests.fold import fold
@@ -28,6 +30,7 @@ from streams.interests.signed_weight import WeightTable
 from streams.pipeline.describe import describe
 from streams.pipeline.erase import SendDerived, erase
 from streams.pipeline.faultpoints import reach
+from streams.pipeline.read_again import read_again
 from streams.pipeline.report import Report
 from streams.pipeline.resolve import resolve
 from streams.pipeline.tracing import stage
@@ -55,7 +58,8 @@ class PipelineDependencies:
 
     `home` tells whether an event's record lies in the partition of its user. A producer with another partitioner
     would put one user on two workers; such a record is sent on to where its user is. With `pseudonyms` users are
-    known by these from there on. Without `priors` nobody learns from newcomers.
+    known by these from there on. Without `priors` nobody learns from newcomers;
+    without `read_spans` a tree that holds events of before and after its erasure goes whole.
     """
 
     encoder: Encoder
@@ -69,6 +73,7 @@ class PipelineDependencies:
     pseudonyms: Pseudonyms | None = None
     send_derived: SendDerived = send_nothing
     priors: PriorPolicy | None = None
+    read_spans: ReadSpans | None = None
 
 
 async def apply(
@@ -88,8 +93,10 @@ async def apply(
     gated = gate(events, stored, log, whole_trees=deps.store.whole_trees)
     erasure = await erase(gated.fresh, stored, deps, fence, log)
     profiles = erasure.profiles
+    again = await read_again(profiles, deps, log, now_ms)
+    kept, doubled = again.with_others(erasure.kept, log)
     with stage("resolve"):
-        resolved = await resolve(erasure.kept, deps.encoder, deps.store, deps.tree)
+        resolved = await resolve(kept, deps.encoder, deps.store, deps.tree)
     with stage("encode"):
         encoded = await deps.encoder.encode(texts_of(resolved.ready))
     await reach("after_encode")
@@ -98,10 +105,13 @@ async def apply(
         applied = [event for event in resolved.ready if event.source not in weighed.poison]
         planned = plan(weighed.events, applied, profiles, deps.policy, log)
         firsts = _firsts(weighed.events, planned, profiles, deps, log)
+        again.remember(planned)
         nodes = without_erased((await deps.store.read(planned.touched())).values())
-        changed = fold(planned, weighed.vectors, {node.key: node for node in nodes}, deps.policy, log)
-    poison = refused | resolved.poison | weighed.poison
-    side = side_outputs_of(records, resolved.waiting + astray, poison, deps.retries, now_ms)
+        changed = fold(planned, weighed.vectors, again.nodes(nodes), deps.policy, log)
+    settled = again.sources
+    waiting = [event for event in resolved.waiting if event.source not in settled]
+    poison = _without(refused | resolved.poison | weighed.poison, settled)
+    side = side_outputs_of(records, waiting + astray, poison, deps.retries, now_ms)
     dead = parsed.dead + side.dead
     await deps.outbox.dead_letter(dead)
     await deps.outbox.defer(side.waiting)
@@ -111,12 +121,14 @@ async def apply(
         await deps.store.write(changed, fence)
     await reach("after_upsert")
     outcomes: dict[Outcome, list[Event]] = {
-        "applied": applied, "redelivered": gated.redelivered, "duplicate": gated.duplicates,
-        "erased": gated.erased + erasure.erased, "unresolved": resolved.waiting, "rerouted": astray,
+        "applied": [event for event in applied if event.source not in settled], "redelivered": gated.redelivered,
+        "duplicate": gated.duplicates + doubled, "erased": gated.erased + erasure.erased, "unresolved": waiting,
+        "rerouted": astray, "reread": [event for event in applied if event.source in settled],
     }  # fmt: skip
     return Report(
         events=outcomes, dead=dead, nodes=changed, items=resolved.described, unknown_fields=parsed.unknown_fields,
-        clamped=parsed.clamped, weighed=weighed.events,
+        clamped=parsed.clamped, weighed=[one for one in weighed.events if one.event.source not in settled],
+        reread_incomplete=again.incomplete,
     )  # fmt: skip
 
 
@@ -140,6 +152,10 @@ def _by_home(events: Sequence[Event], home: Callable[[Event], bool]) -> tuple[li
     for event in events:
         (here if home(event) else astray).append(event)
     return here, astray
+
+
+def _without(poison: Mapping[Source, PoisonError], settled: Set[Source]) -> dict[Source, PoisonError]:
+    return {source: error for source, error in poison.items() if source not in settled}
 
 
 def _firsts(

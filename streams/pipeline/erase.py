@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from streams.encoder.base import Encoder
 from streams.events.event import Event, Source
-from streams.interests.applied import Applied
+from streams.events.spans import ReadSpans
 from streams.interests.ballot import VoteChange, withdrawn_votes
-from streams.interests.nodes import Node, NodePolicy, is_younger, profile_key
+from streams.interests.nodes import Node, NodePolicy, Vector, is_younger, profile_key
 from streams.interests.priors import CohortFirst, withdrawn_firsts
 from streams.store.base import Fence, Store
 
@@ -40,6 +40,8 @@ class Erasing(Protocol):
     def policy(self) -> NodePolicy: ...
     @property
     def send_derived(self) -> SendDerived: ...
+    @property
+    def read_spans(self) -> ReadSpans | None: ...
 
 
 async def erase(
@@ -47,9 +49,10 @@ async def erase(
 ) -> Erasure:
     """Delete the trees of the users who ask for it in this batch; their profiles are tombstones from there on.
 
-    A tree that is all younger than its erasure stays as it is. One that holds both goes whole: sums cannot be parted.
-    First all is taken back that the profiles of those who go know of them in the sums over everybody: once a tombstone
-    stands, nobody knows it any more.
+    A tree that is all younger than its erasure stays as it is. One that holds both goes whole, since sums cannot be
+    parted, and its tombstone says that the younger events are to be read again. First all of up to the erasure is taken
+    back that the profiles of those who go know of them in the sums over everybody: once a tombstone stands, nobody
+    knows it any more.
 
     The erasures themselves are among the events that remain; events no younger than one are not. A tombstone is the
     profile with no vector, no evidence and no event ids; it keeps `applied`, so that a replay of the log changes
@@ -66,13 +69,17 @@ async def erase(
         return Erasure(events, [], profiles)
     younger = _younger(erased_at, profiles)
     gone = {user: at_ms for user, at_ms in erased_at.items() if user not in younger}
-    await _withdraw({user: by[user] for user in gone if user in profiles}, profiles, deps, log)
-    tombstones = [_tombstone(user, ts_ms, profiles.get(user), deps.encoder.dim) for user, ts_ms in gone.items()]
+    nothing = np.zeros(deps.encoder.dim, dtype=np.float32)
+    before = {user: profiles.get(user) or Node(key=profile_key(user), direction=nothing) for user in gone}
+    tombstones = [
+        _tombstone(before[user], at_ms, nothing, log, deps.read_spans is not None) for user, at_ms in gone.items()
+    ]
+    await _withdraw([(before[one.key.user_id], one.erased_at_ms, by[one.key.user_id]) for one in tombstones], deps, log)
     await deps.store.erase(tombstones, fence)
     await deps.store.write([*younger.values()], fence)
     erased = [event for event in events if event.type != "erase" and event.ts_ms <= erased_at.get(event.user_id, -1)]
-    before = {event.source for event in erased}
-    kept = [event for event in events if event.source not in before]
+    ended = {event.source for event in erased}
+    kept = [event for event in events if event.source not in ended]
     return Erasure(kept, erased, {**profiles, **younger, **{node.key.user_id: node for node in tombstones}})
 
 
@@ -85,17 +92,24 @@ def _younger(erased_at: Mapping[str, int], profiles: Mapping[str, Node]) -> dict
     }
 
 
-async def _withdraw(by: Mapping[str, Source], profiles: Mapping[str, Node], deps: Erasing, log: int) -> None:
+async def _withdraw(ended: Iterable[tuple[Node, int, Source]], deps: Erasing, log: int) -> None:
+    """Take back what is no younger than its erasure: profiles, the erasures' times and their records' places."""
     half_life_ms = deps.policy.half_life_ms("profile")
-    votes = [one for user, at in by.items() for one in withdrawn_votes(profiles[user].votes, at, half_life_ms)]
-    firsts = [one for user, at in by.items() for one in withdrawn_firsts(profiles[user].firsts, at)]
+    votes: list[VoteChange] = []
+    firsts: list[CohortFirst] = []
+    for profile, at_ms, by in ended:
+        votes += withdrawn_votes(profile.votes, at_ms, by, half_life_ms)
+        firsts += withdrawn_firsts((one for one in profile.firsts if one.ts_ms <= at_ms), by)
     if votes or firsts:
         await deps.send_derived(votes, firsts, log)
 
 
-def _tombstone(user_id: str, ts_ms: int, profile: Node | None, dim: int) -> Node:
+def _tombstone(profile: Node, ts_ms: int, nothing: Vector, log: int, rereads: bool) -> Node:
+    at_ms = max(ts_ms, profile.erased_at_ms)
+    younger = profile.reread or (profile.last_ms > at_ms and profile.applied.log == log)
     return Node(
-        key=profile_key(user_id), direction=np.zeros(dim, dtype=np.float32), t0_ms=ts_ms,
-        applied=profile.applied if profile else Applied(),
-        erased_at_ms=max(ts_ms, profile.erased_at_ms) if profile else ts_ms,
+        key=profile.key, direction=nothing, t0_ms=at_ms, applied=profile.applied,
+        erased_at_ms=at_ms, votes=tuple(one for one in profile.votes if one.ts_ms > at_ms),
+        firsts=tuple(one for one in profile.firsts if one.ts_ms > at_ms),
+        reread=younger and rereads,
     )  # fmt: skip

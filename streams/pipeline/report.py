@@ -13,7 +13,10 @@ from streams.interests.plan import Weighed
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What became of a batch's records: events by outcome, and what was written."""
+    """What became of a batch's records: events by outcome, and what was written.
+
+    `reread_incomplete` counts people of whose events after an erasure the log no longer holds all.
+    """
 
     events: dict[Outcome, list[Event]] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
@@ -22,3 +25,4 @@ class Report:
     unknown_fields: int = 0
     clamped: int = 0
     weighed: Sequence[Weighed] = ()
+    reread_incomplete: int = 0

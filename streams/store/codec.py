@@ -135,6 +135,8 @@ def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]
         payload["firsts"] = pack_firsts(node.firsts)
     if node.erased_at_ms:
         payload["erased_at"] = node.erased_at_ms
+    if node.reread:
+        payload["reread"] = True
     return payload
 
 
@@ -169,6 +171,7 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         began=unpack_began(payload["began"].string_value) if "began" in payload else NOT_BEGUN,
         votes=unpack_standing(payload["votes"].string_value) if "votes" in payload else (),
         firsts=unpack_firsts(payload["firsts"].string_value) if "firsts" in payload else (),
+        reread="reread" in payload,
     )
 
 

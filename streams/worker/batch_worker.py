@@ -173,6 +173,8 @@ class BatchWorker:
     def _count(self, records: Sequence[RecordLike], report: Report) -> None:
         self._metrics.batch_records.observe(len(records))
         self._metrics.count(report)
+        if report.reread_incomplete:
+            log.warning("reread_incomplete", users=report.reread_incomplete)
         self._progress()
         _log_dead_letters(report.dead)
 

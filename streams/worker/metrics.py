@@ -68,6 +68,11 @@ class Metrics:
         self.clamped = Counter(
             "interests_clamped_times", "Events whose time lay over five minutes in the future.", registry=registry
         )
+        self.reread_incomplete = Counter(
+            "interests_reread_incomplete",
+            "Erasures among younger events that the log no longer holds all, so that more than asked for is forgotten.",
+            registry=registry,
+        )
         self.age = Histogram(
             "interests_age_at_apply_seconds",
             "From a record's timestamp to its nodes being durable in Qdrant.",
@@ -177,6 +182,7 @@ class Metrics:
         self.items.inc(report.items)
         self.unknown_fields.inc(report.unknown_fields)
         self.clamped.inc(report.clamped)
+        self.reread_incomplete.inc(report.reread_incomplete)
 
     def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Count dead letters."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -13,6 +14,7 @@ from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
+from streams.broker.read_spans import read_spans
 from streams.encoder.concept_tree import read_or_encode_tree
 from streams.events.event import Event
 from streams.events.unresolved import RetryPolicy
@@ -90,6 +92,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
                 retries=_retries(settings),
                 home=home(partitions),
                 pseudonyms=pseudonyms,
+                read_spans=partial(read_spans, config),
                 send_derived=_derived_events(settings, producer),
                 priors=settings.population.priors() if kafka.population_topic else None,
             ),

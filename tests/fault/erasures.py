@@ -62,6 +62,27 @@ async def erase_killed(trial: Trial) -> None:
 
 
 @scenario()
+async def erase_mixed(trial: Trial) -> None:
+    """SIGKILL at every moment of an erasure that comes when younger events are folded, which are read again."""
+    peer, at_ms = await trial.interpose("qdrant"), trial.made.now_ms
+    worker = trial.worker()
+    trial.supervise(worker)
+    await trial.play(60)
+    trial.made.move_on(_LATER_MS)
+    await trial.play(60)
+    for user, moment in zip(range(_ERASED), MOMENTS, strict=True):
+        struck = asyncio.Event()
+        peer.act = _striking(worker, moment, struck)
+        await trial.send([*trial.made.erasures([user], at_ms), *trial.made.events(10)])
+        async with asyncio.timeout(60):
+            await struck.wait()
+        peer.act = None
+    await trial.quiet()
+    trial.over()
+    trial.injected = f"{_ERASED} users erased as of a minute ago, SIGKILL at {len(MOMENTS)} moments"
+
+
+@scenario()
 async def erase_zombie(trial: Trial) -> None:
     """A worker frozen with old events in hand; another erases their users; what it then puts back is hidden."""
     at_ms, late = trial.made.now_ms, f"late-{trial.run}"

@@ -50,3 +50,19 @@ async def test_the_topic_of_updates_forgets_the_user(path: Rig) -> None:
     assert len(values) >= 3
     assert b'"erased":true' in values[-2]
     assert values[-1] is None
+
+
+async def test_what_is_younger_than_an_erasure_stays_though_it_was_folded_before(path: Rig) -> None:
+    """[click at 1, click at 3, erase at 2] leaves what [click at 1, erase at 2, click at 3] does."""
+    me, now = path.user(), int(time.time() * 1000)
+    await path.produce(path.clicks, [event(1, me, "click", "jazz", ts=now - 3 * 3_600_000)])
+    await path.produce(path.clicks, [event(2, me, "click", "football", ts=now - 3_600_000)])
+    await path.until(lambda o: o.get("applied", 0) == 2)
+    await path.produce(path.events, [event(3, me, "erase", ts=now - 2 * 3_600_000)])
+    await path.until(lambda o: o.get("applied", 0) == 3)
+    tree = await path.tree(me)
+    profile = tree[NodeKey(me, "profile", "/")]
+    assert [entry.item_id for entry in profile.evidence] == ["football"]
+    assert (profile.count, profile.reread, profile.erased_at_ms) == (1, False, now - 2 * 3_600_000)
+    assert all(node.first_ms == now - 3_600_000 for node in tree.values())
+    await path.until(lambda o: o.get("reread", 0) == 1)

@@ -136,13 +136,16 @@ def popularity(
 
     A person's vote for an item is the strongest of their positive events about it that came by one topic, as they
     stand under the half-life `ranked_by_s`. What a user said before an erasure is taken back; where a worker died in
-    the middle of it, another topic's records may have come between, and a vote of theirs may be left.
+    the middle of it, another topic's records may have come between, and a vote of theirs may be left. And a younger
+    vote may be missing that an older one had stood for when the erasure came.
     """
     ended = erasures(events)
-    wanted = _votes(events, world, ranked_by_s)
-    perhaps = _votes(
+    left = _votes(events, world, ranked_by_s)
+    gone = _votes(
         [e for e in events if e["type"] != "erase" and e["ts"] <= ended.get(e["user_id"], -1)], world, ranked_by_s
     )
+    wanted = _by_item({of: vote for of, vote in left.items() if of not in gone})
+    perhaps = _by_item(gone, {of: vote for of, vote in left.items() if of in gone})
     for item_id in wanted.keys() | perhaps.keys() | found.keys():
         sure, more = wanted.get(item_id, Expected()), perhaps.get(item_id, Expected())
         stored = found.get(item_id)
@@ -160,22 +163,34 @@ def popularity(
             )
 
 
-def _votes(events: Sequence[Mapping[str, Any]], world: World, ranked_by_s: float) -> dict[str, Expected]:
-    """The votes of all users by item."""
-    votes: dict[str, Expected] = {}
+_Voted = tuple[str, str, str]  # user, topic, item
+
+
+def _votes(events: Sequence[Mapping[str, Any]], world: World, ranked_by_s: float) -> dict[_Voted, Expected]:
+    """Everybody's vote by topic and item, and what of it was taken back."""
+    votes: dict[_Voted, Expected] = {}
     topic_of = {event["event_id"]: event["topic"] for event in events}
-    for (_, level, _), node in tree_of(events, world).items():
+    for (user, level, _), node in tree_of(events, world).items():
         if level == "profile":
-            best: dict[tuple[str, str], Part] = {}
+            best: dict[_Voted, Part] = {}
             for part in node.parts:
                 if part.weight > 0 and part.item_id:
-                    where = (topic_of[part.event_id], part.item_id)
+                    where = (user, topic_of[part.event_id], part.item_id)
                     best[where] = max(part, best.get(where, part), key=lambda one: _strength(one, ranked_by_s))
-            for (_, item_id), part in best.items():
-                votes.setdefault(item_id, Expected()).parts.append(part)
+            for where, part in best.items():
+                votes.setdefault(where, Expected()).parts.append(part)
             for ts_ms, weight, item_id in node.undone:
-                votes.setdefault(item_id, Expected()).undone.append((ts_ms, weight, item_id))
+                votes.setdefault((user, "", item_id), Expected()).undone.append((ts_ms, weight, item_id))
     return votes
+
+
+def _by_item(*votes: Mapping[_Voted, Expected]) -> dict[str, Expected]:
+    items: dict[str, Expected] = {}
+    for (_, _, item_id), vote in ((of, vote) for some in votes for of, vote in some.items()):
+        item = items.setdefault(item_id, Expected())
+        item.parts += vote.parts
+        item.undone += vote.undone
+    return items
 
 
 def _strength(part: Part, half_life_s: float) -> tuple[float, int]:

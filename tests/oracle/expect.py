@@ -96,8 +96,7 @@ def erasures(events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 def tree_of(events: Iterable[Mapping[str, Any]], world: World) -> dict[NodeName, Expected]:
     """All nodes of all users, from unique events.
 
-    An `erase` takes everything of its user up to and with its own time, wherever in the log it lies. (What was younger
-    and already folded goes too: no run may have that, since nobody could say what is right then.)
+    An `erase` takes everything of its user up to and with its own time, wherever in the log it lies, and nothing else.
     """
     events = list(events)
     erased = erasures(events)
