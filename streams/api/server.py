@@ -54,7 +54,7 @@ def serve(settings: Settings, workers: int) -> int:
             f"api.live_streams {settings.api.live_streams}: expected fewer than api.connections "
             f"({settings.api.connections}), or live streams could take every connection"
         )
-    with listen(settings.api.host, settings.api.port, "api.") as listening:
+    with listen(settings.api.host, settings.api.port, "api.port", "api.host") as listening:
         set_up(settings.log)
         if workers == 1:
             return _run(settings, listening)

@@ -8,6 +8,8 @@ import socket
 from streams.base.errors import ConfigurationError
 
 BACKLOG = 512
+_SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:")
+_EXPECTED = "expected host:port with a port from 1 to 65535, an IPv6 address in brackets ([::1]:9092), and no http://"
 
 
 def is_loopback(host: str) -> bool:
@@ -45,11 +47,51 @@ def host_of(address: str) -> str:
     return address if address.count(":") > 1 else address.partition(":")[0]
 
 
-def listen(host: str, port: int, setting: str) -> socket.socket:
+def checked_host(host: str) -> str:
+    """The host itself; ValueError where it is no host of the kind that a port is put behind."""
+    name = bare(host)
+    if not name or any(c.isspace() or c in "/[]," for c in name) or (":" in name and not _is_ipv6(name)):
+        raise ValueError("expected a host name or an address, without scheme and port")
+    return host
+
+
+def checked_addresses(addresses: str) -> str:
+    """`host`, `host:port`, `[::1]:port` or several, comma-separated, unchanged; ValueError where one is none of these.
+
+    What names another scheme of gRPC (`dns:`, `unix:`) is left to it.
+    """
+    for address in addresses.split(","):
+        text = address.strip()
+        if text.startswith(_SCHEMES):
+            continue
+        host, separator, port = text.rpartition(":")
+        if not separator or text.endswith("]"):
+            host, separator, port = text, "", ""
+        try:
+            checked_host(host)
+        except ValueError:
+            raise ValueError(_EXPECTED) from None
+        if (":" in host and not host.startswith("[")) or (separator and not _is_port(port)):
+            raise ValueError(_EXPECTED)
+    return addresses
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return isinstance(ipaddress.ip_address(text), ipaddress.IPv6Address)
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int, port_setting: str, host_setting: str = "") -> socket.socket:
     """A listening socket, IPv4 or IPv6 as `host` is; 0 takes any free port.
 
-    ConfigurationError, which names `<setting>host` and `<setting>port`, where the host is no address of this machine
-    or the port is taken.
+    ConfigurationError, which names the settings that would mend it (the host's where it has one), where the host is no
+    address of this machine or the port is taken.
     """
     try:
         found = socket.getaddrinfo(bare(host), port, type=socket.SOCK_STREAM)
@@ -58,15 +100,15 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         listening = socket.socket(family, kind, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:  # UnicodeError: no name that a resolver could be asked for
         why = error.strerror if isinstance(error, OSError) else "it is no host name"
-        raise ConfigurationError(f"{setting}host {host}: {why}; set an address of this machine") from error
+        raise ConfigurationError(f"{host_setting} {host}: {why}; set an address of this machine") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
+        settings = f"{host_setting} and {port_setting}" if host_setting else port_setting
         raise ConfigurationError(
-            f"cannot listen on {joined(host, port)} ({error.strerror}): "
-            f"set {setting}host and {setting}port to what is free"
+            f"cannot listen on {joined(host, port)} ({error.strerror}): set {settings} to what is free"
         ) from error
     return listening

@@ -2,7 +2,8 @@
 
 Written against aiokafka 0.14, whose private parts it replaces in one consumer at a time. aiokafka unpacks whatever a
 batch unpacks to, and raises where one cannot be read; whoever asks again gets the same batch. Here such a batch, or
-what is left of it, becomes one `UnreadBatch` among the records, and the position moves past it.
+what is left of it, becomes one `UnreadBatch` among the records, and the position moves past it. Where only a record's
+contents are wrong, and not its length, that record alone does.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
-from streams.broker import unpacked_size
+from streams.broker import single_records, unpacked_size
 from streams.events.event import UnreadBatch
 
-Reason = Literal["batch_too_large", "batch_unreadable"]
+Reason = Literal["batch_too_large", "batch_unreadable", "record_unreadable"]
 
 
 class _Unread(Exception):
@@ -51,8 +52,10 @@ _ABOUT_AT: Final = 21
 _RECORDS_AT: Final = 61
 _HEAD_BYTES: Final = {0: 26, 1: 34}  # of older versions; of later ones up to where the records begin
 _CODEC: Final = 0b111
+_PAST: Final = "a record lies past its batch"
 
 MAX_HEADERS: Final = 1_000
+_HEADERS: Final = f"a record has more than {MAX_HEADERS} headers"
 _HEADERS_COUNTED_ABOVE: Final = 1 << 20  # bytes of a batch, unpacked: those of a smaller one have room
 
 
@@ -168,29 +171,55 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
         codec, packed = _packed(batch, version)
         if codec and unpacked_size.exceeds(codec, packed, self._limit):
             raise _Unread(f"it unpacks to more than {self._limit} bytes", "batch_too_large")
-        position, source, as_consumed = self.next_fetch_offset, self._tp, self._consumer_record
-        for record in self._few_headers(records, codec, packed) if codec and version >= 2 else records:
-            offset = record.offset
-            if offset < position:
-                continue
-            if offset > last:
-                raise _Unread("a record lies past its batch")
-            self.next_fetch_offset = position = offset + 1
-            if codec:
-                self._unpacked_bytes += _bytes_of(record)
-            yield as_consumed(source, record)
+        position, source, as_consumed, read = self.next_fetch_offset, self._tp, self._consumer_record, 0
+        made = unpacked = iter(records)  # unpacks: what fails here is no record's fault
+        if codec and version >= 2:
+            made = self._few_headers(unpacked, codec, packed)
+        try:
+            for record in made:
+                read += 1
+                offset = record.offset
+                if offset < position:
+                    continue
+                if offset > last:
+                    raise _Unread(_PAST)
+                self.next_fetch_offset = position = offset + 1
+                if codec:
+                    self._unpacked_bytes += _bytes_of(record)
+                yield as_consumed(source, record)
+        except UNREADABLE as error:
+            if isinstance(error, _Unread) or version < 2 or read >= single_records.count(batch):
+                raise
+            yield from self._alone(batch, codec, read, last)
         # Compaction may have taken a batch's last records; and a batch that is empty is to be passed over.
         self.next_fetch_offset = max(self.next_fetch_offset, last + 1)
 
-    def _few_headers(self, records: DefaultRecordBatch, codec: int, packed: bytes) -> Iterator[Any]:
+    def _alone(self, batch: bytes, codec: int, read: int, last: int) -> Iterator[Any]:
+        """What is left of a batch after `read` records, one by one: only those that cannot be read are set aside."""
+        for offset, headers, alone in single_records.of(batch, codec, read):
+            if offset < self.next_fetch_offset:
+                continue
+            if offset > last:
+                raise _Unread(_PAST)
+            try:
+                if headers > MAX_HEADERS:
+                    raise _Unread(_HEADERS, "batch_too_large")
+                (record,) = DefaultRecordBatch(alone)
+            except UNREADABLE as error:
+                yield self._set_aside(offset, offset, error, "record_unreadable")
+            else:
+                self.next_fetch_offset = offset + 1
+                self._unpacked_bytes += _bytes_of(record)
+                yield self._consumer_record(self._tp, record)
+
+    def _few_headers(self, made: Iterator[Any], codec: int, packed: bytes) -> Iterator[Any]:
         """The records of a compressed batch, each looked at before aiokafka makes it."""
         if not unpacked_size.exceeds(codec, packed, _HEADERS_COUNTED_ABOVE):
-            yield from records
+            yield from made
             return
-        made = iter(records)
         for count in unpacked_size.header_counts(codec, packed):
             if count > MAX_HEADERS:
-                raise _Unread(f"a record has more than {MAX_HEADERS} headers", "batch_too_large")
+                raise _Unread(_HEADERS, "batch_too_large")
             record = next(made, None)
             if record is None:
                 return
@@ -206,9 +235,14 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
                 return True
         return bool(records.is_control_batch)
 
-    def _set_aside(self, first: int, last: int, error: Exception) -> UnreadBatch:
+    def _set_aside(self, first: int, last: int, error: Exception, reason: Reason = "batch_unreadable") -> UnreadBatch:
         self.next_fetch_offset = last + 1
-        reason: Reason = error.reason if isinstance(error, _Unread) else "batch_unreadable"
+        reason = error.reason if isinstance(error, _Unread) else reason
+        what = (
+            f"the record at offset {last}"
+            if reason == "record_unreadable"
+            else f"the batch at offsets {first} to {last}"
+        )
         why = str(error) if isinstance(error, _Unread) else type(error).__name__
         return UnreadBatch(
             topic=self._tp.topic,
@@ -216,7 +250,7 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
             offset=last,
             first_offset=first,
             reason=reason,
-            message=f"the batch at offsets {first} to {last}: {why}",
+            message=f"{what}: {why}",
         )
 
 

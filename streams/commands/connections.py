@@ -67,7 +67,7 @@ async def surveyor_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -
     """A read-only connection to Qdrant."""
     config = qdrant_config(settings)
     surveyor = Surveyor(replace(config, deadline_s=min(deadline_s, config.deadline_s)))
-    with named(f"Qdrant at {settings.qdrant.host}:{settings.qdrant.grpc_port}"):
+    with named(f"Qdrant at {config.address}"):
         try:
             yield surveyor
         finally:

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 
 from encoders.contract import NORM_TOLERANCE
+from streams.base.addresses import joined
 from streams.base.errors import ConfigurationError, InterestsError
 from streams.commands.connections import admin_of, encoder_of, producer_of, surveyor_of
 from streams.commands.findings import DEADLINE_S, Findings
@@ -176,7 +177,7 @@ async def check_api(settings: Settings) -> Findings:
 async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings:
     """The store, its collections, aliases and payload indexes, and whether they fit the encoder."""
     qdrant = settings.qdrant
-    findings = Findings(f"Qdrant at {qdrant.host}:{qdrant.grpc_port}")
+    findings = Findings(f"Qdrant at {joined(qdrant.host, qdrant.grpc_port)}")
     start = "start Qdrant, or set qdrant.host and qdrant.grpc_port to where it is"
     async with surveyor_of(settings, DEADLINE_S - 0.5) as surveyor:
         survey = await findings.ask("reachable", surveyor.survey(), start)

@@ -56,17 +56,17 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadBatch:
-    """Stands among a partition's records for those of a batch that could not be read, from `first_offset` to `offset`.
+    """Stands among a partition's records for those that could not be read, from `first_offset` to `offset`.
 
-    It has neither key nor value nor time, so nothing applies it: it becomes a dead letter with its own `reason` and
-    `message`.
+    That is a batch, what is left of one, or a single record. It has neither key nor value nor time, so nothing applies
+    it: it becomes a dead letter with its own `reason` and `message`.
     """
 
     topic: str
     partition: int
     first_offset: int
     offset: int
-    reason: Literal["batch_too_large", "batch_unreadable"]
+    reason: Literal["batch_too_large", "batch_unreadable", "record_unreadable"]
     message: str
     timestamp: int = -1
     key: None = None

@@ -11,9 +11,9 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +22,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from streams.base.addresses import checked_addresses, checked_host
 from streams.base.errors import ConfigurationError
 from streams.settings.policies import (
     NodeSettings,
@@ -32,11 +33,14 @@ from streams.settings.policies import (
     WeightSettings,
 )
 
+Host = Annotated[str, AfterValidator(checked_host)]
+Addresses = Annotated[str, AfterValidator(checked_addresses)]
+
 
 class KafkaSettings(Section):
     """The broker, the group and the topics."""
 
-    brokers: str = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    brokers: Addresses = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
     implementation: Literal["kafka", "tansu"] = Field(
         "kafka",
         description="`tansu`: the embedded broker. Works around its faults (leaders that left, log ends), and produces "
@@ -92,7 +96,7 @@ class KafkaSettings(Section):
 class TritonSettings(Section):
     """The encoder's server."""
 
-    url: str = Field("127.0.0.1:8001", description="gRPC address of Triton.")
+    url: Addresses = Field("127.0.0.1:8001", description="gRPC address of Triton.")
     model: str = Field("text_encoder", description="Name of the model in Triton's repository.")
     deadline_s: float = Field(
         60.0, gt=0, description="Deadline of one request of texts, retries included; a slow CPU takes seconds."
@@ -108,7 +112,7 @@ class TritonSettings(Section):
 class QdrantSettings(Section):
     """The vector store."""
 
-    host: str = Field("127.0.0.1", description="Host of Qdrant.")
+    host: Host = Field("127.0.0.1", description="Host of Qdrant.")
     grpc_port: int = Field(6334, ge=1, le=65535, description="Its gRPC port.")
     http_port: int = Field(6333, ge=1, le=65535, description="Its REST port.")
     https: bool = Field(False, description="Whether to use TLS.")

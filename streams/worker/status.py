@@ -166,7 +166,7 @@ def serving(
         start_response(head, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         return [json.dumps(body).encode()]
 
-    server = _StatusServer(listen(host, port, "worker.metrics_"))
+    server = _StatusServer(listen(host, port, "worker.metrics_port", "worker.metrics_host"))
     server.set_app(app)
     done = threading.Event()
     threads = [

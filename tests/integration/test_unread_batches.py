@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from aiokafka.codec import zstd_encode
 from aiokafka.errors import KafkaError
 
 from streams.broker.admin import Admin, TopicSpec
@@ -16,7 +17,7 @@ from streams.events.event import UnreadBatch
 from streams.events.parse import parse_events
 from streams.events.privacy import DeadLetterPolicy
 from streams.worker.outbox import KafkaOutbox
-from tests.fixtures.batches import CODECS, batch, bomb, produce_raw
+from tests.fixtures.batches import CODECS, batch, bomb, produce_raw, single_record
 from tests.fixtures.brokers import Broker
 from tests.fixtures.workers import committed, ends, produce, running, until
 
@@ -72,6 +73,26 @@ async def test_a_worker_sets_them_aside_and_goes_on(broker: Broker) -> None:
         await produce(config, topic, 3, start=10)
         await until(lambda: len(worker.seen) >= 3, 30)
         assert [offset for _, offset in sorted(worker.seen)] == [end[0], end[0] + 1, end[0] + 2]
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+async def test_a_record_that_cannot_be_read_costs_its_own_place_only(broker: Broker, codec: str) -> None:
+    topic = await broker.new_topic(partitions=1)
+    config = broker.config()
+    body = single_record(0) + single_record(1, b"\1\1\2\x02\xff\0") + single_record(2)
+    packed = zstd_encode(body) if codec == "zstd" else body
+    (base,) = await produce_raw(config, topic, 0, [batch(GOOD, attributes=CODECS[codec], body=packed)])
+    found: list[tuple[int, object]] = []
+
+    async def note(got: object) -> None:
+        records = got.records  # type: ignore[attr-defined]
+        found.extend((r.offset, r.reason if isinstance(r, UnreadBatch) else r.value) for r in records)
+
+    async with running(config, topic, on_batch=note) as worker:
+        await until(lambda: len(found) >= 3, 30)
+        assert await worker.stop() == 0
+    assert found == [(base, b"v0"), (base + 1, "record_unreadable"), (base + 2, b"v2")]
+    assert await committed(config, topic) == {0: base + 3}
 
 
 async def test_the_dead_letter_of_a_batch_arrives(broker: Broker) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from deploy.embedded.ports import free_ports
 from streams.base.addresses import bare, host_of, is_loopback, joined
 from streams.base.errors import ConfigurationError
 from streams.broker.liveness import LivenessJudge
 from streams.commands.installation_checks import in_the_clear
-from streams.settings.service import Settings
+from streams.settings.service import Settings, load
 from streams.store.connection import QdrantConfig, connect
 from streams.worker.status import WorkerStatus, serving
 from tests.fixtures.path import ROOT, environment
@@ -66,6 +69,49 @@ def test_qdrant_on_ipv6() -> None:
 
     assert asyncio.run(uri()) == "http://[::1]:6333"
     assert QdrantConfig(host="::1").address == "[::1]:6334"
+
+
+NO_ADDRESSES = [
+    "", "a.example:99999", "a.example:0", "a.example:b", "::1", "::1:9092", "[::1:9092", "[::1]9092", "[a.example]:1:2",
+    "http://a.example:1", "a b:1", "a.example:9092,", "a.example:\u0663",
+]  # fmt: skip
+SECTIONS = {"brokers": "kafka", "url": "triton", "host": "qdrant"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, wrong)
+            for name in ("brokers", "url")
+            for wrong in NO_ADDRESSES
+        ),
+        *(("host", wrong) for wrong in ("", "[::1", "::1]", "a.example:6334", "http://a.example", "a b", "[[::1]]")),
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_a_wrong_setting(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = f"INTERESTS_{SECTIONS[name]}__{name}".upper()
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as raised:
+        load()
+    assert f"{SECTIONS[name]}.{name}: Value error, expected " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            (name, right)
+            for name in ("brokers", "url")
+            for right in ("a.example:9092", "[::1]:9092", "[::1]", "a.example", "127.0.0.1:1", "[fe80::1%eth0]:1")
+        ),
+        ("brokers", "a.example:1, [::1]:2,10.0.0.1:65535"), ("url", "dns:///triton:8001"), ("url", "unix:/run/triton"),
+        ("host", "::1"), ("host", "[::1]"), ("host", "a.example"), ("host", "LOCALHOST."),
+    ],
+)  # fmt: skip
+def test_what_is_an_address_is_taken_as_it_is(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"INTERESTS_{SECTIONS[name]}__{name}".upper(), value)
+    assert getattr(getattr(load(), SECTIONS[name]), name) == value
 
 
 @contextmanager
@@ -117,3 +163,44 @@ def test_a_command_ends_with_2_and_a_sentence(command: str, host: str, tmp_path:
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert host in done.stderr
+
+
+@pytest.mark.parametrize("taken", ["grpc", "http"])
+def test_the_embedded_qdrant_ends_with_2_and_a_sentence_where_a_port_is_taken(taken: str, tmp_path: Path) -> None:
+    with status_at("127.0.0.1") as port:
+        ports = {name: str(port if name == taken else free_ports(1)[0]) for name in ("grpc", "http")}
+        arguments = ["--data", str(tmp_path / "data"), "--grpc-port", ports["grpc"], "--http-port", ports["http"]]
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.embedded.qdrant", *arguments],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use): set --{taken}-port to" in done.stderr
+
+
+def test_up_ends_with_2_where_a_port_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taking:
+        with suppress(OSError):
+            taking.bind(("127.0.0.1", 6333))  # where another has it, all the better
+            taking.listen()
+        done = subprocess.run(
+            [sys.executable, "-m", "streams.commands.cli", "up", "--data-dir", str(tmp_path / "data")],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "port 6333 (qdrant http) is held by " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("encoder", "info"), ("show", "u1"), ("topics", "list"), ("worker",), ("api",)])
+def test_every_command_ends_with_2_where_an_address_is_none(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.commands.cli", *command],
+        env={**os.environ, "INTERESTS_TRITON__URL": "http://127.0.0.1:8001", "INTERESTS_KAFKA__BROKERS": "::1:9092"},
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "triton.url: " in done.stderr
+    assert "kafka.brokers: " in done.stderr
+    assert "Traceback" not in done.stderr

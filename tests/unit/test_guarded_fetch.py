@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import tracemalloc
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import encode_varint
 
 from streams.broker import unpacked_size
 from streams.broker.fetched_batch import GroupIdentity, split
@@ -20,7 +22,7 @@ from streams.broker.guarded_fetch import ReadableRecords
 from streams.events.dead_letters import headers
 from streams.events.event import UnreadBatch
 from streams.events.parse import parse_events, parse_items
-from tests.fixtures.batches import CODECS, batch, bomb, header_bomb
+from tests.fixtures.batches import CODECS, batch, bomb, header_bomb, single_record
 from tests.fixtures.records import NOW_MS
 
 LIMIT = 4 << 20
@@ -54,7 +56,6 @@ UNREADABLE = {
     "a count below zero": batch(GOOD, count=-1),
     "records of noise": batch(GOOD, body=b"\xff" * 40),
     "no records": batch(GOOD, body=b""),
-    "a header that is not UTF-8": batch(GOOD, body=b"\x12\0\0\0\1\1\2\x02\xff\0" * 3),
     "a control batch of noise": batch(GOOD, attributes=0x30, producer_id=7, body=b"\xff" * 40),
     "snappy blocks that lead back": batch(
         GOOD, attributes=2, body=b"\x82SNAPPY\0" + b"\0\0\0\1" * 2 + struct.pack(">i", -4) * 8
@@ -81,6 +82,86 @@ def test_a_batch_that_cannot_be_read_is_set_aside_by_its_place(name: str) -> Non
     assert [record.offset for record in records[:3]] == [0, 1, 2]
     assert [record.offset for record in records[-3:]] == [6, 7, 8]
     assert position == 9
+
+
+#: Contents of a record, from its key's length on, that do not fit its own length or are no text.
+WRONG_CONTENTS = {
+    "a header's name that is not UTF-8": b"\1\1\2\x02\xff\0",
+    "a second header's name that is not UTF-8": b"\1\1\4\x02h\x01\x04\xc3\x28\0",
+    "a header's name of less than nothing": b"\1\1\2\x01\0",
+    "less than no headers": b"\1\1\1",
+    "more headers than there are": b"\1\1\x14\x02h\x01",
+    "fewer headers than there are": b"\1\1\0\x02h\x01",
+    "a key that leads out": b"\x7fu1\1\0",
+    "a value that leads out": b"\4u1\xfe\xff\x7f\0",
+    "a value that leads out of everything": b"\1\xfe\xff\xff\xff\x0f\0",
+    "a number without an end": b"\xff" * 12,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("name", WRONG_CONTENTS)
+def test_of_a_batch_only_the_records_that_cannot_be_read_are_set_aside(name: str, codec: str) -> None:
+    body = (
+        single_record(0)
+        + single_record(1, WRONG_CONTENTS[name])
+        + single_record(2)
+        + single_record(3, WRONG_CONTENTS[name])
+        + single_record(4)
+    )
+    packed = ENCODE[codec](body) if codec in ENCODE else body
+    made = batch(GOOD, attributes=CODECS[codec], body=packed, last_delta=4, count=5)
+    records, position = read(batch(GOOD) + changed_base(made, 3) + batch(GOOD, base_offset=8))
+    assert [record.offset for record in records] == list(range(11))
+    assert position == 11
+    unread = [record for record in records if isinstance(record, UnreadBatch)]
+    assert [(one.first_offset, one.offset, one.reason) for one in unread] == [
+        (4, 4, "record_unreadable"), (6, 6, "record_unreadable")
+    ]  # fmt: skip
+    assert [record.value for record in records[3:8:2]] == [b"v0", b"v2", b"v4"]
+    begun, _ = read(changed_base(made, 3), start=5)
+    assert [record.offset for record in begun] == [5, 6, 7]
+
+
+def test_a_record_of_too_many_headers_is_not_made_behind_one_that_cannot_be_read() -> None:
+    many = b"\1\1" + encode_varint_of(200_000) + b"\0\1" * 200_000
+    long = b"\0\0\4" + many
+    body = (
+        single_record(0) + single_record(1, WRONG_CONTENTS["less than no headers"]) + encode_varint_of(len(long)) + long
+    )
+    records, position = read(batch(GOOD, attributes=4, body=zstd_encode(body)))
+    assert [getattr(one, "reason", "") for one in records] == ["", "record_unreadable", "batch_too_large"]
+    assert position == 3
+
+
+@pytest.mark.parametrize("tail", [b"\0" + single_record(2), b"\xff" * 40, b"\x60\0\0\4", b"\2\0" + single_record(2)])
+def test_where_a_record_s_length_is_wrong_the_rest_is_set_aside(tail: bytes) -> None:
+    wrong = single_record(1, WRONG_CONTENTS["less than no headers"])
+    records, position = read(batches(batch(GOOD, body=single_record(0) + wrong + tail)))
+    assert [(type(one) is UnreadBatch, one.offset) for one in records[3:6]] == [(False, 3), (True, 4), (True, 5)]
+    assert len(records) == 9
+    assert position == 9
+
+
+def test_many_records_that_cannot_be_read_cost_no_more_than_their_number() -> None:
+    """Each is looked at once: with what is left read anew for each, 100,000 would be read five billion times."""
+    count = 100_000
+    lead = encode_varint_of(8)
+    body = b"".join(
+        lead + b"\0\0" + delta + b"\1\1\1" + b"\0" * (3 - len(delta)) for delta in map(encode_varint_of, range(count))
+    )
+    made = batch([], body=body, last_delta=count - 1, count=count)
+    began = time.process_time()
+    records, position = read(made)
+    assert time.process_time() - began < 10
+    assert {one.reason for one in records} == {"record_unreadable"}
+    assert (len(records), position) == (count, count)
+
+
+def encode_varint_of(number: int) -> bytes:
+    out = bytearray()
+    encode_varint(number, out.append)
+    return bytes(out)
 
 
 @pytest.mark.parametrize("codec", PACKED)

@@ -24,6 +24,8 @@ from deploy.embedded.qdrant.metrics import QdrantMetrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.registry import Registry
 from deploy.embedded.qdrant.rest import build_app
+from streams.base.addresses import listen
+from streams.base.errors import ConfigurationError
 from streams.base.http_server import BoundedServer, Connections, connections_within_open_files
 
 HOST = "127.0.0.1"
@@ -38,8 +40,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Return the command line's settings."""
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded.qdrant", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="directory of the collections, made if missing")
-    parser.add_argument("--grpc-port", type=int, required=True)
-    parser.add_argument("--http-port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=_port, required=True)
+    parser.add_argument("--http-port", type=_port, required=True)
     parser.add_argument("--api-key-file", type=Path, help="file whose first line is the key every call must bring")
     parser.add_argument(
         "--host-name",
@@ -64,9 +66,18 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return settings
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"got {port}, expected a port of 0 to 65535")
+    return port
+
+
 async def serve(settings: argparse.Namespace) -> None:
     """Serve until a signal asks to stop."""
     api_key = settings.api_key_file.read_text("utf-8").splitlines()[0].strip() if settings.api_key_file else None
+    listening = listen(HOST, settings.http_port, "--http-port")
+    listen(HOST, settings.grpc_port, "--grpc-port").close()  # gRPC's own words for a port in use are no sentence
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -82,7 +93,7 @@ async def serve(settings: argparse.Namespace) -> None:
         rpc.add_secure_port(address, credentials)
     await rpc.start()
     app = build_app(points, collections, metrics, api_key, frozenset(name.lower() for name in settings.host_name))
-    rest = RestServer(app, settings.http_port, **_uvicorn_tls(settings))
+    rest = RestServer(app, listening, **_uvicorn_tls(settings))
     await rest.start()
     maintenance = asyncio.create_task(_maintain(registry, settings.flush_interval_s or DEFAULT_FLUSH_INTERVAL_S))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -115,11 +126,11 @@ def _uvicorn_tls(settings: argparse.Namespace) -> dict[str, Any]:
 class RestServer(BoundedServer):
     """uvicorn inside a running loop; signals stay with the caller."""
 
-    def __init__(self, app: Starlette, port: int, **tls: Any) -> None:
+    def __init__(self, app: Starlette, listening: socket.socket, **tls: Any) -> None:
         connections = Connections(connections_within_open_files(CONNECTIONS))
         super().__init__(connections, app, lifespan="off", timeout_graceful_shutdown=int(STOP_GRACE_S), **tls)
-        self.config.load()  # before the socket: a certificate that cannot be read ends the process
-        self._socket = socket.create_server((HOST, port))
+        self.config.load()  # now: a certificate that cannot be read ends the process
+        self._socket = listening
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -151,11 +162,14 @@ async def _maintain(registry: Registry, interval_s: float) -> None:
 
 
 def main() -> int:
-    """Run the server; 0 after a clean stop, 1 where it could not start."""
+    """Run the server; 0 after a clean stop, 1 where it could not start, 2 where an argument does not fit."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     settings = parse_arguments(sys.argv[1:])
     try:
         asyncio.run(serve(settings))
+    except ConfigurationError as error:
+        print(f"qdrant cannot serve {settings.data}: {error}", file=sys.stderr)
+        return 2
     except (QdrantError, OSError, RuntimeError) as error:
         print(f"qdrant cannot serve {settings.data}: {error}", file=sys.stderr)
         return 1
