@@ -8,6 +8,7 @@ which points it changed. No span holds who somebody is or what they wrote.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import time_ns
@@ -31,6 +32,9 @@ _MAX_POINTS: Final = 64
 _OFF: Final[AbstractContextManager[None]] = nullcontext()
 _propagator: Final = TraceContextTextMapPropagator()
 _tracer: trace.Tracer | None = None
+
+# At each header that is not as it should be it warns, and quotes it: what a producer wrote, a line a record.
+logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
 
 
 def use(provider: trace.TracerProvider | None) -> None:

@@ -143,3 +143,11 @@ def test_a_trace_header_of_any_form_ends_no_batch(spans: InMemorySpanExporter) -
     assert [
         span.attributes["messaging.kafka.offset"] for span in spans.get_finished_spans() if span.name == "event"
     ] == [6]
+
+
+def test_a_trace_header_is_not_quoted_in_the_log(spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
+    odd = [b"Alice Smith", b"k=v,k=v", b"alice", b",".join(b"k%d=v" % n for n in range(40)), b"x" * 10_000]
+    records = [record(click(), offset=n, headers=[header(), ("tracestate", one)]) for n, one in enumerate(odd)]
+    with tracing.traced_batch(records) as followed:
+        tracing.follow(followed, records, report_of(records))
+    assert caplog.text == ""
