@@ -34,7 +34,7 @@ def kafka_errors(doing: str) -> Iterator[None]:
     """Raise our errors for aiokafka's: what cannot work as configured, what is too large, and what is away for now."""
     try:
         yield
-    except kafka.MessageSizeTooLargeError as error:
+    except (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError) as error:
         raise PoisonError(f"{doing}: a record is above the size limit", reason="too_large", stage="produce") from error
     except kafka.InvalidTimestampError as error:
         message = f"{doing}: the topic takes no record with this timestamp"

@@ -7,9 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from streams.events.event import RecordLike
+from streams.events.event import Header, RecordLike
 
 RECORD_OVERHEAD_BYTES = 64
+HEADER_OVERHEAD_BYTES = 8
+
+
+def header_bytes(headers: Iterable[Header]) -> int:
+    """Bytes headers are counted as: names, values and a fixed overhead each."""
+    return sum(len(name.encode()) + len(value or b"") + HEADER_OVERHEAD_BYTES for name, value in headers)
 
 
 class Record(RecordLike, Protocol):
@@ -50,7 +56,8 @@ class FetchedBatch:
 
     `records` are in offset order, gaps are allowed (compaction, transactions). `next_offset` is what to commit
     once all are applied: past the last record and past markers that follow it. `highwater` is the offset the
-    broker will give the partition's next record, as of this fetch. `size_bytes` counts keys, values and overhead.
+    broker will give the partition's next record, as of this fetch. `size_bytes` counts keys, values, headers and
+    overhead.
     """
 
     topic: str
@@ -106,9 +113,10 @@ NOTHING_FETCHED = Fetched({}, {}, None)
 
 
 def total_bytes(records: Sequence[Record]) -> int:
-    """Bytes records are counted as: keys, values and a fixed overhead each (an absent key or value counts as -1)."""
+    """Bytes records are counted as: keys, values, headers and a fixed overhead; an absent key or value as -1."""
     payload = sum([record.serialized_key_size + record.serialized_value_size for record in records])
-    return payload + RECORD_OVERHEAD_BYTES * len(records)
+    headers = sum([header_bytes(record.headers) for record in records if record.headers])
+    return payload + headers + RECORD_OVERHEAD_BYTES * len(records)
 
 
 def split(
@@ -172,11 +180,13 @@ class AckLedger:
         self._acked: dict[Partition, set[int]] = {}
         self._safe: dict[Partition, int] = {}
         self._begun: dict[Partition, int] = {}
+        self._entered: set[Partition] = set()
 
     def enter(self, batch: FetchedBatch) -> None:
         """Put a batch on the books: nothing at or past it may be committed until it is acknowledged."""
         self._pending.setdefault(batch.source, deque()).append(batch)
         self._begun.setdefault(batch.source, batch.first_offset)
+        self._entered.add(batch.source)
 
     def passed(self, source: Partition, position: int) -> bool:
         """The fetcher is at `position` and everything before it was handed out; True where that is progress.
@@ -187,6 +197,17 @@ class AckLedger:
         if self._pending.get(source) or position <= self._safe.get(source, 0):
             return False
         self._safe[source] = position
+        return True
+
+    def began_anew(self, source: Partition, position: int) -> bool:
+        """The log of a partition ends before where it was read to: it is read from `position`, as a new one.
+
+        False where batches of it were handed out in this assignment: they would be taken for those of the new log.
+        """
+        if source in self._entered:
+            return False
+        self._safe.pop(source, None)
+        self._begun[source] = position
         return True
 
     def begun(self, source: Partition) -> int:
@@ -225,3 +246,4 @@ class AckLedger:
         self._acked.clear()
         self._safe.clear()
         self._begun.clear()
+        self._entered.clear()

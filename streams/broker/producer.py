@@ -14,7 +14,7 @@ from streams.base.clock import now_ms
 from streams.base.errors import PoisonError
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
-from streams.broker.fetched_batch import RECORD_OVERHEAD_BYTES
+from streams.broker.fetched_batch import RECORD_OVERHEAD_BYTES, header_bytes
 from streams.broker.partitions import partition_of
 from streams.events.event import Header
 
@@ -36,8 +36,8 @@ class Outgoing:
     @property
     def size_bytes(self) -> int:
         """Bytes on the wire, with a fixed overhead for framing."""
-        headers = sum(len(name.encode()) + len(value or b"") + 8 for name, value in self.headers)
-        return RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"") + headers
+        payload = len(self.key or b"") + len(self.value or b"") + header_bytes(self.headers)
+        return RECORD_OVERHEAD_BYTES + payload
 
 
 def sane_ms(timestamp_ms: int | None) -> int | None:

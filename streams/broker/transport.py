@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
+from streams.base.errors import FatalError
 from streams.broker.config import KafkaConfig
 from streams.broker.consumer_thread import BatchConsumerThread, BatchRebalanceListener
 from streams.broker.fetched_batch import (
@@ -36,6 +37,10 @@ FETCH_WAIT_S = 0.5
 LAST_COMMIT_WITHIN_S = 5.0
 
 log = logging.getLogger(__name__)
+
+
+class LogBeganAnew(FatalError):
+    """A topic was made anew, or its log cut off, while it was being read."""
 
 
 class WorkerApp(Protocol):
@@ -85,6 +90,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         try:
             while not (self.should_stop or fetcher.should_stop):
                 fetched = await self._next_fetch()
+                self._look_back(fetched)
                 for batch in interleave(fetched.batches.values()):
                     await self._deliver(batch)
                 self._pass_over(fetched)
@@ -102,6 +108,28 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
             return NOTHING_FETCHED
         fetched: Fetched = await self._getmany(wanted, FETCH_WAIT_S)
         return fetched
+
+    def _look_back(self, fetched: Fetched) -> None:
+        """Notice logs that end before where they were read to: topics made anew, or cut off when a broker was lost.
+
+        aiokafka goes back to such a log's first record by itself. What was read and committed of the old one says
+        nothing of the new, where all would be taken for read already. Raises LogBeganAnew where the work of this
+        assignment has begun; whoever starts the worker again has a new log, see `streams.worker.epochs`.
+        """
+        if fetched.identity is None or fetched.identity is not self.identity:
+            return
+        for place, position in fetched.positions.items():
+            source = TP(*place)
+            read_to = self._read_offset[source]
+            if read_to is None or position >= read_to:
+                continue
+            message = (
+                f"{place.topic}/{place.partition} was read to {read_to} and is now read from before {position + 1}"
+            )
+            log.warning("%s: its log begins anew", message)
+            if not self.ledger.began_anew(place, position):
+                raise LogBeganAnew(message)
+            self._read_offset[source] = self._committed_offset[source] = None
 
     def _pass_over(self, fetched: Fetched) -> None:
         """Have positions committed that moved without a record: nothing to read is not stuck."""

@@ -22,7 +22,7 @@ import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final
 
@@ -143,9 +143,14 @@ class Crashes:
         return True
 
     async def stop(self) -> None:
-        """The worker ends in order: no death, and nothing is in hand. Raises StoreUnavailable."""
-        ended = [msgspec.structs.replace(mark, writer="", hand=NONE_IN_HAND) for mark in self._marks.values()]
-        if ended:
+        """The worker ends in order: no death, and nothing is in hand. Raises StoreUnavailable.
+
+        A partition that another worker has begun since is that one's.
+        """
+        stored = await self._around.marks.read(self._marks) if self._marks else {}
+        ours = [mark for mark in self._marks.values() if stored.get(mark.slot, mark).writer == mark.writer]
+        if ours:
+            ended = [msgspec.structs.replace(mark, writer="", hand=NONE_IN_HAND) for mark in ours]
             await self._around.marks.write(ended)
 
     # -- errors -------------------------------------------------------------------------------------------------------
@@ -221,7 +226,16 @@ class Crashes:
         """Dead-letter a record by its place and remember it, so that it is passed over if it comes again."""
         self._pay()
         letter = DeadLetter(record=record, stage=STAGE, reason=reason, message=f"{error}: {said}")
-        await self._around.dead_letter([letter])
+        failed: Exception | None = None
+        try:
+            await self._around.dead_letter([letter])
+        except InterestsError:
+            raise
+        except Exception as one:  # what the record does to its dead letter must not end a worker either
+            failed = one
+        if failed is not None:
+            log.error("dead_letter_failed", error=type(failed).__name__, where=_where(failed))
+            await self._around.dead_letter([replace(letter, record=_Place.of(record))])
         slot = _slot_of(record)
         mark = self._marks[slot]
         place = SetAside(mark.log, record.offset, now_ms(), error)
@@ -261,6 +275,23 @@ def _after(before: CrashMark, again: bool, died: bool) -> CrashMark:
         return died_mark
     tries = before.tries + 1 if before.hand == before.suspect else 1
     return msgspec.structs.replace(died_mark, suspect=before.hand, tries=tries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a record lies, in its stead: without key, value, time and headers."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = -1
+    key: None = None
+    value: None = None
+    headers: tuple[()] = ()
+
+    @classmethod
+    def of(cls, record: Record) -> _Place:
+        return cls(record.topic, record.partition, record.offset)
 
 
 def _slot(source: Partition) -> str:

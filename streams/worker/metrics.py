@@ -44,6 +44,12 @@ class Metrics:
             ("topic", "stage", "reason"),
             registry=registry,
         )
+        self.refused = Counter(
+            "interests_refused_records",
+            "Waiting events and dead letters that a topic took in no form; `record_refused` in the log names them.",
+            ("topic",),
+            registry=registry,
+        )
         self.items = Counter(
             "interests_items", "Items described: encoded, placed on the concept tree, written.", registry=registry
         )

@@ -79,7 +79,9 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         await answered(waiting, producer.start)
         stack.push_async_callback(producer.stop)
         metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
-        outbox = KafkaOutbox(producer, kafka.unresolved_topic, policy)
+        outbox = KafkaOutbox(
+            producer, kafka.unresolved_topic, policy, lambda topic: metrics.refused.labels(topic).inc()
+        )
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
         yield Connected(
             deps=PipelineDependencies(

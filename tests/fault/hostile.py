@@ -77,6 +77,41 @@ async def crash_records(trial: Trial) -> None:
     trial.injected = f"{len(raising)} records that raise, {len(killing)} that kills: {trial.starts} deaths"
 
 
+@scenario(users=4)
+async def crash_everywhere(trial: Trial) -> None:
+    """Two workers, a record that raises on every topic they read, two that kill: each is set aside, and it alone."""
+    faults, kafka = "record:kill,record:raise", trial.rig.settings.kafka
+    topics = [
+        trial.rig.clicks,
+        kafka.unresolved_topic,
+        kafka.items_topic,
+        kafka.popularity_topic,
+        kafka.population_topic,
+    ]
+    killing = _asking("kill", trial.made.every_user(1))
+    kinds = ("clicks", "comments")
+    first, middle = (made._replace(kind=kind) for made, kind in zip(killing, kinds, strict=False))
+    await trial.send([first], partition=0)
+    await trial.send(trial.made.events(20))
+    await trial.send([middle], partition=1)
+    for topic in topics[1:]:
+        await _raw(trial, [Made("", b"u1", b"faultpoint raise")], topic)
+    raising = [made._replace(kind="clicks") for made in _asking("raise", trial.made.every_user(1))[:2]]
+    await trial.send([*raising, *trial.made.events(20)])
+    for worker in [trial.worker(faults) for _ in range(2)]:
+        trial.supervise(worker, faults)
+    trial.over()
+    await trial.quiet(600)
+    for topic in topics:
+        errors = [dict(one.headers)["dead-letter-error"] for one in await trial.read(f"{topic}.dead")]
+        assert b"raised" in errors, f"{topic}: {errors}"
+    letters = [one for topic in kafka.event_topics for one in await trial.read(f"{topic}.dead")]
+    places = [dict(one.headers)["dead-letter-offset"] for one in letters]
+    assert len(letters) == 2 + len(raising), places
+    assert trial.starts <= 10, f"{trial.starts} deaths: a record may end five workers"
+    trial.injected = f"{len(topics)} topics with a record that raises, two that kill: {trial.starts} deaths"
+
+
 def _asking(action: str, records: list[Made]) -> list[Made]:
     """The events with a field that an armed worker stumbles over."""
     return [
@@ -124,13 +159,13 @@ async def _open_transaction(trial: Trial) -> AsyncIterator[None]:
         await producer.stop()
 
 
-async def _raw(trial: Trial, records: list[Made]) -> None:
-    """Produce past the ledger: what is deleted before anybody reads it never happened."""
+async def _raw(trial: Trial, records: list[Made], topic: str = "") -> None:
+    """Produce past the ledger: what is deleted before anybody reads it never happened, and what is no event either."""
     producer = AIOKafkaProducer(bootstrap_servers=trial.rig.broker.bootstrap)
     await producer.start()
     try:
         for made in records:
-            await producer.send_and_wait(trial.rig.clicks, made.value, key=made.key)
+            await producer.send_and_wait(topic or trial.rig.clicks, made.value, key=made.key)
     finally:
         await producer.stop()
 

@@ -105,12 +105,13 @@ async def test_the_dead_letter_of_a_batch_arrives(broker: Broker) -> None:
     unread = UnreadBatch(
         topic=topic, partition=0, first_offset=4, offset=9, reason="batch_too_large", message="it unpacks to too much"
     )
+    refused: list[str] = []
     async with Producer(config) as producer:
         for bodies in ("keep", "drop"):
-            outbox = KafkaOutbox(producer, "waits", DeadLetterPolicy(bodies=bodies))
+            outbox = KafkaOutbox(producer, "waits", DeadLetterPolicy(bodies=bodies), refused.append)
             await outbox.dead_letter(parse_events([unread], now_ms=1_760_000_000_000).dead)
     records = [record async for some in read_topic(config, dead_topic) for record in some]
-    assert len(records) == 2
+    assert (len(records), refused) == (2, [])
     for record in records:
         about = dict(record.headers)
         assert (about["dead-letter-first-offset"], about["dead-letter-offset"]) == (b"4", b"9")

@@ -1,14 +1,21 @@
-"""What is measured of a batch: from taking it until its acknowledgement has returned."""
+"""What is measured of a batch, until its acknowledgement has returned; and that no record ends any of the agents."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
+from streams.events.dead_letters import DeadLetter
 from streams.events.unresolved import RetryPolicy
 from streams.worker.batch_worker import BatchWorker
+from streams.worker.crashes import Crashes, CrashSurroundings
 from streams.worker.metrics import Metrics
+from tests.fixtures.crash_marks import MemoryCrashMarks
 from tests.fixtures.records import click, record
 
 SLOW_S = 0.05
@@ -43,6 +50,49 @@ class Worker(BatchWorker):
 
     async def _through(self, *_: Any) -> bool:
         return True
+
+
+@pytest.mark.parametrize("work", ["fold", "fold_when_due", "describe", "derive"])
+async def test_a_record_that_nobody_can_work_on_ends_no_agent(work: str) -> None:
+    letters: list[DeadLetter] = []
+    metrics, marks = Metrics(), MemoryCrashMarks()
+    batch: Any = FakeBatch(counts=True)
+    identity = GroupIdentity(generation=1, leader_id="a", member_id="a", cluster_id=None)
+    batch.identity = identity
+    batch.fetched = [
+        FetchedBatch(
+            topic="clicks", partition=3, records=batch.records, next_offset=18, highwater=18, size_bytes=1,
+            identity=identity,
+        )
+    ]  # fmt: skip
+
+    async def fine() -> None:
+        pass
+
+    async def dead_letter(dead: Sequence[DeadLetter]) -> None:
+        letters.extend(dead)
+
+    async def nobody() -> frozenset[str]:
+        return frozenset()
+
+    async def enter(_: Any) -> Any:
+        return SimpleNamespace(log=1, fence=None)
+
+    async def derive(*_: Any) -> Any:
+        raise RecursionError("alice")
+
+    around = CrashSurroundings(
+        marks=marks, members=nobody, committed=lambda _: None, dead_letter=dead_letter, healthy=fine,
+        count=lambda _: None, budget=5,
+    )  # fmt: skip
+    deps: Any = SimpleNamespace(retries=RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1))  # no store, no encoder
+    worker = BatchWorker(
+        deps=deps, ownership=SimpleNamespace(enter=enter), crashes=Crashes(around), metrics=metrics,  # type: ignore[arg-type]  # as much of it as is used
+        progress=lambda: None, updates=None,  # type: ignore[arg-type]  # never reached
+    )  # fmt: skip
+    await getattr(worker, work)(batch, *([derive] if work == "derive" else []))
+    assert [(one.record.offset, one.stage, one.reason) for one in letters] == [(17, "crash", "raised")]
+    assert [one.offset for one in marks.marks["clicks/3"].aside] == [17]
 
 
 def observed(metrics: Metrics) -> tuple[float, float]:

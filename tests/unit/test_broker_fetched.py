@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,18 @@ def test_split_keeps_every_record_in_order_and_within_bounds(
         assert piece.highwater == 999
     assert [piece.next_offset for piece in pieces[:-1]] == [piece.last_offset + 1 for piece in pieces[:-1]]
     assert pieces[-1].next_offset == offsets[-1] + 1 + tail
+
+
+def test_headers_count_as_much_as_bodies() -> None:
+    many = tuple((f"h{n}", None) for n in range(100_000))
+    lines: Any = [Line(0, b"x"), Line(1, b"x", headers=(("é", b"y" * 10_000_000),)), Line(2, headers=many), Line(3)]
+    first, *rest = split(
+        lines, next_offset=4, highwater=4, identity=IDENTITY, max_records=4_000, max_bytes=1 << 20
+    )  # fmt: skip
+    assert [piece.first_offset for piece in (first, *rest)] == [0, 1, 2, 3], "each of the large ones is alone"
+    assert rest[0].size_bytes == RECORD_OVERHEAD_BYTES + 3 + 1 + 2 + 10_000_000 + 8
+    assert rest[1].size_bytes > 1_200_000
+    assert lines[1].headers[0][0] == "é"
 
 
 def test_a_batch_knows_its_place() -> None:

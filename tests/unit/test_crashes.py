@@ -11,7 +11,7 @@ import pytest
 
 from streams.base.errors import EncoderUnavailable, FatalError, PoisonError
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
-from streams.events.dead_letters import DeadLetter
+from streams.events.dead_letters import OURS, DeadLetter, headers
 from streams.store.crash_marks import CrashMark
 from streams.worker.crashes import CrashBudgetSpent, Crashes, CrashSurroundings
 from streams.worker.turns import Turns
@@ -40,6 +40,11 @@ class FakeBatch:
 
     def stale(self) -> bool:
         return False
+
+    def beside(self, other: FakeBatch) -> FakeBatch:
+        """Both as one batch, under one assignment."""
+        self.records, self.fetched = [*self.records, *other.records], [*self.fetched, *other.fetched]
+        return self
 
 
 class Group:
@@ -196,6 +201,23 @@ async def test_a_log_made_anew_passes_over_nothing() -> None:
     assert 7 in group.applied
 
 
+async def test_a_record_that_crashes_its_dead_letter_as_well_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group()
+    sent = group.letters
+
+    async def dead_letter(_: Group, dead: Sequence[DeadLetter]) -> None:
+        if any(one.record.value for one in dead):
+            raise AssertionError("alice")
+        sent.extend(dead)
+
+    monkeypatch.setattr(Group, "_dead_letter", dead_letter)
+    assert await group.live(range(4), group.raises(2))
+    assert [(one.record.topic, one.record.partition, one.record.offset) for one in sent] == [("clicks", 0, 2)]
+    assert (sent[0].record.key, sent[0].record.value, sent[0].reason) == (None, None, "raised")
+    assert {name for name, _ in headers(sent[0])} <= OURS
+    assert group.applied == [0, 1, 3]
+
+
 # -- deaths -----------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +239,32 @@ async def test_two_records_that_kill_are_both_found_and_each_is_dead_lettered_on
         lives += 1
         assert lives < 10
     assert [one.record.offset for one in group.letters] == [2, 6]
+
+
+async def test_records_that_kill_in_two_partitions_are_found_by_workers_that_take_turns_with_them() -> None:
+    group, bad = Group(), {("clicks", 2), ("comments", 0)}
+    group.committed = 0
+
+    async def work(records: Sequence[Any]) -> bool:
+        if any((one.topic, one.offset) in bad for one in records):
+            raise Died
+        return True
+
+    for deaths in range(12):  # asked for below
+        crashes, identity = group.worker()
+        batch: Any = FakeBatch(range(4), identity).beside(FakeBatch(range(4), identity, topic="comments"))
+        if deaths % 3 == 1:  # this one was given only one of them
+            batch = FakeBatch(range(4), identity, topic="comments")
+        try:
+            await crashes.begin(batch, 1)
+            if await crashes.through(batch, batch.records, work, once) and len(batch.records) > 4:
+                break
+        except Died:
+            group.members.discard(identity.member_id)
+    places = {(one.record.topic, one.record.offset) for one in group.letters}
+    assert places == bad
+    assert len(group.letters) == 2
+    assert deaths <= 10, "a record may end five workers"
 
 
 async def test_deaths_without_a_guilty_record_set_nothing_aside() -> None:
@@ -243,6 +291,18 @@ async def test_a_worker_that_only_lost_its_partitions_did_not_die() -> None:
         batch: Any = FakeBatch(range(3), identity)
         await crashes.begin(batch, 1)
     assert group.marks.marks["clicks/0"].deaths == 0
+
+
+async def test_a_worker_that_stops_leaves_the_marks_of_those_who_have_its_partitions_now() -> None:
+    group = Group()
+    early, identity = group.worker()
+    batch: Any = FakeBatch(range(3), identity)
+    await early.begin(batch, 1)
+    assert await group.live(range(3), group.raises(1))
+    heir = group.marks.marks["clicks/0"]
+    await early.stop()
+    assert group.marks.marks["clicks/0"] == heir
+    assert [one.offset for one in heir.aside] == [1]
 
 
 async def test_another_log_begins_without_blame() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streams.base.clock import now_ms
 from streams.base.errors import PoisonError
@@ -24,6 +25,7 @@ class FakeProducer:
 
     def __init__(self, *, timeless: bool = False, most_bytes: int = 1 << 20) -> None:
         self.sent: list[tuple[str, Outgoing]] = []
+        self.refused: list[str] = []
         self._timeless, self._most_bytes = timeless, most_bytes
 
     async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
@@ -34,7 +36,7 @@ class FakeProducer:
 
 
 def outbox(producer: Any) -> KafkaOutbox:
-    return KafkaOutbox(producer, "waits", DeadLetterPolicy())
+    return KafkaOutbox(producer, "waits", DeadLetterPolicy(), producer.refused.append)
 
 
 def letter(**fields: Any) -> DeadLetter:
@@ -79,3 +81,47 @@ async def test_headers_without_room_go_and_ours_stay() -> None:
     await outbox(producer).dead_letter([letter(headers=[("h", None)] * 40_000), letter()])
     assert {name for name, _ in producer.sent[0][1].headers} <= OURS
     assert producer.sent[0][1].value == letter().record.value
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "key_bytes", "value_bytes"),
+    [(500_000, 2_000, 200_000), (250_000, 2_000, 200_000), (190_000, 2_000, 0), (3_000, 2_000, 0), (900, 0, 0)],
+)
+async def test_a_dead_letter_for_which_there_is_no_room_goes_with_less_of_itself(
+    most_bytes: int, key_bytes: int, value_bytes: int
+) -> None:
+    producer = FakeProducer(most_bytes=most_bytes)
+    large = record(value=b"x" * 200_000, key=b"k" * 2_000, headers=[("h", b"y" * 100_000)])
+    fine = letter()
+    await outbox(producer).dead_letter([DeadLetter(record=large, stage="parse", reason="bad_json", message="x"), fine])
+    (_, sent), (_, other) = producer.sent
+    assert (len(sent.key or b""), len(sent.value or b"")) == (key_bytes, value_bytes)
+    assert dict(sent.headers)["dead-letter-offset"] == b"17"
+    assert other.value == fine.record.value
+    assert producer.refused == []
+
+
+async def test_a_dead_letter_that_is_refused_in_every_form_is_told_and_ends_nothing() -> None:
+    producer = FakeProducer(most_bytes=100)
+    with capture_logs() as lines:
+        await outbox(producer).dead_letter([letter(), letter(offset=18)])
+    assert (producer.sent, producer.refused) == ([], ["clicks.dead"] * 2)
+    assert [(one["event"], one["topic"], one["partition"], one["offset"]) for one in lines] == [
+        ("record_refused", "clicks", 3, 17),
+        ("record_refused", "clicks", 3, 18),
+    ]
+
+
+async def test_a_waiting_event_for_which_there_is_no_room_is_a_dead_letter_and_whole() -> None:
+    class SmallTopic(FakeProducer):
+        async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
+            self._most_bytes = 300 if topic == "waits" else 1 << 20
+            await super().send_many(topic, records)
+
+    producer, event = SmallTopic(), record(click(context={"x": "y" * 500}), headers=HEADERS)
+    await outbox(producer).defer([Waiting(event, [*HEADERS, ("unresolved-attempt", b"1")]), Waiting(record({}), [])])
+    (first, waiting), (second, dead) = producer.sent
+    assert (first, waiting.value, second, dead.value) == ("waits", b"{}", "clicks.dead", event.value)
+    assert dict(dead.headers)["dead-letter-stage"] == b"defer"
+    assert list(dead.headers[:5]) == HEADERS
+    assert producer.refused == ["waits"]

@@ -114,6 +114,16 @@ def test_an_error_leaves_its_kind_and_not_its_words(spans: InMemorySpanExporter)
         assert "somebody" not in span.to_json()
 
 
+def test_what_a_producer_wrote_into_tracestate_is_in_no_log_line(
+    spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = ("tracestate", b"alice likes bob,k=v,k=v," + b",".join(b"k%d=v" % n for n in range(40)))
+    with tracing.traced_batch([record(click(), headers=[header(), bad])]):
+        pass
+    assert len(spans.get_finished_spans()) == 1
+    assert caplog.records == []
+
+
 def test_log_lines_of_a_batch_name_it() -> None:
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
         log = structlog.get_logger("streams.test")
