@@ -62,6 +62,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.ledger = AckLedger()
         self.room = asyncio.Event()
+        self._log_began_anew: LogBeganAnew | None = None
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -74,7 +75,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
 
     def failure(self) -> BaseException | None:
         """What ended group membership or fetching for good; None while all is well."""
-        return self._thread.failure()
+        return self._log_began_anew or self._thread.failure()
 
     def uncommitted(self) -> bool:
         """Whether something that was handed out is not committed: at work, or acknowledged since the last commit."""
@@ -90,7 +91,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         try:
             while not (self.should_stop or fetcher.should_stop):
                 fetched = await self._next_fetch()
-                self._look_back(fetched)
+                if not self._same_logs(fetched):
+                    return
                 for batch in interleave(fetched.batches.values()):
                     await self._deliver(batch)
                 self._pass_over(fetched)
@@ -109,15 +111,15 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         fetched: Fetched = await self._getmany(wanted, FETCH_WAIT_S)
         return fetched
 
-    def _look_back(self, fetched: Fetched) -> None:
+    def _same_logs(self, fetched: Fetched) -> bool:
         """Notice logs that end before where they were read to: topics made anew, or cut off when a broker was lost.
 
         aiokafka goes back to such a log's first record by itself. What was read and committed of the old one says
-        nothing of the new, where all would be taken for read already. Raises LogBeganAnew where the work of this
-        assignment has begun; whoever starts the worker again has a new log, see `streams.worker.epochs`.
+        nothing of the new, where all would be taken for read already. False where work of this assignment has begun:
+        then this worker fails, and the next one has a new log, see `streams.worker.epochs`.
         """
         if fetched.identity is None or fetched.identity is not self.identity:
-            return
+            return True
         for place, position in fetched.positions.items():
             source = TP(*place)
             read_to = self._read_offset[source]
@@ -128,8 +130,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
             )
             log.warning("%s: its log begins anew", message)
             if not self.ledger.began_anew(place, position):
-                raise LogBeganAnew(message)
+                self._log_began_anew = LogBeganAnew(message)
+                return False
             self._read_offset[source] = self._committed_offset[source] = None
+        return True
 
     def _pass_over(self, fetched: Fetched) -> None:
         """Have positions committed that moved without a record: nothing to read is not stuck."""

@@ -94,7 +94,8 @@ async def crash_everywhere(trial: Trial) -> None:
     await trial.send([first], partition=0)
     await trial.send(trial.made.events(20))
     await trial.send([middle], partition=1)
-    for topic in topics[1:]:
+    await trial.send([Made("unresolved", b"u1", b"faultpoint raise", "dead")])
+    for topic in topics[2:]:
         await _raw(trial, [Made("", b"u1", b"faultpoint raise")], topic)
     raising = [made._replace(kind="clicks") for made in _asking("raise", trial.made.every_user(1))[:2]]
     await trial.send([*raising, *trial.made.events(20)])
