@@ -21,8 +21,7 @@ WHOLE = CrashMark(
 )  # fmt: skip
 
 
-@pytest.fixture
-async def prepared(qdrant: QdrantServer) -> QdrantServer:
+async def prepare(qdrant: QdrantServer) -> QdrantServer:
     store = QdrantStore(config_of(qdrant), POLICY, Collections(uuid.uuid4().hex, DIM))
     await store.prepare()
     await store.close()
@@ -34,7 +33,8 @@ async def marks(request: pytest.FixtureRequest) -> AsyncIterator[CrashMarks]:
     if request.param == "memory":
         yield MemoryCrashMarks()
         return
-    made = QdrantCrashMarks(config_of(request.getfixturevalue("prepared")), uuid.uuid4().hex)
+    qdrant: QdrantServer = request.getfixturevalue("qdrant")  # only where it is needed
+    made = QdrantCrashMarks(config_of(await prepare(qdrant)), uuid.uuid4().hex)
     yield made
     await made.close()
 
@@ -47,8 +47,8 @@ async def test_what_is_written_is_read_back_and_the_last_counts(marks: CrashMark
     assert (await marks.read(["clicks/1"]))["clicks/1"].first == 5
 
 
-async def test_from_outside_a_groups_own_are_seen_and_its_control_point_is_none_of_them(prepared: QdrantServer) -> None:
-    config, group = config_of(prepared), uuid.uuid4().hex
+async def test_from_outside_a_groups_own_are_seen_and_its_control_point_is_none_of_them(qdrant: QdrantServer) -> None:
+    config, group = config_of(await prepare(qdrant)), uuid.uuid4().hex
     mine, others = QdrantCrashMarks(config, group), QdrantCrashMarks(config, uuid.uuid4().hex)
     surveyor = Surveyor(config)
     try:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.broker.fetched_batch import (
     RECORD_OVERHEAD_BYTES,
     AckLedger,
+    Fetched,
     FetchedBatch,
     GroupIdentity,
     Partition,
     interleave,
     split,
 )
+from streams.broker.transport import BatchConsumer, LogBeganAnew
 
 IDENTITY = GroupIdentity(generation=3, leader_id="leader", member_id="member", cluster_id="cluster")
 
@@ -216,3 +220,34 @@ def test_partitions_do_not_wait_for_each_other() -> None:
     assert ledger.ack(done)
     assert ledger.committable(done.source) == 8
     assert ledger.committable(held.source) is None
+
+
+def test_a_log_that_begins_anew_is_forgotten_unless_its_records_are_at_work() -> None:
+    ledger, source = AckLedger(), Partition("clicks", 0)
+    ledger.passed(source, 100)
+    assert ledger.began_anew(source, 5)
+    assert (ledger.committable(source), ledger.begun(source)) == (None, 5)
+    one = batch(5, 6)
+    ledger.enter(one)
+    ledger.ack(one)
+    assert ledger.committable(source) == 7
+    assert not ledger.began_anew(source, 0), "what was handed out is of the old log"
+    ledger.clear()
+    assert ledger.began_anew(source, 0)
+
+
+@pytest.mark.parametrize("handed_out", [False, True])
+def test_a_position_that_goes_back_is_a_new_log_and_a_worker_that_has_begun_fails(handed_out: bool) -> None:
+    consumer: Any = BatchConsumer.__new__(BatchConsumer)
+    consumer._thread = SimpleNamespace(identity=IDENTITY, failure=lambda: None)
+    consumer.ledger, consumer._log_began_anew = AckLedger(), None
+    source, other = TP("clicks", 0), TP("clicks", 1)
+    consumer._read_offset, consumer._committed_offset = {source: 100, other: None}, {source: 100, other: None}
+    if handed_out:
+        consumer.ledger.enter(batch(98, 99))
+    onward = Fetched({}, {Partition("clicks", 0): 100, Partition("clicks", 1): 0}, IDENTITY)
+    assert consumer._same_logs(onward)
+    assert consumer._same_logs(onward._replace(positions={Partition("clicks", 0): 3}, identity=None)), "not ours"
+    assert consumer._same_logs(onward._replace(positions={Partition("clicks", 0): 3})) is not handed_out
+    assert consumer._read_offset == {source: 100 if handed_out else None, other: None}
+    assert isinstance(consumer.failure(), LogBeganAnew) is handed_out
