@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from streams.broker import KafkaConfig
-from streams.broker.admin import Admin, TopicSpec
+from streams.broker.admin import Admin
 from streams.broker.consumer_state import ConsumerState
 from streams.broker.read_all import read_topic
 from tests.fixtures.brokers import Broker, Kafka
@@ -163,33 +163,6 @@ async def test_a_partition_nobody_ever_wrote_to(broker: Broker) -> None:
     topic, config = await broker.new_topic(partitions=4), broker.config()
     async with running(config, topic, stall_s=STALL_S) as worker:
         await stays_well(worker, config, topic)
-
-
-async def make_anew(config: KafkaConfig, topic: str) -> None:
-    async with Admin(config) as admin:
-        await admin.delete_topics([topic])
-        async with asyncio.timeout(20):
-            while await admin.topics([topic]):
-                await asyncio.sleep(0.05)
-        await admin.create_topics([TopicSpec(topic, 1)])
-
-
-async def test_a_topic_made_anew_while_it_is_read_is_read_from_its_beginning(kafka: Kafka) -> None:
-    topic, config = await kafka.new_topic(partitions=1), kafka.config()
-    await produce(config, topic, 100)
-    async with running(config, topic) as worker:
-        await until(lambda: len(worker.seen) == 100, 20)
-        await make_anew(config, topic)
-        await produce(config, topic, 5)
-        assert worker.task is not None
-        async with asyncio.timeout(60):
-            assert await asyncio.shield(worker.task) == 1, "it cannot tell the logs apart, so it ends"
-        assert len(worker.seen) == 100
-    async with running(config, topic, stall_s=STALL_S) as heir:
-        await until(lambda: len(heir.seen) == 5, 20)
-        await stays_well(heir, config, topic)
-        assert await committed(config, topic) == {0: 5}
-    assert heir.seen == [(0, offset) for offset in range(5)]
 
 
 async def test_a_commit_past_the_end_of_a_log_hides_nothing(kafka: Kafka) -> None:
