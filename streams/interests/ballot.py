@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from streams.events.event import Source
@@ -27,6 +28,10 @@ class StandingVote(NamedTuple):
     ts_ms: int
     weight: float
     undoable: bool
+
+
+#: A vote's rank and item, and the vote: heaps of them give the weakest first.
+_Ranked = tuple[tuple[float, int, bool], str, StandingVote]
 
 
 class VoteChange(NamedTuple):
@@ -46,6 +51,8 @@ class Ballot:
         self._topics: dict[str, dict[str, list[StandingVote]]] = {}
         for vote in standing:
             self._topics.setdefault(vote.topic, {}).setdefault(vote.item_id, []).append(vote)
+        # Made where a topic has too many votes for the first time; what no longer stands is passed over.
+        self._weakest: dict[str, list[_Ranked]] = {}
 
     def standing(self) -> tuple[StandingVote, ...]:
         """All that is to be remembered."""
@@ -62,6 +69,8 @@ class Ballot:
             votes.append(new)
         elif self._rank(plain) < self._rank(new):
             votes[votes.index(plain)] = new
+        if source.topic in self._weakest:
+            heappush(self._weakest[source.topic], (self._rank(new), item_id, new))
         yield from _change(source, before, max(votes, key=self._rank))
         if sum(map(len, items.values())) > self._length:
             yield from self._drop(source, items)
@@ -85,7 +94,14 @@ class Ballot:
                     yield max(votes, key=self._rank)
 
     def _drop(self, source: Source, items: dict[str, list[StandingVote]]) -> Iterator[VoteChange]:
-        weakest = min((vote for votes in items.values() for vote in votes), key=lambda v: (self._rank(v), v.item_id))
+        ranked = self._weakest.get(source.topic)
+        if ranked is None:
+            ranked = [(self._rank(vote), vote.item_id, vote) for votes in items.values() for vote in votes]
+            heapify(ranked)
+            self._weakest[source.topic] = ranked
+        weakest = heappop(ranked)[2]
+        while weakest not in items.get(weakest.item_id, ()):
+            weakest = heappop(ranked)[2]
         votes = items[weakest.item_id]
         votes.remove(weakest)
         if not votes:
