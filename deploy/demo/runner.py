@@ -17,6 +17,7 @@ from deploy.demo.player import DemoFailed, Player
 from deploy.demo.readers import READERS
 from deploy.demo.search import interested_users
 from deploy.demo.trees import Trees
+from deploy.embedded.data_directory import OWN, keep_private
 from deploy.embedded.last_fold import LastFold
 from deploy.embedded.stack import Stack
 from deploy.embedded.status import StackStatus, addresses_table, quiet, wide_console
@@ -67,7 +68,7 @@ class Demo:
     async def run(self, folder: Path | None, *, keep: bool) -> int:
         """Start the stack, play, show, count, and stop. Raises DemoFailed, PartFailed, ConfigurationError."""
         began_s = monotonic()
-        self._stack.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # what people did lies there
+        keep_private(self._stack.data_dir, (*OWN, "items.jsonl", "events.jsonl"))
         data = invented(self._stack.data_dir) if folder is None else real(folder, self._stack.data_dir)
         self._introduce(data)
         with self._status:

@@ -6,19 +6,41 @@ import fcntl
 import json
 import os
 import shlex
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from streams.base.errors import ConfigurationError
+
+#: What a stack keeps in its directory.
+OWN: Final = ("qdrant", "kafka", "triton", "prometheus", "logs", "up.pid", "env", "stack.json")
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def keep_private(folder: Path, own: Iterable[str]) -> None:
+    """Keep what a program writes to a folder from everybody but its owner, for as long as this process runs.
+
+    What this process and its children make from here on is theirs alone (umask 077). A folder that is new or empty
+    becomes 700. One that holds anything keeps its mode, at each start: it may be somebody's for more than this. In
+    it `own` names what is the program's and is closed, should an earlier start have left it open.
+    """
+    os.umask(_OTHERS)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in [folder / name for name in own] if any(folder.iterdir()) else [folder]:
+        with suppress(FileNotFoundError, PermissionError):  # not there; another user's
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_OTHERS)
+
+
+def is_open(folder: Path) -> bool:
+    """Whether users besides the owner may look into a folder, or change what is there."""
+    return bool(folder.stat().st_mode & _OTHERS)
 
 
 def lock(data_dir: Path) -> TextIO:
     """Make the directory this process's until it ends, however it ends. ConfigurationError where it is another's."""
-    os.umask(0o077)  # for the parts too: what they write is about people
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _close(data_dir)
+    keep_private(data_dir, OWN)
     file = (data_dir / "up.pid").open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,13 +56,6 @@ def lock(data_dir: Path) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
-
-
-def _close(data_dir: Path) -> None:
-    """Let only the owner in, where the directory is a stack's own or new; somebody's full folder stays as it is."""
-    if (data_dir / "up.pid").exists() or not any(data_dir.iterdir()):
-        with suppress(PermissionError):  # another's directory
-            data_dir.chmod(0o700)
 
 
 def fresh_logs(log_dir: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
+from deploy.embedded.data_directory import is_open
 from deploy.embedded.last_fold import WITHIN_S, LastFold
 from deploy.embedded.ports import PortChoice, Ports
 from deploy.embedded.stack import Stack
@@ -34,6 +35,7 @@ FORGETS = (
     "  keeps them: `interests up --broker kafka` runs one in the data folder (where KAFKA_HOME and Java\n"
     "  are), INTERESTS_KAFKA__BROKERS names one of your own to `interests worker`."
 )
+OPEN = "  Others on this machine may look into {0}, though not into the data: `chmod 700 {0}` shuts it."
 UNREAD = "  What Kafka keeps in {} stays there, and is not read: this run has a broker of its own."
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -124,6 +126,8 @@ def greet(stack: Stack, console: Console) -> None:
     console.print(addresses_table(stack.addresses()))
     console.print()
     console.print(f"  logs in {_short(stack.data_dir / 'logs')}; Ctrl-C stops everything in order")
+    if is_open(stack.data_dir):
+        console.print(Text(OPEN.format(_short(stack.data_dir)), "yellow"))
     if stack.forgets:
         console.print()
         console.print(Text(FORGETS, "yellow"))

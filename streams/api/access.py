@@ -15,11 +15,15 @@ from streams.settings.service import ApiSettings
 class Access:
     """Lets callers in. Without keys and tokens everybody may do everything, which only loopback allows.
 
-    `on_keys` is told whether the keys file is whole, at the start and at each change.
+    `on_keys` is told whether the keys file is whole, at the start and at each change. With `wait` one that is not
+    whole at the start lets nobody in until it is, as later on; else it is a ConfigurationError.
     """
 
-    def __init__(self, api: ApiSettings, on_keys: Callable[[bool], None] = lambda usable: None) -> None:
-        self._keys = Keys(api.keys.get_secret_value() if api.keys else "", api.keys_file, on_change=on_keys)
+    def __init__(
+        self, api: ApiSettings, on_keys: Callable[[bool], None] = lambda usable: None, *, wait: bool = False
+    ) -> None:  # fmt: skip
+        fixed = api.keys.get_secret_value() if api.keys else ""
+        self._keys = Keys(fixed, api.keys_file, on_change=on_keys, wait=wait)
         self._tokens = tokens_of(api)
         self.required = bool(len(self._keys) or api.keys_file or self._tokens)
         if not self.required and not is_loopback(api.host):

@@ -26,12 +26,13 @@ from streams.base.errors import InterestsError
 from streams.settings.service import Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, wait_for_keys: bool = False) -> FastAPI:
     """The API on these settings; nothing connects before the first request that needs it.
 
-    Raises ConfigurationError where callers could come from elsewhere and need no credentials.
+    Raises ConfigurationError where callers could come from elsewhere and need no credentials, and where the file of
+    keys is not whole: with `wait_for_keys` none of its keys is let in until it is.
     """
-    backends = make_backends(settings)
+    backends = make_backends(settings, wait_for_keys=wait_for_keys)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

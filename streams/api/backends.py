@@ -104,8 +104,8 @@ class Backends:
         return encoded.vectors
 
 
-def make_backends(settings: Settings) -> Backends:
-    """What these settings name; nothing connects before its first use."""
+def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backends:
+    """What these settings name; nothing connects before its first use. `wait_for_keys`: see `create_app`."""
     api, metrics = settings.api, ApiMetrics()
     # A slow server runs into the request's own deadline first: that answers 504, a server that is away 503.
     reader = StoreReader(
@@ -126,7 +126,7 @@ def make_backends(settings: Settings) -> Backends:
         ranking=settings.ranking.policy(),
         names=NodeNames(settings.concepts.file),
         metrics=metrics,
-        access=Access(api, metrics.keys_file),
+        access=Access(api, metrics.keys_file, wait=wait_for_keys),
         limits=RateLimits(api.rate),
         reader=reader,
         catalogue=catalogue,

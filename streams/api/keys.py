@@ -7,6 +7,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -72,22 +73,24 @@ class Keys:
 
     The file's bytes are compared, not its times: a change within one tick of the clock counts too, and a file that was
     replaced, and one that may no longer be read. While the file is not whole none of its keys is let in; those of the
-    settings are. ConfigurationError where it is not whole at the start.
+    settings are. Where it is not whole at the start: ConfigurationError, or with `wait` the same as later on.
     """
 
     def __init__(
         self, fixed: str, file: Path | None, clock: Callable[[], float] = monotonic,
-        on_change: Callable[[bool], None] = lambda usable: None,
+        on_change: Callable[[bool], None] = lambda usable: None, *, wait: bool = False,
     ) -> None:  # fmt: skip
         self._fixed, self._file, self._clock, self._on_change = read_keys(fixed), file, clock, on_change
         self._of_file: list[Key] = []
         self._content: bytes | None = None
         self._usable = True
-        self._check_at = 0.0
-        if file is not None:
+        self._check_at = -inf
+        if wait:
+            self._refresh()
+        elif file is not None:
             self._take(_content_of(file))
             self._check_at = clock() + CHECK_EVERY_S
-        on_change(True)
+        on_change(self._usable)
 
     def __len__(self) -> int:
         return len(self._fixed) + len(self._of_file)

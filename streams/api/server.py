@@ -64,7 +64,7 @@ def serve(settings: Settings, workers: int) -> int:
 
 
 def _run(settings: Settings, listening: socket.socket) -> int:
-    app = create_app(settings)
+    app = create_app(settings, wait_for_keys=True)  # looked at by `serve`; a process that takes another's place serves
     limit = connections_within_open_files(settings.api.connections)
     if limit < settings.api.connections:
         log.warning("fewer_connections", connections=limit, reason="the hard limit on open files (ulimit -Hn)")
@@ -84,7 +84,11 @@ def _run(settings: Settings, listening: socket.socket) -> int:
 def _serve_worker(settings: Settings, listening: socket.socket) -> None:
     """A process of several."""
     set_up(settings.log)
-    raise SystemExit(_run(settings, listening))
+    try:
+        raise SystemExit(_run(settings, listening))
+    except ConfigurationError as error:  # a file that was whole when the command started
+        log.error("cannot_serve", reason=str(error))  # noqa: TRY400  # no defect: its reason says all
+        raise SystemExit(2) from None
 
 
 def _supervise(settings: Settings, listening: socket.socket, workers: int) -> int:

@@ -46,15 +46,39 @@ def read(file: Path, name: str) -> bytes:
     return content
 
 
-_USER_INFO: Final = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@|[^\s/@,\"'<>]+:[^\s/@,\"'<>]*@")
-_QUERY: Final = re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s?\"'<>]*)\?[^\s\"'<>]+")
+_WORD: Final = re.compile(r"[^\s\"<>]+")
 
 
 def without_credentials(text: str) -> str:
-    """A text whose addresses are shown without user, password and query, which may hold keys."""
-    if "@" not in text and "?" not in text:
+    """A text whose addresses are shown without user, password, query and fragment, which may hold keys.
+
+    Every address that is shown goes through it: errors and tables of commands, log lines, the doctor, the settings.
+    It rather hides a word too many than a password too few. Its cost is linear in the text's length.
+    """
+    if "@" not in text and "://" not in text:
         return text
-    return _QUERY.sub(r"\1?***", _USER_INFO.sub(lambda found: f"{found[1] or ''}***@", text))
+    return _WORD.sub(lambda found: _shown(found[0]), text)
+
+
+def _shown(word: str) -> str:
+    before, scheme, rest = word.partition("://")
+    before = ",".join(map(_without_user, before.split(","))) if "@" in before else before
+    if not scheme:
+        return before
+    at = rest.rfind("@")
+    rest = f"***{rest[at:]}" if at >= 0 else rest
+    ends = [place for place in (rest.find("?"), rest.find("#")) if place >= 0]
+    return f"{before}://{rest[: min(ends)]}?***" if ends else f"{before}://{rest}"
+
+
+def _without_user(word: str) -> str:
+    """`user:password@host` without scheme; what is only `name@host` is a mail address."""
+    at = word.rfind("@")
+    colon = word.find(":", 0, at) if at >= 0 else -1
+    if colon < 0:
+        return word
+    start = max(word.rfind(sign, 0, colon) for sign in "='([{") + 1
+    return f"{word[:start]}***{word[at:]}"
 
 
 def untrusted(details: str | None) -> bool:

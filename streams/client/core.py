@@ -199,8 +199,8 @@ def core_of(
     given = key if key is not None else token
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise BadRequest(f"the address of the API is no URL: {error}") from error
+    except httpx.InvalidURL:  # says what does not fit, which may be a piece of a password
+        raise BadRequest("the address of the API is no URL: expected one such as http://127.0.0.1:8080") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise BadRequest("the address of the API does not fit: expected one such as http://127.0.0.1:8080")
     if parsed.userinfo or parsed.query or parsed.fragment:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final
 import typer
 
 from streams.commands.lazy import CommandRow, LazyGroup
-from streams.commands.shell import EXIT_CONFIGURATION, print_error
+from streams.commands.shell import EXIT_CONFIGURATION, print_defect, print_error
 
 #: Commands by name: the module of `streams.commands` that is imported when one runs, and its line on the help page,
 #: which is the first of its own help. They are shown in this order.
@@ -57,6 +57,7 @@ class Commands(LazyGroup):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
         """Refuse arguments that are not UTF-8, which no server could be sent; then as Typer does."""
+        sys.excepthook = print_defect
         for number, given in enumerate(sys.argv[1:] if args is None else args, start=1):
             try:
                 given.encode()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from streams.base.credentials import without_credentials
 from streams.commands.connections import encoder_of
 from streams.commands.shell import console, extra, register, run
 from streams.encoder.base import model_errors
@@ -58,7 +59,7 @@ def info() -> None:
     settings = load()
     served, took_s = run(_ask(settings))
     out = console()
-    out.print(f"Triton at {settings.triton.url}, model {settings.triton.model}")
+    out.print(f"Triton at {without_credentials(settings.triton.url)}, model {settings.triton.model}")
     out.print(f"encoder {served.encoder_id}, {served.dim} dimensions, {served.max_batch} texts a request")
     out.print(f"{len(_SAMPLE)} short texts in {took_s * 1000:,.0f} ms, {len(_SAMPLE) / took_s:,.0f}/s")
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
+
+from pydantic import SecretStr
 
 from streams.base.addresses import host_of, is_loopback
+from streams.base.credentials import without_credentials
 from streams.base.errors import ConfigurationError, RetryableError
 from streams.commands.findings import Findings
 from streams.concepts.tree_file import load_tree
@@ -31,6 +35,7 @@ def check_installation(settings: Settings, environment: Mapping[str, str] = os.e
     mine = sorted(name for name in environment if name.startswith("INTERESTS_"))
     source = f"{file}" if file.is_file() else "no file"
     findings.ok("settings", f"{source}, {len(mine)} environment variables")
+    check_settings_file(findings, file)
     sections = tuple(f"INTERESTS_{name.upper()}" for name in Settings.model_fields)
     unread = [name for name in mine if not name.startswith((*sections, *_OTHER_VARIABLES))]
     if unread:
@@ -93,18 +98,46 @@ def secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
                 yield f"{section}.{name}", file
 
 
-def open_to(file: Path) -> str:
+def check_settings_file(findings: Findings, file: Path) -> None:
+    """A settings file that others may change, or read where it holds a secret."""
+    held = secrets_in(file)
+    if who := open_to(file, reading=bool(held)):
+        seen = f"{file} holds {', '.join(held)}: {who} may read or change it" if held else f"{who} may change {file}"
+        findings.warn("settings file", seen, f"chmod {'600' if held else 'go-w'} {file}")
+    for folder in loose_folders(file) if file.is_file() else ():
+        findings.warn("settings file", f"everybody may replace {file}", f"chmod o-w {folder}")
+
+
+def secrets_in(file: Path) -> list[str]:
+    """The settings of a TOML file that are secrets, or addresses with credentials in them."""
+    try:
+        content = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):  # not there; what does not fit is said where it is loaded
+        return []
+    found = []
+    for section, values in content.items():
+        known = Settings.model_fields.get(section)
+        fields = type(known.default).model_fields if known else {}
+        for name, value in values.items() if isinstance(values, dict) else ():
+            secret = name in fields and SecretStr in get_args(fields[name].annotation)
+            if secret or without_credentials(str(value)) != str(value):
+                found.append(f"{section}.{name}")
+    return found
+
+
+def open_to(file: Path, *, reading: bool = True) -> str:
     """Who besides its owner may read or change a file: "everybody", "its group", or "" for nobody.
 
-    A link is judged by what it leads to. A group may read root's file, as in a container that mounts it so.
+    Without `reading` only who may change it. A link is judged by what it leads to. A group may read root's file, as in
+    a container that mounts it so.
     """
     try:
         status = file.stat()
     except OSError:
         return ""
-    if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
+    if status.st_mode & (stat.S_IWOTH | stat.S_IROTH * reading):
         return "everybody"
-    of_group = stat.S_IWGRP if status.st_uid == 0 else stat.S_IRGRP | stat.S_IWGRP
+    of_group = stat.S_IWGRP | stat.S_IRGRP * (reading and status.st_uid != 0)
     return "its group" if status.st_mode & of_group else ""
 
 

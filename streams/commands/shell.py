@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from types import TracebackType
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from streams.base.credentials import without_credentials
 from streams.base.errors import ConfigurationError, InterestsError, RetryableError
 
 T = TypeVar("T")
@@ -41,8 +43,14 @@ def report(error: InterestsError) -> int:
 
 
 def print_error(text: str) -> None:
-    """One error line on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), text))
+    """One error line on standard error; addresses in it are shown without credentials."""
+    line = Text.assemble(("error: ", "bold red"), without_credentials(text))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(line)
+
+
+def print_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A `sys.excepthook`: the trace of an error that nobody foresaw, its addresses without credentials."""
+    sys.stderr.write(without_credentials("".join(traceback.format_exception(kind, error, trace))))
 
 
 def console() -> Console:
@@ -83,7 +91,7 @@ def _reporting(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **named)
         except InterestsError as error:
             if debug:
-                traceback.print_exception(error)
+                print_defect(type(error), error, error.__traceback__)
             raise typer.Exit(report(error)) from None
 
     signature = inspect.signature(function, eval_str=True)

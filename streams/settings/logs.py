@@ -10,6 +10,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import Processor
 
+from streams.base.credentials import without_credentials
 from streams.settings.service import LogSettings
 
 #: Keys whose values say who did or wrote something: never logged, whatever a caller hands over.
@@ -60,11 +61,31 @@ def without_personal_data(_: Any, __: str, event: MutableMapping[str, Any]) -> M
     return event
 
 
+def without_addresses_credentials(_: Any, __: str, event: Any) -> Any:
+    """Show every address without credentials: in a whole line of text, or in all that an event holds."""
+    return _shown(event)
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {str(name): _shown(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_shown(one) for one in value]
+    return without_credentials(value if isinstance(value, str) else repr(value))
+
+
 def _renderers(log: LogSettings, out: TextIO) -> list[Processor]:
     if log.form == "json":
         traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold what people wrote
         return [
             structlog.processors.ExceptionRenderer(traces),
+            without_addresses_credentials,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
-    return [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+    return [
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        without_addresses_credentials,
+    ]

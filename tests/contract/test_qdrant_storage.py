@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from array import array
 from pathlib import Path
@@ -99,3 +101,19 @@ def test_a_journal_replays_in_order_and_gives_up_when_full(tmp_path: Path) -> No
     for number in range(MAX_JOURNAL_OPERATIONS + 1):
         journal.add(upsert(number))
     assert journal.overflowed
+
+
+async def test_what_it_keeps_is_its_owners_alone_wherever_it_lies(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        new, empty, full = tmp_path / "new", tmp_path / "empty", tmp_path / "full"
+        empty.mkdir()
+        (full / "shards").mkdir(parents=True)  # of an earlier version
+        for folder, expected in ((new, 0o700), (empty, 0o700), (full, 0o755)):
+            for _ in range(2):
+                os.umask(0o022)
+                await Registry(folder).close()
+                modes = [stat.S_IMODE((folder / name).stat().st_mode) for name in ("", "shards", "lock")]
+                assert modes == [expected, 0o700, 0o600]
+    finally:
+        os.umask(before)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from deploy.embedded.ports import free_ports
+from streams.api.keys import make_key
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.collections import Collections
@@ -132,6 +133,42 @@ def test_it_stops_in_order_with_streams_open(
     log = (tmp_path / "api.log").read_text()
     assert "Traceback" not in log
     assert "ana" not in log
+
+
+def test_a_process_that_is_replaced_while_the_keys_file_is_broken_serves_and_lets_nobody_in(
+    settings: Settings, serve: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, (key, line) = tmp_path / "keys", make_key("one", frozenset({"read"}))
+    file.write_text(line)
+    monkeypatch.setenv("INTERESTS_API__KEYS_FILE", str(file))
+    process, base, log = serve("--workers", "2"), address(settings), tmp_path / "api.log"
+
+    def asked() -> int:
+        return httpx.get(f"{base}/v1/users", headers={"X-API-Key": key}, timeout=10).status_code
+
+    assert asked() == 200
+    file.write_text(line + "\ntypo")
+    of_before = children(process.pid)
+    for _ in of_before:
+        a_worker_dies(process.pid)
+    replaced = children(process.pid)
+    assert not set(of_before) & set(replaced)
+    end = time.monotonic() + READY_S
+    while log.read_text().count('"event": "listening"') < 4:
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    for _ in range(6):
+        assert answers(settings)
+        assert asked() == 503
+    assert httpx.get(f"{base}/readyz", timeout=10).json()["keys"] is False
+    assert log.read_text().count('"event": "keys_file_refused"') >= 2
+    file.write_text(line)
+    while asked() != 200:
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    assert children(process.pid) == replaced
+    assert "Traceback" not in log.read_text()
+    assert key not in log.read_text()
 
 
 def test_texts_full_of_marks_do_not_hold_the_others_up(

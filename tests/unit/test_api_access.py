@@ -132,6 +132,23 @@ def test_while_the_file_is_gone_or_something_else_none_of_its_keys_is_let_in(tmp
     other.nobody_but_the_settings()
 
 
+@pytest.mark.parametrize("content", [b"typo", b"\xff", None])
+def test_a_process_that_starts_while_the_file_is_not_whole_waits_for_it(tmp_path: Path, content: bytes | None) -> None:
+    path, now, changes = tmp_path / "keys", [0.0], []
+    (key, line), (fixed, fixed_line) = make_key("one", frozenset({"read"})), make_key("two", frozenset({"read"}))
+    if content is not None:
+        path.write_bytes(content)
+    keys = Keys(fixed_line, path, lambda: now[0], changes.append, wait=True)
+    with pytest.raises(KeysUnreadable):
+        keys.find(key)
+    assert keys.find(fixed) is not None
+    assert not any(changes)
+    path.write_text(line)
+    now[0] = 1.01
+    assert keys.find(key) is not None
+    assert changes[-1]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_while_the_file_may_not_be_read_none_of_its_keys_is_let_in(tmp_path: Path) -> None:
     file = File(tmp_path / "keys")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -23,10 +24,12 @@ Calling = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @asynccontextmanager
-async def calling(base: str = "http://localhost:8080", **api: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def calling(
+    base: str = "http://localhost:8080", *, qdrant: dict[str, int] | None = None, **api: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API whose servers are away."""
     nowhere: dict[str, Any] = {
-        "qdrant": {"grpc_port": 1, "http_port": 1}, "triton": {"url": "127.0.0.1:1"},
+        "qdrant": qdrant or {"grpc_port": 1, "http_port": 1}, "triton": {"url": "127.0.0.1:1"},
         "kafka": {"brokers": "127.0.0.1:1"},
     }  # fmt: skip
     app = create_app(Settings(api=ApiSettings(**api), **nowhere))
@@ -104,3 +107,11 @@ async def test_with_keys_hosts_are_checked_where_they_are_set() -> None:
         assert (await http.get("/v1/users", headers=foreign)).status_code == 421
         assert (await http.get("/v1/users", headers={"Host": "api.example"})).status_code == 401
         assert (await http.get("/readyz", headers={"Host": "10.0.0.7:8080"})).status_code == 503  # a probe by address
+
+
+async def test_a_probe_says_not_ready_however_short_the_deadline_of_requests_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are taken, and nothing is answered
+        port = silent.getsockname()[1]
+        async with calling(qdrant={"grpc_port": port, "http_port": port}, deadline_s=0.01) as http:
+            assert (await http.get("/readyz")).status_code == 503
+            assert (await http.get("/v1/users")).status_code == 504

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 
 from streams.base.credentials import without_credentials
 from streams.commands.findings import Findings
-from streams.commands.installation_checks import PUBLIC_FILES, check_security, in_the_clear, is_local, secret_files
+from streams.commands.installation_checks import (
+    PUBLIC_FILES,
+    check_installation,
+    check_security,
+    in_the_clear,
+    is_local,
+    secret_files,
+)
 from streams.settings.document import shown as shown_setting
 from streams.settings.service import KafkaSettings, PrivacySettings, QdrantSettings, Settings, TritonSettings
 
@@ -76,12 +85,22 @@ def test_a_secret_that_others_may_read_or_change_is_a_warning(tmp_path: Path, mo
     [
         ("http://u:pass@host:1/p", "http://***@host:1/p"), ("https://pass@host", "https://***@host"),
         ("http://u:p/w@host", "http://***@host"), ("https://host/v1?key=pass", "https://host/v1?***"),
-        ("u:pass@host:9092", "***@host:9092"), ("127.0.0.1:9092", "127.0.0.1:9092"), ("ana@example.org",) * 2,
+        ("https://host/v1#pass", "https://host/v1?***"), ("http://u:p'w@host", "http://***@host"),
+        ("u:pass@host:9092", "***@host:9092"), ("u:p/w@host:9092", "***@host:9092"), ("u:p@w@host", "***@host"),
+        ("at='u:pass@host'", "at='***@host'"), ("a:1,u:pass@b:2", "a:1,***@b:2"), ("to=u:pass@b x@y", "to=***@b x@y"),
+        ("127.0.0.1:9092", "127.0.0.1:9092"), ("ana@example.org",) * 2,
     ],
 )  # fmt: skip
 def test_addresses_are_shown_without_credentials(text: str, shown: str) -> None:
     assert without_credentials(text) == shown
     assert shown_setting(text) == shown
+
+
+def test_an_address_costs_no_more_than_its_length() -> None:
+    for worst in ("http://" + "a:" * 50_000, "a:" * 50_000 + "@", "a://" * 25_000, "@:" * 50_000, ",:@" * 33_000):
+        began_s = perf_counter()
+        without_credentials(worst)
+        assert perf_counter() - began_s < 5.0  # 1 to 50 ms; a backtracking pattern took minutes
 
 
 def test_a_privacy_section_that_cannot_work_fails(tmp_path: Path) -> None:
@@ -95,3 +114,33 @@ def test_a_privacy_section_that_cannot_work_fails(tmp_path: Path) -> None:
 )
 def test_hosts(host: str, expected: bool) -> None:
     assert is_local(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        ('[qdrant]\napi_key = "hidden"', 0o644, "holds qdrant.api_key: everybody may read"),
+        ('[kafka]\nsasl_password = "hidden"', 0o640, "holds kafka.sasl_password: "),
+        ('[tracing]\nendpoint = "http://u:hidden@collector/v1"', 0o604, "holds tracing.endpoint: everybody may read"),
+        ('[api]\nkeys = "hidden"\n[client]\nkey = "hidden"', 0o644, "holds api.keys, client.key: everybody"),
+        ('[api]\nkeys = "hidden"', 0o600, ""),
+        ('[qdrant]\napi_key_file = "key"', 0o644, ""),
+        ('[qdrant]\nhost = "qdrant"', 0o646, "everybody may change"),
+        ("[qdrant", 0o644, ""),
+    ],
+)
+def test_a_settings_file_with_a_secret_that_others_may_read(tmp_path: Path, content: str, mode: int, told: str) -> None:
+    file = tmp_path / "interests.toml"
+    file.write_text(content)
+    file.chmod(mode)
+    if told.endswith(": ") and os.geteuid() == 0:
+        told = ""  # a group may read root's file
+    findings = check_installation(Settings(), {"INTERESTS_CONFIG": str(file)})
+    seen = [one.seen for one in findings.entries if one.what == "settings file" and one.status == "WARN"]
+    assert len(seen) == bool(told)
+    assert all(told in one and "hidden" not in one for one in seen)
+    if told:
+        file.chmod(0o600)
+        tmp_path.chmod(0o777)
+        findings = check_installation(Settings(), {"INTERESTS_CONFIG": str(file)})
+        assert "everybody may replace" in next(one.seen for one in findings.entries if one.what == "settings file")

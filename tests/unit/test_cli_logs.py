@@ -77,3 +77,19 @@ def test_levels_hold_and_chatty_libraries_are_quiet_unless_asked() -> None:
     out = lines("console", "debug")
     logging.getLogger("aiokafka.conn").info("asked for")
     assert "asked for" in out.getvalue()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_addresses_are_logged_without_credentials(form: str) -> None:
+    out = lines(form)
+    address = "http://u:hunter2@collector:4318/v1?key=hunter2"
+    structlog.get_logger().info("sending", address=address, brokers=["u:hunter2@kafka:9092"])
+    logging.getLogger("opentelemetry").error("cannot send to %s", address)
+    failure = ConnectionError(address)
+    structlog.get_logger().error("failed", exc_info=failure)
+    logging.getLogger("aiokafka").error("failed", exc_info=failure)
+    assert "hunter2" not in out.getvalue()
+    assert out.getvalue().count("***@collector:4318/v1?***") == 4
+    assert "***@kafka:9092" in out.getvalue()
+    if form == "json":
+        assert len([json.loads(line) for line in out.getvalue().splitlines()]) == 4

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from deploy.embedded.addresses import environment_of, settings_for
-from deploy.embedded.data_directory import lock
+from deploy.embedded.data_directory import is_open, lock
 from deploy.embedded.parts import scrape_config
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import tail
@@ -95,16 +96,40 @@ def test_a_log_speaks_of_its_error_first(tmp_path: Path) -> None:
     assert tail(tmp_path / "none.log") == ""
 
 
-def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
     before = os.umask(0o022)
-    try:
-        new, old, foreign = tmp_path / "new", tmp_path / "old", tmp_path / "foreign"
-        for folder, file in ((old, "up.pid"), (foreign, "thesis.txt")):
-            folder.mkdir()
-            (folder / file).write_text("")
-        for folder in (new, old, foreign):
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    new, empty = tmp_path / "above" / "new", tmp_path / "empty"
+    empty.mkdir()
+    for folder in (new, empty):
+        for _ in range(2):
             lock(folder).close()
-        assert [stat.S_IMODE(folder.stat().st_mode) for folder in (new, old, foreign)] == [0o700, 0o700, 0o755]
-        assert stat.S_IMODE((foreign / "up.pid").stat().st_mode) == 0o600
-    finally:
-        os.umask(before)
+            assert mode_of(folder) == 0o700
+            assert mode_of(folder / "up.pid") == 0o600
+    assert mode_of(new.parent) == 0o700
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_a_data_folder_that_holds_other_things_keeps_its_mode_and_the_stacks_own_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "thesis.txt").write_text("")
+    (tmp_path / "qdrant").mkdir()  # of an earlier version
+    (tmp_path / "env").write_text("")
+    for _ in range(2):
+        lock(tmp_path).close()
+        os.umask(0o022)
+        modes = [mode_of(tmp_path / name) for name in ("", "thesis.txt", "qdrant", "env", "up.pid")]
+        assert modes == [0o755, 0o644, 0o700, 0o600, 0o600]
+    assert is_open(tmp_path)
+    tmp_path.chmod(0o700)
+    assert not is_open(tmp_path)

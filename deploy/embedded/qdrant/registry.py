@@ -17,6 +17,7 @@ from typing import Any
 from google.protobuf import json_format
 from qdrant_client import grpc as pb
 
+from deploy.embedded.data_directory import keep_private
 from deploy.embedded.qdrant.collection import Build, Collection
 from deploy.embedded.qdrant.config import check_name, engine_config
 from deploy.embedded.qdrant.errors import already_exists, internal, no_collection, not_found, wrong_input
@@ -28,7 +29,7 @@ class Registry:
     """Names to collections, through aliases. Only one process may hold a data directory."""
 
     def __init__(self, data_dir: Path, *, flush_each: bool = False) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # payloads are about people
+        keep_private(data_dir, ("shards", "collections.json", "lock"))  # payloads are about people
         self._lock_file = _lock(data_dir / "lock")
         self._file = data_dir / "collections.json"
         self._shards = data_dir / "shards"
