@@ -72,7 +72,8 @@ class ApiMetrics:
             "interests_api_connections_refused",
             "Connections ended before their request was answered: its head or body too large or too slow, no HTTP, "
             "too many connections (`connections-full`: the new one, `evicted`: the one that had waited longest), an "
-            "answer that nobody took (`unread`).",
+            "answer that nobody took (`unread`, `evicted` where they are many), more than 32 requests behind one that "
+            "is not answered yet (`pipelined`).",
             ("kind",), registry=registry,
         )  # fmt: skip
 

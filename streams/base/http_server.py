@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Literal
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 log = structlog.get_logger(__name__)
 # uvicorn would warn once a request that is no HTTP: a caller could fill the log. `Connections.report` counts them.
@@ -32,6 +33,8 @@ _UVICORN.setLevel(logging.ERROR)
 HEAD_BYTES = 64 << 10
 """Of a head, and of what frames a chunked body beyond the body's own bytes."""
 HEAD_FIELDS = 100
+PIPELINED = 32  # requests of one connection that wait for the answer before theirs
+UNREAD_BYTES = 128 << 20  # of answers that callers do not take, in a process
 KEEP_ALIVE_S = 30
 FILES_KEPT = 256
 """File descriptors that are left for all else: servers behind, logs, connections accepted in one burst."""
@@ -54,11 +57,12 @@ class Refusal(Enum):
     FRAMING = (400, "bad-framing", "The body's chunks are too small, or say more than the body does.")
     NO_HTTP = (400, "bad-request", "This is no HTTP request.")
     FULL = (503, "connections-full", "Too many connections; try again later.")
+    PIPELINED = (0, "pipelined", "")
     EVICTED = (0, "evicted", "")
     UNREAD = (0, "unread", "")
 
 
-class _HeadTooLarge(Exception):
+class _Refused(Exception):
     """Raised in a callback of the parser, which ends with it."""
 
 
@@ -67,7 +71,8 @@ class Connections:
     """The connections of a process: at most `limit`; `refused` is called with the kind of each refusal.
 
     Where the limit is reached, the one that has waited longest for a request to become whole makes place, so that who
-    opens connections and says nothing shuts out nobody. Only where all are being answered is a new one refused.
+    opens connections and says nothing shuts out nobody; after these the one that has left its answer unread longest.
+    Only where all others are being answered is a new one refused.
 
     In seconds: `head_s` and `body_s` for a request's head and body; `linger_s` for a connection that is to end (its
     caller reads the answer, what they still send is dropped); `unread_s` for an answer of which nothing is taken.
@@ -79,13 +84,22 @@ class Connections:
     body_s: float = 30.0
     linger_s: float = 3.0
     unread_s: float = 30.0
-    waiting: dict[BoundedProtocol, None] = field(default_factory=dict)  # longest first
+    waiting: dict[BoundedProtocol, None] = field(default_factory=dict)  # longest first, as the next
+    unread: dict[BoundedProtocol, None] = field(default_factory=dict)  # with more than the transport likes to keep
     unreported: Counter[str] = field(default_factory=Counter)
 
     def refuse(self, kind: str) -> None:
         """Count a refusal."""
         self.refused(kind)
         self.unreported[kind] += 1
+
+    def bound_unread(self) -> None:
+        """End those that have left their answers unread longest, until what is kept is within the bound."""
+        kept = sum(one.transport.get_write_buffer_size() for one in self.unread)
+        while kept > UNREAD_BYTES:
+            longest = next(iter(self.unread))
+            kept -= longest.transport.get_write_buffer_size()
+            longest.refuse(Refusal.EVICTED)
 
     def report(self) -> None:
         """One line for all that were refused since the last."""
@@ -121,13 +135,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._content = 0  # bytes of the body
         self._ending_since: float | None = None
         self._unread_since: float | None = None
+        self._answering: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one that came last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take a place, another's if need be."""
         super().connection_made(transport)
         self._since = self.loop.time()
         if len(self.connections) > self._among.limit:
-            longest = next(iter(self._among.waiting), None)
+            longest = next(chain(self._among.waiting, self._among.unread), None)
             if longest is None:
                 self.refuse(Refusal.FULL)
                 self.connections.discard(self)
@@ -138,8 +153,21 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
         self._among.waiting.pop(self, None)
+        self._among.unread.pop(self, None)
         self._phase = _Phase.OVER
+        self._tell_gone()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The caller does not take what was written."""
+        super().pause_writing()
+        self._among.unread[self] = None
+        self._among.bound_unread()
+
+    def resume_writing(self) -> None:
+        """They do again."""
+        self._among.unread.pop(self, None)
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse, and hold what has come so far against the bounds."""
@@ -166,10 +194,15 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._received + self._chunk > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
-                raise _HeadTooLarge
+                raise _Refused
         self._phase, self._since, self._received, self._content = _Phase.BODY, self.loop.time(), -self._chunk, 0
         super().on_headers_complete()
         self.headers = []  # fields behind a chunked body are none of the head's
+        if not self.pipeline:
+            self._answering = self.cycle
+        elif len(self.pipeline) > PIPELINED:
+            self.refuse(Refusal.PIPELINED)
+            raise _Refused
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -187,14 +220,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Answered: the connection waits again, for another request or for the rest of this one."""
+        if self.pipeline:
+            self._answering = self.pipeline[-1][0]
         super().on_response_complete()
-        if not self.pipeline and self._phase is not _Phase.OVER:
+        answered = self.cycle.response_complete  # the last that came
+        if self._phase is _Phase.BODY or (answered and self._phase is not _Phase.OVER):
             self._among.waiting[self] = None
-            if self._phase is _Phase.BODY:  # a rest that nobody reads
+            if self._phase is _Phase.BODY and answered:  # a rest that nobody reads
                 self._ending_since = self.loop.time()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser does not take."""
+        if self._phase is _Phase.OVER:
+            return
         over = self._received + self._chunk > HEAD_BYTES or len(self.headers or ()) > HEAD_FIELDS
         too_large = self._phase is _Phase.HEAD and over
         self.refuse(Refusal.HEAD_TOO_LARGE if too_large else Refusal.NO_HTTP)
@@ -224,13 +262,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the connection: with a problem where an answer can still be given, else at once."""
         self._phase = _Phase.OVER
         self._among.waiting.pop(self, None)
+        self._among.unread.pop(self, None)
         self._among.refuse(why.value[1])
         underway = self.cycle is not None and not self.cycle.response_complete
         answering = underway and (self.cycle.response_started or bool(self.pipeline))
         if underway:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if why in (Refusal.EVICTED, Refusal.UNREAD) or answering or self.transport.is_closing():
+        self._tell_gone()
+        if why in (Refusal.PIPELINED, Refusal.EVICTED, Refusal.UNREAD) or answering or self.transport.is_closing():
             self.connections.discard(self)
             self.transport.abort()
             return
@@ -241,6 +281,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+    def _tell_gone(self) -> None:
+        """Tell the request that is being answered; uvicorn tells only the last that came."""
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
 
 def _answer(status: int, kind: str, detail: str) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from streams.base import http_server
 from streams.base.http_server import HEAD_BYTES, HEAD_FIELDS, BoundedServer, Connections, connections_within_open_files
 from tests.fixtures.path import ROOT
 
@@ -25,6 +26,8 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 WITHIN_S = 10.0
+LEFT = asyncio.Event()
+"""That somebody who watched `/live` has left."""
 
 
 class Server(BoundedServer):
@@ -53,6 +56,11 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         if message["type"] == "http.disconnect":
             return
         size, more = size + len(message.get("body", b"")), message["more_body"]
+    if scope["path"] == "/live":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        LEFT.set()
+        return
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     body = b"x" * (32 << 20) if scope["path"] == "/large" else b"%d fields, %d bytes" % (len(scope["headers"]), size)
@@ -146,8 +154,8 @@ async def test_what_fits_passes() -> None:
         answer = await said(port, two)
         assert b"200000 bytes" in answer
         assert answer.endswith(b"1 fields, 0 bytes")
-        pipelined = await said(port, GET * 300 + b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-        assert pipelined.count(b"HTTP/1.1 200 OK") == 301
+        pipelined = await said(port, GET * 30 + b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert pipelined.count(b"HTTP/1.1 200 OK") == 31
         assert refused == []
 
 
@@ -204,6 +212,57 @@ async def test_an_answer_that_nobody_takes_ends() -> None:
                 await asyncio.sleep(0.05)
         assert refused == ["unread"]
         writer.close()
+
+
+async def unread(port: int, request: bytes) -> asyncio.StreamWriter:
+    """A connection that takes nothing of its answer."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads
+    writer.write(request)
+    return writer
+
+
+async def test_requests_behind_one_that_is_not_answered_are_few() -> None:
+    async with serving() as (port, refused):
+        await said(port, GET * 5_000)
+        assert refused == ["pipelined"]
+
+
+async def test_who_leaves_answers_unread_makes_place() -> None:
+    """Where requests are behind, the answer of one that nobody takes holds up the next: none of them waits."""
+    async with serving(limit=5) as (port, refused):
+        greedy = [await unread(port, b"GET /large HTTP/1.1\r\n\r\n" * 3) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        assert "0 bytes" in await answers(port)
+        assert refused == ["evicted"]
+        for writer in greedy:
+            writer.close()
+
+
+async def test_unread_answers_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "UNREAD_BYTES", 80 << 20)
+    async with serving() as (port, refused):
+        greedy = [await unread(port, b"GET /large HTTP/1.1\r\n\r\n") for _ in range(4)]
+        async with asyncio.timeout(WITHIN_S):
+            while len(refused) < 2:
+                await asyncio.sleep(0.05)
+        assert refused == ["evicted", "evicted"]
+        assert "0 bytes" in await answers(port)
+        for writer in greedy:
+            writer.close()
+
+
+async def test_who_is_being_answered_is_seen_to_leave_with_requests_behind() -> None:
+    LEFT.clear()
+    async with serving() as (port, _):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /live HTTP/1.1\r\n\r\n" + GET)
+        await asyncio.sleep(0.3)
+        assert not LEFT.is_set()
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(WITHIN_S):
+            await LEFT.wait()
 
 
 async def test_where_it_is_full_who_waits_longest_makes_place() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from streams.api.app import create_app
 from streams.api.content import accepts
+from streams.api.params import cursor
 from streams.api.problems import Kind
 from streams.settings.service import ApiSettings, Settings
 from tests.unit.test_api_middleware import BODY_LIMIT, NOWHERE, client, probe, problem_in
@@ -229,3 +230,8 @@ def test_every_kind_of_problem_is_described_and_raised() -> None:
     code = "".join(path.read_text("utf-8") for path in files)
     for kind in kinds:
         assert code.count(f'"{kind}"') >= 2, f"nothing raises {kind}"
+
+
+async def test_a_cursor_of_digits_that_are_no_numbers_is_refused(http: httpx.AsyncClient) -> None:
+    answer = await http.get("/v1/users/u/interests", params={"cursor": cursor("²", 0)})
+    assert problem_in(answer, 422)["type"].endswith("bad-cursor")

@@ -75,7 +75,7 @@ async def tree(
     start, moment = 0, at_ms if at_ms is not None else now_ms()
     if cursor is not None:
         at, begin = read_cursor(cursor, 2)
-        if not (at.isdigit() and begin.isdigit() and len(at) < 15 and len(begin) < 7):
+        if not ((at + begin).isascii() and at.isdigit() and begin.isdigit() and len(at) < 15 and len(begin) < 7):
             raise bad_cursor()
         moment, start = int(at), int(begin)
     query = TreeQuery(
