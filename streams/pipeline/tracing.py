@@ -40,8 +40,6 @@ logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
 def use(provider: trace.TracerProvider | None) -> None:
     """Send spans to a provider from here on; None: make none."""
     global _tracer  # noqa: PLW0603  # one process, one tracer; passing it down would put it into every signature
-    # It quotes each part of a `tracestate` that it cannot read, and producers may write anything there.
-    logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
     _tracer = provider.get_tracer("interest-streams") if provider else None
 
 
