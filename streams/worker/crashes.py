@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -34,6 +34,7 @@ from streams.base.errors import FatalError, InterestsError, PoisonError, Retryab
 from streams.broker.batches import Batch
 from streams.broker.fetched_batch import Partition, Record
 from streams.events.dead_letters import DeadLetter, DeadLetterReason
+from streams.events.spans import Found, ReadSpans, Slot, Span
 from streams.store.crash_marks import NONE_IN_HAND, CrashMark, CrashMarks, SetAside
 from streams.worker.turns import Turns
 
@@ -262,6 +263,23 @@ class Crashes:
                 f"{len(self._spent)} records were set aside within {_WINDOW_S / 60:g} minutes, as many as "
                 "worker.crash_budget allows: this looks like a defect of the service; see `set_aside` in the log"
             )
+
+
+def without_set_aside(read: ReadSpans, marks: CrashMarks) -> ReadSpans:
+    """Read the log again but for the records that were set aside: they would crash whoever asks, over another record.
+
+    Raises StoreUnavailable besides.
+    """
+
+    async def reading(spans: Mapping[Slot, Span], wanted: Callable[[bytes | None], bool]) -> Found:
+        found = await read(spans, wanted)
+        stored = await marks.read([_slot(Partition(*slot)) for slot in spans])
+        aside = {(mark.topic, mark.partition, one.offset) for mark in stored.values() for one in mark.aside}
+        return found._replace(
+            records=[one for one in found.records if (one.topic, one.partition, one.offset) not in aside]
+        )
+
+    return reading
 
 
 def _after(before: CrashMark, again: bool, died: bool) -> CrashMark:

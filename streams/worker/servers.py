@@ -28,6 +28,7 @@ from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.crash_marks import QdrantCrashMarks
 from streams.store.qdrant import QdrantStore
+from streams.worker.crashes import without_set_aside
 from streams.worker.metrics import Metrics
 from streams.worker.outbox import KafkaOutbox
 from streams.worker.outputs import DerivedEventsProducer
@@ -94,7 +95,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
                 retries=_retries(settings),
                 home=home(partitions),
                 pseudonyms=pseudonyms,
-                read_spans=partial(read_spans, config),
+                read_spans=without_set_aside(partial(read_spans, config), crash_marks),
                 send_derived=_derived_events(settings, producer),
                 priors=settings.population.priors() if kafka.population_topic else None,
             ),

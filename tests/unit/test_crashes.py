@@ -12,8 +12,9 @@ import pytest
 from streams.base.errors import EncoderUnavailable, FatalError, PoisonError
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
 from streams.events.dead_letters import OURS, DeadLetter, headers
+from streams.events.spans import Found, Span
 from streams.store.crash_marks import CrashMark
-from streams.worker.crashes import CrashBudgetSpent, Crashes, CrashSurroundings
+from streams.worker.crashes import CrashBudgetSpent, Crashes, CrashSurroundings, without_set_aside
 from streams.worker.turns import Turns
 from tests.fixtures.crash_marks import MemoryCrashMarks
 from tests.fixtures.records import click, record
@@ -216,6 +217,21 @@ async def test_a_record_that_crashes_its_dead_letter_as_well_leaves_its_place(mo
     assert (sent[0].record.key, sent[0].record.value, sent[0].reason) == (None, None, "raised")
     assert {name for name, _ in headers(sent[0])} <= OURS
     assert group.applied == [0, 1, 3]
+
+
+async def test_the_log_is_read_again_without_what_was_set_aside() -> None:
+    """Else an erasure that reads younger events again meets the record that crashes, and is blamed for it."""
+    group = Group()
+    assert await group.live(range(10), group.raises(3, 7))
+    there = [record(click(), topic=topic, partition=0, offset=n) for topic in ("clicks", "likes") for n in range(10)]
+
+    async def read(*_: Any) -> Found:
+        return Found(there, frozenset({("likes", 0)}))
+
+    reading = without_set_aside(read, group.marks)
+    found = await reading({("clicks", 0): Span(0, 9), ("likes", 0): Span(0, 9)}, lambda _: True)
+    assert [one for one in there if one not in found.records] == [there[3], there[7]]
+    assert found.short == {("likes", 0)}
 
 
 # -- deaths -----------------------------------------------------------------------------------------------------------
