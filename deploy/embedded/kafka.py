@@ -62,7 +62,7 @@ def kafka_process(folder: Path, port: int, controller: int) -> list[str]:
     libs, java = _libs(), _java()
     folder.mkdir(parents=True, exist_ok=True)
     properties, logging, data = folder / "server.properties", folder / "log4j2.properties", folder / "data"
-    properties.write_text(_SERVER.format(host=HOST, port=port, controller=controller, data=data), "utf-8")
+    properties.write_text(_SERVER.format(host=HOST, port=port, controller=controller, data=_value(data)), "ascii")
     logging.write_text(_LOGGING, "utf-8")
     command = [java, *_HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{libs}/*"]
     if not (data / "meta.properties").is_file():
@@ -116,6 +116,15 @@ def _java() -> str:
             "Debian's openjdk-17-jre-headless"
         )
     return java
+
+
+def _value(folder: Path) -> str:
+    """A folder as Java's properties files write it: they are Latin-1, and Kafka parts its folders by commas."""
+    if "," in str(folder):
+        raise ConfigurationError(f"--broker kafka: the data directory {folder} has a comma in its name: take another")
+    units = str(folder).replace("\\", "\\\\").encode("utf-16-be")
+    codes = [int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
+    return "".join(chr(code) if 32 <= code < 127 else f"\\u{code:04x}" for code in codes)
 
 
 def _cluster_id() -> str:

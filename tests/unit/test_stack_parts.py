@@ -12,9 +12,11 @@ import yaml
 
 from deploy.embedded.addresses import environment_of, settings_for
 from deploy.embedded.data_directory import is_open, lock
+from deploy.embedded.kafka import kafka_process
 from deploy.embedded.parts import scrape_config
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import tail
+from streams.base.errors import ConfigurationError
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config
 
@@ -133,3 +135,23 @@ def test_a_data_folder_that_holds_other_things_keeps_its_mode_and_the_stacks_own
     assert is_open(tmp_path)
     tmp_path.chmod(0o700)
     assert not is_open(tmp_path)
+
+
+def test_a_kafka_keeps_its_data_under_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java reads properties as Latin-1: UTF-8 would name another folder, formatted again at each start."""
+    jar = tmp_path / "libs" / "kafka_2.13.jar"
+    jar.parent.mkdir()
+    jar.touch()
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.touch()
+    monkeypatch.setenv("KAFKA_HOME", str(tmp_path))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    folder = tmp_path / "josé \\ 家"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "meta.properties").touch()  # formatted before
+    kafka_process(folder, 1, 2)
+    written = (folder / "server.properties").read_text("ascii")
+    assert f"log.dirs={tmp_path}/jos\\u00e9 \\\\ \\u5bb6/data\n" in written
+    with pytest.raises(ConfigurationError, match="comma"):
+        kafka_process(tmp_path / "a,b", 1, 2)
