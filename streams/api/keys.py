@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -156,7 +158,10 @@ class Keys:
 
 def _content_of(file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
+        # A pipe in its place would hold the whole process up.
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise ConfigurationError(f"api.keys_file {file}: no plain file; name a file of keys")
             content = opened.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigurationError(f"api.keys_file {file}: {error.strerror}; name a readable file") from None

@@ -132,6 +132,16 @@ def test_while_the_file_is_gone_or_something_else_none_of_its_keys_is_let_in(tmp
     other.nobody_but_the_settings()
 
 
+def test_a_pipe_in_the_place_of_the_file_holds_nobody_up(tmp_path: Path) -> None:
+    file = File(tmp_path / "keys")
+    file.path.unlink()
+    os.mkfifo(file.path)
+    file.later()
+    with pytest.raises(KeysUnreadable):
+        file.keys.find(file.key)
+    assert file.keys.find(file.fixed) is not None
+
+
 @pytest.mark.parametrize("content", [b"typo", b"\xff", None])
 def test_a_process_that_starts_while_the_file_is_not_whole_waits_for_it(tmp_path: Path, content: bytes | None) -> None:
     path, now, changes = tmp_path / "keys", [0.0], []
