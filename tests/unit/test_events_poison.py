@@ -130,10 +130,10 @@ def test_poison_is_dead_lettered_with_its_reason(reason: str, fields: dict[str, 
     assert 0 < len(dead.message) <= 300
 
 
-# Found before parsing, of whole batches; and after it: by the encoder, and while waiting for an item.
+# Found before parsing, of batches and single records; and after it: by the encoder, and while waiting for an item.
 LATER = {
-    "batch_too_large", "batch_unreadable", "no_content", "bad_header", "unresolved", "bad_utf8", "refused",
-    "wrong_output", "crashes", "raised", "killed",
+    "batch_too_large", "batch_unreadable", "record_unreadable", "no_content", "bad_header", "unresolved", "bad_utf8",
+    "refused", "wrong_output", "crashes", "raised", "killed",
 }  # fmt: skip
 
 
