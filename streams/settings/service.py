@@ -152,6 +152,7 @@ class WorkerSettings(Section):
     crash_budget: int = Field(
         20,
         ge=1,
+        le=50,  # as many places as a mark keeps (`worker.crashes`): what it forgets would be tried again
         description="Records that crash a worker and may be set aside within ten minutes before it ends with 1.",
     )
     metrics_host: str = Field("127.0.0.1", description="Where /metrics, /healthz and /readyz are served.")

@@ -5,12 +5,12 @@ Two ways to die, two ways to find the record.
 An error that nobody expected is caught: the batch is halved until one record alone raises, twice. That is safe since a
 batch equals its records one by one, and one that comes again changes nothing.
 
-A death that nobody can catch (killed for memory, a fault in native code) leaves a mark in the store. It is written
-once an assignment, with the first batch of a partition, and not looked at again. Where a worker finds that the one
-before began at the same offset and is no member any more, that is a death; after two of them it goes through the
-partition record by record, noting each before it begins, until that offset is committed past. A record that was in
-hand alone at two deaths is set aside. So a record can end workers five times: twice, or three times where it lay behind
-the first commit, and then twice alone.
+A death that nobody can catch (killed for memory, a fault in native code, work that stands still until the process is
+ended) leaves a mark in the store. It is written once an assignment, with the first batch of a partition, and not
+looked at again. Where a worker finds that the one before began at the same offset and is no member any more, that is a
+death; after two of them it goes through the partition record by record, noting each before it begins, until that offset
+is committed past. A record that was in hand alone at two deaths is set aside. So a record can end workers five times:
+twice, or three times where it lay behind the first commit, and then twice alone.
 
 What is no record's fault stays a failure: where a plain event fails as well, or more than `budget` records were set
 aside within ten minutes, the process ends as for any other error. It goes on behind those next time.
@@ -49,7 +49,8 @@ STAGE: Final = "crash"
 _DEATHS_TO_DOUBT: Final = 2
 _TRIES_ALONE: Final = 2
 _WINDOW_S: Final = 600.0
-_KEPT_PLACES: Final = 50
+KEPT_PLACES: Final = 50
+"""Of a partition; `worker.crash_budget` is no more, so none is forgotten while it may come again."""
 
 
 class CrashBudgetSpent(FatalError):
@@ -241,7 +242,7 @@ class Crashes:
         mark = self._marks[slot]
         place = SetAside(mark.log, record.offset, now_ms(), error)
         mark = msgspec.structs.replace(
-            mark, aside=(*mark.aside, place)[-_KEPT_PLACES:], total=mark.total + 1, hand=NONE_IN_HAND,
+            mark, aside=(*mark.aside, place)[-KEPT_PLACES:], total=mark.total + 1, hand=NONE_IN_HAND,
             suspect=NONE_IN_HAND, tries=0,
         )  # fmt: skip
         await self._around.marks.write([mark])

@@ -93,7 +93,10 @@ async def _work(
         for task in beside:
             task.cancel()
     try:
-        await crashes.stop()
+        if (
+            code == 0 or app.crashed
+        ):  # else work stood still: as good as a death
+            await crashes.stop()
         await ownership.note()
     except StoreUnavailable as error:
         log.warning("control_point_not_noted", error=str(error))

@@ -8,13 +8,15 @@ from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import pytest
+from pydantic import ValidationError
 
 from streams.base.errors import EncoderUnavailable, FatalError, PoisonError
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
 from streams.events.dead_letters import OURS, DeadLetter, headers
 from streams.events.spans import Found, Span
+from streams.settings.service import WorkerSettings
 from streams.store.crash_marks import CrashMark
-from streams.worker.crashes import CrashBudgetSpent, Crashes, CrashSurroundings, without_set_aside
+from streams.worker.crashes import KEPT_PLACES, CrashBudgetSpent, Crashes, CrashSurroundings, without_set_aside
 from streams.worker.turns import Turns
 from tests.fixtures.crash_marks import MemoryCrashMarks
 from tests.fixtures.records import click, record
@@ -290,6 +292,12 @@ async def test_deaths_without_a_guilty_record_set_nothing_aside() -> None:
     assert await group.live(range(10), group.kills())
     assert group.letters == []
     assert sorted(set(group.applied)) == list(range(10))
+
+
+def test_no_more_may_be_set_aside_than_a_mark_remembers() -> None:
+    assert WorkerSettings(crash_budget=KEPT_PLACES).crash_budget == KEPT_PLACES
+    with pytest.raises(ValidationError, match="crash_budget"):
+        WorkerSettings(crash_budget=KEPT_PLACES + 1)
 
 
 async def test_a_worker_that_ended_in_order_did_not_die() -> None:
