@@ -93,9 +93,7 @@ async def _work(
         for task in beside:
             task.cancel()
     try:
-        if (
-            code == 0 or app.crashed
-        ):  # else work stood still: as good as a death
+        if code == 0 or app.crashed:  # else work stood still: as good as a death
             await crashes.stop()
         await ownership.note()
     except StoreUnavailable as error:
