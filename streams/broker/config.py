@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from streams.base.credentials import TlsFiles
 from streams.base.errors import ConfigurationError
@@ -15,10 +14,6 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 OffsetReset = Literal["earliest", "latest"]
 BrokerImplementation = Literal["kafka", "tansu"]
-#: A name, an IPv4 address or an IPv6 one, in brackets where a port follows; Kafka's port is the default.
-_ADDRESS: Final = re.compile(
-    r"([^\s/@:\[\]]+|\[[0-9A-Fa-f:.%\w]+\])(:\d{1,5})?|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +68,6 @@ class KafkaConfig:
     def __post_init__(self) -> None:
         if not self.brokers:
             raise ConfigurationError("got no broker address, expected at least one host:port; set the broker list")
-        for number, address in enumerate(self.brokers, start=1):
-            if not _ADDRESS.fullmatch(address):  # never shown: it may hold a password
-                raise ConfigurationError(
-                    f"kafka.brokers: address {number} is not host:port; user and password go into kafka.sasl_username "
-                    "and kafka.sasl_password_file"
-                )
         if self.heartbeat_s * 3 > self.session_timeout_s:
             raise ConfigurationError(
                 f"got heartbeat_s {self.heartbeat_s} and session_timeout_s {self.session_timeout_s}, expected at least "

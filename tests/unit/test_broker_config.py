@@ -33,30 +33,6 @@ def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> No
         config(**changes)
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://u:hidden@h:1/v1",
-        "u:hidden@h:9092",
-        "kafka://h:9092",
-        "h:hidden",
-        "h:",
-        ":9092",
-        "h/hidden",
-        "[::1",
-        "h 1",
-    ],
-)
-def test_addresses_that_are_not_host_and_port(address: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"kafka\.brokers: address 2") as refused:
-        config(brokers=("127.0.0.1:9092", address))
-    assert "hidden" not in str(refused.value)
-
-
-def test_addresses_of_brokers() -> None:
-    config(brokers=("kafka-1:9092", "kafka_1.example", "10.0.0.7", "[::1]:9092", "[fe80::1%eth0]:9092", "::1"))
-
-
 def test_the_password_is_in_no_representation() -> None:
     secret = config(security_protocol="SASL_PLAINTEXT", username="me", password="hidden-word")
     assert "hidden-word" not in repr(secret)
