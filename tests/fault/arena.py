@@ -74,6 +74,13 @@ class FaultyWorker(WorkerProcess):
                     raise AssertionError(f"the worker ended instead of freezing:\n{self.log()}")
                 await asyncio.sleep(0.05)
 
+    def memory(self, what: str = "VmRSS") -> int:
+        """Its resident bytes now, or with `VmHWM` the most there ever were."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{what}:"):
+                return int(line.split()[1]) << 10
+        raise AssertionError(f"the worker has no {what}: it has ended")
+
     def _state(self) -> str:
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()[0]
 

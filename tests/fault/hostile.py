@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError
 
 from streams.events import dead_letters
 from tests.fault.registry import scenario
 from tests.fault.trial import Trial
+from tests.fixtures import batches
 from tests.oracle.generate import Made
 
+_MIB = 1 << 20
+_HEAD_BYTES = 61  # of a batch
+_NAME = "zqzq"
 #: Without a value, empty, of one name several times, of names that are none, and many.
 ODD: tuple[tuple[str, bytes | None], ...] = (
     ("source", None), ("source", b""), ("source", b"\x00\xff"), ("", None), ("traceparent", None), ("é", b"1"),
@@ -217,3 +223,53 @@ async def hostile_waits(trial: Trial) -> None:
     dead = {one.value for one in await trial.read(f"{topic}.dead")}
     assert dead >= {made.value for made in waiting}, "one of them is in circulation still"
     trial.injected = f"{len(hostile)} kinds of headers, on the topic of waiting events and on others"
+
+
+@scenario()
+async def bomb(trial: Trial) -> None:
+    """Batches that unpack to gigabytes, and some that nobody can read: set aside by place, memory stays what it was."""
+    worker = trial.worker()
+    await trial.play(100)
+    await trial.joined(worker)
+    await trial.quiet()
+    before = worker.memory("VmHWM")
+    place = next(e for e in trial.ledger.entries() if e.topic == trial.rig.clicks and e.fate == "applied")
+    partition, nobodys = place.partition or 0, [Made("clicks", b"", b"", "unread")]
+    for codec, mib in (("zstd", 1_900), ("gzip", 512)):
+        await trial.ledger.raw("clicks", partition, await asyncio.to_thread(batches.bomb, codec, mib << 20), nobodys)
+        await trial.play(20)
+    taken, refused = 0, 0
+    for made, records in _unreadable(place.key, trial.made.every_user(9)):
+        try:
+            await trial.ledger.raw("clicks", partition, made, records)
+            taken += 1
+        except KafkaError:
+            refused += 1
+        await trial.play(5)
+    trial.over()
+    await trial.quiet()
+    most = worker.memory("VmHWM")
+    trial.injected = (
+        f"zstd of 1,900 MiB, gzip of 512 MiB, {taken} batches that cannot be read ({refused} the broker refused); "
+        f"resident {before / _MIB:.0f} MiB at most before, {most / _MIB:.0f} after"
+    )
+    assert most < before + 160 * _MIB, trial.injected
+    assert worker.running, worker.log()
+
+
+def _unreadable(key: bytes, events: list[Made]) -> list[tuple[bytes, list[Made]]]:
+    """Batches of which something cannot be read, and what is in each: of the last one a record among events."""
+    at_ms, unread = int(time.time() * 1000), Made("clicks", b"", b"", "unread")
+    three = [(key, b"{}")] * 3
+    gzipped = batches.batch(three, "gzip")
+    forged = [
+        batches.batch(three, body=b"\xff" * 40), batches.batch(three, attributes=4, body=b"\x99" * 60),
+        batches.batch(three, crc=1), batches.changed(gzipped, body=gzipped[_HEAD_BYTES:-9] + b"\0" * 9),
+    ]  # fmt: skip
+    mine = [made for made in events if made.key == key and made.kind == "clicks"][:6]
+    mixed = [*mine[:3], unread, *mine[3:]]
+    headed = batches.batch(
+        [(m.key or key, m.value) for m in mixed], at_ms=at_ms, headers={mixed.index(unread): [(_NAME, b"1")]}
+    )
+    with_one = batches.changed(headed, body=headed[_HEAD_BYTES:].replace(_NAME.encode(), b"\xff\xfe\xc3\x28"))
+    return [*((one, [unread] * 3) for one in forged), (with_one, mixed)]

@@ -6,7 +6,6 @@ import asyncio
 import random
 import signal
 import time
-from pathlib import Path
 
 from grpc import StatusCode
 
@@ -61,9 +60,7 @@ async def _sample(worker: FaultyWorker) -> None:
     assert task is not None
     sizes = _sizes.setdefault(task, [])
     while True:
-        for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                sizes.append(int(line.split()[1]) << 10)
+        sizes.append(worker.memory())
         await asyncio.sleep(0.5)
 
 

@@ -230,7 +230,7 @@ class Trial:
         log = await read_log(self.rig.broker.bootstrap, [*sources, *(f"{topic}.dead" for topic in sources)])
         entries = check.sent([e for e in self.ledger.entries() if e.topic != kafka.items_topic], log, verdict)
         events = check.events_of(entries)
-        verdict.events = len(events) + sum(entry.fate == "dead" for entry in entries)
+        verdict.events = len(events) + sum(entry.fate in ("dead", "unread") for entry in entries)
         check.dead_letters(entries, log, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
         return await self._judge(events, entries, verdict)
 

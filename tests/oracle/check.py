@@ -62,6 +62,9 @@ def sent(entries: Iterable[Entry], log: Mapping[str, Sequence[Any]], verdict: Ve
                     entry._replace(partition=record.partition, offset=record.offset, timestamp_ms=record.timestamp)
                 )
             continue
+        if entry.fate == "unread":  # the dead letters say what became of it
+            there.append(entry)
+            continue
         record = at.get(entry.place)
         if record is None or record.value != entry.value:
             verdict.wrong.append(f"the broker lost an acknowledged record: {entry.place}")
@@ -241,7 +244,8 @@ def dead_letters(
 ) -> None:
     """Poison is dead-lettered with a reason, key and bytes unchanged; nothing else is.
 
-    A producer that sends again may have put one record at several places: every one of them counts.
+    A producer that sends again may have put one record at several places: every one of them counts. What nobody can
+    read is dead-lettered by its places, without key and value, and no other place with it.
     """
     at = {(r.topic, r.partition, r.offset): r for records in log.values() for r in records}
     fates = {(entry.topic, entry.key, entry.value): entry.fate for entry in entries}
@@ -250,6 +254,9 @@ def dead_letters(
         headers = dict(letter.headers)
         topic, partition, offset = (headers[f"dead-letter-{n}"].decode() for n in ("topic", "partition", "offset"))
         place, reason = (topic, int(partition), int(offset)), headers.get("dead-letter-error", b"").decode()
+        if "dead-letter-first-offset" in headers:
+            dead |= _unread(letter, place, int(headers["dead-letter-first-offset"]), entries, verdict)
+            continue
         dead.add(place)
         record = at.get(place)
         key, value = ((record.key or b""), (record.value or b"")) if record else (b"", b"")
@@ -264,9 +271,23 @@ def dead_letters(
             verdict.wrong.append(f"the dead letter of {place} was changed on the way")
     verdict.dead = len(dead)
     for entry in entries:
-        if entry.fate == "dead" and entry.place not in dead:
+        if entry.fate in ("dead", "unread") and entry.place not in dead:
             verdict.wrong.append(f"poison at {entry.place} is not among the dead letters")
             verdict.lost.add(f"{entry.topic}-{entry.partition}-{entry.offset}")
+
+
+def _unread(
+    letter: Any, last: tuple[str, int, int], first: int, entries: Sequence[Entry], verdict: Verdict
+) -> set[tuple[str, int, int]]:
+    """The places that a dead letter sets aside, from offset `first` to that of `last`: all of them must be unread."""
+    topic, partition, end = last
+    here = [e for e in entries if e.topic == topic and e.partition == partition and first <= (e.offset or 0) <= end]
+    readable = [e.place for e in here if e.fate != "unread"]
+    if readable or len({e.offset for e in here}) != end - first + 1:
+        verdict.wrong.append(f"{last} from {first} on was set aside as unread, with {readable or 'what nobody sent'}")
+    if letter.key or letter.value:
+        verdict.wrong.append(f"the dead letter of {last} holds a key or a value")
+    return {(topic, partition, e.offset) for e in here if e.offset is not None}
 
 
 def rolled_back(regresses: Iterable[Regress], entries: Sequence[Entry], verdict: Verdict) -> None:

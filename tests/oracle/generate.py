@@ -34,7 +34,8 @@ _SEARCHES = ["results of the weekend", "how do frogs sing", "learn a programming
 class Made(NamedTuple):
     """One record to produce: the kind of its topic (clicks, comments, events), key, value and what must become of it.
 
-    `fate` is `applied`, `dead` or `either` (for bytes of which nobody said what they are).
+    `fate` is `applied`, `dead`, `unread` (set aside by its place, since nobody can read it; key and value are empty) or
+    `either` (for bytes of which nobody said what they are).
     """
 
     kind: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,13 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.broker import KafkaConfig
+from streams.broker.guarded_fetch import guard
+from tests.fixtures.batches import produce_raw
 from tests.oracle.generate import Made
+
+#: What a batch may unpack to here: aiokafka alone would unpack whatever there is.
+_UNPACKED_BYTES = 64 << 20
 
 
 class Entry(NamedTuple):
@@ -85,6 +92,19 @@ class Ledger:
             self._write(entries)
         return [entry.offset is not None for entry in entries]
 
+    async def raw(self, kind: str, partition: int, batch: bytes, records: Sequence[Made]) -> int:
+        """Send a batch of a producer's own making as it is; `records` say what is in it, one an offset. Its first one.
+
+        A KafkaError where the broker refuses it: then nothing is written down.
+        """
+        topic = self._topics[kind]
+        config = KafkaConfig(brokers=(self._bootstrap,), group_id="none")
+        (base,) = await produce_raw(config, topic, partition, [batch])
+        at_ms = int(time.time() * 1000)
+        places = enumerate(records, start=base)
+        self._write([Entry(topic, partition, at, at_ms, made.key, made.value, made.fate) for at, made in places])
+        return base
+
     async def _send(
         self, producer: AIOKafkaProducer, records: Sequence[Made], partition: int | None, within_s: float
     ) -> list[Entry]:
@@ -120,13 +140,14 @@ def _entry(topic: str, made: Made, sent: asyncio.Future[Any]) -> Entry:
 
 
 async def read_log(bootstrap: str, topics: Iterable[str], *, within_s: float = 60.0) -> dict[str, list[Any]]:
-    """Every record of the topics, as the broker has them, by topic."""
+    """Every record of the topics, as the broker has them, by topic; an `UnreadBatch` for those that nobody can read."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False, fetch_max_wait_ms=100,
         max_partition_fetch_bytes=16 << 20, fetch_max_bytes=64 << 20,
     )  # fmt: skip
     found: dict[str, list[Any]] = {topic: [] for topic in topics}
     await consumer.start()
+    guard(consumer, _UNPACKED_BYTES)
     try:
         async with asyncio.timeout(within_s):
             wanted = [
