@@ -232,8 +232,8 @@ class Collection:
         deleted, began_s = self._deleted, monotonic()
         copy = await self._in_writer(self._begin_copy)
         try:
-            vacuum = not indexing_threshold_kb(self.config.optimizers_config)
-            changed = await reindex.optimise_copy(copy, vacuum=vacuum)
+            indexed = indexing_threshold_kb(self.config.optimizers_config)
+            changed = await reindex.optimise_copy(copy, vacuum=None if indexed else self.config.SerializeToString())
             shard = await self._in_writer(lambda: reindex.open_copy(copy, self.config)) if changed else None
             if shard is not None:
                 await self._catch_up(shard, copy)

@@ -3,42 +3,67 @@
 The engine holds the interpreter's lock while it builds an HNSW index (12 s for 20,000 vectors of 384 numbers), so
 the server has a copy of the shard optimised here and goes on answering.
 
-With `--vacuum` nothing that was deleted is left in the files: not in segments, however few points were deleted, nor in
-the write-ahead log. The shard is flushed, so nobody needs that log any more.
+With `--vacuum` every point is written into a new shard instead, made after the CreateCollection message on the standard
+input: nothing that was deleted is left, neither in segments nor in the write-ahead log. The old log cannot be taken
+away from its shard: numbers of operations would begin anew, and the engine passes over whatever is numbered below what
+a point was last written by.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 import qdrant_edge as edge
+from qdrant_client import grpc as pb
+
+from deploy.embedded.qdrant.config import engine_config
 
 CHANGED, UNCHANGED = 0, 3
+_PAGE = 500  # points
 
 
 def main() -> int:
-    """Optimise the shard named on the command line; the exit status says whether anything changed."""
-    path, vacuum = Path(sys.argv[1]), "--vacuum" in sys.argv[2:]
-    if vacuum:
-        _leave_nothing_deleted(path / "edge_config.json")
+    """Optimise or rewrite the shard named on the command line; the exit status says whether anything changed."""
+    path = Path(sys.argv[1])
+    if "--vacuum" in sys.argv[2:]:
+        rewrite(path, engine_config(pb.CreateCollection.FromString(sys.stdin.buffer.read())))
+        return CHANGED
     shard = edge.EdgeShard.load(str(path))
     changed = shard.optimize()
     shard.flush()
     shard.close()
-    if vacuum:
-        shutil.rmtree(path / "wal")
-        return CHANGED
     return CHANGED if changed else UNCHANGED
 
 
-def _leave_nothing_deleted(file: Path) -> None:
-    """Let the engine rewrite every segment with a deleted point; whoever opens the shard gives it its own settings."""
-    config = json.loads(file.read_text())
-    config["optimizers"] |= {"deleted_threshold": 0.0, "vacuum_min_vector_number": 0}
-    file.write_text(json.dumps(config))
+def rewrite(path: Path, config: edge.EdgeConfig) -> None:
+    """Replace the shard at `path` by a new one with the same points and payload indexes, and no past."""
+    fresh = rewritten(path)
+    fresh.mkdir()
+    old, new = edge.EdgeShard.load(str(path)), edge.EdgeShard.create(str(fresh), config)
+    for key, index in old.info().payload_schema.items():
+        new.update(edge.UpdateOperation.create_field_index(key, index.params or index.data_type))
+    offset = None
+    while True:
+        page, offset = old.scroll(
+            edge.ScrollRequest(offset=offset, limit=_PAGE, with_payload=True, with_vector=True)
+        )
+        if page:
+            points = [edge.Point(one.id, one.vector or {}, one.payload) for one in page]
+            new.update(edge.UpdateOperation.upsert_points(points))
+        if offset is None:
+            break
+    new.flush()
+    for shard in (old, new):
+        shard.close()
+    shutil.rmtree(path)
+    fresh.rename(path)
+
+
+def rewritten(path: Path) -> Path:
+    """Where the new shard is made that will replace the one at `path`."""
+    return path.with_name(f"{path.name}-new")
 
 
 if __name__ == "__main__":

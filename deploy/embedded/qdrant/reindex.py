@@ -23,7 +23,7 @@ import qdrant_edge as edge
 
 from deploy.embedded.processes import tied
 from deploy.embedded.qdrant.errors import QdrantError
-from deploy.embedded.qdrant.optimize import CHANGED
+from deploy.embedded.qdrant.optimize import CHANGED, rewritten
 from deploy.embedded.qdrant.shards import open_shard
 
 log = logging.getLogger("embedded.qdrant")
@@ -60,18 +60,19 @@ class Journal:
         return not self._operations
 
 
-async def optimise_copy(source: Path, *, vacuum: bool) -> bool:
+async def optimise_copy(source: Path, *, vacuum: bytes | None = None) -> bool:
     """Optimise the shard at `source` in a process of its own; True where that changed it.
 
-    With `vacuum` nothing deleted is left in its files.
+    With `vacuum`, its CreateCollection message as bytes, it is written anew: nothing deleted is left in its files.
     """
     command = [sys.executable, "-m", "deploy.embedded.qdrant.optimize", str(source), *(["--vacuum"] if vacuum else [])]
     process = await asyncio.create_subprocess_exec(
-        *tied(command, signal.SIGKILL, NICENESS), stdin=asyncio.subprocess.DEVNULL
+        *tied(command, signal.SIGKILL, NICENESS), stdin=asyncio.subprocess.PIPE
     )
     try:
         async with asyncio.timeout(DEADLINE_S):
-            return await process.wait() == CHANGED
+            await process.communicate(vacuum)
+            return process.returncode == CHANGED
     except TimeoutError:
         log.warning("optimising %s took more than %d s and was stopped", source.name, DEADLINE_S)
         return False
@@ -79,6 +80,7 @@ async def optimise_copy(source: Path, *, vacuum: bool) -> bool:
         if process.returncode is None:
             process.kill()
             await process.wait()
+        await asyncio.to_thread(shutil.rmtree, rewritten(source), ignore_errors=True)  # where it was ended half-way
 
 
 def copy_shard(source: Path) -> Path:
