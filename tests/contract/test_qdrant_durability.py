@@ -181,7 +181,7 @@ def test_many_clients_write_and_read_at_once(qdrant: QdrantServer | RealQdrant, 
 def test_a_taken_port_ends_the_start(victim: QdrantServer) -> None:
     command = qdrant_process(victim.data_dir.with_name("other"), victim.grpc_port, 0)
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, str(victim.grpc_port) in ended.stderr) == (1, True), ended.stderr
+    assert (ended.returncode, str(victim.grpc_port) in ended.stderr) == (2, True), ended.stderr
 
 
 def test_files_that_nobody_names_hold_no_start_back(own_qdrant: Callable[..., QdrantServer]) -> None:

@@ -129,7 +129,8 @@ def test_rest_refuses_what_it_cannot_read(http: httpx.Client, name: str) -> None
         answer = http.post(path, json=body, params={"wait": "true"})
         assert answer.status_code == 400, answer.text
         assert message in answer.json()["status"]["error"]
-    assert http.post(f"{base}/query", content=b"{not json").status_code == 400
+    as_json = {"Content-Type": "application/json"}
+    assert http.post(f"{base}/query", content=b"{not json", headers=as_json).status_code == 400
     short = http.put(f"{base}?wait=true", json={"points": [{"id": 1, "vector": [1, 2]}]})
     assert short.json()["status"]["error"] == "Wrong input: Vector dimension error: expected dim: 4, got 2"
 

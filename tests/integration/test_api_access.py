@@ -52,7 +52,7 @@ class Watching:
 
     def __init__(self, app: FastAPI, user: str, *, key: str = "") -> None:
         self.status, self.body = 0, b""
-        self._headers = [(b"authorization", f"Bearer {key}".encode())] if key else []
+        self._headers = [(b"host", b"127.0.0.1")] + ([(b"authorization", f"Bearer {key}".encode())] if key else [])
         self._task = asyncio.ensure_future(app(self._scope(user), self._receive, self._send))
 
     def _scope(self, user: str) -> dict[str, Any]:

@@ -46,9 +46,7 @@ def rewrite(path: Path, config: edge.EdgeConfig) -> None:
         new.update(edge.UpdateOperation.create_field_index(key, index.params or index.data_type))
     offset = None
     while True:
-        page, offset = old.scroll(
-            edge.ScrollRequest(offset=offset, limit=_PAGE, with_payload=True, with_vector=True)
-        )
+        page, offset = old.scroll(edge.ScrollRequest(offset=offset, limit=_PAGE, with_payload=True, with_vector=True))
         if page:
             points = [edge.Point(one.id, one.vector or {}, one.payload) for one in page]
             new.update(edge.UpdateOperation.upsert_points(points))
