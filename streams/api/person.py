@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streams.api.backends import Backends
 from streams.api.interest_tree import living
 from streams.api.models import Context
-from streams.interests.contexts import situation
+from streams.interests.contexts import KNOWN, situation
 from streams.interests.nodes import Node, NodePolicy
 from streams.interests.score import Interest, interests_of
 
@@ -45,7 +45,7 @@ class Person:
 
     def interests(self, context: Context, policy: NodePolicy) -> list[Interest]:
         """What to score against: every node, but of situations only those they are in."""
-        known = policy.contexts
+        known = {**KNOWN, **policy.contexts}
         here = {situation(name, value, known[name]) for name, value in context.items() if name in known}
         nodes = [node for node in self.alive if node.key.level != "context" or node.key.path in here]
         found = interests_of(nodes, self.at_ms, policy)
