@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -88,3 +91,23 @@ def test_files_are_small_and_hold_no_markup_from_text_and_no_other_host(path: Pa
     assert not re.search(r"\son\w+=", text), "listeners are added in scripts"
     if path.suffix == ".html":
         assert not re.search(r"<script(?![^>]*\ssrc=)", text)
+
+
+def test_a_hundred_who_ask_at_once_for_a_new_file_have_it_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[int] = []
+    cache = ui.asset.cache
+    assert cache is not None
+
+    def compress(body: bytes, *args: Any, **options: Any) -> bytes:
+        packed.append(len(body))
+        return gzip.compress(body, 1)
+
+    monkeypatch.setattr(ui, "gzip", SimpleNamespace(compress=compress))
+    cache.clear()
+    try:
+        with ThreadPoolExecutor(100) as threads:
+            found = list(threads.map(ui.asset, ["plotly.min.js"] * 100))
+    finally:
+        cache.clear()
+    assert len(packed) == 1
+    assert len({id(one) for one in found}) == 1

@@ -9,8 +9,10 @@ import gzip
 import hashlib
 from functools import lru_cache
 from importlib.resources import files
+from threading import Condition
 from typing import Final, NamedTuple
 
+from cachetools import cached
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -61,7 +63,8 @@ def names() -> frozenset[str]:
     return frozenset(name for name in here if _suffix(name) in _TYPES) | {PLOTLY}
 
 
-@lru_cache(maxsize=64)
+# Whoever asks while a file is packed for the first time waits for that: each by itself took the memory of a hundred.
+@cached({}, condition=Condition())
 def asset(name: str) -> Asset:
     """A file of the page by name, read once. Raises KeyError where there is none of that name."""
     if name not in names():
