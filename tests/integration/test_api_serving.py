@@ -68,7 +68,10 @@ def serve(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subproce
 
     yield start
     for process in started:
-        if process.poll() is None:
+        process.terminate()  # not killed: the processes of an API would outlive it
+        try:
+            process.wait(READY_S)
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
