@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -17,6 +15,7 @@ from typing import Final
 import structlog
 
 from streams.api.scopes import SCOPES, CredentialsRefused, Scope
+from streams.base.credentials import read
 from streams.base.errors import ConfigurationError
 
 KEY_PREFIX = "isk_"
@@ -90,7 +89,7 @@ class Keys:
         if wait:
             self._refresh()
         elif file is not None:
-            self._take(_content_of(file))
+            self._take(read(file, "api.keys_file", limit=_MAX_FILE_BYTES, plain=True))
             self._check_at = clock() + CHECK_EVERY_S
         on_change(self._usable)
 
@@ -128,7 +127,7 @@ class Keys:
             return
         self._check_at = self._clock() + CHECK_EVERY_S
         try:
-            content = _content_of(self._file)
+            content = read(self._file, "api.keys_file", limit=_MAX_FILE_BYTES, plain=True)
             if content == self._content:
                 return
             self._take(content)
@@ -154,17 +153,3 @@ class Keys:
         if usable != self._usable:
             self._usable = usable
             self._on_change(usable)
-
-
-def _content_of(file: Path) -> bytes:
-    try:
-        # A pipe in its place would hold the whole process up.
-        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise ConfigurationError(f"api.keys_file {file}: no plain file; name a file of keys")
-            content = opened.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"api.keys_file {file}: {error.strerror}; name a readable file") from None
-    if len(content) > _MAX_FILE_BYTES:
-        raise ConfigurationError(f"api.keys_file {file}: more than {_MAX_FILE_BYTES} bytes; name a file of keys")
-    return content

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,15 +36,21 @@ def secret(plain: SecretStr | None, file: Path | None, name: str) -> str | None:
     return found
 
 
-def read(file: Path, name: str) -> bytes:
-    """The bytes of a small file. ConfigurationError names the setting and the path, and says what to do."""
+def read(file: Path, name: str, *, limit: int = MAX_SECRET_BYTES, plain: bool = False) -> bytes:
+    """The bytes of a file of at most `limit`. ConfigurationError names the setting and the path, and says what to do.
+
+    With `plain` a pipe or a device in its place is refused and never waited for: it is read while others are served.
+    """
+    nonblocking = os.O_NONBLOCK if plain else 0
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_SECRET_BYTES + 1)
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | nonblocking)) as opened:
+            if plain and not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise ConfigurationError(f"{name}: {file} is no plain file: name another file")
+            content = opened.read(limit + 1)
     except OSError as error:
         raise ConfigurationError(f"{name}: cannot read {file} ({error.strerror}): name a readable file") from None
-    if len(content) > MAX_SECRET_BYTES:
-        raise ConfigurationError(f"{name}: {file} has more than {MAX_SECRET_BYTES} bytes: name another file")
+    if len(content) > limit:
+        raise ConfigurationError(f"{name}: {file} has more than {limit} bytes: name another file")
     return content
 
 

@@ -103,7 +103,7 @@ class StackBroker(Broker):
         self.port = self.listening = stack.ports.broker
 
     def _launch(self, log: object) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+        raise AssertionError("the stack starts its own broker")
 
 
 class StackQdrant(QdrantServer):
