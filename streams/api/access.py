@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from time import monotonic
 
 from streams.api.keys import KEY_PREFIX, Keys
 from streams.api.scopes import EVERYBODY, CredentialsRefused, Principal
@@ -15,16 +17,17 @@ from streams.settings.service import ApiSettings
 class Access:
     """Lets callers in. Without keys and tokens everybody may do everything, which only loopback allows.
 
-    `on_keys` is told whether the keys file is whole, at the start and at each change. With `wait` one that is not
-    whole at the start lets nobody in until it is, as later on; else it is a ConfigurationError.
+    `on_file` is told by setting whether each file of keys is whole, at the start and at each change. With `wait` one
+    that is not whole at the start lets nobody in until it is, as later on; else it is a ConfigurationError.
     """
 
     def __init__(
-        self, api: ApiSettings, on_keys: Callable[[bool], None] = lambda usable: None, *, wait: bool = False
+        self, api: ApiSettings, on_file: Callable[[str, bool], None] = lambda setting, usable: None,
+        clock: Callable[[], float] = monotonic, *, wait: bool = False,
     ) -> None:  # fmt: skip
         fixed = api.keys.get_secret_value() if api.keys else ""
-        self._keys = Keys(fixed, api.keys_file, on_change=on_keys, wait=wait)
-        self._tokens = tokens_of(api)
+        self._keys = Keys(fixed, api.keys_file, clock, partial(on_file, "api.keys_file"), wait=wait)
+        self._tokens = tokens_of(api, on_file, clock, wait=wait)
         self.required = bool(len(self._keys) or api.keys_file or self._tokens)
         if not self.required and not is_loopback(api.host):
             raise ConfigurationError(
@@ -34,13 +37,13 @@ class Access:
 
     @property
     def keys_usable(self) -> bool:
-        """Whether the keys file is whole; true where there is none."""
-        return self._keys.usable
+        """Whether the files of keys are whole; true where there are none."""
+        return self._keys.usable and (self._tokens is None or self._tokens.usable)
 
     @property
     def lets_in(self) -> bool:
-        """Whether anybody can be let in now; false where all keys are in a file that is not whole."""
-        return self._tokens is not None or self._keys.lets_in
+        """Whether anybody can be let in now; false where all keys are in files that are not whole."""
+        return not self.required or self._keys.lets_in or (self._tokens is not None and self._tokens.usable)
 
     def principal(self, authorization: str | None, api_key: str | None) -> Principal:
         """The caller, by the headers `Authorization: Bearer` and `X-API-Key`. Raises CredentialsRefused."""

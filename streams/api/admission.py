@@ -23,7 +23,7 @@ from starlette.types import Scope as Connection
 
 from streams.api.access import Access
 from streams.api.backends import Backends
-from streams.api.keys import CHECK_EVERY_S, KeysUnreadable
+from streams.api.credentials_file import CHECK_EVERY_S, KeysUnreadable
 from streams.api.problems import ApiProblem, document
 from streams.api.scopes import CredentialsRefused, Principal, Scope
 
@@ -93,11 +93,11 @@ class Caller:
     api_key: str | None
 
     def judged(self) -> Principal:
-        """Who it is. Raises ApiProblem: 401, or 503 where it cannot be told because the keys file is not whole."""
+        """Who it is. Raises ApiProblem: 401, or 503 where it cannot be told because a file of keys is not whole."""
         try:
             return self.access.principal(self.authorization, self.api_key)
         except KeysUnreadable as error:
-            detail = "The file of keys cannot be read or has a line that is no key, so none of its keys is let in now."
+            detail = f"{str(error).capitalize()}: it cannot be read or does not fit, so nobody is let in by it."
             raise ApiProblem(503, "keys-unreadable", detail, retry_after_s=CHECK_EVERY_S) from error
         except CredentialsRefused as error:
             raise ApiProblem(

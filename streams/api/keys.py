@@ -1,4 +1,4 @@
-"""API keys by their hash: how one is made, the lines they are kept as, and the file that is read again and again."""
+"""API keys by their hash: how one is made, the lines they are kept as, and who is let in."""
 
 from __future__ import annotations
 
@@ -7,28 +7,15 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Final
 
-import structlog
-
-from streams.api.scopes import SCOPES, CredentialsRefused, Scope
-from streams.base.credentials import read
+from streams.api.credentials_file import CredentialsFile, KeysUnreadable
+from streams.api.scopes import SCOPES, Scope
 from streams.base.errors import ConfigurationError
 
 KEY_PREFIX = "isk_"
 _KEY_BYTES = 32
-#: How long a change of the file may go unseen.
-CHECK_EVERY_S: Final = 1.0
-_MAX_FILE_BYTES: Final = 1 << 20
-
-log = structlog.get_logger(__name__)
-
-
-class KeysUnreadable(CredentialsRefused):
-    """The keys file cannot be read or has a line that is no key: none of its keys is let in until it is whole again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,86 +57,51 @@ def _key(number: int, line: str) -> Key:
 
 
 class Keys:
-    """The keys that are let in: those of the settings, and those of a file that is read again every second.
-
-    The file's bytes are compared, not its times: a change within one tick of the clock counts too, and a file that was
-    replaced, and one that may no longer be read. While the file is not whole none of its keys is let in; those of the
-    settings are. Where it is not whole at the start: ConfigurationError, or with `wait` the same as later on.
-    """
+    """The keys that are let in: those of the settings, and those of a file that is read again every second."""
 
     def __init__(
         self, fixed: str, file: Path | None, clock: Callable[[], float] = monotonic,
         on_change: Callable[[bool], None] = lambda usable: None, *, wait: bool = False,
     ) -> None:  # fmt: skip
-        self._fixed, self._file, self._clock, self._on_change = read_keys(fixed), file, clock, on_change
-        self._of_file: list[Key] = []
-        self._content: bytes | None = None
-        self._usable = True
-        self._check_at = -inf
-        if wait:
-            self._refresh()
-        elif file is not None:
-            self._take(read(file, "api.keys_file", limit=_MAX_FILE_BYTES, plain=True))
-            self._check_at = clock() + CHECK_EVERY_S
-        on_change(self._usable)
+        self._fixed = read_keys(fixed)
+        self._file = (
+            None if file is None
+            else CredentialsFile(file, "api.keys_file", _keys_of_file, clock, on_change, wait=wait)
+        )  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self._fixed) + len(self._of_file)
+        return len(self._fixed) + len(self._of_file() or ())
 
     @property
     def usable(self) -> bool:
-        """Whether the file is whole, as it was last read: a second ago at most."""
-        self._refresh()
-        return self._usable
+        """Whether the file is whole; true where there is none."""
+        return self._of_file() is not None
 
     @property
     def lets_in(self) -> bool:
-        """Whether there are keys that do not depend on the file, or the file is whole."""
-        return bool(self._fixed) or self.usable
+        """Whether there are keys that do not depend on the file, or a file that is whole."""
+        return bool(self._fixed) or (self._file is not None and self.usable)
 
     def find(self, given: str) -> Key | None:
         """The key that was given. Every kept one is compared, each in constant time.
 
         Raises KeysUnreadable where the file is not whole and the key is none of the settings'.
         """
-        self._refresh()
         digest = hashlib.sha256(given.encode()).digest()
-        match = None
-        for key in (*self._fixed, *self._of_file):
+        match, of_file = None, self._of_file()
+        for key in (*self._fixed, *(of_file or ())):
             if hmac.compare_digest(key.digest, digest):
                 match = key
-        if match is None and not self._usable:
+        if match is None and of_file is None:
             raise KeysUnreadable("the file of keys cannot be used now")
         return match
 
-    def _refresh(self) -> None:
-        if self._file is None or self._clock() < self._check_at:
-            return
-        self._check_at = self._clock() + CHECK_EVERY_S
-        try:
-            content = read(self._file, "api.keys_file", limit=_MAX_FILE_BYTES, plain=True)
-            if content == self._content:
-                return
-            self._take(content)
-        except ConfigurationError as error:
-            self._content, self._of_file = None, []
-            if self._usable:
-                log.error(  # noqa: TRY400  # a wrong line is no defect: its reason says all
-                    "keys_file_refused", reason=str(error), effect="none of its keys is let in"
-                )
-            self._set_usable(False)
-        else:
-            log.info("keys_file_read", keys=len(self._of_file))
-            self._set_usable(True)
+    def _of_file(self) -> list[Key] | None:
+        return [] if self._file is None else self._file.held()
 
-    def _take(self, content: bytes) -> None:
-        try:
-            self._of_file = read_keys(content.decode("utf-8"))
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"api.keys_file {self._file}: not UTF-8") from None
-        self._content = content
 
-    def _set_usable(self, usable: bool) -> None:
-        if usable != self._usable:
-            self._usable = usable
-            self._on_change(usable)
+def _keys_of_file(content: bytes) -> list[Key]:
+    try:
+        return read_keys(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ConfigurationError("api.keys_file: not UTF-8") from None

@@ -315,7 +315,7 @@ class LiveUpdate(ResponseModel):
 class Ready(ResponseModel):
     """What answers. Trees need Qdrant only: without Triton texts answer 503, without the broker ingest does.
 
-    `keys`: whether the keys file is whole; while it is not, none of its keys is let in.
+    `keys`: whether the files of keys are whole; nobody is let in by one that is not.
     """
 
     ready: bool

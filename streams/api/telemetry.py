@@ -59,14 +59,15 @@ class ApiMetrics:
         )
         self.refused = Counter(
             "interests_api_refused",
-            "Callers turned away: credentials, scope, rate, pages of other sites; `keys`: the keys file was not whole; "
-            "`live`: too many live streams by one key.",
+            "Callers turned away: credentials, scope, rate, pages of other sites; `keys`: a file of keys was not "
+            "whole; `live`: too many live streams by one key.",
             ("reason",), registry=registry,
         )  # fmt: skip
         self.keys_usable = Gauge(
             "interests_api_keys_file_usable",
-            "1; 0 while `api.keys_file` cannot be read or has a line that is no key, and none of its keys is let in.",
-            registry=registry, multiprocess_mode="livemin",
+            "1; 0 while the file of keys that this setting names (`api.keys_file`, `api.jwt_secret_file`, "
+            "`api.jwt_public_key_file`) cannot be read or does not fit, and nobody is let in by it.",
+            ("setting",), registry=registry, multiprocess_mode="livemin",
         )  # fmt: skip
         self.cut = Counter(
             "interests_api_connections_refused",
@@ -81,9 +82,9 @@ class ApiMetrics:
         """Serve hits, misses and bytes of each cache."""
         self.registry.register(CacheCollector("interests_api", caches))
 
-    def keys_file(self, usable: bool) -> None:
-        """The keys file was found whole, or not."""
-        self.keys_usable.set(usable)
+    def keys_file(self, setting: str, usable: bool) -> None:
+        """The file of keys that a setting names was found whole, or not."""
+        self.keys_usable.labels(setting).set(usable)
 
     def store_called(self, call: str, seconds: float) -> None:
         """One read of Qdrant was answered after `seconds`."""

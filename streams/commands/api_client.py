@@ -45,7 +45,7 @@ _ANOTHER_KEY: Final = "; `interests api key NAME --scope …` makes one that may
 _ADVICE: Final = {
     "unknown-item": "`interests produce --items FILE` describes items",
     "no-erasure": "`interests erase USER` asks for one",
-    "keys-unreadable": "its log says which line of its keys file does not fit",
+    "keys-unreadable": "its log says which file of keys does not fit, and where",
     "unknown-user": "`interests produce --user … --type click --item …` sends an event",
 }
 

@@ -169,8 +169,8 @@ async def check_api(settings: Settings) -> Findings:
     else:
         findings.fail("serves", f"status {answer.status_code}: it cannot read trees", "see Qdrant above, and its log")
     if b'"keys":false' in answer.content:
-        mend = "its log says which line; mend the file that its api.keys_file names"
-        findings.fail("keys", "its keys file is not whole, so none of its keys is let in", mend)
+        mend = "its log names the setting of the file and says what to mend in it"
+        findings.fail("keys", "a file of its keys is not whole, so nobody is let in by it", mend)
     return findings
 
 

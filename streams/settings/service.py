@@ -187,9 +187,11 @@ class ApiSettings(Section):
         description="API keys, one `name:scope,scope:sha256` per line (`interests api key`); read again when changed.",
     )
     keys: SecretStr | None = Field(None, description="The same lines, parted by spaces or line ends.")
-    jwt_secret_file: Path | None = Field(None, description="Secret of JSON web tokens signed with HS256.")
+    jwt_secret_file: Path | None = Field(
+        None, description="Secret of JSON web tokens signed with HS256; read again when changed."
+    )
     jwt_public_key_file: Path | None = Field(
-        None, description="Public key (PEM) of JSON web tokens signed with RS256 or ES256."
+        None, description="Public key (PEM) of JSON web tokens signed with RS256 or ES256; read again when changed."
     )
     jwt_issuer: str | None = Field(None, description="Issuer a token must name.")
     jwt_audience: str | None = Field(

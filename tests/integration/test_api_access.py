@@ -150,6 +150,26 @@ async def test_a_live_stream_ends_with_its_token(
         assert (problem["status"], "expired" in problem["detail"]) == (401, True)
 
 
+@pytest.mark.parametrize(("instead", "status"), [(SECRET[::-1], 401), ("", 503)], ids=["rotated", "emptied"])
+async def test_a_live_stream_ends_with_the_key_of_its_token(
+    own_qdrant: Callable[..., QdrantServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str, status: int
+) -> None:
+    monkeypatch.setattr(live_response, "HEARTBEAT_S", 0.2)
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    async with application(own_qdrant(), jwt_secret_file=file, jwt_audience="api") as app:
+        claims = {"sub": "ana", "aud": "api", "scope": "read", "exp": time.time() + 600}
+        stream = await Watching(app, "u", key=jwt.encode(claims, SECRET, "HS256")).begun()
+        file.write_text(instead)
+        problem = await stream.end()
+        assert problem is not None
+        assert problem["status"] == status
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+            ready = (await http.get("/readyz")).json()
+            assert ready["keys"] is (status == 401)
+
+
 async def test_one_key_takes_its_share_of_the_live_streams_and_no_more(
     own_qdrant: Callable[..., QdrantServer],
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import time
@@ -16,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.api.access import Access
-from streams.api.keys import Keys, KeysUnreadable, make_key, read_keys
+from streams.api.credentials_file import KeysUnreadable
+from streams.api.keys import Keys, make_key, read_keys
 from streams.api.scopes import EVERYBODY, SCOPES, CredentialsRefused
 from streams.base.addresses import is_loopback
 from streams.base.errors import ConfigurationError
@@ -246,19 +248,25 @@ def test_tokens_of_another_key_or_algorithm_are_refused(tmp_path: Path) -> None:
             let.principal(f"Bearer {bad}", None)
 
 
+def pem_of(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def test_public_keys_check_rs256_and_es256_and_never_become_a_secret(tmp_path: Path) -> None:
     for made, algorithm in (
         (rsa.generate_private_key(65537, 2048), "RS256"), (ec.generate_private_key(ec.SECP256R1()), "ES256"),
     ):  # fmt: skip
-        pem = made.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        pem = pem_of(made)
         (tmp_path / "pem").write_bytes(pem)
         let = access(jwt_public_key_file=tmp_path / "pem", jwt_audience="api")
         assert let.principal(f"Bearer {token(made, algorithm)}", None).scopes == {"read", "ingest"}
-        header = jwt.utils.base64url_encode(b'{"alg":"HS256","typ":"JWT"}').decode()
-        with pytest.raises(CredentialsRefused):
-            let.principal(f"Bearer {header}.{token(made, algorithm).split('.')[1]}.AAAA", None)
+        # HS256 would take the public key for a secret; the other two are of another kind of key, or of another hash.
+        for other in ("HS256", "RS256" if algorithm == "ES256" else "ES256", "PS256", "RS512"):
+            header = jwt.utils.base64url_encode(f'{{"alg":"{other}","typ":"JWT"}}'.encode()).decode()
+            signed = f"{header}.{token(made, algorithm).split('.')[1]}"
+            for signature in (b"\0\0\0", hmac.digest(pem, signed.encode(), "sha256")):
+                with pytest.raises(CredentialsRefused):
+                    let.principal(f"Bearer {signed}.{jwt.utils.base64url_encode(signature).decode()}", None)
 
 
 def test_settings_of_tokens_that_cannot_work(tmp_path: Path) -> None:
@@ -267,13 +275,101 @@ def test_settings_of_tokens_that_cannot_work(tmp_path: Path) -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (tmp_path / "private").write_bytes(private)
+    (tmp_path / "lines").write_text(f"{SECRET}\n{SECRET}\n")
+    half = pem_of(ec.generate_private_key(ec.SECP256R1()))[:100]
+    (tmp_path / "half").write_bytes(half + b"\n-----END PUBLIC KEY-----\n")
+    (tmp_path / "p384").write_bytes(pem_of(ec.generate_private_key(ec.SECP384R1())))
     for changes in (
         {"jwt_secret_file": tmp_path / "short"}, {"jwt_public_key_file": tmp_path / "private"},
+        {"jwt_secret_file": tmp_path / "lines"}, {"jwt_public_key_file": tmp_path / "half"},
+        {"jwt_public_key_file": tmp_path / "p384"},
         {"jwt_secret_file": tmp_path / "nowhere"},
         {"jwt_secret_file": tmp_path / "short", "jwt_public_key_file": tmp_path / "private"},
     ):  # fmt: skip
         with pytest.raises(ConfigurationError, match="jwt_"):
             access(jwt_audience="api", **changes)
+
+
+EC_KEYS = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+ROTATIONS = {
+    "secret": ("jwt_secret_file", (SECRET, "HS256", SECRET.encode()), (SECRET[::-1], "HS256", SECRET[::-1].encode())),
+    "P-256": ("jwt_public_key_file", *((key, "ES256", pem_of(key)) for key in EC_KEYS)),
+    "RSA": ("jwt_public_key_file", (EC_KEYS[0], "ES256", pem_of(EC_KEYS[0])), (RSA_KEY, "RS256", pem_of(RSA_KEY))),
+}
+
+
+class TokenFile:
+    """A file of a tokens' key, and an Access on it, whose next look a test brings near."""
+
+    def __init__(self, setting: str, path: Path, content: bytes, *, wait: bool = False) -> None:
+        self.path, self.now, self.changes = path, 0.0, list[tuple[str, bool]]()
+        path.write_bytes(content)
+        api = ApiSettings(**{setting: path}, jwt_audience="api")  # type: ignore[arg-type]  # settings of one test
+        self.access = Access(api, lambda *change: self.changes.append(change), lambda: self.now, wait=wait)
+
+    def later(self) -> None:
+        self.now += 1.01
+
+    def lets_in(self, given: str) -> bool:
+        try:
+            return bool(self.access.principal(f"Bearer {given}", None))
+        except KeysUnreadable:
+            raise
+        except CredentialsRefused:
+            return False
+
+
+@pytest.mark.parametrize(("setting", "old", "new"), ROTATIONS.values(), ids=ROTATIONS)
+def test_a_tokens_key_that_was_rotated_is_out_within_a_second(
+    tmp_path: Path, setting: str, old: tuple[object, str, bytes], new: tuple[object, str, bytes]
+) -> None:
+    file = TokenFile(setting, tmp_path / "key", old[2])
+    of_old, of_new = token(old[0], old[1]), token(new[0], new[1])
+    assert (file.lets_in(of_old), file.lets_in(of_new)) == (True, False)
+    name = file.access.principal(f"Bearer {of_old}", None).name
+    (tmp_path / "next").write_bytes(new[2])
+    (tmp_path / "next").rename(file.path)
+    file.later()
+    assert (file.lets_in(of_old), file.lets_in(of_new)) == (False, True)
+    assert file.access.principal(f"Bearer {of_new}", None).name == name  # limits go on
+    assert file.changes == [(f"api.{setting}", True)]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"half", b"-----BEGIN PUBLIC KEY-----\nMFkw", b"x" * (2 << 20), None])
+@pytest.mark.parametrize("setting", ["jwt_secret_file", "jwt_public_key_file"])
+def test_while_the_file_of_a_tokens_key_is_not_whole_no_token_is_let_in(
+    tmp_path: Path, setting: str, content: bytes | None
+) -> None:
+    key, algorithm = (SECRET, "HS256") if setting == "jwt_secret_file" else (EC_KEYS[0], "ES256")
+    whole = SECRET.encode() if setting == "jwt_secret_file" else pem_of(EC_KEYS[0])
+    file, given = TokenFile(setting, tmp_path / "key", whole), token(key, algorithm)
+    if content is None:
+        file.path.unlink()
+    else:
+        file.path.write_bytes(content)
+    file.later()
+    for _ in range(3):
+        with pytest.raises(KeysUnreadable):
+            file.lets_in(given)
+        assert not file.access.lets_in
+        assert not file.access.keys_usable
+        file.later()
+    file.path.write_bytes(whole)
+    file.later()
+    assert file.lets_in(given)
+    assert file.access.lets_in
+    assert [usable for _, usable in file.changes] == [True, False, True]
+
+
+def test_a_process_that_starts_while_a_tokens_key_is_not_whole_waits_for_it(tmp_path: Path) -> None:
+    file = TokenFile("jwt_secret_file", tmp_path / "key", b"short", wait=True)
+    with pytest.raises(KeysUnreadable):
+        file.lets_in(token())
+    file.path.write_text(SECRET)
+    file.later()
+    assert file.lets_in(token())
+    assert [usable for _, usable in file.changes] == [False, True]
 
 
 @pytest.mark.parametrize("audience", [None, ""])

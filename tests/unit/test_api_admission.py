@@ -230,7 +230,7 @@ async def test_a_key_that_is_taken_out_stops_though_the_file_has_a_typo_or_is_go
         assert refused["retry_after_s"] >= 1
         assert (await http.get("/readyz")).json()["keys"] is False
         served = (await http.get("/metrics", headers={"X-API-Key": fixed})).text
-        assert "interests_api_keys_file_usable 0.0" in served
+        assert 'interests_api_keys_file_usable{setting="api.keys_file"} 0.0' in served
         file.write_text(new_line)
         await settled(new, 200)
         assert await status(old) == 401
