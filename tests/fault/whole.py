@@ -136,8 +136,8 @@ class StubbornClient:
             await asyncio.sleep(0.3 if left else 0)
 
     def entries(self, now_ms: int) -> list[Entry]:
-        """What was acknowledged; where it lies a broker that forgets cannot be asked."""
-        return [Entry("", None, None, now_ms, made.key, made.value, made.fate) for made in self.acknowledged]
+        """What was acknowledged, and to which topic; where it lies there a broker that forgets cannot be asked."""
+        return [Entry(made.kind, None, None, now_ms, made.key, made.value, made.fate) for made in self.acknowledged]
 
     async def _by_kafka(self, records: Sequence[Made]) -> list[bool]:
         try:
