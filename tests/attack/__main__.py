@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from deploy.embedded.stack import Stack
-from tests.attack import access, bombs, connections, pages  # noqa: F401  # they register their attacks
+from tests.attack import access, bombs, connections, pages, streams  # noqa: F401  # they register their attacks
+from tests.attack.issuer import Issuer
 from tests.attack.registry import ATTACKS, Attack, Outcome, Target, fitting, perform
 from tests.fixtures.api import ApiServer
 
@@ -80,13 +81,14 @@ async def _target(arguments: argparse.Namespace, console: Console) -> AsyncItera
     console.print("a stack of its own starts …")
     with tempfile.TemporaryDirectory(prefix="attack-", ignore_cleanup_errors=True) as folder:
         async with Stack(Path(folder) / "stack", ports="free") as stack:
-            keyed = ApiServer(stack.settings, Path(folder))
+            issuer = Issuer(Path(folder))
+            keyed = ApiServer(stack.settings, Path(folder), **issuer.settings)
             await asyncio.to_thread(keyed.start)
             try:
                 found = stack.addresses()
                 yield Target(
                     open_api=stack.api_url, keyed_api=keyed.url, keys=keyed.keys,
-                    keys_file=keyed.settings.api.keys_file,
+                    keys_file=keyed.settings.api.keys_file, issuer=issuer, kafka=stack.settings.kafka,
                     qdrant=found["Qdrant (REST)"], worker=stack.worker_metrics_url.removesuffix("/metrics"),
                     triton=found["Triton (HTTP)"], pids=stack.pids(), short=arguments.short,
                 )  # fmt: skip

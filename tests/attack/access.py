@@ -48,6 +48,23 @@ async def no_credentials(target: Target) -> Outcome:
     return Outcome(", ".join(f"{told.count(one)} × {one}" for one in sorted(set(told))), held=set(told) == {401})
 
 
+@attack(
+    "tokens of another key, algorithm, audience, issuer or time, of nobody, with their key in the header",
+    needs=("keyed_api", "issuer"),
+)
+async def forged_tokens(target: Target) -> Outcome:
+    assert target.issuer
+    told: dict[str, int] = {}
+    async with _client(target) as http:
+        for name, token in target.issuer.forged().items():
+            headers = {"Authorization": f"Bearer {token}"}
+            told[name] = (await http.get("/v1/users", headers=headers)).status_code
+        whole = (await http.get("/v1/users", headers={"Authorization": f"Bearer {target.issuer.token()}"})).status_code
+    passed = [f"{name}: {status}" for name, status in told.items() if status != httpx.codes.UNAUTHORIZED]
+    said = f"{len(told) - len(passed)} of {len(told)} × 401; one that holds: {whole}"
+    return Outcome("; ".join([said, *passed[:3]]), held=not passed and whole == httpx.codes.OK)
+
+
 @attack("reads write, ingest erases by DELETE, admin reads", needs=KEYED)
 async def scopes(target: Target) -> Outcome:
     event = {"user_id": "attack", "type": "search", "text": "tea"}

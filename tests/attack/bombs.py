@@ -7,8 +7,12 @@ import json
 import zlib
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
+from streams.broker.admin import Admin
+from streams.settings.wiring import kafka_config
 from tests.attack.registry import Outcome, Target, answers_within, attack
+from tests.fixtures import batches
 
 
 async def _posted(target: Target, bodies: list[bytes], expected: set[int], **headers: str) -> Outcome:
@@ -45,6 +49,33 @@ async def gzip_bomb(target: Target) -> Outcome:
     pieces = [packer.compress(b"\0" * (1 << 20)) for _ in range(target.size(256, 1024))]
     packed = b"".join([*pieces, packer.flush()])
     return await _posted(target, [packed], {413}, **{"Content-Encoding": "gzip"})
+
+
+@attack("1,900 MiB of zeros as one record of 60 kB of zstd, through Kafka", needs=("kafka", "worker"))
+async def zstd_bomb(target: Target) -> Outcome:
+    assert target.kafka
+    assert target.worker
+    config, topic = kafka_config(target.kafka), target.kafka.event_topics[-1]
+    before, letters = target.resident_mib("worker"), await _dead_letters(target.worker)
+    packed = await asyncio.to_thread(batches.bomb, "zstd", target.size(256, 1_900) << 20)
+    await batches.produce_raw(config, topic, 0, [packed])
+    async with Admin(config) as admin:
+        while await _dead_letters(target.worker) == letters or any(
+            lag.lag for lag in await admin.lag(target.kafka.group, [topic])
+        ):
+            await asyncio.sleep(0.2)  # an attack has a deadline
+    grown = target.resident_mib("worker") - before
+    others_s = await answers_within(target.worker)
+    said = (
+        f"{len(packed) / 1024:.0f} KiB dead-lettered; worker in {others_s:.2f} s, +{max(0.0, grown):.0f} MiB resident"
+    )
+    return Outcome(said, others_s < 5 and grown < 160)
+
+
+async def _dead_letters(worker: str) -> float:
+    async with httpx.AsyncClient(base_url=worker, trust_env=False, timeout=10) as http:
+        families = text_string_to_metric_families((await http.get("/metrics")).text)
+    return sum(s.value for family in families for s in family.samples if s.name == "interests_dead_letters_total")
 
 
 @attack("brackets 200,000 deep, a string without an end, a number of a million digits")

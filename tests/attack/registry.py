@@ -10,6 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from streams.settings.service import KafkaSettings
+from tests.attack.issuer import Issuer
+
 ATTACK_S = 90.0
 
 
@@ -17,14 +20,16 @@ ATTACK_S = 90.0
 class Target:
     """Where the parts answer. What is None is not attacked; `short` takes fewer bytes and connections.
 
-    `open_api`: an API without keys. `keyed_api` with `keys` by name (`read`, `ingest`, `admin`, `all`) and `keys_file`.
-    `pids`: by part, for memory.
+    `open_api`: an API without keys. `keyed_api` with `keys` by name (`read`, `ingest`, `admin`, `all`) and `keys_file`,
+    and with the tokens of `issuer`. `kafka`: where the worker reads. `pids`: by part, for memory.
     """
 
     open_api: str
     keyed_api: str | None = None
     keys: dict[str, str] = field(default_factory=dict)
     keys_file: Path | None = None
+    issuer: Issuer | None = None
+    kafka: KafkaSettings | None = None
     qdrant: str | None = None
     worker: str | None = None
     triton: str | None = None

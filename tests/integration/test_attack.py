@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.attack import access, bombs, connections, pages  # noqa: F401  # they register their attacks
+from tests.attack import access, bombs, connections, pages, streams  # noqa: F401  # they register their attacks
+from tests.attack.issuer import Issuer
 from tests.attack.registry import ATTACKS, Target, fitting, perform
 from tests.fixtures.api import ApiServer
 from tests.fixtures.path import Rig
@@ -15,13 +16,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.parametrize("broker", ["tansu
 
 
 @pytest.fixture(scope="module")
-def target(running_path: Rig, make_api: Callable[..., ApiServer]) -> Target:
+def target(running_path: Rig, make_api: Callable[..., ApiServer], tmp_path_factory: pytest.TempPathFactory) -> Target:
     """An API without keys and one with, on the running path."""
-    without, keyed = make_api(running_path.settings, keys_file=None), make_api(running_path.settings)
+    issuer = Issuer(tmp_path_factory.mktemp("issuer"))
+    without, keyed = make_api(running_path.settings, keys_file=None), make_api(running_path.settings, **issuer.settings)
     return Target(
         open_api=without.url, keyed_api=keyed.url, keys=keyed.keys, keys_file=keyed.settings.api.keys_file,
         qdrant=running_path.qdrant.url, worker=running_path.workers[0].metrics_url.removesuffix("/metrics"),
-        triton=running_path.triton.http_url, pids={"api": without.pid}, short=True,
+        triton=running_path.triton.http_url, issuer=issuer, kafka=running_path.settings.kafka,
+        pids={"api": without.pid, "worker": running_path.workers[0].pid}, short=True,
     )  # fmt: skip
 
 
