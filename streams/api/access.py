@@ -9,7 +9,7 @@ from time import monotonic
 from streams.api.keys import KEY_PREFIX, Keys
 from streams.api.scopes import EVERYBODY, CredentialsRefused, Principal
 from streams.api.tokens import tokens_of
-from streams.base.addresses import is_loopback
+from streams.base.addresses import stays_here
 from streams.base.errors import ConfigurationError
 from streams.settings.service import ApiSettings
 
@@ -29,9 +29,9 @@ class Access:
         self._keys = Keys(fixed, api.keys_file, clock, partial(on_file, "api.keys_file"), wait=wait)
         self._tokens = tokens_of(api, on_file, clock, wait=wait)
         self.required = bool(len(self._keys) or api.keys_file or self._tokens)
-        if not self.required and not is_loopback(api.host):
+        if not self.required and not stays_here(api.host):
             raise ConfigurationError(
-                f"api.host {api.host} can be reached from elsewhere, so callers must prove who they are: set "
+                f"api.host {api.host} may be reached from elsewhere, so callers must prove who they are: set "
                 "api.keys_file (`interests api key NAME` makes a key) or a token's key, or listen on 127.0.0.1"
             )
 

@@ -11,6 +11,8 @@ from streams.api.problems import BodyRefused, body_too_large
 
 #: What `Content-Encoding` may say, and zlib's number for it (RFC 9110, section 8.4.1).
 CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+#: What is behind a member of gzip is copied once a member: of a whole body with very many that would be quadratic.
+_SLICE: Final = 4 << 10
 _ACCEPTED: Final = {"Accept-Encoding": "gzip, deflate"}
 
 
@@ -54,10 +56,28 @@ class _Unpacking:
         self._begun = self._begun or bool(piece)
         if not self._begun:
             return b""  # no body at all: nothing is packed, whatever the header says
-        decoder = self._decoder
-        if decoder is None:
+        if self._decoder is None:
             detail = "Expected a body that is packed with gzip or deflate, or not at all."
             raise BodyRefused(415, "unknown-coding", detail, headers=_ACCEPTED)
+        unpacked = []
+        for at in range(0, len(piece), _SLICE):
+            rest = piece[at : at + _SLICE]
+            while rest:
+                if self._decoder.eof:
+                    self._decoder = self._next_member()
+                unpacked.append(self._unpack(self._decoder, rest))
+                rest = self._decoder.unused_data
+        if last and not self._decoder.eof:
+            raise self._refused()
+        return b"".join(unpacked)
+
+    def _next_member(self) -> zlib._Decompress:
+        """gzip may be several members, one behind the other (RFC 1952, section 2.2)."""
+        if self._coding == "deflate":
+            raise self._refused()
+        return zlib.decompressobj(CODINGS[self._coding])
+
+    def _unpack(self, decoder: zlib._Decompress, piece: bytes) -> bytes:
         try:
             unpacked = decoder.decompress(piece, self._left + 1)
         except zlib.error:
@@ -65,12 +85,11 @@ class _Unpacking:
         self._left -= len(unpacked)
         if self._left < 0:
             raise body_too_large(self._limit)
-        if decoder.unused_data or (last and not decoder.eof):
-            raise self._refused()
         return unpacked
 
     def _refused(self) -> BodyRefused:
-        return BodyRefused(400, "bad-coding", f"The body is not one whole stream of {self._coding}, as its head says.")
+        expected = "gzip (RFC 1952)" if self._coding != "deflate" else "deflate in zlib's format (RFC 1950)"
+        return BodyRefused(400, "bad-coding", f"The body is not whole {expected}, as its head says.")
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -168,7 +168,7 @@ class RankRequest(_RequestModel):
     items: list[ItemId] = Field(default=[], max_length=MAX_TARGETS)
     texts: list[ReadText] = Field(default=[], max_length=64)
     context: Context = Field(default={}, max_length=16)
-    at_ms: Annotated[int | None, BeforeValidator(not_seconds)] = Field(default=None, ge=MIN_ITEM_TS_MS, le=MAX_TS_MS)
+    at_ms: Annotated[int | None, BeforeValidator(not_seconds)] = Field(default=None, ge=MIN_ITEM_TS_MS, lt=MAX_TS_MS)
 
 
 class Ranking(ResponseModel):

@@ -68,7 +68,7 @@ User = Annotated[str, Depends(_stored)]
 AtMs = Annotated[
     int | None,
     BeforeValidator(not_seconds),
-    Query(ge=MIN_ITEM_TS_MS, le=MAX_TS_MS, description="The moment to answer for, in ms since 1970; by default now."),
+    Query(ge=MIN_ITEM_TS_MS, lt=MAX_TS_MS, description="The moment to answer for, in ms since 1970; by default now."),
 ]
 Prior = Annotated[bool, Query(description="Give a newcomer a prior: the interests of people who began alike.")]
 Daypart = Annotated[str | None, Query(max_length=32, description="Part of the day they are in, such as `evening`.")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from streams.base.errors import ConfigurationError
 
@@ -13,7 +15,7 @@ _EXPECTED = "expected host:port with a port from 1 to 65535, an IPv6 address in 
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host means this machine only, whatever a name server says (RFC 6761 keeps `localhost` for it).
+    """Whether a host's name or address means this machine (RFC 6761 keeps `localhost` for it); nobody is asked.
 
     An IPv6 address may stand in brackets, and one that wraps an IPv4 address (`::ffff:127.0.0.1`) is that one.
     """
@@ -26,6 +28,22 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def stays_here(host: str, lookup: Callable[..., Iterable[Sequence[Any]]] = socket.getaddrinfo) -> bool:
+    """Whether what listens on a host, or is sent to it, stays on this machine.
+
+    `is_loopback` goes by the name alone. Here a name for loopback must also lead nowhere else: a resolver may answer
+    `x.localhost`, and even `localhost`, with any address. Other names, and those without an address, do not count.
+    """
+    name = bare(host)
+    if not is_loopback(name) or _is_address(name):
+        return is_loopback(name)
+    try:
+        found = {row[4][0] for row in lookup(name, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(map(is_loopback, found))
 
 
 def bare(host: str) -> str:
@@ -81,10 +99,15 @@ def _is_port(text: str) -> bool:
 
 
 def _is_ipv6(text: str) -> bool:
+    return ":" in text and _is_address(text)
+
+
+def _is_address(text: str) -> bool:
     try:
-        return isinstance(ipaddress.ip_address(text), ipaddress.IPv6Address)
+        ipaddress.ip_address(text)
     except ValueError:
         return False
+    return True
 
 
 def listen(host: str, port: int, port_setting: str, host_setting: str = "") -> socket.socket:

@@ -54,7 +54,9 @@ def read(file: Path, name: str, *, limit: int = MAX_SECRET_BYTES, plain: bool = 
     return content
 
 
-_WORD: Final = re.compile(r"[^\s\"<>]+")
+_WORD: Final = re.compile(r"\S+")
+_AUTHORITY: Final = re.compile(r"[^/?#]*")
+_CLOSING: Final = "\"'<>)]},;.:!"
 
 
 def without_credentials(text: str) -> str:
@@ -65,7 +67,26 @@ def without_credentials(text: str) -> str:
     """
     if "@" not in text and "://" not in text:
         return text
-    return _WORD.sub(lambda found: _shown(found[0]), text)
+    pieces: list[str] = []
+    place, last_at = 0, text.rfind("@")
+    while found := _WORD.search(text, place):
+        end = found.end()
+        if end <= last_at and _is_cut_short(found[0]):
+            rest = _WORD.match(text, text.index("@", end))
+            end = rest.end() if rest else end
+        pieces += text[place : found.start()], _shown(text[found.start() : end])
+        place = end
+    return "".join([*pieces, text[place:]])
+
+
+def _is_cut_short(word: str) -> bool:
+    """Whether an address stops within a password that has a space in it: what stands behind its colon is no port."""
+    _, scheme, rest = word.partition("://")
+    if not scheme or "@" in rest or rest.startswith("["):
+        return False
+    authority = _AUTHORITY.match(rest)
+    _, colon, port = authority[0].rstrip(_CLOSING).rpartition(":") if authority else ("", "", "")
+    return bool(colon) and not port.isdecimal()
 
 
 def _shown(word: str) -> str:
@@ -85,7 +106,7 @@ def _without_user(word: str) -> str:
     colon = word.find(":", 0, at) if at >= 0 else -1
     if colon < 0:
         return word
-    start = max(word.rfind(sign, 0, colon) for sign in "='([{") + 1
+    start = max(word.rfind(sign, 0, colon) for sign in "='([{<\"") + 1
     return f"{word[:start]}***{word[at:]}"
 
 

@@ -12,7 +12,7 @@ from typing import Final, get_args
 
 from pydantic import SecretStr
 
-from streams.base.addresses import host_of, is_loopback
+from streams.base.addresses import host_of, stays_here
 from streams.base.credentials import without_credentials
 from streams.base.errors import ConfigurationError, RetryableError
 from streams.commands.findings import Findings
@@ -169,7 +169,7 @@ def in_the_clear(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def is_local(host: str) -> bool:
     """Whether a host is this machine."""
-    return not host or is_loopback(host)
+    return not host or stays_here(host)
 
 
 def _version(name: str) -> str:

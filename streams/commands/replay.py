@@ -80,7 +80,7 @@ def replay(
     if not events and not items:
         raise ConfigurationError("expected --events FILE, --items FILE, or both")
     if shift_to not in {"keep", "now"}:
-        parse_time(shift_to, 0)
+        parse_time(shift_to, int(time() * 1000))
     plan = ReplayPlan(
         events=tuple(events or ()), items=tuple(items or ()), speed=parse_speed(speed), shift_to=shift_to, limit=limit,
         topic=topic, wait=wait, deadline_s=deadline_s,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from streams.base.errors import ConfigurationError
-from streams.events.times import in_milliseconds
+from streams.events.times import asked_ms, in_milliseconds
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BEFORE: Final = re.compile(r"-([0-9]{1,9})(s|m|min|h|d|w)")
@@ -16,25 +16,30 @@ _STEPS: Final = ((60, "s"), (60, "min"), (24, "h"), (30, "d"), (365 / 30, "mo"),
 
 
 def parse_time(text: str, now_ms: int) -> int:
-    """Read `now`, a time before it (`-2h`), ms since 1970, or RFC 3339; without an offset UTC, a date its midnight."""
+    """Read `now`, a time before it (`-2h`), ms since 1970, or RFC 3339; without an offset UTC, a date its midnight.
+
+    ConfigurationError where it is none of these, or lies outside 1971 to 2099.
+    """
     if text == "now":
         return now_ms
-    if (before := _BEFORE.fullmatch(text)) and (at_ms := now_ms - int(before[1]) * _UNIT_MS[before[2]]) >= 0:
-        return at_ms
-    if text.isdecimal():
-        try:
-            return in_milliseconds(int(text[:20]))
-        except ValueError as error:
-            raise ConfigurationError(f"time {text[:20]}: {error}") from error
+    try:
+        if before := _BEFORE.fullmatch(text):
+            return asked_ms(now_ms - int(before[1]) * _UNIT_MS[before[2]])
+        return in_milliseconds(int(text[:20])) if text.isdecimal() else asked_ms(_date(text))
+    except ValueError as error:
+        raise ConfigurationError(f"time {text[:40]}: {error}") from error
+
+
+def _date(text: str) -> int:
     try:
         time = datetime.fromisoformat(text)
-        aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ConfigurationError(
             f"got time {text!r}, expected now, a time before it such as -90s, -15m, -2h, -3d or -1w, milliseconds "
             "since 1970, or a time such as 2026-07-29T18:30:00Z"
         ) from error
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(milliseconds=1)
 
 
 def stamp(at_ms: int) -> str:

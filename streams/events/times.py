@@ -57,17 +57,25 @@ def clamp(ts_ms: int, reference: int, future_ms: int = FUTURE_MS) -> tuple[int, 
     return (reference, True) if ts_ms > reference + future_ms else (ts_ms, False)
 
 
+def asked_ms(at_ms: int) -> int:
+    """A time that is asked for, however it was written. ValueError where nothing can have happened then."""
+    if not MIN_ITEM_TS_MS <= at_ms < MAX_TS_MS:
+        raise ValueError("got a time outside 1971 to 2099")
+    return at_ms
+
+
 def in_milliseconds(number: int) -> int:
-    """A time that is asked for. ValueError where it can only be seconds, or microseconds: see `wire.MIN_ITEM_TS_MS`."""
-    if MIN_ITEM_TS_MS <= number <= MAX_TS_MS:
-        return number
-    unit = "seconds" if number < MIN_ITEM_TS_MS else "microseconds"
-    raise ValueError(f"got a time outside 1971 to 2099: {unit}? expected milliseconds since 1970")
+    """`asked_ms` of a plain number, which out of bounds can only be seconds or microseconds: see `MIN_ITEM_TS_MS`."""
+    try:
+        return asked_ms(number)
+    except ValueError as error:
+        unit = "seconds" if number < MIN_ITEM_TS_MS else "microseconds"
+        raise ValueError(f"{error}: {unit}? expected milliseconds since 1970") from None
 
 
 def not_seconds(given: object) -> object:
     """Give back a time in ms; what is no number is left to its type. ValueError as `in_milliseconds` has it."""
-    if isinstance(given, (int, str)) and not isinstance(given, bool) and str(given).isdecimal():
+    if isinstance(given, (int, str)) and not isinstance(given, bool) and str(given).removeprefix("-").isdecimal():
         in_milliseconds(int(str(given)[:20]))
     return given
 

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from deploy.embedded.ports import free_ports
-from streams.base.addresses import bare, host_of, is_loopback, joined
+from streams.base.addresses import bare, host_of, is_loopback, joined, stays_here
 from streams.base.errors import ConfigurationError
 from streams.broker.liveness import LivenessJudge
 from streams.commands.installation_checks import in_the_clear
@@ -44,6 +44,28 @@ def test_what_means_this_machine(host: str) -> None:
 @pytest.mark.parametrize("host", OTHERS)
 def test_what_may_be_reached_from_elsewhere(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "found", "stays"),
+    [
+        ("localhost", ["127.0.0.1"], True), ("localhost", ["::1", "127.0.0.1"], True), ("x.localhost", ["::1"], True),
+        ("localhost", ["10.0.0.7"], False), ("x.localhost", ["93.184.215.14"], False),
+        ("x.localhost", ["127.0.0.1", "10.0.0.7"], False), ("X.LOCALHOST.", ["fe80::1%2"], False),
+        ("localhost", [], False), ("x.localhost", OSError(-2, "unknown"), False),
+        ("a.example", ["127.0.0.1"], False),  # it may lead elsewhere the next time
+        ("[::1]", AssertionError, True), ("127.0.0.2", AssertionError, True), ("10.0.0.7", AssertionError, False),
+    ],
+)  # fmt: skip
+def test_a_name_of_this_machine_must_lead_nowhere_else(
+    host: str, found: list[str] | BaseException | type[BaseException], stays: bool
+) -> None:
+    def lookup(*_: object, **__: object) -> list[tuple[object, ...]]:
+        if not isinstance(found, list):
+            raise found
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in found]
+
+    assert stays_here(host, lookup) == stays
 
 
 def test_an_ipv6_address_is_written_in_brackets_and_listened_on_without() -> None:

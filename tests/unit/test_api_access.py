@@ -20,7 +20,7 @@ from streams.api.access import Access
 from streams.api.credentials_file import KeysUnreadable
 from streams.api.keys import Keys, make_key, read_keys
 from streams.api.scopes import EVERYBODY, SCOPES, CredentialsRefused
-from streams.base.addresses import is_loopback
+from streams.base.addresses import is_loopback, stays_here
 from streams.base.errors import ConfigurationError
 from streams.settings.service import ApiSettings
 
@@ -43,6 +43,15 @@ def test_without_keys_loopback_may_do_everything_and_elsewhere_is_refused() -> N
     assert access(host="::1").principal("Bearer x", None) == EVERYBODY
     for host in ("0.0.0.0", "::", "10.0.0.7", "example.org"):
         with pytest.raises(ConfigurationError, match="interests api key"):
+            access(host=host)
+
+
+@pytest.mark.parametrize("host", ["localhost", "x.localhost", "localhost."])
+def test_without_keys_a_name_must_lead_to_this_machine_alone(host: str) -> None:
+    if stays_here(host):  # as this machine's resolver has it
+        assert access(host=host).principal(None, None) == EVERYBODY
+    else:
+        with pytest.raises(ConfigurationError, match="may be reached from elsewhere"):
             access(host=host)
 
 

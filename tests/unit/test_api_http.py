@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import time
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
+from streams.api import content
 from streams.api.app import create_app
 from streams.api.content import accepts
 from streams.api.params import cursor
@@ -124,7 +126,10 @@ async def test_what_is_no_json_is_told_by_name(http: httpx.AsyncClient) -> None:
         assert message in problem["detail"]
 
 
-@pytest.mark.parametrize(("at", "unit"), [("0", "seconds"), ("1700000000", "seconds"), ("1700000000000000", "micro")])
+@pytest.mark.parametrize(
+    ("at", "unit"),
+    [("0", "seconds"), ("-62135596800000", "seconds"), ("1700000000", "seconds"), ("1700000000000000", "micro")],
+)
 async def test_a_time_in_seconds_is_named(http: httpx.AsyncClient, at: str, unit: str) -> None:
     asked = await http.get(f"/v1/users/u/interests?at_ms={at}")
     assert unit in problem_in(asked, 422)["errors"][0]["message"]
@@ -152,6 +157,31 @@ async def test_a_packed_body_is_unpacked_within_the_bound(coding: str) -> None:
         problem_in(await http.post("/size", content=packed(coding, b"x" * (BODY_LIMIT + 1)), headers=head), 413)
         sent = {**head, "Content-Type": "application/json"}
         assert (await http.post("/json", content=packed(coding, b'{"a": 1}'), headers=sent)).json() == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 19, 20, 21, 64, 1 << 20])
+async def test_gzip_of_several_members_is_one_body_within_the_same_bound(size: int) -> None:
+    async def pieces(body: bytes) -> AsyncIterator[bytes]:
+        for at in range(0, len(body), size):
+            yield body[at : at + size]
+
+    head, most = {"Content-Encoding": "gzip"}, BODY_LIMIT // 3
+    members = [b"", *(bytes([65 + n]) * most for n in range(3)), b"x" * (BODY_LIMIT - 3 * most), b""]
+    async with client(probe()[0]) as http:
+        whole = b"".join(map(gzip.compress, members))
+        assert (await http.post("/size", content=pieces(whole), headers=head)).json() == BODY_LIMIT
+        more = whole + gzip.compress(b"y")
+        problem_in(await http.post("/size", content=pieces(more), headers=head), 413)
+        sent = {**head, "Content-Type": "application/json"}
+        split = gzip.compress(b'{"a"') + gzip.compress(b": 1}")
+        assert (await http.post("/json", content=pieces(split), headers=sent)).json() == 1
+
+
+def test_very_many_members_cost_no_more_than_their_length() -> None:
+    body = gzip.compress(b"", 1) * 100_000
+    began_s = time.process_time()
+    assert content._Unpacking("gzip", 2 << 20).add(body, last=True) == b""
+    assert time.process_time() - began_s < 1.5  # 0.2 s; where each member copies what is behind it: 2.7 s
 
 
 async def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +213,9 @@ async def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.Monke
     ("coding", "body"),
     [
         ("gzip", b"{}"), ("gzip", PACKED[:-3]), ("gzip", PACKED + b"more"),
-        ("gzip", PACKED * 2), ("gzip", zlib.compress(b"{}")), ("deflate", PACKED),
+        ("gzip", PACKED * 2 + b"more"), ("gzip", PACKED * 2 + PACKED[:9]), ("gzip", PACKED + b"\0" * 9),
+        ("deflate", zlib.compress(b"{}") * 2), ("deflate", zlib.compress(b"{}", wbits=-15)),
+        ("gzip", zlib.compress(b"{}")), ("deflate", PACKED),
         ("gzip", PACKED[:12] + b"\xff" + PACKED[13:]), ("deflate", b"x"),
     ],
 )  # fmt: skip
@@ -230,6 +262,12 @@ def test_every_kind_of_problem_is_described_and_raised() -> None:
     code = "".join(path.read_text("utf-8") for path in files)
     for kind in kinds:
         assert code.count(f'"{kind}"') >= 2, f"nothing raises {kind}"
+
+
+@pytest.mark.parametrize("at", [0, 86_400_000, 4_102_444_800_000, 99_999_999_999_999])
+async def test_a_cursor_of_a_time_in_which_nothing_happened_is_refused(http: httpx.AsyncClient, at: int) -> None:
+    answer = await http.get("/v1/users/u/interests", params={"cursor": cursor(at, 0)})
+    assert problem_in(answer, 422)["type"].endswith("bad-cursor")
 
 
 async def test_a_cursor_of_digits_that_are_no_numbers_is_refused(http: httpx.AsyncClient) -> None:

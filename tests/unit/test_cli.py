@@ -243,6 +243,9 @@ def test_a_missing_extra_says_what_to_install() -> None:
         (["replay", "--events", "LOG", "--speed", "0"], "expected a number above 0, or max"),
         (["replay", "--events", "LOG", "--speed", "fast"], "expected a number above 0, or max"),
         (["replay", "--events", "LOG", "--shift-to", "yesterday"], "expected now, a time before it"),
+        (["replay", "--events", "LOG", "--shift-to", "-3000w"], "outside 1971 to 2099"),
+        (["show", "u1", "--at", "0001-01-01"], "outside 1971 to 2099"),
+        (["produce", "--user", "u1", "--type", "search", "--text", "tea", "--ts", "1970-01-02"], "outside 1971"),
         (["show", "u1", "--at", "noon"], "expected now, a time before it"),
         (["show", "u1", "--level", "hobby"], "expected one of profile"),
         (["recommend", "u1", "--context", "evening"], "expected name=value"),
@@ -272,6 +275,13 @@ def test_arguments_that_do_not_fit_end_with_2_before_anything_connects(
     assert result.exit_code == 2
     assert told in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_log_is_moved_to_a_time_before_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERESTS_KAFKA__BROKERS", "127.0.0.1:1")
+    (tmp_path / "log.jsonl").write_text("")
+    result = call("replay", "--events", str(tmp_path / "log.jsonl"), "--shift-to", "-2h")
+    assert "Kafka at 127.0.0.1:1" in result.stderr  # so far, and no word about the time
 
 
 @pytest.mark.parametrize("command", ["recommend", "rank", "explain", "audience", "watch", "erase"])

@@ -87,6 +87,12 @@ def test_a_secret_that_others_may_read_or_change_is_a_warning(tmp_path: Path, mo
         ("http://u:p/w@host", "http://***@host"), ("https://host/v1?key=pass", "https://host/v1?***"),
         ("https://host/v1#pass", "https://host/v1?***"), ("http://u:p'w@host", "http://***@host"),
         ("u:pass@host:9092", "***@host:9092"), ("u:p/w@host:9092", "***@host:9092"), ("u:p@w@host", "***@host"),
+        ('http://u:p"w@host', "http://***@host"), ("http://u:p<w>@host:1", "http://***@host:1"),
+        ('http://u"x:p@host', "http://***@host"), ('u:p"w@host:9092', "***@host:9092"),
+        ("http://u:p w@host/x y", "http://***@host/x y"), ('http://u:p/" w@host.', "http://***@host."),
+        ('https://host/v1?key="pass"', "https://host/v1?***"), ("http://u:p\tq w@host", "http://***@host"),
+        ("http://host:80/ of x@y", "http://host:80/ of x@y"), ("http://[fe80::a]/ of x@y", "http://[fe80::a]/ of x@y"),
+        ("at \"http://host:80\", x@y", "at \"http://host:80\", x@y"), ("<u:pass@host>", "<***@host>"),
         ("at='u:pass@host'", "at='***@host'"), ("a:1,u:pass@b:2", "a:1,***@b:2"), ("to=u:pass@b x@y", "to=***@b x@y"),
         ("127.0.0.1:9092", "127.0.0.1:9092"), ("ana@example.org",) * 2,
     ],
@@ -97,7 +103,10 @@ def test_addresses_are_shown_without_credentials(text: str, shown: str) -> None:
 
 
 def test_an_address_costs_no_more_than_its_length() -> None:
-    for worst in ("http://" + "a:" * 50_000, "a:" * 50_000 + "@", "a://" * 25_000, "@:" * 50_000, ",:@" * 33_000):
+    for worst in (
+        "http://" + "a:" * 50_000, "a:" * 50_000 + "@", "a://" * 25_000, "@:" * 50_000, ",:@" * 33_000,
+        "a://b:c " * 12_500, "a://b:c " * 12_500 + "@", "a://b:c @ " * 10_000, "a://" + ":" * 99_000 + " @",
+    ):  # fmt: skip
         began_s = perf_counter()
         without_credentials(worst)
         assert perf_counter() - began_s < 5.0  # 1 to 50 ms; a backtracking pattern took minutes

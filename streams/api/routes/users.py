@@ -29,6 +29,7 @@ from streams.api.recommendations import explain as explain_item
 from streams.api.recommendations import rank as rank_targets
 from streams.api.responses import json_response, problems
 from streams.api.user_queries import interest_tree, user_page
+from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.nodes import Level
 from streams.store.catalogue import ItemFilter
 
@@ -78,6 +79,8 @@ async def tree(
         if not ((at + begin).isascii() and at.isdigit() and begin.isdigit() and len(at) < 15 and len(begin) < 7):
             raise bad_cursor()
         moment, start = int(at), int(begin)
+        if not MIN_ITEM_TS_MS <= moment < MAX_TS_MS:
+            raise bad_cursor()
     query = TreeQuery(
         levels=frozenset(level or ()), path=path, evidence=evidence, vectors=vectors, order=order, limit=limit,
         start=start,
