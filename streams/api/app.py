@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -16,6 +15,7 @@ from streams.api import ui
 from streams.api.admission import AdmissionMiddleware, rules_of
 from streams.api.backends import make_backends
 from streams.api.callers import CallersMiddleware, JsonBodiesMiddleware, caller_rules
+from streams.api.cors import CorsMiddleware
 from streams.api.docs_page import HEADERS, docs_page
 from streams.api.methods import MethodsMiddleware
 from streams.api.middleware import GuardMiddleware, RequestMiddleware
@@ -65,16 +65,12 @@ def create_app(settings: Settings, *, wait_for_keys: bool = False) -> FastAPI:
     app.add_middleware(AdmissionMiddleware, backends=backends, rules=rules_of(routers))
     app.add_middleware(GuardMiddleware, deadline_s=settings.api.deadline_s, max_body_bytes=settings.api.max_body_bytes)
     if settings.api.cors_origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.api.cors_origins),
-            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-API-Key", "X-Request-ID"],
-            expose_headers=["Allow", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
-        )  # fmt: skip
+        app.add_middleware(CorsMiddleware, origins=settings.api.cors_origins)
     rules = caller_rules(settings.api, credentials=backends.access.required)
     if rules is not None:
         app.add_middleware(
-            CallersMiddleware, rules=rules, metrics=backends.metrics, only_host=backends.access.required
+            CallersMiddleware, rules=rules, metrics=backends.metrics, only_host=backends.access.required,
+            origins=settings.api.cors_origins,
         )  # fmt: skip
     app.add_middleware(RequestMiddleware, metrics=backends.metrics)
     extend_openapi(app)

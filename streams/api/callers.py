@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from streams.api.cors import readable
 from streams.api.methods import is_taken
 from streams.api.middleware import PROBES
 from streams.api.problems import ApiProblem, document
@@ -27,10 +28,16 @@ def caller_rules(api: ApiSettings, *, credentials: bool) -> CallerRules | None:
 
 
 class CallersMiddleware:
-    """Refuses what the rules do not take. `only_host`: callers bring credentials, so the rest cannot be forged."""
+    """Refuses what the rules do not take. `only_host`: callers bring credentials, so the rest cannot be forged.
 
-    def __init__(self, app: ASGIApp, *, rules: CallerRules, metrics: ApiMetrics, only_host: bool) -> None:
+    It stands before CORS, which would answer a preflight by any name; pages of `origins` may read its refusals.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, rules: CallerRules, metrics: ApiMetrics, only_host: bool, origins: tuple[str, ...] = ()
+    ) -> None:
         self._app, self._rules, self._metrics, self._only_host = app, rules, metrics, only_host
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 421, 403 or 400."""
@@ -45,7 +52,7 @@ class CallersMiddleware:
             await self._app(scope, receive, send)
             return
         self._metrics.refused.labels(refused.kind).inc()
-        await _problem(refused, scope)(scope, receive, send)
+        await readable(_problem(refused, scope), self._origins, scope, receive, send)
 
 
 class JsonBodiesMiddleware:

@@ -33,7 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 _URN = "urn:interest-streams:problem:"
 #: What a problem's type ends in; docs/api.md describes each, and a test holds the two together.
 Kind = Literal[
-    ForeignKind, ConnectionKind, "bad-json", "bad-coding", "no-access", "wrong-scope", "not-found",
+    ForeignKind, ConnectionKind, "bad-json", "bad-coding", "bad-preflight", "no-access", "wrong-scope", "not-found",
     "unknown-user", "unknown-item",
     "no-erasure", "method-not-allowed", "body-too-large", "unknown-coding", "invalid", "rejected",
     "batch-size", "item-mismatch", "bad-event-id", "bad-cursor", "unreadable-text", "too-many-requests", "internal",

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
+from threading import Thread
 from time import sleep
 from types import FrameType
 
@@ -84,11 +85,22 @@ def _run(settings: Settings, listening: socket.socket) -> int:
 def _serve_worker(settings: Settings, listening: socket.socket) -> None:
     """A process of several."""
     set_up(settings.log)
+    Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     try:
         raise SystemExit(_run(settings, listening))
     except ConfigurationError as error:  # a file that was whole when the command started
         log.error("cannot_serve", reason=str(error))  # noqa: TRY400  # no defect: its reason says all
         raise SystemExit(2) from None
+
+
+def _end_with_supervisor() -> None:
+    """Stop in order once the supervisor is gone, killed perhaps: nobody else would, and the port would stay taken."""
+    if supervisor := multiprocessing.parent_process():
+        supervisor.join()
+        log.error("supervisor_gone", effect="this process stops")
+        os.kill(os.getpid(), signal.SIGTERM)
+        sleep(_STOP_WITHIN_S + 5)
+        os._exit(1)
 
 
 def _supervise(settings: Settings, listening: socket.socket, workers: int) -> int:

@@ -68,7 +68,7 @@ def serve(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subproce
 
     yield start
     for process in started:
-        process.terminate()  # not killed: the processes of an API would outlive it
+        process.terminate()
         try:
             process.wait(READY_S)
         except subprocess.TimeoutExpired:
@@ -136,6 +136,37 @@ def test_it_stops_in_order_with_streams_open(
     log = (tmp_path / "api.log").read_text()
     assert "Traceback" not in log
     assert "ana" not in log
+
+
+def test_the_processes_end_where_their_supervisor_is_killed(
+    settings: Settings, serve: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    supervisor = serve("--workers", "2")
+    serving, log = children(supervisor.pid), tmp_path / "api.log"
+    end = time.monotonic() + READY_S
+    while log.read_text().count('"event": "listening"') < 2:
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    with httpx.stream("GET", f"{address(settings)}/v1/users/ana/live", timeout=STOPPED_S) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        supervisor.kill()
+        supervisor.wait()
+        list(lines)  # ends by itself: the answer is whole
+    end = time.monotonic() + STOPPED_S
+    while any(map(runs, serving)):
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+    assert not answers(settings)
+    assert log.read_text().count('"event": "supervisor_gone"') == 2
+    serve("--workers", "2")  # the port is free again
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_process_that_is_replaced_while_the_keys_file_is_broken_serves_and_lets_nobody_in(

@@ -98,6 +98,41 @@ async def test_configured_names_and_origins_are_served() -> None:
         assert (await http.get("/healthz", headers={"Host": "127.0.0.1:8080"})).status_code == 200
 
 
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_a_page_that_is_let_in_may_read_every_refusal(keyed: bool) -> None:
+    keys = {"keys": make_key("r", frozenset({"read"}))[1]} if keyed else {}
+    async with calling(hosts=("api.example",), cors_origins=(APP,), **keys) as http:
+        for headers, status in (
+            ({"Host": "evil.example"}, 421), ({"Host": "evil.example", **PREFLIGHT}, 421), ({"Host": ""}, 400),
+            ({"Host": "api.example"}, 401 if keyed else 404),
+        ):  # fmt: skip
+            for method in ("GET", "OPTIONS"):
+                answer = await http.request(method, "/v1/nothing", headers={"Origin": APP, **headers})
+                assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+                assert answer.headers["access-control-allow-origin"] == APP
+                assert "Origin" in answer.headers["vary"]
+                assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+        foreign = await http.get("/v1/nothing", headers={"Host": "evil.example", "Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_a_preflight_that_is_refused_is_a_problem() -> None:
+    # With keys no host and no origin is refused before it comes to CORS.
+    async with calling(keys=make_key("r", frozenset({"read"}))[1], cors_origins=(APP,)) as http:
+        for headers, what in (
+            ({"Origin": "https://evil.example", **PREFLIGHT}, "origin"),
+            ({"Origin": APP, **PREFLIGHT, "Access-Control-Request-Method": "PATCH"}, "method"),
+            ({"Origin": APP, **PREFLIGHT, "Access-Control-Request-Headers": "x-evil"}, "headers"),
+        ):
+            answer = await http.options("/v1/events", headers=headers)
+            assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+            assert answer.json()["type"] == "urn:interest-streams:problem:bad-preflight"
+            assert what in answer.json()["detail"]
+            assert answer.headers.get("access-control-allow-origin") == (None if what == "origin" else APP)
+            assert answer.headers["x-request-id"]
+            assert "Origin" in answer.headers["vary"]
+
+
 async def test_with_keys_hosts_are_checked_where_they_are_set() -> None:
     _, line = make_key("r", frozenset({"read"}))
     foreign = {"Host": "evil.example", "Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}

@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from streams.api.content import accepts
+from streams.api.problems import ApiProblem, document
 
 PLOTLY: Final = "plotly.min.js"
 _INDEX: Final = "index.html"
@@ -98,7 +99,8 @@ async def _to_folder(request: Request) -> Response:
 async def _serve(request: Request) -> Response:
     name = request.path_params["name"] or _INDEX
     if name not in names():
-        return Response("There is no such file.\n", 404, {**HEADERS, "Content-Type": "text/plain; charset=utf-8"})
+        missing = ApiProblem(404, "not-found", "There is no such file.", headers=HEADERS)
+        return document(missing, request.scope.get("request_id"))
     file = await run_in_threadpool(asset, name)
     packed = accepts(request.headers.get("accept-encoding", ""), "gzip")
     # A strong validator stands for the bytes as they are sent (RFC 9110, section 8.8.3.3).
