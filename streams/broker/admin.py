@@ -177,18 +177,30 @@ class Admin:
 
     async def retention_ms(self, names: Sequence[str]) -> dict[str, int | None]:
         """How long each topic that exists keeps its records, in ms: None for ever, compacted, or not known."""
-        asked = [ConfigResource(ConfigResourceType.TOPIC, name, {"retention.ms": None, "cleanup.policy": None})
+        limits: dict[str, int | None] = {}
+        for name, values in (await self._configs(names, "retention.ms", "cleanup.policy")).items():
+            deletes = "delete" in values.get("cleanup.policy", "delete")
+            limit = values.get("retention.ms", "")
+            limits[name] = int(limit) if deletes and limit.isdigit() else None
+        return limits
+
+    async def compacted(self, names: Sequence[str]) -> set[str]:
+        """Which topics keep only the last record of a key, as far as this user may know."""
+        policies = await self._configs(names, "cleanup.policy")
+        return {name for name, values in policies.items() if "compact" in values.get("cleanup.policy", "")}
+
+    async def _configs(self, names: Sequence[str], *wanted: str) -> dict[str, dict[str, str]]:
+        """Settings that have a value, of each topic that exists; none where this user may not describe them."""
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(wanted))
                  for name in await self.topics(names)]  # fmt: skip
         if not asked:
             return {}
         answers = await self._call("describing configurations", self._connected().describe_configs, asked)
-        limits: dict[str, int | None] = {}
-        for code, _, _, name, *entries in (row for answer in answers for row in answer.resources):
-            values = {entry[0]: entry[1] for entry in entries[0]} if not code else {}
-            limit = str(values.get("retention.ms") or "")
-            deletes = "delete" in str(values.get("cleanup.policy") or "delete")
-            limits[name] = int(limit) if deletes and limit.isdigit() else None
-        return limits
+        return {
+            name: {entry[0]: str(entry[1]) for entry in entries[0] if entry[1]} if not code else {}
+            for answer in answers
+            for code, _, _, name, *entries in answer.resources
+        }
 
     async def group(self, group_id: str) -> Group:
         """A group's state and members; a group the broker does not know is Dead and has none."""

@@ -29,6 +29,16 @@ _HINTS: dict[type[kafka.KafkaError], str] = {
 }
 
 
+class InvalidRecordError(kafka.BrokerResponseError):  # type: ignore[misc]  # aiokafka ships no types
+    """A topic takes no such record: one that is compacted none without a key. aiokafka 0.14 does not know the code."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+
+
+kafka.kafka_errors[InvalidRecordError.errno] = InvalidRecordError
+
+
 @contextmanager
 def kafka_errors(doing: str) -> Iterator[None]:
     """Raise our errors for aiokafka's: what cannot work as configured, what is too large, and what is away for now."""
@@ -39,6 +49,9 @@ def kafka_errors(doing: str) -> Iterator[None]:
     except kafka.InvalidTimestampError as error:
         message = f"{doing}: the topic takes no record with this timestamp"
         raise PoisonError(message, reason="bad_timestamp", stage="produce") from error
+    except InvalidRecordError as error:
+        message = f"{doing}: the topic takes no such record (a compacted one none without a key)"
+        raise PoisonError(message, reason="invalid_record", stage="produce") from error
     except kafka.KafkaError as error:
         for known, what_to_do in _MISCONFIGURED.items():
             if isinstance(error, known):

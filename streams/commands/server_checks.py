@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 import httpx
@@ -46,6 +46,9 @@ async def check_kafka(settings: Settings) -> Findings:
                 return findings
             counts = {name: topic.partitions for name, topic in topics.items()}
             check_topics(findings, settings, counts)
+            if kafka.implementation == "kafka":  # the embedded broker compacts nothing, and cannot be asked
+                compacted = await findings.ask("compaction", admin.compacted(service_topics(settings)), start)
+                check_compaction(findings, settings, compacted or set())
             await check_producer(findings, settings)
             lags = await findings.ask("lag", admin.lag(kafka.group, list(counts)), start)
             group = await findings.ask("group", admin.group(kafka.group), start)
@@ -103,6 +106,14 @@ def check_topics(findings: Findings, settings: Settings, counts: Mapping[str, in
         findings.fail("topics", f"partitions differ: {partitions}", f"make them anew with the same number ({create})")
         return
     findings.ok("topics", f"all {len(counts)}, {next(iter(of_users.values()))} partitions each for events")
+
+
+def check_compaction(findings: Findings, settings: Settings, compacted: Set[str]) -> None:
+    """Which topics keep one record a key only, as far as this user may know: of those, items and updates alone may."""
+    wrong = sorted(compacted - {settings.kafka.items_topic, settings.kafka.updated_topic})
+    if wrong:
+        seen = f"compacted: {', '.join(wrong)}; all but the last event or dead letter of a key are deleted there"
+        findings.fail("compaction", seen, "set their cleanup.policy to delete")
 
 
 def check_group(

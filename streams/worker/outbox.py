@@ -94,8 +94,14 @@ class KafkaOutbox:
 
 
 def _less_and_less(record: Outgoing, whole: bool) -> Iterator[Outgoing]:
-    """A record; without its time; with our own headers only; without a body or key that has no room; without both."""
+    """A record; without its time; with our own headers only; without a body or key that has no room; without both.
+
+    A dead letter without a key is also tried with its place for one: a compacted topic takes none without.
+    """
     yield record
+    place = b"" if whole else _place(record)
+    if record.key is None and not whole:
+        yield replace(record, key=place)
     record = replace(record, timestamp_ms=None)
     yield record
     ours = tuple(header for header in record.headers if header[0] in dead_letters.OURS | unresolved.OURS)
@@ -110,3 +116,10 @@ def _less_and_less(record: Outgoing, whole: bool) -> Iterator[Outgoing]:
         yield replace(record, key=key)
     yield replace(bare, key=key)
     yield replace(bare, key=None)
+    yield replace(bare, key=place)
+
+
+def _place(letter: Outgoing) -> bytes:
+    """Where a dead letter's record lay, as its headers have it: `topic-partition-offset`."""
+    about = dict(letter.headers)
+    return b"-".join(about.get(dead_letters.PREFIX + name) or b"" for name in ("topic", "partition", "offset"))

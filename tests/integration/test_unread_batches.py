@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
@@ -18,7 +19,7 @@ from streams.events.parse import parse_events
 from streams.events.privacy import DeadLetterPolicy
 from streams.worker.outbox import KafkaOutbox
 from tests.fixtures.batches import CODECS, batch, bomb, produce_raw, single_record
-from tests.fixtures.brokers import Broker
+from tests.fixtures.brokers import Broker, Kafka
 from tests.fixtures.workers import committed, ends, produce, running, until
 
 pytestmark = pytest.mark.integration
@@ -116,6 +117,27 @@ async def test_the_dead_letter_of_a_batch_arrives(broker: Broker) -> None:
         about = dict(record.headers)
         assert (about["dead-letter-first-offset"], about["dead-letter-offset"]) == (b"4", b"9")
         assert about["dead-letter-error"] == b"batch_too_large"
+
+
+async def test_the_dead_letter_of_a_record_without_a_key_arrives_in_a_compacted_topic(kafka: Kafka) -> None:
+    """Kafka refuses it without a key (INVALID_RECORD), which aiokafka does not know."""
+    topic = await kafka.new_topic(partitions=1)
+    config = kafka.config()
+    async with Admin(config) as admin:
+        await admin.create_topics([TopicSpec(f"{topic}.dead", 1, config={"cleanup.policy": "compact"})])
+        assert await admin.compacted([topic, f"{topic}.dead", "none"]) == {f"{topic}.dead"}
+    offsets = await produce_raw(
+        config, topic, 0, [batch([(None, b"{}"), (b"u1", b"{")], at_ms=int(time.time() * 1000))]
+    )
+    records = [record async for some in read_topic(config, topic) for record in some]
+    refused: list[str] = []
+    async with Producer(config) as producer:
+        outbox = KafkaOutbox(producer, "waits", DeadLetterPolicy(), refused.append)
+        async with asyncio.timeout(20):
+            await outbox.dead_letter(parse_events(records, now_ms=int(time.time() * 1000)).dead)
+    letters = [record async for some in read_topic(config, f"{topic}.dead") for record in some]
+    assert [(one.key, one.value) for one in letters] == [(f"{topic}-0-{offsets[0]}".encode(), b"{}"), (b"u1", b"{")]
+    assert refused == []
 
 
 async def test_whoever_reads_a_topic_as_a_whole_gets_to_its_end(broker: Broker) -> None:

@@ -15,7 +15,7 @@ from streams.base.errors import StoreUnavailable
 from streams.commands import findings
 from streams.commands.findings import Findings, findings_table
 from streams.commands.installation_checks import check_concepts, check_installation
-from streams.commands.server_checks import check_collections, check_group, check_set_aside
+from streams.commands.server_checks import check_collections, check_compaction, check_group, check_set_aside
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
@@ -183,3 +183,13 @@ async def test_a_check_that_hangs_is_given_up_and_one_that_fails_says_what_to_do
     with console.capture() as capture:
         console.print(findings_table([checked]))
     assert "→ start it" in capture.get()
+
+
+def test_topics_that_compaction_would_empty_are_named() -> None:
+    settings, checked = Settings(), Findings("Kafka")
+    check_compaction(checked, settings, {"items", "interests.updated"})
+    assert checked.entries == []
+    check_compaction(checked, settings, {"items", "interests.updated", "clicks.dead", "clicks"})
+    (found,) = checked.entries
+    assert (found.status, found.to_do) == ("FAIL", "set their cleanup.policy to delete")
+    assert found.seen.startswith("compacted: clicks, clicks.dead;")

@@ -21,17 +21,19 @@ HEADERS = [("source", None), ("source", b""), ("b", b"\x00\xff"), ("source", b"2
 
 
 class FakeProducer:
-    """Takes what a broker takes that knows no time but its own, where `timeless`."""
+    """Takes what a broker takes that knows no time but its own, where `timeless`; only keyed records, if `keyed`."""
 
-    def __init__(self, *, timeless: bool = False, most_bytes: int = 1 << 20) -> None:
+    def __init__(self, *, timeless: bool = False, keyed: bool = False, most_bytes: int = 1 << 20) -> None:
         self.sent: list[tuple[str, Outgoing]] = []
         self.refused: list[str] = []
-        self._timeless, self._most_bytes = timeless, most_bytes
+        self._timeless, self._keyed, self._most_bytes = timeless, keyed, most_bytes
 
     async def send_many(self, topic: str, records: Sequence[Outgoing]) -> None:
         for one in records:
             if one.size_bytes > self._most_bytes or (self._timeless and one.timestamp_ms is not None):
                 raise PoisonError("refused", reason="bad_timestamp", stage="produce")
+            if self._keyed and one.key is None:
+                raise PoisonError("refused", reason="invalid_record", stage="produce")
         self.sent += [(topic, one) for one in records]
 
 
@@ -74,6 +76,26 @@ async def test_a_topic_that_refuses_the_time_gets_the_record_without_it_and_whol
     await outbox(producer).dead_letter([letter(headers=HEADERS), letter(timestamp=None)])
     assert [one.timestamp_ms for _, one in producer.sent] == [None, None]
     assert list(producer.sent[0][1].headers[:5]) == HEADERS
+
+
+async def test_a_compacted_topic_gets_a_dead_letter_without_a_key_under_its_place() -> None:
+    producer = FakeProducer(keyed=True)
+    without, keyed = record(click(), key=None, headers=HEADERS), letter()
+    await outbox(producer).dead_letter(
+        [DeadLetter(record=without, stage="parse", reason="bad_json", message="x"), keyed]
+    )
+    (_, placed), (_, other) = producer.sent
+    assert (placed.key, placed.value, placed.timestamp_ms) == (b"clicks-3-17", without.value, NOW_MS - 1_000)
+    assert list(placed.headers[:5]) == HEADERS
+    assert other.key == keyed.record.key
+    assert producer.refused == []
+    both = FakeProducer(keyed=True, timeless=True)
+    await outbox(both).dead_letter([DeadLetter(record=without, stage="parse", reason="bad_json", message="x")])
+    assert [(one.key, one.value) for _, one in both.sent] == [(b"clicks-3-17", None)]
+    small = FakeProducer(keyed=True, most_bytes=900)  # a key that has no room
+    large = record(value=b"x" * 2_000, key=b"k" * 2_000)
+    await outbox(small).dead_letter([DeadLetter(record=large, stage="parse", reason="bad_json", message="x")])
+    assert [(one.key, one.value) for _, one in small.sent] == [(b"clicks-3-17", None)]
 
 
 async def test_headers_without_room_go_and_ours_stay() -> None:
