@@ -229,7 +229,7 @@ class Trial:
         sources = [*kafka.event_topics, kafka.unresolved_topic]
         log = await read_log(self.rig.broker.bootstrap, [*sources, *(f"{topic}.dead" for topic in sources)])
         entries = check.sent([e for e in self.ledger.entries() if e.topic != kafka.items_topic], log, verdict)
-        events = check.events_of(entries)
+        events = check.events_of(entries, [record.value for record in log[kafka.unresolved_topic]])
         verdict.events = len(events) + sum(entry.fate in ("dead", "unread") for entry in entries)
         check.dead_letters(entries, log, [r for topic in sources for r in log[f"{topic}.dead"]], verdict)
         return await self._judge(events, entries, verdict)

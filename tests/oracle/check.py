@@ -73,18 +73,21 @@ def sent(entries: Iterable[Entry], log: Mapping[str, Sequence[Any]], verdict: Ve
     return there
 
 
-def events_of(entries: Iterable[Entry]) -> list[dict[str, Any]]:
-    """Unique events of the ledger, each with its own time settled; poison is left out."""
+def events_of(entries: Iterable[Entry], waiting: Iterable[bytes | None] = ()) -> list[dict[str, Any]]:
+    """Unique events of the ledger, each with its own time settled; poison is left out.
+
+    `waiting` are the values of the records in the topic of waiting events: who is among them `waited`.
+    """
+    waited = {bytes(value) for value in waiting if value}
     events: dict[str, dict[str, Any]] = {}
     for entry in entries:
         body = entry.body()
         if entry.fate != "applied" or body is None:
             continue
         ts = body.get("ts", entry.timestamp_ms)
-        events.setdefault(
-            body["event_id"],
-            {**body, "topic": entry.topic, "ts": entry.timestamp_ms if ts > entry.timestamp_ms + FUTURE_MS else ts},
-        )
+        settled_ms = entry.timestamp_ms if ts > entry.timestamp_ms + FUTURE_MS else ts
+        about = {"topic": entry.topic, "waited": entry.value in waited, "ts": settled_ms}
+        events.setdefault(body["event_id"], {**body, **about})
     return list(events.values())
 
 
@@ -140,7 +143,8 @@ def popularity(
     A person's vote for an item is the strongest of their positive events about it that came by one topic, as they
     stand under the half-life `ranked_by_s`. What a user said before an erasure is taken back; where a worker died in
     the middle of it, another topic's records may have come between, and a vote of theirs may be left. And a younger
-    vote may be missing that an older one had stood for when the erasure came.
+    vote may be missing that an older one had stood for when the erasure came. An event that `waited` for its item came
+    by the topic of waiting events, unless it was done again from its own: then a person has a vote less.
     """
     ended = erasures(events)
     left = _votes(events, world, ranked_by_s)
@@ -148,7 +152,9 @@ def popularity(
         [e for e in events if e["type"] != "erase" and e["ts"] <= ended.get(e["user_id"], -1)], world, ranked_by_s
     )
     wanted = _by_item({of: vote for of, vote in left.items() if of not in gone})
-    perhaps = _by_item(gone, {of: vote for of, vote in left.items() if of in gone})
+    waited = [{**event, "topic": "waited"} if event.get("waited") else event for event in events]
+    apart = {of: vote for of, vote in _votes(waited, world, ranked_by_s).items() if of not in gone}
+    perhaps = _by_item(gone, {of: vote for of, vote in left.items() if of in gone}, _but(apart, wanted))
     for item_id in wanted.keys() | perhaps.keys() | found.keys():
         sure, more = wanted.get(item_id, Expected()), perhaps.get(item_id, Expected())
         stored = found.get(item_id)
@@ -185,6 +191,13 @@ def _votes(events: Sequence[Mapping[str, Any]], world: World, ranked_by_s: float
             for ts_ms, weight, item_id in node.undone:
                 votes.setdefault((user, "", item_id), Expected()).undone.append((ts_ms, weight, item_id))
     return votes
+
+
+def _but(votes: Mapping[_Voted, Expected], counted: Mapping[str, Expected]) -> dict[_Voted, Expected]:
+    """The votes that are none of those counted by item; nothing was taken back of them that was not counted there."""
+    known = {(item_id, part.event_id) for item_id, vote in counted.items() for part in vote.parts}
+    left = {of: [part for part in vote.parts if (of[2], part.event_id) not in known] for of, vote in votes.items()}
+    return {of: Expected(parts) for of, parts in left.items() if parts}
 
 
 def _by_item(*votes: Mapping[_Voted, Expected]) -> dict[str, Expected]:
