@@ -12,8 +12,8 @@ from streams.events.event import Header, RecordLike, UnreadBatch
 DeadLetterReason = Literal[
     "empty_value", "too_large", "not_utf8", "bad_json", "too_deep", "wrong_type", "missing_field", "unexpected_field",
     "unknown_type", "out_of_range", "bad_id", "bad_timestamp", "bad_media", "empty_key", "key_mismatch",
-    "item_mismatch", "no_content", "bad_header", "unresolved", "bad_utf8", "refused", "wrong_output", "crashes",
-    "raised", "killed", "batch_too_large", "batch_unreadable", "record_unreadable",
+    "item_mismatch", "no_content", "bad_header", "bad_source", "unresolved", "bad_utf8", "refused", "wrong_output",
+    "crashes", "raised", "killed", "batch_too_large", "batch_unreadable", "record_unreadable",
 ]  # fmt: skip
 
 PREFIX: Final = "dead-letter-"

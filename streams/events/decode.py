@@ -14,6 +14,7 @@ from streams.events.times import time_error
 from streams.events.wire import StrictEvent, StrictItem, WireEvent, WireInlineItem, WireItem
 
 MAX_DEPTH: Final = 64
+MAX_OWN_BYTES: Final = 1 << 20  # no producer of ours sends more
 
 STRICT_EVENT: Final = msgspec.json.Decoder(StrictEvent)
 _EVENT: Final = msgspec.json.Decoder(WireEvent)
@@ -36,6 +37,7 @@ _NAMES_COMPARED: Final = 20
 _BOUND: Final = re.compile(r"of length|out of range|[<>]")
 
 W = TypeVar("W", WireEvent, WireItem)
+T = TypeVar("T")
 
 
 def tolerant_event(value: bytes, error: Exception) -> tuple[WireEvent, int]:
@@ -49,6 +51,22 @@ def tolerant_event(value: bytes, error: Exception) -> tuple[WireEvent, int]:
 def tolerant_item(value: bytes, error: Exception) -> tuple[WireItem, int]:
     """Decode an item that STRICT_ITEM refused with `error`, as `tolerant_event` does."""
     return _tolerant(value, error, _ITEM, _ITEM_FIELDS)
+
+
+def own_record(value: bytes | None, decoder: msgspec.json.Decoder[T], what: str) -> T:
+    """Decode a record of the service's own making, `what`. PoisonError for anything else. Linear in its length."""
+    if len(value or b"") > MAX_OWN_BYTES:
+        raise PoisonError(f"not {what}: more than {MAX_OWN_BYTES} bytes", reason="too_large")
+    try:
+        return decoder.decode(value or b"")
+    except UnicodeDecodeError as error:
+        raise PoisonError(f"not {what}: not UTF-8", reason="not_utf8") from error
+    except RecursionError as error:
+        raise PoisonError(f"not {what}: nested too deep", reason="too_deep") from error
+    except msgspec.ValidationError as error:
+        raise PoisonError(f"not {what}: a field is missing or wrong", reason="wrong_type") from error
+    except msgspec.DecodeError as error:
+        raise PoisonError(f"not {what}: not one JSON document", reason="bad_json") from error
 
 
 def key(raw: bytes | None, name: str) -> str:

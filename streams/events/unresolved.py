@@ -7,6 +7,7 @@ deadline.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,8 @@ ORIGIN: Final = PREFIX + "origin"
 TIMESTAMP_MS: Final = PREFIX + "timestamp-ms"
 OURS: Final = frozenset({ATTEMPT, FIRST_MS, NOT_BEFORE_MS, ORIGIN, TIMESTAMP_MS})
 
+# A topic as Kafka lets it be called: the place becomes an event's id, where it has no other.
+_PLACE: Final = re.compile(rb"([A-Za-z0-9._-]{1,249})-([0-9]{1,10})-([0-9]{1,19})")
 _MAX_INT64: Final = 2**63 - 1
 _MAX_DOUBLINGS: Final = 40  # beyond it the cap holds for any base; keeps a forged attempt number from a huge power
 
@@ -126,13 +129,11 @@ def _integer(by_name: dict[str, bytes | None], name: str, *, least: int) -> int:
 
 
 def _origin(by_name: dict[str, bytes | None]) -> Source:
-    try:
-        topic, partition, offset = (by_name.get(ORIGIN) or b"").decode("ascii").rsplit("-", 2)
-    except ValueError as error:  # not ASCII (UnicodeDecodeError is a ValueError), or fewer than two dashes
-        raise PoisonError(f"header {ORIGIN}: expected topic-partition-offset", reason="bad_header") from error
-    if not topic or not (partition.isdigit() and len(partition) < 11 and offset.isdigit() and len(offset) < 20):
+    found = _PLACE.fullmatch(by_name.get(ORIGIN) or b"")
+    if found is None:
         raise PoisonError(f"header {ORIGIN}: expected topic-partition-offset", reason="bad_header")
-    return Source(topic, int(partition), int(offset))
+    topic, partition, offset = found.groups()
+    return Source(topic.decode(), int(partition), int(offset))
 
 
 def due_ms(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> int:

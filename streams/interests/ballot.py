@@ -141,7 +141,12 @@ def by_erasure(source: Source) -> Source:
 
     It is sent before what else its batch says, which lies before it in the log: so it is a partition of its own.
     """
-    return source._replace(topic=f"{source.topic}#erase")
+    return source._replace(topic=f"{source.topic}{_ERASE}")
+
+
+def sent_by(topic: str) -> str:
+    """The topic whose event a place in the sums over everybody is of: those of erasures have another name."""
+    return topic.removesuffix(_ERASE)
 
 
 def pack_standing(votes: Iterable[StandingVote]) -> str:
@@ -163,4 +168,5 @@ def unpack_standing(packed: str) -> tuple[StandingVote, ...]:
     return tuple(votes)
 
 
+_ERASE = "#erase"  # no topic's name has such a character
 _TOPIC = "\x1d"  # no id can contain it, as of FIELD and ENTRY

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.base.errors import PoisonError
+from streams.events.decode import own_record
 from streams.events.event import Source
 from streams.interests.applied import Applied
 from streams.interests.ballot import VoteChange
@@ -48,6 +49,20 @@ class Votes(msgspec.Struct, frozen=True, gc=False):
     log: int
     votes: list[Vote]
 
+    @property
+    def about(self) -> str:
+        """The item: the record's key."""
+        return self.item_id
+
+    @property
+    def entries(self) -> list[Vote]:
+        """The votes."""
+        return self.votes
+
+    def with_entries(self, votes: list[Vote]) -> Votes:
+        """The same record with other votes."""
+        return msgspec.structs.replace(self, votes=votes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemPopularity:
@@ -69,7 +84,7 @@ class Counted(NamedTuple):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Votes).decode
+_decoder = msgspec.json.Decoder(Votes)
 
 
 def tally(changes: Iterable[VoteChange], group: str, log: int) -> list[Votes]:
@@ -102,12 +117,7 @@ def pack_votes(votes: Votes) -> bytes:
 
 def unpack_votes(value: bytes | None) -> Votes:
     """Read back what `pack_votes` wrote. PoisonError for anything else."""
-    try:
-        votes = _decode(value or b"")
-    except msgspec.ValidationError as error:
-        raise PoisonError("not a record of votes: a field is missing or wrong", reason="wrong_type") from error
-    except msgspec.DecodeError as error:
-        raise PoisonError("not a record of votes: not one JSON document", reason="bad_json") from error
+    votes = own_record(value, _decoder, "a record of votes")
     if not all(math.isfinite(vote.weight) for vote in votes.votes):
         raise PoisonError("a vote's weight is not finite", reason="out_of_range")
     return votes

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from streams.base.errors import PoisonError
+from streams.events.decode import own_record
 from streams.events.event import Source
 from streams.interests.ballot import by_erasure
 from streams.interests.contexts import DAYPARTS, KNOWN, OTHER, situations
@@ -96,9 +97,23 @@ class Beginnings(msgspec.Struct, frozen=True, gc=False):
     log: int
     firsts: list[First]
 
+    @property
+    def about(self) -> str:
+        """The cohort: the record's key."""
+        return self.cohort
+
+    @property
+    def entries(self) -> list[First]:
+        """The first events."""
+        return self.firsts
+
+    def with_entries(self, firsts: list[First]) -> Beginnings:
+        """The same record with other first events."""
+        return msgspec.structs.replace(self, firsts=firsts)
+
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Beginnings).decode
+_decoder = msgspec.json.Decoder(Beginnings)
 
 
 def cohorts_of(
@@ -190,12 +205,7 @@ def pack_beginnings(beginnings: Beginnings) -> bytes:
 
 def unpack_beginnings(value: bytes | None) -> Beginnings:
     """Read back what `pack_beginnings` wrote. PoisonError for anything else."""
-    try:
-        beginnings = _decode(value or b"")
-    except msgspec.ValidationError as error:
-        raise PoisonError("not a record of first events: a field is missing or wrong", reason="wrong_type") from error
-    except msgspec.DecodeError as error:
-        raise PoisonError("not a record of first events: not one JSON document", reason="bad_json") from error
+    beginnings = own_record(value, _decoder, "a record of first events")
     if not all(math.isfinite(first.weight) for first in beginnings.firsts):
         raise PoisonError("a first event's weight is not finite", reason="out_of_range")
     return beginnings

@@ -43,6 +43,11 @@ class WeightTable:
     impression_skipped: float = -0.05
     own_text_share: float = 0.3
 
+    def most(self) -> float:
+        """The greatest weight, either way, that an event can have for one item: every other factor is at most 1."""
+        shown = max(1.0, abs(self.impression_clicked), abs(self.impression_skipped))
+        return shown * max(abs(weight) for weight in self.base.values())
+
 
 def comment_factor(sentiment: float, engagement: float) -> float:
     """From sentiment in [-1, 1] to a factor in [-1, 1]: linear from -1 over `engagement` at 0 to 1."""

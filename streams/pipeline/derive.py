@@ -6,7 +6,7 @@ place of its own record. Where these records lie in their own topics decides not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -15,12 +15,14 @@ import numpy as np
 from streams.base.errors import PoisonError
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
+from streams.events.spans import Slot
 from streams.interests.fold import fold
 from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.interests.plan import Plan
 from streams.interests.popularity import ItemPopularity, Votes, count, unpack_votes
 from streams.interests.priors import Beginnings, PriorPolicy, plan_of_beginnings, unpack_beginnings
+from streams.pipeline.derived_records import DerivedLimits, believed, check_within, reached
 from streams.store.base import Fence
 
 T = TypeVar("T", Votes, Beginnings)
@@ -58,7 +60,10 @@ class DeadLetterSink(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Deriving:
-    """What folds the derived topics; records of other groups than `group`, and of cohorts unknown, are passed over."""
+    """What folds the derived topics; records of other groups than `group`, and of cohorts unknown, are passed over.
+
+    `ends` asks the broker where the logs of events end now; it raises BrokerUnavailable.
+    """
 
     cohorts: CohortNodes
     items: Items
@@ -68,6 +73,8 @@ class Deriving:
     popularity_half_life_s: float
     policy: NodePolicy
     priors: PriorPolicy
+    limits: DerivedLimits
+    ends: Callable[[Sequence[Slot]], Awaitable[Mapping[Slot, int]]]
 
 
 class Derived(NamedTuple):
@@ -79,9 +86,14 @@ class Derived(NamedTuple):
     dead: list[DeadLetter]
 
 
-async def count_votes(records: Sequence[RecordLike], deps: Deriving, fence: Fence) -> Derived:
-    """Fold a batch of `items.popularity`. Raises RetryableError: call again, nothing counts twice."""
-    votes, dead = _readable(records, unpack_votes, deps.group)
+async def count_votes(
+    records: Sequence[RecordLike], deps: Deriving, fence: Fence, log: int, *, now_ms: int
+) -> Derived:  # fmt: skip
+    """Fold a batch of `items.popularity`; `log` is the present incarnation of the topics.
+
+    Raises RetryableError: call again, nothing counts twice.
+    """
+    votes, dead = await _readable(records, unpack_votes, deps, log, now_ms)
     await deps.outbox.dead_letter(dead)
     stored = await deps.cohorts.popularity(dict.fromkeys(record.item_id for record in votes))
     made = count(votes, stored, deps.popularity_half_life_s)
@@ -89,40 +101,54 @@ async def count_votes(records: Sequence[RecordLike], deps: Deriving, fence: Fenc
     return Derived("popularity", made.counted, made.repeated, dead)
 
 
-async def learn_beginnings(records: Sequence[RecordLike], deps: Deriving, fence: Fence) -> Derived:
+async def learn_beginnings(
+    records: Sequence[RecordLike], deps: Deriving, fence: Fence, log: int, *, now_ms: int
+) -> Derived:  # fmt: skip
     """Fold a batch of `population` into its cohorts' nodes. Raises RetryableError: call again."""
-    made, dead = _readable(records, unpack_beginnings, deps.group)
+    made, dead = await _readable(records, unpack_beginnings, deps, log, now_ms)
     await deps.outbox.dead_letter(dead)
     made = [record for record in made if deps.priors.knows(record.cohort)]
     items = await deps.items.items(dict.fromkeys(first.item_id for record in made for first in record.firsts))
     rows = {item_id: row for row, item_id in enumerate(items)}
     vectors = np.stack([item.vector for item in items.values()]) if items else np.zeros((0, deps.dim), np.float32)
     counted = repeated = 0
-    for log in sorted({record.log for record in made}):
-        plan = plan_of_beginnings([record for record in made if record.log == log], rows)
+    for of_log in sorted({record.log for record in made}):
+        plan = plan_of_beginnings([record for record in made if record.log == of_log], rows)
         stored = await deps.cohorts.read(plan.touched())
-        fresh = _of_this_log(plan, stored, log)
-        changed = fold(fresh, vectors, stored, deps.policy, log)
-        new = _fresh(fresh, stored, log)
+        fresh = _of_this_log(plan, stored, of_log)
+        changed = fold(fresh, vectors, stored, deps.policy, of_log)
+        new = _fresh(fresh, stored, of_log)
         had = sum(contribution.key.level == "profile" for contribution in plan.contributions)
         counted, repeated = counted + new, repeated + had - new
         await deps.cohorts.write(changed, fence)
     return Derived("population", counted, repeated, dead)
 
 
-def _readable(
-    records: Sequence[RecordLike], unpack: Callable[[bytes | None], T], group: str
+async def _readable(
+    records: Sequence[RecordLike], unpack: Callable[[bytes | None], T], deps: Deriving, log: int, now_ms: int
 ) -> tuple[list[T], list[DeadLetter]]:
+    """What can be believed of a batch, and dead letters for what no worker of this group can have sent."""
+    read: list[tuple[RecordLike, T]] = []
     good: list[T] = []
     dead: list[DeadLetter] = []
     for record in records:
         try:
-            read = unpack(record.value)
+            said = unpack(record.value)
+            if said.group == deps.group:
+                read.append((record, believed(record, said, deps.limits, log, now_ms)))
+        except PoisonError as error:
+            dead.append(DeadLetter.of(record, error))
+    # Of an earlier incarnation nobody knows the ends; what it marks is void with the first record of this one.
+    slots = {slot for _, said in read if said.log == log for slot in reached(said)}
+    ends = await deps.ends(sorted(slots)) if slots else {}
+    for record, said in read:
+        try:
+            if said.log == log:
+                check_within(said, ends)
         except PoisonError as error:
             dead.append(DeadLetter.of(record, error))
         else:
-            if read.group == group:
-                good.append(read)
+            good.append(said)
     return good, dead
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from streams.base.clock import now_ms
 from streams.broker.app import BrokerApp
 from streams.broker.batches import gather_batches
-from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
+from streams.pipeline.derive import Derived, Deriving, count_votes, learn_beginnings
 from streams.settings.service import Settings
-from streams.worker.batch_worker import BatchWorker
+from streams.worker.batch_worker import BatchWorker, Derive
 
 #: Popularity and priors may be a moment late, and one write of an item then holds many events.
 _DERIVED_LINGER_S = 0.5
@@ -40,17 +42,20 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
         async for batch in gather(stream, max_records=limits.batch_records):
             await worker.describe(batch)
 
+    def folded(fold: Callable[..., Awaitable[Derived]]) -> Derive:
+        return lambda records, owner: fold(records, deriving, owner.fence, owner.log, now_ms=now_ms())
+
     late = partial(gather_batches, app, max_bytes=limits.batch_bytes, within_s=_DERIVED_LINGER_S)
     if kafka.popularity_topic:
 
         @app.agent(app.topic(kafka.popularity_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
         async def popularity(stream: Any) -> None:
             async for batch in late(stream, max_records=limits.batch_records):
-                await worker.derive(batch, lambda records, fence: count_votes(records, deriving, fence))
+                await worker.derive(batch, folded(count_votes))
 
     if kafka.population_topic:
 
         @app.agent(app.topic(kafka.population_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
         async def population(stream: Any) -> None:
             async for batch in late(stream, max_records=limits.batch_records):
-                await worker.derive(batch, lambda records, fence: learn_beginnings(records, deriving, fence))
+                await worker.derive(batch, folded(learn_beginnings))

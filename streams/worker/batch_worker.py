@@ -21,16 +21,16 @@ from streams.pipeline.derive import Derived
 from streams.pipeline.faultpoints import meet, reach
 from streams.pipeline.report import Report
 from streams.pipeline.tracing import Followed, follow, stage, traced_batch
-from streams.store.base import Fence
 from streams.worker.crashes import Crashes, Work
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
-from streams.worker.ownership import Ownership
+from streams.worker.ownership import Owner, Ownership
 from streams.worker.retrying import forever
 
 log = structlog.get_logger(__name__)
 
-Derive = Callable[[Sequence[RecordLike], Fence], Awaitable[Derived]]
+Derive = Callable[[Sequence[RecordLike], Owner], Awaitable[Derived]]
+"""Folds records of a derived topic as the owner of their partitions."""
 
 
 class BatchWorker:
@@ -98,9 +98,10 @@ class BatchWorker:
         async def work(records: Sequence[Record]) -> bool:
             async with self._folding:
                 owner = await self._ownership.enter(batch)
-            if owner is None:
-                return False
-            derived = await fold(records, owner.fence)
+                if owner is None:
+                    return False
+                await self._ownership.verify(batch)  # so that no record can be of a later log than ours
+            derived = await fold(records, owner)
             async with self._folding:
                 await self._ownership.verify(batch)
             for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):

@@ -12,6 +12,7 @@ import structlog
 from streams.base.errors import ConfigurationError
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
+from streams.broker.log_ends import LogEnds
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Producer
 from streams.broker.read_spans import read_spans
@@ -20,6 +21,7 @@ from streams.events.event import Event
 from streams.events.unresolved import RetryPolicy
 from streams.pipeline.apply import PipelineDependencies
 from streams.pipeline.derive import Deriving
+from streams.pipeline.derived_records import DerivedLimits
 from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
 from streams.settings.service import KafkaSettings, Settings
 from streams.settings.wiring import kafka_config, qdrant_config, topic_specs, triton_encoder
@@ -36,6 +38,8 @@ from streams.worker.retrying import answered
 from streams.worker.status import Probe
 
 log = structlog.get_logger(__name__)
+
+_WEIGHTS_BEFORE = 100  # times: settings of before may have had greater weights, and what they gave is taken back
 
 #: Called with the name of a server that is waited for.
 OnWait = Callable[[str], None]
@@ -83,6 +87,10 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         outbox = KafkaOutbox(
             producer, kafka.unresolved_topic, policy, lambda topic: metrics.refused.labels(topic).inc()
         )
+        log_ends = LogEnds(config)
+        stack.push_async_callback(log_ends.close)
+        limits = await answered(waiting, _derived_limits, settings, config, partitions)
+        deriving = _deriving(settings, store, cohorts, outbox, info.dim, limits, log_ends)
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
         yield Connected(
             deps=PipelineDependencies(
@@ -102,7 +110,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
             store=store,
             cohorts=cohorts,
             crash_marks=crash_marks,
-            deriving=_deriving(settings, store, cohorts, outbox, info.dim),
+            deriving=deriving,
             producer=producer,
             partitions=partitions,
             probes={"triton": encoder.ready, "qdrant": qdrant.answers},
@@ -127,7 +135,10 @@ def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> Cohort
     )  # fmt: skip
 
 
-def _deriving(settings: Settings, store: CachedStore, cohorts: CohortStore, outbox: KafkaOutbox, dim: int) -> Deriving:
+def _deriving(
+    settings: Settings, store: CachedStore, cohorts: CohortStore, outbox: KafkaOutbox, dim: int,
+    limits: DerivedLimits, ends: LogEnds,
+) -> Deriving:  # fmt: skip
     return Deriving(
         cohorts=cohorts,
         items=store,
@@ -137,6 +148,21 @@ def _deriving(settings: Settings, store: CachedStore, cohorts: CohortStore, outb
         popularity_half_life_s=settings.population.popularity_half_life_s,
         policy=settings.population.policy(),
         priors=settings.population.priors(),
+        limits=limits,
+        ends=ends,
+    )
+
+
+async def _derived_limits(settings: Settings, config: KafkaConfig, partitions: Mapping[str, int]) -> DerivedLimits:
+    """What records of the derived topics may say, by the topics as they are and the settings' weights."""
+    kafka = settings.kafka
+    derived = [name for name in (kafka.popularity_topic, kafka.population_topic) if name]
+    async with Admin(config) as admin:
+        counts = {name: topic.partitions for name, topic in (await admin.topics(derived)).items()}
+    return DerivedLimits(
+        partitions={topic: count for topic, count in partitions.items() if topic != kafka.items_topic},
+        home=lambda topic, key, partition: partition == partition_of(key, counts[topic]),
+        most_weight=_WEIGHTS_BEFORE * settings.weights.table().most(),
     )
 
 

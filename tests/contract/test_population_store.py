@@ -12,12 +12,14 @@ import pytest
 
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Source
+from streams.events.spans import Slot
 from streams.interests.applied import Applied
 from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Level, Node, NodeKey, profile_key
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
 from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
+from streams.pipeline.derived_records import AHEAD_MS, DerivedLimits
 from streams.settings.policies import PopulationSettings
 from streams.store.base import Fence
 from streams.store.cohort_store import Bounds, CohortStore
@@ -140,12 +142,20 @@ class Letters:
 def deriving(cohorts: CohortStore, items: MemoryStore, letters: Letters) -> Deriving:
     return Deriving(
         cohorts=cohorts, items=items, outbox=letters, group="g", dim=DIM, popularity_half_life_s=HALF_LIFE_S,
-        policy=POLICY, priors=PopulationSettings().priors(),
+        policy=POLICY, priors=PopulationSettings().priors(), limits=LIMITS, ends=ends,
     )  # fmt: skip
 
 
-def records(*values: bytes | None) -> list[Any]:
-    return [record(value=value, offset=n) for n, value in enumerate(values)]
+LIMITS = DerivedLimits(partitions={"clicks": 4, "comments": 4}, home=lambda *_: True, most_weight=400.0)
+END = 100
+
+
+async def ends(slots: Sequence[Slot]) -> dict[Slot, int]:
+    return dict.fromkeys(slots, END)
+
+
+def records(*values: bytes | None, key: bytes = b"a") -> list[Any]:
+    return [record(value=value, key=key, offset=n, timestamp=NOW) for n, value in enumerate(values)]
 
 
 async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_what_it_cannot_read(
@@ -159,18 +169,19 @@ async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_wh
 
     votes = records(pack_votes(Votes("a", "g", 1, [vote])), b"{", pack_votes(Votes("a", "h", 1, [vote])))
     for again in range(3):
-        made = await count_votes(votes, parts, Fence(1, 1 + again))
+        made = await count_votes(votes, parts, Fence(1, 1 + again), 1, now_ms=NOW)
         assert (made.counted, made.repeated) == ((0, 1) if again else (1, 0))
         assert [dead.reason for dead in made.dead] == ["bad_json"]
     assert (await mine.popularity(["a"]))["a"].mass == 1.5
 
     firsts = [pack_beginnings(Beginnings("*", group, 1, [first])) for group in ("g", "h")]
     for again in range(3):
-        learnt = await learn_beginnings(records(*firsts, None), parts, Fence(1, 1 + again))
+        learnt = await learn_beginnings(records(*firsts, None, key=b"*"), parts, Fence(1, 1 + again), 1, now_ms=NOW)
         assert (learnt.counted, learnt.repeated) == ((0, 1) if again else (1, 0))
         assert len(learnt.dead) == 1
     stray = [pack_beginnings(Beginnings("device=phone 1", "g", 1, [first]))]
-    assert (await learn_beginnings(records(*stray), parts, Fence(1, 4))).counted == 0
+    passed = await learn_beginnings(records(*stray, key=b"device=phone 1"), parts, Fence(1, 4), 1, now_ms=NOW)
+    assert (passed.counted, passed.dead) == (0, [])
     assert await tree(mine, "device=phone 1") == []
     learnt_nodes = {node.key.level: node for node in await tree(mine, "*")}
     assert {level: (node.key.path, node.mass) for level, node in learnt_nodes.items()} == {
@@ -191,8 +202,40 @@ async def test_first_events_of_a_log_that_is_gone_come_too_late(
         first = First(*Source("clicks", 0, offset), NOW, 1.0, "a", "/sports")
         return pack_beginnings(Beginnings("*", "g", log, [first]))
 
-    both = await learn_beginnings(records(record_of(1, 90), record_of(2, 0)), parts, Fence(2, 1))
+    both = await learn_beginnings(
+        records(record_of(1, 190), record_of(2, 0), key=b"*"), parts, Fence(2, 1), 2, now_ms=NOW
+    )
     assert (both.counted, both.repeated) == (2, 0)
-    late = await learn_beginnings(records(record_of(1, 91)), parts, Fence(2, 1))
+    late = await learn_beginnings(records(record_of(1, 191), key=b"*"), parts, Fence(2, 1), 2, now_ms=NOW)
     assert (late.counted, late.repeated) == (0, 1)
     assert (await mine.read([profile_key("*")]))[profile_key("*")].count == 2
+
+
+async def test_what_nobody_of_ours_sent_marks_nothing_and_what_comes_later_counts(
+    stores: tuple[CohortStore, CohortStore],
+) -> None:
+    mine, _ = stores
+    letters, known = Letters(), MemoryStore(POLICY)
+    known._items["a"] = StoredItem("a", VECTOR, "/sports")
+    parts = deriving(mine, known, letters)
+    forged = [Vote("clicks", 0, END, NOW, 1.0), Vote("clicks", 0, 2**62, NOW, 1.0), Vote("c;x=1", 0, 4, NOW, 1.0)]
+    honest = Vote("clicks", 0, 4, NOW, 1.5)
+    votes = [pack_votes(Votes("a", "g", log, [vote])) for vote, log in [*((f, 1) for f in forged), (honest, 9)]]
+    deep = b'{"x":' + b"[" * 9_000 + b"]" * 9_000 + b',"item_id":"a","group":"g","log":1,"votes":[]}'
+    first = await count_votes(records(*votes, deep, b'{"item_id":"\xff"}'), parts, Fence(1, 1), 1, now_ms=NOW)
+    reasons = [dead.reason for dead in first.dead]
+    assert sorted(reasons) == sorted([*["bad_source"] * 4, "too_deep", "not_utf8"])
+    assert (first.counted, await mine.popularity(["a"])) == (0, {})
+    ahead = Vote("clicks", 1, 4, NOW + 50 * 365 * 86_400_000, 1.0)
+    for vote in (ahead, honest):
+        made = await count_votes(records(pack_votes(Votes("a", "g", 1, [vote]))), parts, Fence(1, 1), 1, now_ms=NOW)
+        assert (made.counted, made.dead) == (1, [])
+    popular = (await mine.popularity(["a"]))["a"]
+    assert popular.t0_ms == NOW + AHEAD_MS
+    assert popular.mass == pytest.approx(2.5, rel=1e-2)
+
+    begun = First("clicks", 0, 2**62, NOW, 1.5, "a", "/sports/football")
+    for one, counts in ((begun, 0), (begun._replace(offset=4), 1)):
+        packed = pack_beginnings(Beginnings("*", "g", 1, [one]))
+        learnt = await learn_beginnings(records(packed, key=b"*"), parts, Fence(1, 1), 1, now_ms=NOW)
+        assert (learnt.counted, len(learnt.dead)) == (counts, 1 - counts)

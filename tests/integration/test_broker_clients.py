@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from deploy.embedded.ports import free_ports
 from streams.base.errors import BrokerUnavailable, ConfigurationError, PoisonError
 from streams.broker import Batch, KafkaConfig, Record
 from streams.broker.admin import Admin, Topic, TopicSpec
+from streams.broker.log_ends import LogEnds
 from streams.broker.producer import Outgoing, Producer
 from tests.fixtures.brokers import Broker, Kafka
 from tests.fixtures.workers import produce, running, until
@@ -214,6 +216,30 @@ async def test_lag_is_exact_with_and_without_a_commit(broker: Broker) -> None:
         rows = await admin.lag(config.group_id, [topic])
         assert (rows[0].committed, rows[0].end, rows[0].lag) == (100, 107, 7)
         assert await admin.lag(config.group_id, ["no-such-topic"]) == []
+
+
+async def test_the_ends_of_logs_are_those_of_now_each_time_they_are_asked(broker: Broker) -> None:
+    topic, other = await broker.new_topic(partitions=2), await broker.new_topic(partitions=1)
+    ends = LogEnds(broker.config())
+    try:
+        async with Producer(broker.config()) as producer:
+            for count in (0, 3, 8):
+                sent = [Outgoing(None, b"v", partition=1)] * (count - (await ends([(topic, 1)]))[topic, 1])
+                await producer.send_many(topic, sent)
+                assert await ends([(topic, 0), (topic, 1), (other, 0)]) == {
+                    (topic, 0): 0, (topic, 1): count, (other, 0): 0
+                }  # fmt: skip
+    finally:
+        await ends.close()
+
+
+async def test_ends_are_unavailable_while_the_broker_is_away_and_told_again_after(kafka: Broker) -> None:
+    topic = await kafka.new_topic(partitions=1)
+    away = LogEnds(replace(kafka.config(), brokers=(f"127.0.0.1:{free_ports(1)[0]}",)))
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable):
+            await away([(topic, 0)])
+    await away.close()
 
 
 async def test_a_groups_members_and_what_they_hold(broker: Broker) -> None:

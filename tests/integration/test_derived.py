@@ -15,7 +15,7 @@ from streams.api.models import LiveUpdate
 from streams.broker.partitions import partition_of
 from streams.interests.decay import decayed
 from streams.interests.nodes import mass_at
-from streams.interests.popularity import ItemPopularity
+from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import prior_nodes
 from streams.settings.wiring import qdrant_config
 from streams.store.cohort_store import CohortStore
@@ -119,6 +119,29 @@ async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> N
     assert found[items[0]].t0_ms == now
     assert decayed(found[items[0]].mass, then, now, half_life_s * 1000) == pytest.approx(0.75)
     assert (found[items[1]].mass, found[items[1]].count) == (0.0, 0)
+
+
+async def test_what_others_than_workers_write_to_the_derived_topics_hides_no_later_vote(path: Rig) -> None:
+    one, kafka = path.user(), path.settings.kafka
+    item = f"tune-{one}"
+    await path.items([{"item_id": item, "title": "A tune to count"}])
+    now = int(time.time() * 1000)
+    source = (path.clicks, partition_of(one, kafka.partitions))
+    forged = [
+        *(Votes(item, kafka.group, 1, [Vote(*source, offset, now, 1.0)]) for offset in (10**6, 2**62)),
+        Votes(item, kafka.group, 10**6, [Vote(*source, 0, now, 1.0)]),
+        Votes(item, kafka.group, 1, [Vote("nowhere", 0, 0, now, 1.0)]),
+        Votes(item, kafka.group, 1, [Vote(*source, 0, now, 1e9)]),
+    ]
+    await path.mark()
+    await path.produce_raw(kafka.popularity_topic, [(item.encode(), pack_votes(votes)) for votes in forged])
+    await path.until(lambda o: o.get("dead", 0) == len(forged))
+    await path.produce(path.clicks, [event(1, one, "click", item, ts=now)])
+    found = await eventually(path, [item], lambda found: item in found)
+    assert (found[item].count, found[item].mass) == (1, pytest.approx(1.0, rel=1e-6))
+    dead = await path.read(f"{kafka.popularity_topic}.dead", len(forged))
+    reasons = [dict(record.headers)["dead-letter-error"] for record in dead if record.key == item.encode()]
+    assert reasons == [*[b"bad_source"] * 4, b"out_of_range"]
 
 
 async def test_what_counted_for_everybody_is_taken_back_by_an_erasure(path: Rig) -> None:

@@ -113,6 +113,8 @@ MALFORMED: list[dict[str, bytes | None]] = [
     {"unresolved-origin": b"clicks-1-x"},
     {"unresolved-origin": b"clicks-" + b"1" * 11 + b"-2"},
     {"unresolved-origin": b"\xff-1-2"},
+    {"unresolved-origin": b"a" * 250 + b"-1-2"},
+    {"unresolved-origin": b"a\x1fb-1-2"},
 ]
 
 

@@ -1,0 +1,101 @@
+"""What a record of a derived topic may say, checked before anything of it is believed. Pure.
+
+Workers alone are to write to these topics, but an access list is needed to hold that. Without these checks one forged
+offset would have all later votes for an item passed over as known, one time would age an item by centuries, one weight
+would drown everybody, and a topic's name of its own choice would make the marks unreadable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from streams.base.errors import PoisonError
+from streams.events import decode, times
+from streams.events.event import RecordLike
+from streams.events.spans import Slot
+from streams.events.text import has_invisible
+from streams.events.wire import MAX_ID_CHARS, MIN_EVENT_TS_MS
+from streams.interests.ballot import sent_by
+from streams.interests.popularity import VOTES_A_RECORD, Votes
+from streams.interests.priors import Beginnings, First
+
+#: An event may be ahead of its record, and that ahead of the worker that sends on what it says.
+AHEAD_MS: Final = 2 * times.FUTURE_MS
+_MOST_ENTRIES: Final = 2 * VOTES_A_RECORD
+_MOST_KEY_CHARS: Final = 2 * MAX_ID_CHARS  # a cohort is a name and a value
+_STAGE: Final = "derive"
+
+
+R = TypeVar("R", Votes, Beginnings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DerivedLimits:
+    """What is legal: partitions by topic that events come by, where a derived record belongs, the greatest weight.
+
+    `home` tells of a derived topic, a key and a partition whether they fit: else two workers would fold one item.
+    """
+
+    partitions: Mapping[str, int]
+    home: Callable[[str, str, int], bool]
+    most_weight: float
+
+
+def believed(record: RecordLike, said: R, limits: DerivedLimits, log: int, now_ms: int) -> R:
+    """What a record says, its times settled as events' times are; `log` is the present incarnation of the topics.
+
+    PoisonError where no worker of this group can have sent it. Ends of logs are not looked at: see `reached`.
+    """
+    about = said.about
+    if record.key != about.encode():
+        raise decode.key_error(record.key, "item or cohort")
+    if not 0 < len(about) <= _MOST_KEY_CHARS or has_invisible(about):
+        raise PoisonError("item or cohort: too long, or characters that no id may have", reason="bad_id", stage=_STAGE)
+    if not limits.home(record.topic, about, record.partition):
+        raise PoisonError("its key belongs to another partition", reason="key_mismatch", stage=_STAGE)
+    if not 1 <= said.log <= log:
+        raise PoisonError("log: expected one that this group has read", reason="bad_source", stage=_STAGE)
+    if len(said.entries) > _MOST_ENTRIES:
+        raise PoisonError(f"more than {_MOST_ENTRIES} entries", reason="out_of_range", stage=_STAGE)
+    latest_ms = times.reference_ms(record.timestamp, now_ms) + AHEAD_MS
+    late = False
+    for entry in said.entries:
+        topic, partition, offset = entry.source
+        if not 0 <= partition < limits.partitions.get(sent_by(topic), 0) or offset < 0:
+            raise PoisonError(
+                "expected topics that events come by, and partitions and offsets that these have",
+                reason="bad_source", stage=_STAGE,
+            )  # fmt: skip
+        if not 0 < abs(entry.weight) <= limits.most_weight:
+            raise PoisonError(f"weight: at most {limits.most_weight:g}, and not 0", reason="out_of_range", stage=_STAGE)
+        times.milliseconds(entry.ts_ms, "ts_ms", MIN_EVENT_TS_MS)
+        if isinstance(entry, First):
+            _check_path(entry.path)
+        late = late or entry.ts_ms > latest_ms
+    if not late:
+        return said
+    return said.with_entries([one._replace(ts_ms=min(one.ts_ms, latest_ms)) for one in said.entries])
+
+
+def reached(said: Votes | Beginnings) -> dict[Slot, int]:
+    """The last offset that a record names of each partition of events' logs."""
+    last: dict[Slot, int] = {}
+    for entry in said.entries:
+        topic, partition, offset = entry.source
+        slot = sent_by(topic), partition
+        last[slot] = max(last.get(slot, -1), offset)
+    return last
+
+
+def check_within(said: Votes | Beginnings, ends: Mapping[Slot, int]) -> None:
+    """PoisonError where a record names offsets past the ends of events' logs, which no event can have had."""
+    if any(offset >= ends[slot] for slot, offset in reached(said).items()):
+        raise PoisonError("an offset past the end of its log", reason="bad_source", stage=_STAGE)
+
+
+def _check_path(path: str) -> None:
+    steps = path.split("/")
+    if path and (steps[0] or len(steps) > 3 or len(path) > _MOST_KEY_CHARS or has_invisible(path)):
+        raise PoisonError("path: expected at most two steps, each behind a slash", reason="out_of_range", stage=_STAGE)
