@@ -39,7 +39,10 @@ from streams.store.base import Fence, Store
 
 
 class Outbox(Protocol):
-    """Where records go that do not become nodes; both return once the broker has acknowledged them."""
+    """Where records go that do not become nodes; both return once the broker has acknowledged them.
+
+    A batch that is tried again, in whole or in halves, hands over again what it did before: that is sent once.
+    """
 
     async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
         """Send dead letters, key and bytes unchanged."""
@@ -113,12 +116,13 @@ async def apply(
     poison = _without(refused | resolved.poison | weighed.poison, settled)
     side = side_outputs_of(records, waiting + astray, poison, deps.retries, now_ms)
     dead = parsed.dead + side.dead
+    write = deps.store.encoded(changed, fence)  # what a record can make fail has failed before anything is sent
     await deps.outbox.dead_letter(dead)
     await deps.outbox.defer(side.waiting)
     await deps.send_derived(planned.votes, firsts, log)
     await reach("before_upsert")
     with stage("write"):
-        await deps.store.write(changed, fence)
+        await write()
     await reach("after_upsert")
     outcomes: dict[Outcome, list[Event]] = {
         "applied": [event for event in applied if event.source not in settled], "redelivered": gated.redelivered,

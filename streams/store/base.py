@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -35,6 +35,10 @@ class Control:
     highest: Mapping[str, int] = field(default_factory=dict)
 
 
+Write = Callable[[], Awaitable[None]]
+"""Writes what has been encoded: from here on only the store can fail, which raises StoreUnavailable."""
+
+
 class Store(Protocol):
     """Nodes, items and the control point. Every call has a deadline and raises StoreUnavailable past it."""
 
@@ -44,6 +48,9 @@ class Store(Protocol):
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""
+
+    def encoded(self, nodes: Sequence[Node], fence: Fence) -> Write:
+        """Encode nodes now, which may raise; what comes back writes them as `write` does."""
 
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Write nodes durably; those stored under a newer fence stay as they are. A user's nodes must be adjacent."""

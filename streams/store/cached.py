@@ -8,7 +8,7 @@ from time import monotonic
 from streams.base.caches import BoundedCache, CacheStats
 from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.nodes import Node, NodeKey
-from streams.store.base import Control, Fence, Store
+from streams.store.base import Control, Fence, Store, Write
 
 _ENTRY_BYTES = 400  # an item's objects beside its vector; what stands for an absent node
 
@@ -65,16 +65,25 @@ class CachedStore:
             found.update(loaded)
         return found
 
+    def encoded(self, nodes: Sequence[Node], fence: Fence) -> Write:
+        """Encode for the store behind; what comes back writes through."""
+        behind = self._store.encoded(nodes, fence)
+
+        async def write() -> None:
+            try:
+                await behind()
+            except BaseException:  # nothing is known of these nodes
+                for node in nodes:
+                    self._nodes.drop(node.key)
+                raise
+            for node in nodes:
+                self._nodes.put(node.key, node)
+
+        return write
+
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Write through; on failure nothing is known of these nodes, so they are forgotten."""
-        try:
-            await self._store.write(nodes, fence)
-        except BaseException:
-            for node in nodes:
-                self._nodes.drop(node.key)
-            raise
-        for node in nodes:
-            self._nodes.put(node.key, node)
+        await self.encoded(nodes, fence)()
 
     async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
         """Erase behind, and forget all that is cached of these users."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.nodes import Node, NodeKey, NodePolicy, is_spent, without_erased
-from streams.store.base import Control, Fence
+from streams.store.base import Control, Fence, Write
 
 
 class MemoryStore:
@@ -24,6 +25,10 @@ class MemoryStore:
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""
         return {key: self._nodes[key][0] for key in keys if key in self._nodes}
+
+    def encoded(self, nodes: Sequence[Node], fence: Fence) -> Write:
+        """Nothing to encode."""
+        return partial(self.write, nodes, fence)
 
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Keep nodes, unless what is kept has a newer fence."""

@@ -9,7 +9,7 @@ from qdrant_client import grpc
 
 from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
-from streams.store.base import Fence
+from streams.store.base import Fence, Write
 from streams.store.filters import VECTORS, all_of, any_of, fields, in_range, not_newer, put_back, spent
 from streams.store.points import PointsClient
 
@@ -28,11 +28,25 @@ class NodeTable:
         nodes = (codec.node_of(point.payload, codec.row_of(point.vectors)) for point in points)
         return {node.key: node for node in nodes}
 
+    def encoded(self, nodes: Sequence[Node], fence: Fence) -> Write:
+        """Encode nodes, a user's in one call; what comes back upserts them durably."""
+        only_if = not_newer(fence)
+        requests = [
+            self._points.upserting(
+                self._collection, (codec.node_point(node, self._policy, fence) for node in chunk), only_if
+            )
+            for chunk in _by_user(nodes, self._points.config.points_per_write)
+        ]
+
+        async def write() -> None:
+            for request in requests:
+                await self._points.send_upsert(request)
+
+        return write
+
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""
-        for chunk in _by_user(nodes, self._points.config.points_per_write):
-            points = (codec.node_point(node, self._policy, fence) for node in chunk)
-            await self._points.upsert(self._collection, points, not_newer(fence))
+        await self.encoded(nodes, fence)()
 
     async def tree(self, user_id: str) -> list[Node]:
         """All nodes of one user, those put back after an erasure among them."""

@@ -87,11 +87,21 @@ class PointsClient:
 
     async def upsert(self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None) -> None:
         """Write points durably, in one call; where one is stored that does not meet `only_if`, it stays."""
+        await self.send_upsert(self.upserting(collection, points, only_if))
+
+    def upserting(
+        self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None
+    ) -> grpc.UpsertPoints:  # fmt: skip
+        """The request of `upsert`."""
         request = grpc.UpsertPoints(
             collection_name=collection, wait=True, update_filter=grpc.Filter(must=[only_if]) if only_if else None
         )
         for point in points:
             codec.fill(request.points.add(), point)
+        return request
+
+    async def send_upsert(self, request: grpc.UpsertPoints) -> None:
+        """Send a request of `upserting`."""
         _require_completed((await self.call("Upsert", request, "upsert")).result.status)
 
     async def upsert_all(

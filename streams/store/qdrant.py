@@ -13,7 +13,7 @@ from streams.base.errors import StoreUnavailable
 from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy, without_erased
 from streams.store import codec
-from streams.store.base import Control, Fence
+from streams.store.base import Control, Fence, Write
 from streams.store.collections import CONTROL, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import VECTORS, fields, in_range
@@ -44,6 +44,10 @@ class QdrantStore:
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""
         return await self._nodes.read(keys)
+
+    def encoded(self, nodes: Sequence[Node], fence: Fence) -> Write:
+        """Encode nodes, a user's in one call; what comes back upserts them durably."""
+        return self._nodes.encoded(nodes, fence)
 
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""

@@ -34,7 +34,10 @@ Derive = Callable[[Sequence[RecordLike], Owner], Awaitable[Derived]]
 
 
 class BatchWorker:
-    """Batches in, nodes out. One lock holds all folding, so that a user's nodes are read and written by one batch."""
+    """Batches in, nodes out. One lock holds all folding, so that a user's nodes are read and written by one batch.
+
+    `through` is called with the records of a batch that will not be tried again here.
+    """
 
     def __init__(
         self,
@@ -45,9 +48,10 @@ class BatchWorker:
         metrics: Metrics,
         progress: Callable[[], None],
         updates: UpdatesProducer,
+        through: Callable[[Sequence[RecordLike]], None],
     ) -> None:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
-        self._updates, self._crashes = updates, crashes
+        self._updates, self._crashes, self._is_through = updates, crashes, through
         self._folding = asyncio.Lock()
 
     async def fold(self, batch: Batch) -> None:
@@ -148,8 +152,11 @@ class BatchWorker:
             return await work(some)
 
         retry = partial(self._until_done, batch)
-        begun = self._crashes.knows(batch) or await retry(begin)
-        done = begun and await self._crashes.through(batch, records, met, retry)
+        try:
+            begun = self._crashes.knows(batch) or await retry(begin)
+            done = begun and await self._crashes.through(batch, records, met, retry)
+        finally:
+            self._is_through(records)
         if not done:
             self._metrics.stale.inc()
             log.info("batch_dropped", reason="rebalance", generation=batch.generation, records=len(batch))

@@ -142,6 +142,7 @@ def _batch_worker(
         crashes=crashes,
         metrics=metrics,
         progress=app.note_progress,
+        through=servers.outbox.forget,
         updates=UpdatesProducer(
             producer=servers.producer, topic=kafka.updated_topic, group=kafka.group, policy=servers.deps.policy
         ),

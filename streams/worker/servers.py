@@ -35,6 +35,7 @@ from streams.worker.metrics import Metrics
 from streams.worker.outbox import KafkaOutbox
 from streams.worker.outputs import DerivedEventsProducer
 from streams.worker.retrying import answered
+from streams.worker.sent_once import SentOnce
 from streams.worker.status import Probe
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class Connected:
     cohorts: CohortStore
     crash_marks: QdrantCrashMarks
     deriving: Deriving
+    outbox: SentOnce
     producer: Producer
     partitions: dict[str, int]
     probes: dict[str, Probe]
@@ -84,8 +86,8 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         await answered(waiting, producer.start)
         stack.push_async_callback(producer.stop)
         metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
-        outbox = KafkaOutbox(
-            producer, kafka.unresolved_topic, policy, lambda topic: metrics.refused.labels(topic).inc()
+        outbox = SentOnce(
+            KafkaOutbox(producer, kafka.unresolved_topic, policy, lambda topic: metrics.refused.labels(topic).inc())
         )
         log_ends = LogEnds(config)
         stack.push_async_callback(log_ends.close)
@@ -111,6 +113,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
             cohorts=cohorts,
             crash_marks=crash_marks,
             deriving=deriving,
+            outbox=outbox,
             producer=producer,
             partitions=partitions,
             probes={"triton": encoder.ready, "qdrant": qdrant.answers},
@@ -136,7 +139,7 @@ def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> Cohort
 
 
 def _deriving(
-    settings: Settings, store: CachedStore, cohorts: CohortStore, outbox: KafkaOutbox, dim: int,
+    settings: Settings, store: CachedStore, cohorts: CohortStore, outbox: SentOnce, dim: int,
     limits: DerivedLimits, ends: LogEnds,
 ) -> Deriving:  # fmt: skip
     return Deriving(

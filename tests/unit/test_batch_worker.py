@@ -21,6 +21,10 @@ from tests.fixtures.records import click, record
 SLOW_S = 0.05
 
 
+def ignored(_: Any) -> None:
+    pass
+
+
 class FakeBatch:
     """A batch of one record whose acknowledgement takes a while, and counts or comes too late."""
 
@@ -46,7 +50,15 @@ class Worker(BatchWorker):
 
     def __init__(self, metrics: Metrics) -> None:
         deps: Any = SimpleNamespace(retries=RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1))
-        super().__init__(deps=deps, ownership=None, crashes=None, metrics=metrics, progress=lambda: None, updates=None)  # type: ignore[arg-type]  # never reached
+        super().__init__(
+            deps=deps,
+            ownership=None,
+            crashes=None,
+            metrics=metrics,
+            progress=lambda: None,
+            updates=None,
+            through=ignored,
+        )  # type: ignore[arg-type]  # never reached
 
     async def _through(self, *_: Any) -> bool:
         return True
@@ -88,7 +100,7 @@ async def test_a_record_that_nobody_can_work_on_ends_no_agent(work: str) -> None
     deps: Any = SimpleNamespace(retries=RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1))  # no store, no encoder
     worker = BatchWorker(
         deps=deps, ownership=SimpleNamespace(enter=enter), crashes=Crashes(around), metrics=metrics,  # type: ignore[arg-type]  # as much of it as is used
-        progress=lambda: None, updates=None,  # type: ignore[arg-type]  # never reached
+        progress=lambda: None, through=ignored, updates=None,  # type: ignore[arg-type]  # never reached
     )  # fmt: skip
     await getattr(worker, work)(batch, *([derive] if work == "derive" else []))
     assert [(one.record.offset, one.stage, one.reason) for one in letters] == [(17, "crash", "raised")]

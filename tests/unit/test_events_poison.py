@@ -132,13 +132,13 @@ def test_poison_is_dead_lettered_with_its_reason(reason: str, fields: dict[str, 
 
 # Found before parsing, of batches and single records; and after it: by the encoder, and while waiting for an item.
 LATER = {
-    "batch_too_large", "batch_unreadable", "record_unreadable", "no_content", "bad_header", "unresolved", "bad_utf8",
-    "refused", "wrong_output", "crashes", "raised", "killed",
+    "batch_too_large", "batch_unreadable", "record_unreadable", "no_content", "bad_header", "bad_source", "unresolved",
+    "bad_utf8", "refused", "wrong_output", "crashes", "raised", "killed",
 }  # fmt: skip
 
 
 def test_every_reason_is_in_the_closed_list_and_has_a_case() -> None:
-    # no_content is the items topic's, bad_header and unresolved those of waiting events: tested there.
+    # Tested where they belong: no_content to items, bad_header and unresolved to waiting events, bad_source to derived.
     assert {reason for _, reason, _ in CASES} == set(get_args(DeadLetterReason)) - LATER
 
 
