@@ -35,7 +35,10 @@ class Tokeniser:
         self._prefix = layout.prefix
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of every text, special tokens included, at most the layout's `max_tokens`."""
+        """Token ids of every text, special tokens included, at most the layout's `max_tokens`.
+
+        A text is read whole before it is cut: linear in its length.
+        """
         prefixed = [self._prefix + text for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(prefixed)]
 
@@ -55,7 +58,8 @@ def batches(
 
     A text's width is its own length padded up to `multiple_of`, whatever it is batched with: then the backend
     computes the same bits for it in any company, and an event's weight is the same when Kafka delivers it again.
-    A text without any token gets one masked in, since an empty row has no mean.
+    A text without any token gets one masked in, since an empty row has no mean. Linear in the tokens, but for sorting
+    the widths.
     """
     by_width: dict[int, list[int]] = {}
     for row, sequence in enumerate(tokens):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 import aiokafka
@@ -25,6 +26,7 @@ from mode.threads import WorkerThread
 
 from streams.base.errors import ConfigurationError
 from streams.broker import tansu
+from streams.broker.fetch_room import Room
 from streams.broker.fetched_batch import NOTHING_FETCHED, Fetched, FetchedBatch, GroupIdentity, Partition, split
 from streams.broker.guarded_fetch import guard
 
@@ -92,10 +94,11 @@ class _Thread(WorkerThread):  # type: ignore[misc]  # mode is untyped
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped
-    """The thread that owns the aiokafka consumer: fetches, and cuts what came into batches."""
+    """The thread that owns the aiokafka consumer: fetches within `rooms`, and cuts what came into batches."""
 
     Worker = _Thread
     identity: GroupIdentity | None = None
+    rooms: Mapping[TP, Room] = MappingProxyType({})
     _cluster_id: str | None = None
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
@@ -123,7 +126,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     async def on_start(self) -> None:
         await super().on_start()
         consumer, kafka = self._ensure_consumer(), self.app.kafka
-        guard(consumer, kafka.max_unpacked_bytes)
+        self._guarded = guard(consumer, kafka.max_unpacked_bytes)
         on_sync = None
         if kafka.implementation == "tansu":
             patience_s = tansu.LEADER_LATE_S + 3 * kafka.session_timeout_s
@@ -219,6 +222,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
         wanted = frozenset(active_partitions)
         if not wanted:
             return NOTHING_FETCHED
+        self._guarded.give(self.rooms)
         fetched = await super()._fetch_records(consumer, wanted, timeout, max_records)
         assigned, identity = consumer.assignment(), self.identity
         if identity is None or not self.consumer.flow_active:

@@ -181,12 +181,14 @@ class AckLedger:
         self._safe: dict[Partition, int] = {}
         self._begun: dict[Partition, int] = {}
         self._entered: set[Partition] = set()
+        self._held: dict[Partition, int] = {}
 
     def enter(self, batch: FetchedBatch) -> None:
         """Put a batch on the books: nothing at or past it may be committed until it is acknowledged."""
         self._pending.setdefault(batch.source, deque()).append(batch)
         self._begun.setdefault(batch.source, batch.first_offset)
         self._entered.add(batch.source)
+        self._held[batch.source] = self._held.get(batch.source, 0) + batch.size_bytes
 
     def passed(self, source: Partition, position: int) -> bool:
         """The fetcher is at `position` and everything before it was handed out; True where that is progress.
@@ -225,6 +227,7 @@ class AckLedger:
         while pending and id(pending[0]) in acked:
             done = pending.popleft()
             acked.discard(id(done))
+            self._held[source] -= done.size_bytes
             self._safe[source] = max(self._safe.get(source, 0), done.next_offset)
         return True
 
@@ -235,6 +238,10 @@ class AckLedger:
     def sources(self) -> list[Partition]:
         """Partitions with something to commit."""
         return list(self._safe)
+
+    def held_bytes(self) -> Mapping[Partition, int]:
+        """Bytes of what was handed out and is not yet safe to commit past, by partition."""
+        return self._held
 
     def outstanding(self) -> int:
         """Batches handed out and not yet safe to commit past."""
@@ -247,3 +254,4 @@ class AckLedger:
         self._safe.clear()
         self._begun.clear()
         self._entered.clear()
+        self._held.clear()

@@ -23,6 +23,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 from streams.broker import single_records, unpacked_size
+from streams.broker.fetch_room import Rooms
+from streams.broker.fetched_batch import RECORD_OVERHEAD_BYTES
 from streams.events.event import UnreadBatch
 
 Reason = Literal["batch_too_large", "batch_unreadable", "record_unreadable"]
@@ -59,13 +61,14 @@ _HEADERS: Final = f"a record has more than {MAX_HEADERS} headers"
 _HEADERS_COUNTED_ABOVE: Final = 1 << 20  # bytes of a batch, unpacked: those of a smaller one have room
 
 
-def guard(consumer: AIOKafkaConsumer, max_unpacked_bytes: int) -> None:
+def guard(consumer: AIOKafkaConsumer, max_unpacked_bytes: int) -> Rooms:
     """Have a started consumer set aside what it cannot read, or what unpacks to more than `max_unpacked_bytes`.
 
     Where it would have raised, its records hold an `UnreadBatch` instead. Batches of one answer that unpack to more
-    than that together are read in several: the rest is fetched again. Call it once, before the first fetch.
+    than that together are read in several: the rest is fetched again. A call gives as much of all partitions, or what
+    the rooms say that come back. Call it once, before the first fetch.
     """
-    _Guard(consumer, max_unpacked_bytes)
+    return _Guard(consumer, max_unpacked_bytes).rooms
 
 
 class _Guard:
@@ -75,6 +78,7 @@ class _Guard:
         self.limit = limit
         self._bytes: dict[TopicPartition, bytes] = {}
         client, fetcher = consumer._client, consumer._fetcher
+        self.rooms = Rooms(fetcher, limit)
         self._send = client.send
         client.send = self._noting
         fetcher._records = _Results(self, fetcher._records)
@@ -94,6 +98,7 @@ class _Guard:
         if fetched is not None and not isinstance(given, ReadableRecords):
             state = result._assignment.state_value(result._topic_partition)
             result._partition_records = ReadableRecords(given, fetched, self.limit, state.highwater)
+            self.rooms.bound(result)
 
 
 class _Results(OrderedDict[TopicPartition, Any]):
@@ -113,13 +118,14 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
     """A partition's fetched records in offset order, with an `UnreadBatch` in place of what cannot be read.
 
     Always comes to an end, and past where it began: a position that stood still would be fetched for ever. It ends
-    early behind a batch with which more than `limit` bytes were unpacked.
+    early behind a batch with which more than `limit` bytes were read. `read_bytes` counts them: what records hold once
+    they are unpacked, of a batch that is not packed its length.
     """
 
     def __init__(self, given: PartitionRecords, fetched: bytes, limit: int, highwater: int | None) -> None:
         self.__dict__.update(given.__dict__)
         self._limit, self._highwater = limit, highwater
-        self._unpacked_bytes = 0
+        self.read_bytes = 0
         self._records_iterator = self._read(fetched)
 
     def _read(self, fetched: bytes) -> Iterator[Any]:
@@ -134,7 +140,7 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
                 break
             yield from self._batch(fetched[at:end], base)
             at, whole = end, True
-            if self._unpacked_bytes > self._limit and self.next_fetch_offset > began:
+            if self.read_bytes > self._limit and self.next_fetch_offset > began:
                 return
         if self.next_fetch_offset <= began and (whole or at + _FRAME.size <= len(fetched)):
             yield self._set_aside(began, began, _Unread("its offsets lead nowhere"))
@@ -173,7 +179,9 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
             raise _Unread(f"it unpacks to more than {self._limit} bytes", "batch_too_large")
         position, source, as_consumed, read = self.next_fetch_offset, self._tp, self._consumer_record, 0
         made = unpacked = iter(records)  # unpacks: what fails here is no record's fault
-        if codec and version >= 2:
+        if not codec:
+            self.read_bytes += len(batch)
+        elif version >= 2:
             made = self._few_headers(unpacked, codec, packed)
         try:
             for record in made:
@@ -185,7 +193,7 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
                     raise _Unread(_PAST)
                 self.next_fetch_offset = position = offset + 1
                 if codec:
-                    self._unpacked_bytes += _bytes_of(record)
+                    self.read_bytes += _bytes_of(record)
                 yield as_consumed(source, record)
         except UNREADABLE as error:
             if isinstance(error, _Unread) or version < 2 or read >= single_records.count(batch):
@@ -209,7 +217,7 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
                 yield self._set_aside(offset, offset, error, "record_unreadable")
             else:
                 self.next_fetch_offset = offset + 1
-                self._unpacked_bytes += _bytes_of(record)
+                self.read_bytes += _bytes_of(record)
                 yield self._consumer_record(self._tp, record)
 
     def _few_headers(self, made: Iterator[Any], codec: int, packed: bytes) -> Iterator[Any]:
@@ -256,7 +264,7 @@ class ReadableRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka is un
 
 def _bytes_of(record: Any) -> int:
     """About what a record holds of memory."""
-    size = len(record.key or b"") + len(record.value or b"")
+    size = RECORD_OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"")
     return size + sum(len(value or b"") for _, value in record.headers) if record.headers else size
 
 

@@ -22,6 +22,7 @@ from faust.types import TP, ConsumerMessage, Message
 from streams.base.errors import FatalError
 from streams.broker.config import KafkaConfig
 from streams.broker.consumer_thread import BatchConsumerThread, BatchRebalanceListener
+from streams.broker.fetch_room import Room
 from streams.broker.fetched_batch import (
     NOTHING_FETCHED,
     AckLedger,
@@ -104,11 +105,12 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
         self.room.clear()
-        wanted = self._partitions_with_room()
+        wanted = self._rooms()
         if not wanted:
             await self.wait_first(self.room.wait(), timeout=FETCH_WAIT_S)
             return NOTHING_FETCHED
-        fetched: Fetched = await self._getmany(wanted, FETCH_WAIT_S)
+        self._thread.rooms = wanted
+        fetched: Fetched = await self._getmany(set(wanted), FETCH_WAIT_S)
         return fetched
 
     def _same_logs(self, fetched: Fetched) -> bool:
@@ -143,14 +145,25 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         if any(moved):
             self.app.liveness.progress()
 
-    def _partitions_with_room(self) -> set[TP]:
-        channels_of = self.app.topics._tp_index
-        limit = self.app.kafka.buffer_batches
-        return {
-            source
-            for source in self._get_active_partitions()
-            if all(channel.queue.qsize() < limit for channel in channels_of.get(source, ()))
-        }
+    def _rooms(self) -> dict[TP, Room]:
+        """The partitions whose agent has room for more, each with its agent's room.
+
+        An agent has room for `max_unpacked_bytes`, less what it was handed and has not acknowledged, and for so many
+        batches in its queue. No agent waits for another's: one that waits, as that of waiting events does, holds up
+        itself alone.
+        """
+        channels_of, kafka = self.app.topics._tp_index, self.app.kafka
+        rooms: dict[frozenset[Any], Room] = {}
+        for place, held in self.ledger.held_bytes().items():
+            agent = frozenset(channels_of.get(TP(*place), ()))
+            rooms.setdefault(agent, Room(kafka.max_unpacked_bytes)).left -= held
+        wanted: dict[TP, Room] = {}
+        for source in self._get_active_partitions():
+            channels = channels_of.get(source, ())
+            room = rooms.setdefault(frozenset(channels), Room(kafka.max_unpacked_bytes))
+            if room.left > 0 and all(channel.queue.qsize() < kafka.buffer_batches for channel in channels):
+                wanted[source] = room
+        return wanted
 
     async def _deliver(self, batch: FetchedBatch) -> None:
         if batch.identity is not self.identity:
@@ -167,7 +180,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         await self.callback(_as_message(source, fresh))
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Nothing to do: `_partitions_with_room` looks at the queues before every fetch."""
+        """Nothing to do: `_rooms` looks at the queues before every fetch."""
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Nothing to do: see `on_buffer_full`."""
@@ -180,6 +193,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
         if batch.identity is not self.identity or not self.ledger.ack(batch):
             return False
         self.app.liveness.progress()
+        self.room.set()
         return True
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:

@@ -50,6 +50,7 @@ def name_clusters(texts: Sequence[Text], labels: npt.NDArray[np.int64], avoid: s
     `labels` has shape (texts,). The weight of a word in a cluster is tf · log(1 + A / f): its share of the
     cluster's words, the mean number of words a cluster and the word's count over all (class-based TF-IDF,
     Grootendorst 2022). Words of `avoid` are passed over. Texts in Chinese or Japanese go by two characters.
+    Linear in the texts' length, but for sorting each cluster's words and comparing its name with those before it.
     """
     passed = set(words_of(avoid))
     counted = [_counts(text, passed) for text in texts]
@@ -73,7 +74,10 @@ def name_clusters(texts: Sequence[Text], labels: npt.NDArray[np.int64], avoid: s
 
 
 def words_of(text: str) -> Iterator[str]:
-    """The words of a text in lower case without stop words; runs of CJK characters as overlapping pairs."""
+    """The words of a text in lower case without stop words; runs of CJK characters as overlapping pairs.
+
+    Linear in the text's length.
+    """
     for run in _CJK.findall(text):
         yield from (pair for pair in map("".join, pairwise(run)) if pair not in _STOPS)
     for word in _WORD.findall(_CJK.sub(" ", text.lower())):

@@ -61,7 +61,7 @@ class ParsedItems:
     def latest(self) -> dict[str, tuple[Item | None, Source]]:
         """Give each item's last word (None: deleted), for one write a batch.
 
-        An item's records lie in one partition, so the highest offset is the last.
+        An item's records lie in one partition, so the highest offset is the last. Linear, but for sorting the records.
         """
         last: dict[str, tuple[Item | None, Source]] = {}
         writes: list[tuple[str, Item | None, Source]] = [(item.item_id, item, source) for item, source in self.upserts]
@@ -74,7 +74,8 @@ class ParsedItems:
 def parse_events(records: Sequence[RecordLike], *, now_ms: int, limits: ParseLimits = DEFAULT) -> Parsed:
     """Validate and normalise a batch of event records; `now_ms` is milliseconds since 1970.
 
-    Never raises for what a record holds: each becomes one event or one dead letter of stage `parse`.
+    Never raises for what a record holds: each becomes one event or one dead letter of stage `parse`. Linear
+    in the records' bytes, of which `limits` bounds those of each.
     """
     parsed = Parsed()
     events = parsed.events
@@ -89,7 +90,8 @@ def parse_events(records: Sequence[RecordLike], *, now_ms: int, limits: ParseLim
 def parse_items(records: Sequence[RecordLike], *, now_ms: int, limits: ParseLimits = DEFAULT) -> ParsedItems:
     """Validate and normalise a batch of catalogue records; a null value or `deleted` takes the item out.
 
-    Never raises for what a record holds: each becomes one upsert, one deletion or one dead letter.
+    Never raises for what a record holds: each becomes one upsert, one deletion or one dead letter. Linear in
+    the records' bytes, of which `limits` bounds those of each.
     """
     parsed = ParsedItems()
     for record in records:

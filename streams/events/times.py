@@ -1,4 +1,7 @@
-"""Times as they were sent, settled into milliseconds since 1970. Pure: `now_ms` comes from outside."""
+"""Times as they were sent, settled into milliseconds since 1970. Pure: `now_ms` comes from outside.
+
+What is given is a number or a time by then, so most of it takes constant time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ _MS: Final = timedelta(milliseconds=1)
 
 
 def milliseconds(wire: int | float | datetime, name: str, least_ms: int) -> int:
-    """Turn a time into milliseconds since 1970, cut to the whole one. PoisonError `bad_timestamp` out of bounds."""
+    """Turn a time into milliseconds since 1970, cut to the whole one. PoisonError `bad_timestamp` out of bounds.
+
+    Constant.
+    """
     if isinstance(wire, datetime):
         ts_ms = (wire - _EPOCH) // _MS
     elif isinstance(wire, float) and not wire.is_integer():
@@ -32,7 +38,7 @@ def event_time(
 ) -> tuple[int, bool]:
     """Settle when an event happened, and tell whether that moved it back from the future.
 
-    `timestamp_ms` is the record's own (None or -1: it has none) and serves where the event brings no time.
+    `timestamp_ms` is the record's own (None or -1: it has none) and serves where the event brings no time. Constant.
     """
     reference = reference_ms(timestamp_ms, now_ms, future_ms)
     if wire is None:
@@ -45,7 +51,7 @@ def event_time(
 def reference_ms(timestamp_ms: int | None, now_ms: int, future_ms: int = FUTURE_MS) -> int:
     """Give the time that "future" is measured against: the record's timestamp where it is sane, else now.
 
-    Not now in the first place, so that a redelivery, however late, settles on the same time.
+    Not now in the first place, so that a redelivery, however late, settles on the same time. Constant.
     """
     if timestamp_ms is not None and MIN_EVENT_TS_MS <= timestamp_ms <= now_ms + future_ms:
         return timestamp_ms
@@ -53,19 +59,22 @@ def reference_ms(timestamp_ms: int | None, now_ms: int, future_ms: int = FUTURE_
 
 
 def clamp(ts_ms: int, reference: int, future_ms: int = FUTURE_MS) -> tuple[int, bool]:
-    """Move a time that is more than `future_ms` ahead back to the reference; tell whether it was."""
+    """Move a time that is more than `future_ms` ahead back to the reference; tell whether it was. Constant."""
     return (reference, True) if ts_ms > reference + future_ms else (ts_ms, False)
 
 
 def asked_ms(at_ms: int) -> int:
-    """A time that is asked for, however it was written. ValueError where nothing can have happened then."""
+    """A time that is asked for, however it was written. ValueError where nothing can have happened then. Constant."""
     if not MIN_ITEM_TS_MS <= at_ms < MAX_TS_MS:
         raise ValueError("got a time outside 1971 to 2099")
     return at_ms
 
 
 def in_milliseconds(number: int) -> int:
-    """`asked_ms` of a plain number, which out of bounds can only be seconds or microseconds: see `MIN_ITEM_TS_MS`."""
+    """`asked_ms` of a plain number, which out of bounds can only be seconds or microseconds: see `MIN_ITEM_TS_MS`.
+
+    Constant.
+    """
     try:
         return asked_ms(number)
     except ValueError as error:
@@ -74,7 +83,10 @@ def in_milliseconds(number: int) -> int:
 
 
 def not_seconds(given: object) -> object:
-    """Give back a time in ms; what is no number is left to its type. ValueError as `in_milliseconds` has it."""
+    """Give back a time in ms; what is no number is left to its type. ValueError as `in_milliseconds` has it.
+
+    Linear in a text's length, of which 20 digits are read as a number.
+    """
     if isinstance(given, (int, str)) and not isinstance(given, bool) and str(given).removeprefix("-").isdecimal():
         in_milliseconds(int(str(given)[:20]))
     return given

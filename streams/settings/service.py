@@ -73,7 +73,7 @@ class KafkaSettings(Section):
         32 << 20,
         ge=4 << 20,
         description="Bytes that one batch of a producer may unpack to; a larger one is not unpacked, but dead-lettered "
-        "by its place.",
+        "by its place. Each agent of a worker holds about as many of what was fetched.",
     )
     request_timeout_s: float = Field(30.0, gt=0, description="Deadline of one request to the broker.")
     idempotent_producer: bool = Field(

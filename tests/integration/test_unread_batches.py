@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -74,6 +75,30 @@ async def test_a_worker_sets_them_aside_and_goes_on(broker: Broker) -> None:
         await produce(config, topic, 3, start=10)
         await until(lambda: len(worker.seen) >= 3, 30)
         assert [offset for _, offset in sorted(worker.seen)] == [end[0], end[0] + 1, end[0] + 2]
+
+
+async def test_what_a_worker_holds_of_many_partitions_full_of_bombs_is_bounded(broker: Broker) -> None:
+    """Each batch unpacks to just less than the limit, and the agent is slow: what comes has to wait packed."""
+    limit, partitions, each = 8 << 20, 12, 4
+    topic = await broker.new_topic(partitions=partitions, max_message_bytes=str(8 << 20))
+    config = broker.config(max_unpacked_bytes=limit)
+    for partition in range(partitions):
+        await produce_raw(config, topic, partition, [bomb("zstd", limit - 1_000)] * each)
+    most, order = 0, list[int]()
+
+    async def note(got: object) -> None:
+        nonlocal most
+        await asyncio.sleep(0.05)
+        most = max(most, sum(got._app.consumer.ledger.held_bytes().values()))  # type: ignore[attr-defined]
+        order.extend(record.partition for record in got.records)  # type: ignore[attr-defined]
+
+    async with running(config, topic, on_batch=note) as worker:
+        await until(lambda: len(order) == partitions * each, 60)
+        assert await worker.stop() == 0
+    assert most <= 2 * limit
+    assert Counter(order) == dict.fromkeys(range(partitions), each)
+    assert set(order[: len(order) // 2]) == set(range(partitions))  # nobody waits for the end of another's log
+    assert await committed(config, topic) == await ends(config, topic)
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
