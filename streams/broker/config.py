@@ -22,8 +22,9 @@ class KafkaConfig:
 
     `implementation` is which broker answers: `tansu`, the embedded one, needs what stands in `streams.broker.tansu`.
     `batch_*` bound one message handed to an agent, `buffer_batches` how many of them wait for it, and
-    `max_poll_records` what one fetch adds at most. A producer's batch that unpacks to
-    more than `max_unpacked_bytes` is set aside unread, and each agent is handed as many before it acknowledges. Raises ConfigurationError where fields contradict each other.
+    `max_poll_records` what one fetch adds at most. A producer's batch that unpacks to more than `max_unpacked_bytes` is
+    set aside unread, and an agent is handed about as many before it acknowledges. Raises ConfigurationError where
+    fields contradict each other.
     """
 
     brokers: tuple[str, ...]
