@@ -24,8 +24,8 @@ from streams.base.errors import (
     RetryableError,
     StoreUnavailable,
 )
-from streams.base.http_server import ConnectionKind
 from streams.base.local_callers import ForeignKind
+from streams.base.refusals import ConnectionKind
 
 log = structlog.get_logger(__name__)
 

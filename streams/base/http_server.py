@@ -9,57 +9,35 @@ uses what `HttpToolsProtocol` has had since 0.35; tests/integration/test_http_se
 from __future__ import annotations
 
 import asyncio
-import json
+import fcntl
 import logging
 import resource
+import struct
+import termios
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from enum import Enum
-from http import HTTPStatus
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from streams.base.refusals import HEAD_BYTES, HEAD_FIELDS, Refusal, answer_of
 
 log = structlog.get_logger(__name__)
 # uvicorn would warn once a request that is no HTTP: a caller could fill the log. `Connections.report` counts them.
 _UVICORN = logging.getLogger("uvicorn.error.connection")
 _UVICORN.setLevel(logging.ERROR)
 
-HEAD_BYTES = 64 << 10
-"""Of a head, and of what frames a chunked body beyond the body's own bytes."""
-HEAD_FIELDS = 100
 PIPELINED = 32  # requests of one connection that wait for the answer before theirs
 UNREAD_BYTES = 128 << 20  # of answers that callers do not take, in a process
 KEEP_ALIVE_S = 30
 FILES_KEPT = 256
 """File descriptors that are left for all else: servers behind, logs, connections accepted in one burst."""
 _BACKLOG = 128
-_URN = "urn:interest-streams:problem:"
-
-
-#: The kinds of problem that a caller may read; of an eviction they read nothing.
-ConnectionKind = Literal[
-    "head-too-large", "head-too-slow", "body-too-slow", "bad-framing", "bad-request", "connections-full"
-]
-
-
-class Refusal(Enum):
-    """Why a connection ends: the problem's status, kind and sentence."""
-
-    HEAD_TOO_LARGE = (431, "head-too-large", f"A request's head: at most {HEAD_BYTES} bytes and {HEAD_FIELDS} fields.")
-    HEAD_TOO_SLOW = (408, "head-too-slow", "The request's head did not end in time.")
-    BODY_TOO_SLOW = (408, "body-too-slow", "The request's body did not end in time.")
-    FRAMING = (400, "bad-framing", "The body's chunks are too small, or say more than the body does.")
-    NO_HTTP = (400, "bad-request", "This is no HTTP request.")
-    FULL = (503, "connections-full", "Too many connections; try again later.")
-    PIPELINED = (0, "pipelined", "")
-    EVICTED = (0, "evicted", "")
-    UNREAD = (0, "unread", "")
 
 
 class _Refused(Exception):
@@ -134,6 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._chunk = 0  # bytes being parsed
         self._content = 0  # bytes of the body
         self._ending_since: float | None = None
+        self._untaken = 0  # bytes, when they were last looked at
         self._unread_since: float | None = None
         self._answering: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one that came last
 
@@ -243,7 +222,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if now_s - self._ending_since > self._among.linger_s:
                 self.transport.abort()
             return
-        if not self.flow.write_paused and not self.transport.is_closing():
+        before, self._untaken = self._untaken, _untaken(self.transport)
+        if not self.flow.write_paused and not self.transport.is_closing() and not self._untaken >= before > 0:
             self._unread_since = None
         elif self._unread_since is None:
             self._unread_since = now_s
@@ -274,7 +254,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.connections.discard(self)
             self.transport.abort()
             return
-        self.transport.write(_answer(*why.value))
+        self.transport.write(answer_of(why))
         if why is not Refusal.FULL and self.transport.can_write_eof():
             # Closed at once, with bytes unread, the answer would be lost on its way.
             self._ending_since = self.loop.time()
@@ -289,14 +269,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._answering.message_event.set()
 
 
-def _answer(status: int, kind: str, detail: str) -> bytes:
-    phrase = HTTPStatus(status).phrase
-    body = json.dumps({"type": _URN + kind, "title": phrase, "status": status, "detail": detail})
-    retry = "Retry-After: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
-    return (
-        f"HTTP/1.1 {status} {phrase}\r\nDate: {formatdate(usegmt=True)}\r\nContent-Type: application/problem+json\r\n"
-        f"Content-Length: {len(body)}\r\n{retry}Connection: close\r\n\r\n{body}"
-    ).encode()
+def _untaken(transport: asyncio.Transport) -> int:
+    """Bytes of answers that the caller's machine has not acknowledged.
+
+    The transport's own buffer fills only behind the kernel's, which takes megabytes: the small pieces of a stream that
+    nobody reads would go on for hours. What the caller's kernel took cannot be seen.
+    """
+    try:
+        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # closed meanwhile
+        return 0
+    return int(struct.unpack("i", queued)[0]) + transport.get_write_buffer_size()
 
 
 class BoundedServer(uvicorn.Server):

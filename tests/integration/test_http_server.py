@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from streams.base import http_server
-from streams.base.http_server import HEAD_BYTES, HEAD_FIELDS, BoundedServer, Connections, connections_within_open_files
+from streams.base.http_server import BoundedServer, Connections, connections_within_open_files
+from streams.base.refusals import HEAD_BYTES, HEAD_FIELDS
 from tests.fixtures.path import ROOT
 
 pytestmark = pytest.mark.integration
@@ -60,6 +61,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         LEFT.set()
+        return
+    if scope["path"] == "/drip":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(60):  # three seconds, and less than the kernel would keep
+            await send({"type": "http.response.body", "body": b"x" * 16_384, "more_body": True})
+            await asyncio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b""})
         return
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
@@ -212,6 +220,16 @@ async def test_an_answer_that_nobody_takes_ends() -> None:
                 await asyncio.sleep(0.05)
         assert refused == ["unread"]
         writer.close()
+
+
+async def test_a_stream_of_small_pieces_that_nobody_takes_ends() -> None:
+    """The kernel keeps megabytes, so nothing is ever held up here."""
+    async with serving(unread_s=1.0) as (port, refused):
+        greedy = await unread(port, b"GET /drip HTTP/1.1\r\n\r\n")
+        taken = await said(port, b"GET /drip HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert taken.count(b"x" * 16_384) == 60
+        assert refused == ["unread"]
+        greedy.close()
 
 
 async def unread(port: int, request: bytes) -> asyncio.StreamWriter:
