@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -115,7 +116,9 @@ class LastFold:
 
     async def _fold(self, stack: Stack) -> None:
         if self._within_s <= 0:
-            await self._look(stack)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ASK_WITHIN_S):
+                    await self._look(stack)
             return
         async with asyncio.timeout(self._within_s):
             await stack.close_intake()

@@ -234,11 +234,11 @@ async def test_another_server_is_not_mistaken_for_the_api(client: Either, runnin
 
 @pytest.fixture(scope="module")
 def lame(running_path: Rig, make_api: Callable[..., ApiServer]) -> Iterator[ApiServer]:
-    """An API whose Qdrant is away, and that lets a key ask six times a minute."""
+    """An API whose Qdrant is away, and that lets a key ask six times in a window that ends in no test's time."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     nowhere = running_path.settings.qdrant.model_copy(update={"grpc_port": port, "http_port": port})
-    server = make_api(running_path.settings.model_copy(update={"qdrant": nowhere}), rate="6/minute")
+    server = make_api(running_path.settings.model_copy(update={"qdrant": nowhere}), rate="6/100 year")
     yield server
     server.kill()
 
@@ -260,10 +260,10 @@ async def test_what_is_away_and_what_is_too_much(client: Either, lame: ApiServer
 
     with pytest.raises(RateLimited) as limited:
         await flood_it()
-    assert 0 < limited.value.retry_after_s <= 60
+    assert limited.value.retry_after_s > 60
     patient = client(lame.url, key=lame.keys[flood], deadline_s=2.0)
     began = time.monotonic()
-    with pytest.raises(RateLimited):  # a minute is beyond the deadline: the wait is not begun
+    with pytest.raises(RateLimited):  # it is beyond the deadline: the wait is not begun
         await patient.users()
     assert time.monotonic() - began < 2.0
 

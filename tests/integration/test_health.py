@@ -11,6 +11,9 @@ import httpx
 import pytest
 
 from streams.pipeline.faultpoints import VARIABLE
+from streams.settings.wiring import qdrant_config
+from streams.store.crash_marks import CrashMark
+from streams.store.survey import Surveyor
 from tests.fixtures.brokers import Broker
 from tests.fixtures.path import ITEMS, Rig, WorkerProcess
 from tests.fixtures.qdrant import QdrantServer
@@ -60,14 +63,32 @@ async def test_ready_is_what_it_says_and_an_outage_is_no_death(
     assert worker.stop() == 0
 
 
-async def test_a_worker_whose_batch_hangs_is_not_live_and_ends_with_1(
+async def test_a_worker_whose_batch_hangs_is_not_live_ends_with_1_and_counts_as_dead(
     tansu: Broker, qdrant: QdrantServer, make_rig: Callable[..., Rig]
 ) -> None:
     path = make_rig(tansu, qdrant, worker={"stuck_after_s": 6.0})
     await path.prepare()
     worker = path.worker(**{VARIABLE: "after_read:wait=600"})
     await until(worker, "/readyz", 200)
-    await path.produce(path.clicks, [{"event_id": "e", "user_id": "u", "type": "click", "item_id": "football"}])
+    await path.produce(path.clicks, [{"event_id": "e", "user_id": "u", "type": "search", "text": "tea"}])
     dead = await until(worker, "/healthz", 503, 30)
     assert dead["reasons"][0].startswith("1 records wait and nothing was committed for")
     assert worker.wait() == 1
+    # As good as a death: whoever takes the records over counts it, and reads one by one after some.
+    (stood_still,) = await marks_of(path)
+    assert stood_still.writer
+    again = path.worker()
+    await path.produce(path.clicks, [{"event_id": "f", "user_id": "u", "type": "search", "text": "rice"}])
+    await path.settled()
+    assert again.stop() == 0
+    (stopped,) = await marks_of(path)
+    assert (stopped.slot, stopped.writer) == (stood_still.slot, "")
+
+
+async def marks_of(path: Rig) -> list[CrashMark]:
+    """What the workers noted of the partitions that they began."""
+    surveyor = Surveyor(qdrant_config(path.settings))
+    try:
+        return [mark for mark in await surveyor.crash_marks(path.settings.kafka.group) if mark.topic == path.clicks]
+    finally:
+        await surveyor.close()

@@ -229,6 +229,32 @@ async def test_up_refuses_a_second_one_and_stops_in_order(tmp_path: Path, starte
     assert not (tmp_path / "data" / "stack.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("within", "frozen", "said"),
+    [
+        ("0", "worker", "7 events not folded: lost with the broker"),
+        ("2", "worker", "7 events not folded within 2 s: lost with the broker"),
+        ("0", "broker", "how much was not folded could not be asked: it is lost with the broker"),
+    ],
+    ids=["not at all", "two seconds", "a broker that hangs"],
+)
+async def test_a_stop_waits_no_longer_than_it_was_given(
+    tmp_path: Path, started: list[Up], within: str, frozen: str, said: str
+) -> None:
+    started.append(up := Up(tmp_path / "data", "--fold-within", within))
+    about = up.ready()
+    os.kill(about["parts"]["worker"], signal.SIGSTOP)
+    ledger = Ledger(tmp_path / "ledger", TOPICS, about["addresses"]["Kafka"])
+    assert await ledger.produce(made(7)) == 7
+    os.kill(about["parts"][frozen], signal.SIGSTOP)
+    up.process.send_signal(signal.SIGINT)
+    up.says(said)
+    os.kill(about["parts"]["worker"], signal.SIGCONT)
+    os.kill(about["parts"][frozen], signal.SIGCONT)
+    assert up.process.wait(60) == 0
+    assert ("is folded first" in up.out.read_text()) == (within != "0")
+
+
 async def test_ctrl_c_folds_first_what_was_acknowledged(tmp_path: Path, started: list[Up]) -> None:
     up = Up(tmp_path / "data")
     started.append(up)
