@@ -50,8 +50,8 @@ def no_tombstone() -> None:
     """An erasure deletes, and its time is not kept."""
     tombstone = erase._tombstone
 
-    def forgetful(user_id: str, ts_ms: int, profile: Node | None, dim: int) -> Node:
-        return replace(tombstone(user_id, ts_ms, profile, dim), erased_at_ms=0)
+    def forgetful(*given: Any) -> Node:
+        return replace(tombstone(*given), erased_at_ms=0)
 
     erase._tombstone = forgetful
 
