@@ -70,7 +70,7 @@ def register(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name, epilog=f"Example: {example}")(_reporting(function))
+        app.command(name, help=_help(function), epilog=f"Example: {example}")(_reporting(function))
         return function
 
     return add
@@ -80,8 +80,14 @@ def register_group(
     app: typer.Typer, group: typer.Typer, name: str, *, example: str, function: Callable[..., None]
 ) -> None:
     """Add a group whose own function runs where no sub-command is asked for; else as `register` does."""
-    group.callback(invoke_without_command=True, epilog=f"Example: {example}")(_reporting(function))
+    epilog = f"Example: {example}"
+    group.callback(invoke_without_command=True, help=_help(function), epilog=epilog)(_reporting(function))
     app.add_typer(group, name=name)
+
+
+def _help(function: Callable[..., None]) -> str:
+    """A function's docstring with each paragraph on one line, so that a terminal breaks it at its own width only."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (inspect.getdoc(function) or "").split("\n\n"))
 
 
 def _reporting(function: Callable[..., None]) -> Callable[..., None]:

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,14 @@ def test_help_says_what_it_does_and_ends_with_an_example(path: tuple[str, ...], 
         in result.stdout
     )
     assert "--debug" in result.stdout
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_help_breaks_its_lines_where_the_terminal_ends_and_nowhere_else(path: tuple[str, ...], command: Any) -> None:
+    shown = [line.strip() for line in call(*path, "--help").stdout.splitlines()]
+    for paragraph in command.help.split("\n\n"):
+        words = " ".join(paragraph.split())
+        assert set(textwrap.wrap(words, 98, break_on_hyphens=False)) <= set(shown)
 
 
 def test_nothing_asked_is_help_and_version_is_one_line() -> None:
