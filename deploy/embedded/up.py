@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import signal
 import sys
 from collections.abc import Coroutine
@@ -135,10 +136,8 @@ def greet(stack: Stack, console: Console) -> None:
             console.print(Text(UNREAD.format(_short(stack.data_dir / "kafka")), "yellow"))
     console.print()
     console.print(Text("Try, in another terminal:", "bold"))
-    others = ["ports"] * (stack.ports != Ports()) + ["data directory"] * (stack.data_dir != DATA_DIR.resolve())
-    if others:
-        console.print(f"  . {_short(stack.data_dir / 'env')}   # not the default {' and '.join(others)}")
-    for command, meaning in TRY_NEXT:
+    read_env = f". {shlex.quote(_short(stack.data_dir / 'env'))}"
+    for command, meaning in ((read_env, "which broker, ports and data: every command needs it"), *TRY_NEXT):
         console.print(Text(f"  {command:<74}") + Text(meaning, "dim"))
 
 

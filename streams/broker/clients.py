@@ -25,7 +25,8 @@ _HINTS: dict[type[kafka.KafkaError], str] = {
     # aiokafka logs why a first connection failed, a refused password included, and raises only this.
     kafka.KafkaConnectionError: "; is the broker up, and do password and certificate fit?",
     # So the embedded broker answers to a producer that wants an id.
-    kafka.UnknownError: "; if this is the embedded broker, set kafka.implementation to tansu",
+    kafka.UnknownError: "; if this is the broker of `interests up`, read its `.interests/env` first, or set "
+    "kafka.implementation to tansu",
 }
 
 

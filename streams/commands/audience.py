@@ -88,8 +88,12 @@ def _export(client: InterestClient, query: dict[str, Any], path: Path) -> int:
                 count += 1
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
-    typer.echo(f"{count} people", err=True)
+    typer.echo(_people(count), err=True)
     return count
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count:,} people"
 
 
 def _show(audience: Audience, text: str | None, item: str | None, *, as_json: bool) -> None:
@@ -107,7 +111,7 @@ def draw_audience(audience: Audience, console: Console, text: str | None, item: 
 
 
 def _lines(audience: Audience, glyphs: Glyphs, width: int, about: str) -> Iterator[Text]:
-    people = "1 person" if len(audience.members) == 1 else f"{len(audience.members):,} people"
+    people = _people(len(audience.members))
     yield Text(glyphs.cut_to(" ".join(about.split()), width), "bold")
     yield Text(
         glyphs.cut_to(f"{people} {glyphs.dot} strongest first {glyphs.dot} as of {stamp(audience.at_ms)}", width), "dim"

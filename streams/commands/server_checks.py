@@ -84,8 +84,8 @@ async def check_producer(findings: Findings, settings: Settings) -> None:
             findings.ok("producer", "not idempotent, as the embedded broker cannot; it keeps its records in memory")
         return
     to_do = (
-        "for the embedded broker set kafka.implementation to tansu; before Kafka 2.8 grant IdempotentWrite on the "
-        "cluster, or set kafka.idempotent_producer to false"
+        "for the broker of `interests up` read its `.interests/env` first, or set kafka.implementation to tansu; "
+        "before Kafka 2.8 grant IdempotentWrite on the cluster, or set kafka.idempotent_producer to false"
     )
     if await findings.ask("producer", connecting.__aenter__(), to_do):
         await connecting.__aexit__(None, None, None)
@@ -134,7 +134,11 @@ def check_group(
     dead = {name: end for name, end in ends.items() if name.endswith(".dead") and end}
     if dead:
         seen = ", ".join(f"{end:,} in {name}" for name, end in dead.items())
-        findings.warn("dead letters", seen, "their headers say what was wrong (docs/events.md)")
+        findings.warn(
+            "dead letters",
+            seen,
+            f"`interests dead-letters open {next(iter(dead))}` shows each, and why (docs/events.md)",
+        )
 
 
 async def check_triton(settings: Settings) -> tuple[Findings, EncoderInfo | None]:

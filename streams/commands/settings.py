@@ -39,7 +39,7 @@ def settings(as_markdown: Markdown = False, changed: Changed = False) -> None:
         if wanted:
             table.add_row(Text(section, "bold cyan"), "", Text(about, "dim"))
         for row in wanted:
-            about_it = Text(row.field.description or "").append(f"\n{row.variable}", "dim")
+            about_it = Text(row.field.description or "", overflow="fold").append(f"\n{row.variable}", "dim")
             value = Text(shown(row.value), "" if row.value == plain[row.name] else "yellow")
             table.add_row("  " + row.name.partition(".")[2], value, about_it)
     console().print(table)

@@ -108,14 +108,15 @@ async def test_an_event_from_kafka_moves_tree_list_and_picture(rig: Rig, visit: 
     hide = {"event_id": f"{user}-2", "user_id": user, "type": "hide", "item_id": "football"}
     await rig.produce(rig.events, [hide])
     newest = page.locator("#events li").first
-    await expect(newest).to_contain_text("hide")
-    await expect(newest).to_contain_text("The striker scored twice in the cup final")
+    await expect(newest).to_contain_text("hide The striker scored twice in the cup final")
     await expect(newest).to_contain_text("▼ −2.0")
     await expect(sports).to_contain_text("▼ against −0.33")  # (1 - 2) / (1 + 2)
     await expect(sports.locator("td").nth(2)).to_have_text("2")
     await expect(page.locator("#tree-table")).to_contain_text("Pushed away")
     await expect(page.locator("#announcer")).to_contain_text("hide on The striker scored twice")
     await expect(page.locator("#tree-chart .slice").first).to_contain_text("Sports")
+    await sports.click()
+    await expect(page.locator("#detail-events")).to_contain_text("hide The striker scored twice in the cup final")
     assert await page.evaluate("window.neverReloaded")
 
 

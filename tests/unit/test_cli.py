@@ -88,6 +88,13 @@ def test_help_breaks_its_lines_where_the_terminal_ends_and_nowhere_else(path: tu
         assert set(textwrap.wrap(words, 98, break_on_hyphens=False)) <= set(shown)
 
 
+def test_a_narrow_terminal_shows_the_whole_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERESTS_KAFKA__SESSION_TIMEOUT_S", "6")
+    monkeypatch.setenv("INTERESTS_KAFKA__GROUP", "a-group-of-a-long-name-beside-it")  # as wide as the column gets
+    shown = RUNNER.invoke(app, ["settings", "--changed"], env={"COLUMNS": "80", "NO_COLOR": "1"}).stdout
+    assert "INTERESTS_KAFKA__SESSION_TIMEOUT_S" in "".join(shown.split())
+
+
 def test_nothing_asked_is_help_and_version_is_one_line() -> None:
     assert "Commands" in call().stdout
     assert len(call("--version").stdout.splitlines()) == 1

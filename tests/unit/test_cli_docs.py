@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from streams.settings.document import FILE, defaults, markdown, rows
 from streams.settings.service import Settings
 from tests.unit.test_cli import COMMANDS
 
+ROOT = Path(__file__).parents[2]
+INDEX = (ROOT / "streams" / "api" / "ui" / "index.html").read_text(encoding="utf-8")
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## `interests (.+?)`\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 
@@ -60,13 +64,34 @@ def test_the_defaults_in_the_tables_are_those_of_the_options(path: tuple[str, ..
             assert told == ("on" if default is True else str(default)), param.opts[0]
 
 
-def test_every_example_parses() -> None:
-    for line in re.findall(r"^ {4}(?:\w+=\S+ )*interests (.+)$", PAGE, re.MULTILINE):
-        words = re.findall(r"'[^']*'|\S+", line.split(" #")[0].split(" <")[0].split(" |")[0])
-        path = tuple(words[:2]) if tuple(words[:2]) in dict(COMMANDS) else tuple(words[:1])
-        assert path in dict(COMMANDS), line
-        options = {opt for p in dict(COMMANDS)[path].params for opt in p.opts}
-        assert {word for word in words if word.startswith("--")} <= options, line
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = [
+    *(
+        (page.name, line)
+        for page in PAGES
+        for line in re.findall(
+            r"^ {4}(?:[A-Z_]+=\S+ )*interests (.+?)(?= #| [|<]| 2?>| \[|$)",
+            page.read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
+    ),
+    *(("index.html", html.unescape(line)) for line in re.findall(r"<code>interests (.+?)</code>", INDEX)),
+]
+
+
+@pytest.mark.parametrize(("page", "line"), EXAMPLES, ids=[f"{page}: {line}" for page, line in EXAMPLES])
+def test_every_example_is_one_that_its_command_reads(
+    page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line)
+    for word in words:
+        if re.search(r"\.(jsonl|gz|json)$", word):
+            (tmp_path / word).touch()
+    paths = [path for path, _ in COMMANDS if tuple(words[: len(path)]) == path]
+    assert paths, f"{page}: {line}"
+    path = max(paths, key=len)
+    dict(COMMANDS)[path].make_context(" ".join(path), words[len(path) :])
 
 
 def test_settings_page_is_made_from_the_code() -> None:

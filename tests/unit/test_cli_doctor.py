@@ -134,6 +134,8 @@ def test_the_lag_is_that_of_the_topics_the_group_reads(
     assert [one.seen for one in checked.entries if one.what == "dead letters"] == (
         ["1 in clicks.dead"] if "clicks.dead" in lags else []
     )
+    for one in checked.entries:
+        assert one.what != "dead letters" or "interests dead-letters open clicks.dead" in one.to_do
 
 
 def test_variables_that_nothing_reads_are_named() -> None:

@@ -69,7 +69,7 @@ function entryLine() {
     "li",
     {},
     el("span", { class: "sign" }),
-    el("span", {}, el("span", { class: "type" }), el("span", { class: "title" })),
+    el("span", {}, el("span", { class: "type" }), " ", el("span", { class: "title" })),
     el("span", { class: "faint" }, el("span", { class: "share" }), " · ", time(0)),
   );
 }

@@ -20,7 +20,7 @@ function line(event) {
     "li",
     { class: event.fresh ? "fresh" : null },
     el("span", { class: "sign" }),
-    el("span", { class: "what" }, el("span", { class: "type" }), el("span", { class: "title" })),
+    el("span", { class: "what" }, el("span", { class: "type" }), " ", el("span", { class: "title" })),
     time(0),
   );
 }
