@@ -93,6 +93,14 @@ def children(pid: int) -> list[int]:
     return [child for child in below if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def until_listening(log: Path, processes: int) -> None:
+    """Wait until so many processes have begun to serve, those that died since among them."""
+    end = time.monotonic() + READY_S
+    while log.read_text().count('"event": "listening"') < processes:
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+
+
 def a_worker_dies(pid: int) -> int:
     """Kill one of two and wait until there are two again."""
     first, _ = children(pid)
@@ -143,10 +151,7 @@ def test_the_processes_end_where_their_supervisor_is_killed(
 ) -> None:
     supervisor = serve("--workers", "2")
     serving, log = children(supervisor.pid), tmp_path / "api.log"
-    end = time.monotonic() + READY_S
-    while log.read_text().count('"event": "listening"') < 2:
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.1)
+    until_listening(log, 2)
     with httpx.stream("GET", f"{address(settings)}/v1/users/ana/live", timeout=STOPPED_S) as stream:
         lines = stream.iter_lines()
         next(lines)
@@ -180,6 +185,7 @@ def test_a_process_that_is_replaced_while_the_keys_file_is_broken_serves_and_let
     def asked() -> int:
         return httpx.get(f"{base}/v1/users", headers={"X-API-Key": key}, timeout=10).status_code
 
+    until_listening(log, 2)
     assert asked() == 200
     file.write_text(line + "\ntypo")
     of_before = children(process.pid)
@@ -187,16 +193,14 @@ def test_a_process_that_is_replaced_while_the_keys_file_is_broken_serves_and_let
         a_worker_dies(process.pid)
     replaced = children(process.pid)
     assert not set(of_before) & set(replaced)
-    end = time.monotonic() + READY_S
-    while log.read_text().count('"event": "listening"') < 4:
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.1)
+    until_listening(log, 4)
     for _ in range(6):
         assert answers(settings)
         assert asked() == 503
     assert httpx.get(f"{base}/readyz", timeout=10).json()["keys"] is False
     assert log.read_text().count('"event": "keys_file_refused"') >= 2
     file.write_text(line)
+    end = time.monotonic() + READY_S
     while asked() != 200:
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.1)
