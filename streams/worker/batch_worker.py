@@ -107,7 +107,8 @@ class BatchWorker:
                 await self._ownership.verify(batch)  # so that no record can be of a later log than ours
             derived = await fold(records, owner)
             async with self._folding:
-                await self._ownership.verify(batch)
+                if not await self._ownership.verify(batch):
+                    return False
             for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
                 self._metrics.derived.labels(derived.kind, outcome).inc(events)
             self._metrics.dead_lettered(derived.dead)
@@ -124,7 +125,8 @@ class BatchWorker:
             if owner is None:
                 return False
             report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms())
-            await self._ownership.verify(batch)
+            if not await self._ownership.verify(batch):
+                return False
             self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())
         self._count(records, report)

@@ -96,8 +96,12 @@ class Ownership:
         self._control = written
         return True
 
-    async def verify(self, batch: Batch) -> None:
-        """After a write: Fenced if another epoch has begun; else note how far the log has been folded, now and then."""
+    async def verify(self, batch: Batch) -> bool:
+        """After a write: Fenced if another epoch has begun, False if another generation has: others go on there by now.
+
+        What a batch of an ended generation changed is not announced: the fence may have refused its nodes, and an
+        erasure may have come. Else note how far the log has been folded, now and then.
+        """
         for fetched in batch.fetched:
             if fetched.topic not in self._partitions:
                 continue
@@ -107,8 +111,11 @@ class Ownership:
         if stored is None or stored.epoch != self._control.epoch:
             state = "gone" if stored is None else f"epoch {stored.epoch}"
             raise Fenced(f"the control point is {state}, this worker writes under epoch {self._control.epoch}")
+        if stored.generation > batch.generation:
+            return False
         if monotonic() - self._noted_s >= NOTE_EVERY_S:
             await self._note(stored)
+        return True
 
     async def note(self) -> None:
         """Write the highest offsets seen; to be called when the worker stops."""

@@ -138,6 +138,18 @@ async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
         await old.ownership.verify(before)
 
 
+async def test_what_a_worker_did_under_an_ended_generation_is_not_announced() -> None:
+    store = MemoryStore(NodeSettings().policy())
+    frozen, heir = Part(store), Part(store)
+    before = batch(member(1, "leader", "me", "cluster"))
+    await frozen.ownership.enter(before)
+    assert await frozen.ownership.verify(before)
+    after = batch(member(2, "leader", "other", "cluster"))
+    await heir.ownership.enter(after)
+    assert not await frozen.ownership.verify(before)
+    assert await heir.ownership.verify(after)
+
+
 async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
