@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError, RebalanceInProgressError
+from aiokafka.errors import CorruptRecordException, KafkaError, RebalanceInProgressError
 from aiokafka.protocol.group import LeaveGroupRequest
 
 LEADER_LATE_S = 5.0  # a leader commits before it joins again, see transport.LAST_COMMIT_WITHIN_S
@@ -69,5 +70,6 @@ async def log_ends(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartiti
     for partition, near in (await consumer.end_offsets(partitions)).items():
         consumer.seek(partition, near)
     while any(consumer.highwater(partition) is None for partition in partitions):
-        await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
+        with suppress(ValueError, CorruptRecordException):  # what nobody can read ends somewhere too
+            await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
     return {partition: int(consumer.highwater(partition)) for partition in partitions}
