@@ -102,9 +102,9 @@ class BatchWorker:
         async def work(records: Sequence[Record]) -> bool:
             async with self._folding:
                 owner = await self._ownership.enter(batch)
-                if owner is None:
+                # Verified before too, so that no record can be of a later log than ours.
+                if owner is None or not await self._ownership.verify(batch):
                     return False
-                await self._ownership.verify(batch)  # so that no record can be of a later log than ours
             derived = await fold(records, owner)
             async with self._folding:
                 if not await self._ownership.verify(batch):

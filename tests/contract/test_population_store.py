@@ -139,7 +139,10 @@ class Letters:
         self.dead += dead
 
 
-def deriving(cohorts: CohortStore, items: MemoryStore, letters: Letters) -> Deriving:
+def deriving(cohorts: CohortStore, letters: Letters) -> Deriving:
+    """What folds the derived topics where item `a` is known."""
+    items = MemoryStore(POLICY)
+    items._items["a"] = StoredItem("a", VECTOR, "/sports")
     return Deriving(
         cohorts=cohorts, items=items, outbox=letters, group="g", dim=DIM, popularity_half_life_s=HALF_LIFE_S,
         policy=POLICY, priors=PopulationSettings().priors(), limits=LIMITS, ends=ends,
@@ -162,9 +165,8 @@ async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_wh
     stores: tuple[CohortStore, CohortStore],
 ) -> None:
     mine, _ = stores
-    letters, known = Letters(), MemoryStore(POLICY)
-    known._items["a"] = StoredItem("a", VECTOR, "/sports")
-    parts = deriving(mine, known, letters)
+    letters = Letters()
+    parts = deriving(mine, letters)
     vote, first = Vote("clicks", 0, 4, NOW, 1.5), First("clicks", 0, 4, NOW, 1.5, "a", "/sports/football")
 
     votes = records(pack_votes(Votes("a", "g", 1, [vote])), b"{", pack_votes(Votes("a", "h", 1, [vote])))
@@ -194,9 +196,7 @@ async def test_first_events_of_a_log_that_is_gone_come_too_late(
     stores: tuple[CohortStore, CohortStore],
 ) -> None:
     mine, _ = stores
-    known = MemoryStore(POLICY)
-    known._items["a"] = StoredItem("a", VECTOR, "/sports")
-    parts = deriving(mine, known, Letters())
+    parts = deriving(mine, Letters())
 
     def record_of(log: int, offset: int) -> bytes:
         first = First(*Source("clicks", 0, offset), NOW, 1.0, "a", "/sports")
@@ -215,9 +215,8 @@ async def test_what_nobody_of_ours_sent_marks_nothing_and_what_comes_later_count
     stores: tuple[CohortStore, CohortStore],
 ) -> None:
     mine, _ = stores
-    letters, known = Letters(), MemoryStore(POLICY)
-    known._items["a"] = StoredItem("a", VECTOR, "/sports")
-    parts = deriving(mine, known, letters)
+    letters = Letters()
+    parts = deriving(mine, letters)
     forged = [Vote("clicks", 0, END, NOW, 1.0), Vote("clicks", 0, 2**62, NOW, 1.0), Vote("c;x=1", 0, 4, NOW, 1.0)]
     honest = Vote("clicks", 0, 4, NOW, 1.5)
     votes = [pack_votes(Votes("a", "g", log, [vote])) for vote, log in [*((f, 1) for f in forged), (honest, 9)]]
