@@ -20,6 +20,7 @@ from streams.broker import tansu
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Partition
+from streams.broker.guarded_fetch import guard
 from streams.broker.lag import lag_of
 
 RETRY_S = 0.2
@@ -254,6 +255,7 @@ class Admin:
             await self._connect(consumer)
             begins = await self._call("reading first offsets", consumer.beginning_offsets, wanted)
             if self._config.implementation == "tansu":
+                guard(consumer, self._config.max_unpacked_bytes)
                 ends = await self._call("reading log ends", tansu.log_ends, consumer, wanted)
             else:
                 ends = await self._call("reading log ends", consumer.end_offsets, wanted)

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.broker import tansu
 from streams.broker.clients import kafka_errors
 from streams.broker.config import KafkaConfig
+from streams.broker.guarded_fetch import guard
 from streams.events.spans import Slot
 
 
@@ -50,6 +51,7 @@ class LogEnds:
             consumer.assign(list(self._asked))
         if self._config.implementation == "tansu":
             await consumer.start()
+            guard(consumer, self._config.max_unpacked_bytes)
             return await tansu.log_ends(consumer, sources)
         consumer.pause(*self._asked)  # nothing is fetched
         if not started:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError, RebalanceInProgressError
+from aiokafka.errors import KafkaError, RebalanceInProgressError
 from aiokafka.protocol.group import LeaveGroupRequest
 
 LEADER_LATE_S = 5.0  # a leader commits before it joins again, see transport.LAST_COMMIT_WITHIN_S
@@ -65,11 +64,11 @@ async def leave_at_generation_0(coordinator: Any) -> None:
 async def log_ends(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
     """The ends of the partitions a consumer was assigned, by the high watermarks of fetches from near them.
 
-    Tansu's ListOffsets answers with the last batch's base offset + 1. The consumer's positions are moved.
+    Tansu's ListOffsets answers with the last batch's base offset + 1. The consumer's positions are moved. It is to be
+    guarded (`guarded_fetch`): nobody may be able to read the last batch.
     """
     for partition, near in (await consumer.end_offsets(partitions)).items():
         consumer.seek(partition, near)
     while any(consumer.highwater(partition) is None for partition in partitions):
-        with suppress(ValueError, CorruptRecordException):  # what nobody can read ends somewhere too
-            await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
+        await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)
     return {partition: int(consumer.highwater(partition)) for partition in partitions}

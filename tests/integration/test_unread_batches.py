@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.follow import TopicFollower
+from streams.broker.log_ends import LogEnds
 from streams.broker.producer import Producer
 from streams.broker.read_all import read_topic
 from streams.events.event import UnreadBatch
@@ -39,6 +40,12 @@ FORGED = {
     "a header that is not UTF-8": batch(GOOD[:1], body=b"\x14\0\0\0\1\1\2\x02\xff\x00"),
     "a control batch": batch(GOOD, attributes=0x30, producer_id=7, producer_epoch=0),
 }  # fmt: skip
+
+
+def one_bad_of_three(codec: str) -> bytes:
+    """A batch of three records, of which the second cannot be read."""
+    body = single_record(0) + single_record(1, b"\1\1\2\x02\xff\0") + single_record(2)
+    return batch(GOOD, attributes=CODECS[codec], body=zstd_encode(body) if codec == "zstd" else body)
 
 
 async def filled(broker: Broker) -> tuple[str, list[int]]:
@@ -105,9 +112,7 @@ async def test_what_a_worker_holds_of_many_partitions_full_of_bombs_is_bounded(b
 async def test_a_record_that_cannot_be_read_costs_its_own_place_only(broker: Broker, codec: str) -> None:
     topic = await broker.new_topic(partitions=1)
     config = broker.config()
-    body = single_record(0) + single_record(1, b"\1\1\2\x02\xff\0") + single_record(2)
-    packed = zstd_encode(body) if codec == "zstd" else body
-    (base,) = await produce_raw(config, topic, 0, [batch(GOOD, attributes=CODECS[codec], body=packed)])
+    (base,) = await produce_raw(config, topic, 0, [one_bad_of_three(codec)])
     found: list[tuple[int, object]] = []
 
     async def note(got: object) -> None:
@@ -192,3 +197,16 @@ async def test_whoever_follows_a_topic_goes_on(broker: Broker) -> None:
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     assert [type(record) is UnreadBatch for record in seen] == [True, False]
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+async def test_a_log_that_ends_in_one_has_an_end_all_the_same(broker: Broker, codec: str) -> None:
+    config = broker.config()
+    topic = await broker.new_topic(partitions=1)
+    await produce(config, topic, 2)
+    (base,) = await produce_raw(config, topic, 0, [one_bad_of_three(codec)])
+    log_ends = LogEnds(config)
+    assert await log_ends([(topic, 0)]) == {(topic, 0): base + 3}
+    await log_ends.close()
+    async with Admin(config) as admin:
+        assert [lag.end for lag in await admin.lag("nobody", [topic])] == [base + 3]
