@@ -18,6 +18,7 @@ from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import all_of, any_of, expired, fields, not_newer
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
+from streams.store.wire import Point
 
 _IDS_A_CALL = 1_000
 
@@ -120,13 +121,13 @@ class CohortStore:
         """Close the channels."""
         await self._points.close()
 
-    def _point(self, item: ItemPopularity, fence: Fence) -> codec.Point:
+    def _point(self, item: ItemPopularity, fence: Fence) -> Point:
         payload = {
             "item_id": item.item_id, "group": self._group, "mass": float(item.mass), "t0": item.t0_ms,
             "count": item.count, "applied": pack_applied(item.applied), "fence": fence.number,
             "expires_at": forgotten_at_ms(item, self._half_life_s, self._policy.expire_below),
         }  # fmt: skip
-        return codec.Point(popularity_id(self._group, item.item_id), codec.ONE, payload)
+        return Point(popularity_id(self._group, item.item_id), codec.ONE, payload)
 
 
 def _beyond(most: int, kept: list[tuple[int, str]], one: tuple[int, str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
-from grpc import RpcError, StatusCode
+from grpc import RpcError, StatusCode, aio, ssl_channel_credentials
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
@@ -54,9 +54,27 @@ class QdrantConfig:
         return f"QdrantConfig(host={self.host!r}, grpc_port={self.grpc_port})"
 
 
+_CHANNEL: dict[str, Any] = {
+    "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 2000,
+    "grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1,
+}  # fmt: skip
+
+
+def open_channel(config: QdrantConfig) -> aio.Channel:
+    """A channel to the points service; nothing is sent yet. ConfigurationError as `connect` raises it.
+
+    The client's own channels put every call through an interceptor, which costs as much again as the call itself.
+    """
+    options = list(_CHANNEL.items())
+    if not config.https:
+        return aio.insecure_channel(config.address, options)
+    tls = config.tls or TlsFiles("qdrant")
+    return aio.secure_channel(config.address, ssl_channel_credentials(**tls.grpc()), options)
+
+
 def connect(config: QdrantConfig) -> AsyncQdrantClient:
     """A client for `config`; nothing is sent yet. ConfigurationError where a certificate's file cannot be read."""
-    options: dict[str, Any] = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 2000}
+    options = dict(_CHANNEL)
     rest: dict[str, Any] = {}
     if config.https:
         tls = config.tls or TlsFiles("qdrant")
@@ -88,6 +106,10 @@ async def guarded(call: Awaitable[T], doing: str) -> T:
                 f"{doing}: Qdrant's certificate is signed by nobody we trust, or for another host: check "
                 "qdrant.ca_file and qdrant.host"
             ) from error
+        if code is StatusCode.RESOURCE_EXHAUSTED and (wait_s := _retry_after_s(error)):
+            raise StoreUnavailable(
+                f"{doing}: Qdrant is busy and asks to wait {wait_s} s", retry_after_s=wait_s
+            ) from error
         if code in _RETRYABLE:
             raise StoreUnavailable(f"{doing}: Qdrant answered {code.name} {took}") from error
         raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: {error.details()}") from error
@@ -96,3 +118,14 @@ async def guarded(call: Awaitable[T], doing: str) -> T:
         raise StoreUnavailable(message, retry_after_s=float(error.retry_after_s)) from error
     except (TimeoutError, ConnectionError) as error:
         raise StoreUnavailable(f"{doing}: Qdrant did not answer") from error
+
+
+def _retry_after_s(error: RpcError) -> float | None:
+    """How long a refusal asks to wait, if it says so."""
+    for name, value in error.trailing_metadata() or ():
+        if name == "retry-after":
+            try:
+                return max(0.0, float(value))
+            except ValueError:
+                return None
+    return None

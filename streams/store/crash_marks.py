@@ -17,6 +17,7 @@ from streams.store.collections import CONTROL
 from streams.store.connection import QdrantConfig
 from streams.store.filters import all_of, any_of
 from streams.store.points import Called, PointsClient, not_counted
+from streams.store.wire import Point
 
 NONE_IN_HAND: Final = -1
 
@@ -80,9 +81,7 @@ class QdrantCrashMarks:
 
     async def write(self, marks: Sequence[CrashMark]) -> None:
         """Write marks durably."""
-        points = [
-            codec.Point(_mark_id(self._group, mark.slot), codec.ONE, _payload(self._group, mark)) for mark in marks
-        ]
+        points = [Point(_mark_id(self._group, mark.slot), codec.ONE, _payload(self._group, mark)) for mark in marks]
         await self._points.upsert(CONTROL, points, None)
 
     async def close(self) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
+from grpc import aio
 from qdrant_client import AsyncQdrantClient, grpc
 
 from streams.base.errors import StoreUnavailable
 from streams.store import codec
-from streams.store.connection import QdrantConfig, connect, guarded
+from streams.store.connection import QdrantConfig, connect, guarded, open_channel
 from streams.store.filters import ALL_PAYLOAD
+from streams.store.wire import Point, points_bytes
 
 _PAGE = 1000
 
@@ -20,6 +22,14 @@ Called = Callable[[str, float], None]
 """Called with what was done and how many seconds it took."""
 Guard = Callable[[Awaitable[Any], str], Awaitable[Any]]
 """Awaits a call and turns its errors into ours, as `connection.guarded` does."""
+
+
+class _Connection(NamedTuple):
+    """A channel, the points service on it, and its `Upsert` for a request that is bytes already."""
+
+    channel: aio.Channel
+    stub: Any
+    upsert: Any
 
 
 def not_counted(call: str, seconds: float) -> None:
@@ -33,26 +43,48 @@ class PointsClient:
         self.config = config
         self._called, self._guard = called, guard
         self._client: AsyncQdrantClient | None = None
+        self._connection: _Connection | None = None
+        self._metadata = (("api-key", config.api_key),) if config.api_key else ()
 
     @property
     def client(self) -> AsyncQdrantClient:
-        """The connection; made when it is first asked for, inside the loop that uses it."""
+        """The client for what concerns whole collections; made when first asked for, inside the loop that uses it."""
         if self._client is None:
             self._client = connect(self.config)
         return self._client
 
+    @property
+    def _points(self) -> _Connection:
+        if self._connection is None:
+            channel = open_channel(self.config)
+            upsert = channel.unary_unary(
+                "/qdrant.Points/Upsert", response_deserializer=grpc.PointsOperationResponse.FromString
+            )
+            stub = grpc.PointsStub(channel)  # type: ignore[no-untyped-call]
+            self._connection = _Connection(channel, stub, upsert)
+        return self._connection
+
     async def close(self) -> None:
         """Close the channels."""
+        if self._connection is not None:
+            await self._connection.channel.close()
         if self._client is not None:
             await self._client.close()
 
     async def call(self, method: str, request: Any, doing: str) -> Any:
         """Call a method of the service, such as `Query`; `doing` names it in metrics and messages."""
+        return await self._timed(getattr(self._points.stub, method), request, doing)
+
+    async def _timed(self, method: Any, request: Any, doing: str) -> Any:
         started = monotonic()
-        call = getattr(self.client.grpc_points, method)
-        reply = await self._guard(call(request, timeout=self.config.deadline_s), doing)
+        reply = await self._guard(method(request, timeout=self.config.deadline_s, metadata=self._metadata), doing)
         self._called(doing, monotonic() - started)
         return reply
+
+    async def answers(self, request: grpc.GetPoints) -> None:
+        """Ask for points, and count it nowhere: no progress of whoever asks."""
+        method = self._points.stub.Get
+        await self._guard(method(request, timeout=self.config.deadline_s, metadata=self._metadata), "answers")
 
     async def get(
         self, collection: str, ids: Sequence[str], *, payload: grpc.WithPayloadSelector = ALL_PAYLOAD,
@@ -85,28 +117,24 @@ class PointsClient:
                 return
             request.offset.CopyFrom(reply.next_page_offset)
 
-    async def upsert(self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None) -> None:
+    async def upsert(self, collection: str, points: Iterable[Point], only_if: grpc.Condition | None) -> None:
         """Write points durably, in one call; where one is stored that does not meet `only_if`, it stays."""
         await self.send_upsert(self.upserting(collection, points, only_if))
 
-    def upserting(
-        self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None
-    ) -> grpc.UpsertPoints:  # fmt: skip
+    def upserting(self, collection: str, points: Iterable[Point], only_if: grpc.Condition | None) -> bytes:
         """The request of `upsert`."""
-        request = grpc.UpsertPoints(
+        head = grpc.UpsertPoints(
             collection_name=collection, wait=True, update_filter=grpc.Filter(must=[only_if]) if only_if else None
         )
-        for point in points:
-            codec.fill(request.points.add(), point)
+        # Fields of a message may follow each other in any order: the points are what is most of it.
+        request: bytes = head.SerializeToString() + points_bytes(points)
         return request
 
-    async def send_upsert(self, request: grpc.UpsertPoints) -> None:
+    async def send_upsert(self, request: bytes) -> None:
         """Send a request of `upserting`."""
-        _require_completed((await self.call("Upsert", request, "upsert")).result.status)
+        _require_completed((await self._timed(self._points.upsert, request, "upsert")).result.status)
 
-    async def upsert_all(
-        self, collection: str, points: Iterable[codec.Point], only_if: grpc.Condition | None
-    ) -> None:  # fmt: skip
+    async def upsert_all(self, collection: str, points: Iterable[Point], only_if: grpc.Condition | None) -> None:
         """The same for many points, in calls of `points_per_write`."""
         rest = iter(points)
         while chunk := list(islice(rest, self.config.points_per_write)):

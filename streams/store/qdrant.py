@@ -19,6 +19,7 @@ from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import VECTORS, fields, in_range
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
+from streams.store.wire import Point
 
 
 class QdrantStore:
@@ -94,7 +95,7 @@ class QdrantStore:
             "leader": control.leader, "cluster": control.cluster,
             "partitions": json.dumps(dict(control.partitions)), "highest": json.dumps(dict(control.highest)),
         }  # fmt: skip
-        point = codec.Point(_control_id(group), codec.ONE, payload)
+        point = Point(_control_id(group), codec.ONE, payload)
         await self._points.upsert(CONTROL, [point], in_range("epoch", gte=if_epoch, lte=if_epoch))
         stored = await self.control(group)
         if stored is None:
@@ -104,8 +105,7 @@ class QdrantStore:
     async def answers(self) -> bool:
         """Whether the server answers a read of the control points. Raises as every call; counts as no progress."""
         request = grpc.GetPoints(collection_name=CONTROL, ids=codec.uuids([_control_id("")]))
-        points = self._points
-        await guarded(points.client.grpc_points.Get(request, timeout=points.config.deadline_s), "answers")
+        await self._points.answers(request)
         return True
 
     async def close(self) -> None:
