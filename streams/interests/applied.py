@@ -21,13 +21,20 @@ class Applied(NamedTuple):
 
     def covers(self, source: Source, log: int) -> bool:
         """Whether the record at `source` of log `log` is folded in already."""
-        return self.log == log and self.offsets.get(f"{source.topic}/{source.partition}", -1) >= source.offset
+        return self.up_to(f"{source.topic}/{source.partition}", log) >= source.offset
+
+    def up_to(self, slot: str, log: int) -> int:
+        """The highest offset of a `topic/partition` of log `log` that is folded in; -1 for none."""
+        return self.offsets.get(slot, -1) if self.log == log else -1
 
     def advance(self, sources: Iterable[Source], log: int) -> Applied:
         """The same after folding in the records at `sources`; a new log forgets the offsets of the old one."""
+        return self.moved(((f"{topic}/{partition}", offset) for topic, partition, offset in sources), log)
+
+    def moved(self, offsets_of: Iterable[tuple[str, int]], log: int) -> Applied:
+        """The same after folding in offsets by `topic/partition`."""
         offsets = dict(self.offsets) if self.log == log else {}
-        for topic, partition, offset in sources:
-            slot = f"{topic}/{partition}"
+        for slot, offset in offsets_of:
             if offsets.get(slot, -1) < offset:
                 offsets[slot] = offset
         return Applied(log, offsets)

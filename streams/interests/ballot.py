@@ -28,6 +28,13 @@ class StandingVote(NamedTuple):
     ts_ms: int
     weight: float
     undoable: bool
+    packed: str
+
+
+def standing_vote(topic: str, item_id: str, ts_ms: int, weight: float, undoable: bool) -> StandingVote:
+    """A vote, packed once: weights keep all digits, since a taking back must be exact."""
+    packed = FIELD.join((item_id, str(ts_ms), repr(weight) + ("u" if undoable else "")))
+    return StandingVote(topic, item_id, ts_ms, weight, undoable, packed)
 
 
 #: A vote's rank and item, and the vote: heaps of them give the weakest first.
@@ -63,7 +70,7 @@ class Ballot:
         items = self._topics.setdefault(source.topic, {})
         votes = items.setdefault(item_id, [])
         before = max(votes, key=self._rank, default=None)
-        new = StandingVote(source.topic, item_id, ts_ms, weight, undoable)
+        new = standing_vote(source.topic, item_id, ts_ms, weight, undoable)
         plain = None if undoable else next((vote for vote in votes if not vote.undoable), None)
         if plain is None:
             votes.append(new)
@@ -150,11 +157,10 @@ def sent_by(topic: str) -> str:
 
 
 def pack_standing(votes: Iterable[StandingVote]) -> str:
-    """Votes as one string, a topic's name once; weights keep all digits, since a taking back must be exact."""
+    """Votes as one string, a topic's name once."""
     by_topic: dict[str, list[str]] = {}
     for vote in votes:
-        fields = (vote.item_id, str(vote.ts_ms), repr(vote.weight) + ("u" if vote.undoable else ""))
-        by_topic.setdefault(vote.topic, [vote.topic]).append(FIELD.join(fields))
+        by_topic.setdefault(vote.topic, [vote.topic]).append(vote.packed)
     return _TOPIC.join(ENTRY.join(entries) for entries in by_topic.values())
 
 
@@ -163,8 +169,9 @@ def unpack_standing(packed: str) -> tuple[StandingVote, ...]:
     votes: list[StandingVote] = []
     for block in packed.split(_TOPIC) if packed else ():
         topic, *entries = block.split(ENTRY)
-        for item_id, ts, weight in (entry.split(FIELD) for entry in entries):
-            votes.append(StandingVote(topic, item_id, int(ts), float(weight.rstrip("u")), weight.endswith("u")))
+        for entry in entries:
+            item_id, ts, weight = entry.split(FIELD)
+            votes.append(StandingVote(topic, item_id, int(ts), float(weight.rstrip("u")), weight.endswith("u"), entry))
     return tuple(votes)
 
 

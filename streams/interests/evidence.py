@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, overload
 
 import xxhash
 
@@ -33,16 +33,85 @@ class Evidence(NamedTuple):
     type: str = ""
 
 
-def strongest(evidence: Iterable[Evidence], length: int, half_life_ms: float) -> tuple[Evidence, ...]:
-    """The `length` contributions that weigh most, strongest first.
+class Ranked(NamedTuple):
+    """Evidence as it is kept: what ranks it, the lowest first, its event's name, and what is packed behind the name."""
 
-    Contributions decay alike, so their order never changes: log2|s| + t/h ranks them at every moment.
-    """
+    order: float
+    name: str
+    rest: str
 
-    def rank(entry: Evidence) -> tuple[float, str]:
-        return (-(math.log2(abs(entry.weight)) + entry.ts_ms / half_life_ms), entry.event_id)
 
-    return tuple(sorted((entry for entry in evidence if entry.weight), key=rank)[:length])
+def order_of(weight: float, ts_ms: int, half_life_ms: float) -> float:
+    """What ranks a contribution. All decay alike, so their order never changes: log2|s| + t/h ranks them for good."""
+    return -(math.log2(abs(weight)) + ts_ms / half_life_ms)
+
+
+class Strongest(Sequence[Evidence]):
+    """The contributions that weigh most in a node, strongest first: unpacked only where somebody looks at them."""
+
+    __slots__ = ("_packed", "_ranked")
+
+    def __init__(self, packed: str | None = "", ranked: Sequence[Ranked] | None = None) -> None:
+        self._packed, self._ranked = packed, ranked
+
+    @classmethod
+    def of(cls, evidence: Sequence[Evidence]) -> Strongest:
+        """The same evidence, in its order."""
+        return evidence if isinstance(evidence, Strongest) else cls(pack_evidence(evidence))
+
+    @property
+    def packed(self) -> str:
+        """All of it as one string; weights keep seven digits."""
+        if self._packed is None:
+            self._packed = ENTRY.join([name + rest for _, name, rest in self._ranked or ()])
+        return self._packed
+
+    def ranked(self, half_life_ms: float) -> Sequence[Ranked]:
+        """All of it in its order, as `with_more` takes it."""
+        if self._ranked is None:
+            self._ranked = [_ranked(entry, half_life_ms) for entry in self._packed.split(ENTRY)] if self._packed else []
+        return self._ranked
+
+    def __len__(self) -> int:
+        if self._ranked is not None:
+            return len(self._ranked)
+        return self._packed.count(ENTRY) + 1 if self._packed else 0
+
+    @overload
+    def __getitem__(self, at: int) -> Evidence: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Evidence]: ...
+    def __getitem__(self, at: int | slice) -> Evidence | Sequence[Evidence]:
+        return unpack_evidence(self.packed)[at]
+
+    def __iter__(self) -> Iterator[Evidence]:
+        return iter(unpack_evidence(self.packed))
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (Strongest, tuple, list)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.packed)
+
+    def __repr__(self) -> str:
+        return f"Strongest({list(self)!r})"
+
+
+NO_EVIDENCE: Final = Strongest()
+
+
+def _ranked(entry: str, half_life_ms: float) -> Ranked:
+    fields = entry.split(FIELD)
+    name = FIELD.join(fields[:3])
+    return Ranked(order_of(float(fields[3]), int(fields[2]), half_life_ms), name, entry[len(name) :])
+
+
+def with_more(kept: Sequence[Ranked], more: Sequence[Ranked], length: int) -> Strongest:
+    """The `length` strongest of what was kept and what is new, which replaces what has its name."""
+    if len(more) > 1 or any(more[0].name == one.name for one in kept):
+        renewed = {one.name: one for one in more}
+        kept, more = [one for one in kept if one.name not in renewed], list(renewed.values())
+    return Strongest(None, sorted([*kept, *more])[:length])
 
 
 def pack_evidence(evidence: Iterable[Evidence]) -> str:

@@ -1,31 +1,60 @@
-"""The fold: contributions into nodes, a whole batch at once. Pure numpy."""
+"""The fold: contributions into nodes, a whole batch at once, column by column. Pure numpy.
+
+`tests/oracle/plain_fold.py` does the same one contribution after another; a property test holds one to the other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.interests.applied import Applied
-from streams.interests.evidence import Evidence, extend_ring, extend_seen, strongest
-from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, profile_key
-from streams.interests.plan import Contribution, Plan
+from streams.interests.contributions import Contributions, Whole
+from streams.interests.evidence import NO_EVIDENCE, Evidence, Ranked, Strongest, extend_ring, extend_seen, with_more
+from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector
+from streams.interests.plan import Plan
 
 _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding error
+_AT_ONCE = 1024  # nodes whose directions are summed at once: their float64 sums stay in the processor's cache
+_NEVER_MS = np.iinfo(np.int64).max
+
+Real = NDArray[np.float64]
 
 
-@dataclass(slots=True)
-class _Group:
-    """A node, the contributions to it that it has not had, and what each and its own sums are worth at t0."""
+class _Fed(NamedTuple):
+    """The nodes that get something, and what each gets: the contributions from `starts[i]` to `ends[i]`.
 
-    node: Node
-    contributions: list[Contribution] = field(default_factory=list)
-    t0_ms: int = 0
-    factors: list[float] = field(default_factory=list)
-    carried: float = 1.0
+    `nodes` are numbers of nodes, shape (g,). The other columns have a row a contribution, shape (n,), a node's after
+    another's and each node's in the order of the plan; `factors` is what each is worth at its node's t0.
+    """
+
+    nodes: Whole
+    starts: Whole
+    ends: Whole
+    entries: Whole
+    times_ms: Whole
+    signed: Real
+    added: NDArray[np.bool_]
+    half_lives_ms: Real
+    t0_ms: Whole
+    carried: Real
+    factors: Real
+    slots: Whole
+    offsets: Whole
+
+
+class _Sums(NamedTuple):
+    """What the fed nodes come to, a row each: mass, net, count and times; `nothing` where the mass cancelled out."""
+
+    mass: Real
+    net: Real
+    counts: Whole
+    first_ms: Whole
+    last_ms: Whole
+    nothing: NDArray[np.bool_]
 
 
 def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: NodePolicy, log: int) -> list[Node]:
@@ -34,111 +63,166 @@ def fold(plan: Plan, vectors: Vector, nodes: Mapping[NodeKey, Node], policy: Nod
     `vectors` has shape (n, dim), unit rows; `nodes` holds the nodes that exist. A contribution whose record a
     node's `applied` covers (in the same `log`) is left out, so folding a batch twice changes nothing.
     """
-    groups = _group(plan, nodes, vectors.shape[1], log)
-    fed = [group for group in groups.values() if group.contributions]
-    directions, norms = _sum_directions(fed, _decay_factors(fed, policy), vectors)
+    empty = np.zeros(vectors.shape[1], dtype=np.float32)
+    before = [
+        found if (found := nodes.get(key)) is not None else Node(key=key, direction=empty) for key in plan.touched()
+    ]
+    after = dict(enumerate(before))
+    fed = _fed(plan.contributions, before, policy, log)
+    if len(fed.nodes):
+        after.update(_folded(fed, plan.contributions, before, vectors, policy, log))
     changed: list[Node] = []
-    row = 0
-    for key, group in groups.items():
-        node = group.node
-        if group.contributions:
-            node = _folded(group, directions[row], float(norms[row]), policy, log)
-            row += 1
-        if key == profile_key(key.user_id):
-            node = _remember(node, group.node, plan, policy, log)
-        if node is not group.node:
+    for at, old in enumerate(before):
+        node = after[at]
+        if old.key.level == "profile":
+            node = _remember(node, old, plan, policy, log)
+        if node is not old:
             changed.append(node)
     changed.sort(key=lambda node: (node.key.user_id, node.key.level == "profile"))
     return changed
 
 
-def _group(plan: Plan, nodes: Mapping[NodeKey, Node], dim: int, log: int) -> dict[NodeKey, _Group]:
-    groups: dict[NodeKey, _Group] = {}
-    empty = np.zeros(dim, dtype=np.float32)
-    for key in plan.touched():
-        node = nodes.get(key)
-        groups[key] = _Group(node if node is not None else Node(key=key, direction=empty))
-    for contribution in plan.contributions:
-        group = groups[contribution.key]
-        if not group.node.applied.covers(contribution.source, log):
-            group.contributions.append(contribution)
-    return groups
-
-
-def _decay_factors(groups: Sequence[_Group], policy: NodePolicy) -> NDArray[np.float64]:
-    """Move each group's t0 to its latest time; 2^((t - t0)/h) of every contribution: never over 1, t0 is the latest."""
-    for group in groups:
-        group.t0_ms = max(group.node.t0_ms, *(c.ts_ms for c in group.contributions))
-    counts = [len(group.contributions) for group in groups]
-    t0_ms = np.array([group.t0_ms for group in groups], dtype=np.float64)
-    half_life_ms = np.array([policy.half_life_ms(group.node.key.level) for group in groups])
-    times = np.array([c.ts_ms for group in groups for c in group.contributions], dtype=np.float64)
-    own = np.array([group.node.t0_ms for group in groups], dtype=np.float64)
-    carried = np.exp2((own - t0_ms) / half_life_ms).tolist()
-    factors: NDArray[np.float64] = np.exp2((times - np.repeat(t0_ms, counts)) / np.repeat(half_life_ms, counts))
-    each = iter(factors.tolist())
-    for group, count, share in zip(groups, counts, carried, strict=True):
-        group.factors, group.carried = list(islice(each, count)), share
-    return factors
-
-
-def _sum_directions(
-    groups: Sequence[_Group], factors: NDArray[np.float64], vectors: Vector
-) -> tuple[Vector, NDArray[np.float64]]:
-    """S of each group at its t0, as unit rows (n, dim) and lengths (n,)."""
-    if not groups:
-        return np.zeros((0, vectors.shape[1]), dtype=np.float32), np.zeros(0)
-    rows = np.array([c.row for group in groups for c in group.contributions])
-    signed = np.array([c.sign * c.weight for group in groups for c in group.contributions])
-    coefficients = signed * factors
-    counts = np.array([len(group.contributions) for group in groups])
-    ends = np.cumsum(counts)
-    starts = ends - counts
-    sums = vectors[rows[starts]] * coefficients[starts, None]
-    for at in np.flatnonzero(counts > 1):  # few: most nodes get one contribution a batch
-        mine = slice(starts[at], ends[at])
-        sums[at] = coefficients[mine] @ vectors[rows[mine]]
-    kept = np.array([group.node.norm * group.carried for group in groups])
-    sums += np.stack([group.node.direction for group in groups]) * kept[:, None]
-    # What is stored is exact to float32, what a batch adds to float64.
-    scale = kept + 1e-6 * np.add.reduceat(np.abs(coefficients), starts)
-    lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
-    lengths[lengths <= 1e-6 * scale] = 0.0  # opposite evidence cancelled out: what is left is rounding error
-    units = np.divide(sums, lengths[:, None], out=np.zeros_like(sums), where=lengths[:, None] > 0)
-    return units.astype(np.float32), lengths
-
-
-def _folded(group: _Group, direction: Vector, norm: float, policy: NodePolicy, log: int) -> Node:
-    """The group's node with its contributions folded in: sums, times, count, evidence, `applied`."""
-    node, half_life_ms = group.node, policy.half_life_ms(group.node.key.level)
-    mass, net = node.mass * group.carried, node.net * group.carried
-    summed = mass
-    # An event without an id of its own is named by its place, which a topic made anew gives to another event.
-    evidence = {(e.event_id, e.item_id, e.ts_ms): e for e in node.evidence}
-    count, last_ms = node.count, node.last_ms
-    first_ms = node.first_ms if node.first_ms > node.erased_at_ms else 0  # a tombstone's times are the erasure's
-    for c, factor in zip(group.contributions, group.factors, strict=True):
-        mass += c.sign * abs(c.weight) * factor
-        net += c.sign * c.weight * factor
-        summed += abs(c.weight) * factor
-        count += c.sign
-        if c.sign < 0:
-            evidence.pop((c.event_id, c.item_id, c.ts_ms), None)
-        else:
-            evidence[(c.event_id, c.item_id, c.ts_ms)] = Evidence(c.event_id, c.item_id, c.ts_ms, c.weight, c.type)
-            first_ms = min(first_ms or c.ts_ms, c.ts_ms)
-            last_ms = max(last_ms, c.ts_ms)
-    if mass <= _NOTHING_LEFT * summed:
-        mass, net, norm, direction = 0.0, 0.0, 0.0, np.zeros_like(direction)
-    kept = tuple(evidence.values())
-    if len(kept) > policy.evidence_length or kept != node.evidence:
-        kept = strongest(kept, policy.evidence_length, half_life_ms)
-    applied = node.applied.advance((c.source for c in group.contributions), log)
-    return Node(
-        key=node.key, direction=direction, norm=norm, mass=mass, net=net, t0_ms=group.t0_ms, first_ms=first_ms,
-        last_ms=last_ms, count=count, applied=applied, evidence=kept, ring=node.ring, marks=node.marks,
-        erased_at_ms=node.erased_at_ms, seen=node.seen, began=node.began, votes=node.votes, firsts=node.firsts,
+def _fed(columns: Contributions, before: Sequence[Node], policy: NodePolicy, log: int) -> _Fed:
+    """Which contributions each node has not had yet; its t0 moves to the latest, so no factor is over 1."""
+    node, slot, offset = columns.places()
+    pairs, pair_of = np.unique(slot * len(before) + node, return_inverse=True)
+    names, size = columns.slot_names, max(1, len(before))
+    had = [before[pair % size].applied.up_to(names[pair // size], log) for pair in pairs.tolist()]
+    fresh = np.flatnonzero(offset > np.array(had, np.int64)[pair_of])
+    entries = fresh[np.argsort(node[fresh], kind="stable")]
+    nodes, starts, counts = np.unique(node[entries], return_index=True, return_counts=True)
+    times_ms = np.array(columns.times_ms, np.int64)[entries]
+    signs = np.array(columns.signs, np.int64)[entries]
+    half_life = {level: policy.half_life_ms(level) for level in policy.half_life_s}
+    half_lives_ms = np.array([half_life[before[at].key.level] for at in nodes.tolist()])
+    own_ms = np.array([before[at].t0_ms for at in nodes.tolist()], np.int64)
+    t0_ms = np.maximum(own_ms, np.maximum.reduceat(times_ms, starts)) if len(nodes) else own_ms
+    ages = np.repeat(t0_ms, counts) - times_ms
+    return _Fed(
+        nodes, starts, starts + counts, entries, times_ms, signs * np.array(columns.weights)[entries], signs > 0,
+        half_lives_ms, t0_ms, np.exp2((own_ms - t0_ms) / half_lives_ms),
+        np.exp2(-ages / np.repeat(half_lives_ms, counts)),
+        slot[entries], offset[entries],
     )  # fmt: skip
+
+
+def _summed(fed: _Fed, old: Sequence[Node]) -> _Sums:
+    """The sums of the fed nodes at their t0; `old` are these nodes as they were."""
+    worth = fed.signed * fed.factors
+    sizes = np.abs(worth)
+    signs = np.where(fed.added, 1, -1)
+    mass = np.array([node.mass for node in old]) * fed.carried
+    gross = mass + np.add.reduceat(sizes, fed.starts)
+    mass = mass + np.add.reduceat(np.where(fed.added, sizes, -sizes), fed.starts)
+    net = np.array([node.net for node in old]) * fed.carried + np.add.reduceat(worth, fed.starts)
+    count = np.array([node.count for node in old], np.int64) + np.add.reduceat(signs, fed.starts)
+    # A tombstone's times are the erasure's.
+    first = [node.first_ms if node.first_ms > node.erased_at_ms else 0 for node in old]
+    known = np.array([ms or _NEVER_MS for ms in first], np.int64)
+    first_ms = np.minimum(known, np.minimum.reduceat(np.where(fed.added, fed.times_ms, _NEVER_MS), fed.starts))
+    latest = np.maximum.reduceat(np.where(fed.added, fed.times_ms, 0), fed.starts)
+    last_ms = np.maximum(np.array([node.last_ms for node in old], np.int64), latest)
+    nothing = mass <= _NOTHING_LEFT * gross
+    mass[nothing] = net[nothing] = 0.0
+    return _Sums(mass, net, count, np.where(first_ms == _NEVER_MS, 0, first_ms), last_ms, nothing)
+
+
+def _directions(fed: _Fed, rows: Whole, old: Sequence[Node], vectors: Vector) -> tuple[list[Vector], list[float]]:
+    """S of each fed node at its t0: its unit row (dim,), which owns its memory, and its length."""
+    worth = fed.signed * fed.factors
+    kept = np.array([node.norm for node in old]) * fed.carried
+    # What is stored is exact to float32, what a batch adds to float64.
+    scale = kept + 1e-6 * np.add.reduceat(np.abs(worth), fed.starts)
+    units: list[Vector] = []
+    norms: list[float] = []
+    for at in range(0, len(old), _AT_ONCE):
+        block = slice(at, at + _AT_ONCE)
+        starts, ends = fed.starts[block], fed.ends[block]
+        sums = vectors[rows[starts]] * worth[starts, None]
+        for one in np.flatnonzero(ends - starts > 1):
+            mine = slice(starts[one], ends[one])
+            sums[one] = worth[mine] @ vectors[rows[mine]]
+        sums += np.stack([node.direction for node in old[block]]) * kept[block, None]
+        lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+        lengths[lengths <= 1e-6 * scale[block]] = 0.0  # opposite evidence cancelled out: what is left is rounding error
+        rows32 = np.divide(sums, lengths[:, None], out=np.zeros_like(sums), where=lengths[:, None] > 0).astype(
+            np.float32
+        )
+        units += [row.copy() for row in rows32]  # a view would hold the whole block for as long as its node is cached
+        norms += lengths.tolist()
+    return units, norms
+
+
+def _folded(
+    fed: _Fed, columns: Contributions, before: Sequence[Node], vectors: Vector, policy: NodePolicy, log: int
+) -> dict[int, Node]:
+    """The fed nodes by their number, with all folded in: sums, times, count, evidence, `applied`."""
+    numbers = fed.nodes.tolist()
+    old = [before[number] for number in numbers]
+    sums = _summed(fed, old)
+    units, norms = _directions(fed, np.array(columns.rows, np.int64)[fed.entries], old, vectors)
+    empty = np.zeros(vectors.shape[1], dtype=np.float32)
+    for gone in np.flatnonzero(sums.nothing):
+        units[gone], norms[gone] = empty, 0.0
+    applied = _applied(fed, columns.slot_names, old, log)
+    evidence = _evidence(fed, columns, old, policy.evidence_length)
+    mass, net, count, t0_ms = sums.mass.tolist(), sums.net.tolist(), sums.counts.tolist(), fed.t0_ms.tolist()
+    first_ms, last_ms = sums.first_ms.tolist(), sums.last_ms.tolist()
+    made: dict[int, Node] = {}
+    for at, (number, node) in enumerate(zip(numbers, old, strict=True)):
+        made[number] = Node(
+            key=node.key, direction=units[at], norm=norms[at], mass=mass[at], net=net[at], t0_ms=t0_ms[at],
+            first_ms=first_ms[at], last_ms=last_ms[at], count=count[at], applied=applied[at], evidence=evidence[at],
+            ring=node.ring, marks=node.marks, erased_at_ms=node.erased_at_ms, seen=node.seen, began=node.began,
+            votes=node.votes, firsts=node.firsts,
+        )  # fmt: skip
+    return made
+
+
+def _evidence(fed: _Fed, columns: Contributions, old: Sequence[Node], length: int) -> list[Sequence[Evidence]]:
+    """The strongest of what each fed node had and is fed, ranked as `evidence.order_of` ranks it."""
+    if not length:
+        return [NO_EVIDENCE] * len(old)
+    ages = fed.times_ms / np.repeat(fed.half_lives_ms, fed.ends - fed.starts)
+    orders = (-(np.log2(np.abs(fed.signed)) + ages)).tolist()
+    names, rests = columns.names, columns.rests
+    ranked = [Ranked(order, names[at], rests[at]) for order, at in zip(orders, fed.entries.tolist(), strict=True)]
+    half_lives_ms, starts, ends = fed.half_lives_ms.tolist(), fed.starts.tolist(), fed.ends.tolist()
+    taken_back = np.logical_not(np.logical_and.reduceat(fed.added, fed.starts)).tolist()
+    made: list[Sequence[Evidence]] = []
+    for at, node in enumerate(old):
+        kept, more = Strongest.of(node.evidence).ranked(half_lives_ms[at]), ranked[starts[at] : ends[at]]
+        if taken_back[at]:
+            kept, more = (), _left(kept, more, fed.added[starts[at] : ends[at]].tolist())
+        made.append(with_more(kept, more, length))
+    return made
+
+
+def _left(kept: Sequence[Ranked], told: Sequence[Ranked], added: Sequence[bool]) -> list[Ranked]:
+    """What is left of what was kept and is told, where some of it takes back what came before."""
+    left = {one.name: one for one in kept}
+    for one, comes in zip(told, added, strict=True):
+        left.pop(one.name, None)
+        if comes:
+            left[one.name] = one
+    return list(left.values())
+
+
+def _applied(fed: _Fed, names: Sequence[str], old: Sequence[Node], log: int) -> list[Applied]:
+    """How far each fed node has come: what it is fed lies beyond what it had, mostly in one partition."""
+    lowest, highest = np.minimum.reduceat(fed.slots, fed.starts), np.maximum.reduceat(fed.slots, fed.starts)
+    alone = (lowest == highest).tolist()
+    latest = np.maximum.reduceat(fed.offsets, fed.starts).tolist()
+    made: list[Applied] = []
+    for at, (node, slot) in enumerate(zip(old, lowest.tolist(), strict=True)):
+        if alone[at]:
+            had = node.applied.offsets if node.applied.log == log else {}
+            made.append(Applied(log, {**had, names[slot]: latest[at]}))
+        else:
+            mine = slice(fed.starts[at], fed.ends[at])
+            each = zip(fed.slots[mine].tolist(), fed.offsets[mine].tolist(), strict=True)
+            made.append(node.applied.moved(((names[one], offset) for one, offset in each), log))
+    return made
 
 
 def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int) -> Node:

@@ -13,7 +13,7 @@ direction and a length: the direction stays exact in float32 however far the len
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from streams.interests import levels
 from streams.interests.applied import Applied
 from streams.interests.ballot import StandingVote
 from streams.interests.decay import decay, decayed, runs_out_ms
-from streams.interests.evidence import NOT_BEGUN, Began, Evidence, Mark, SeenItems, SentFirst
+from streams.interests.evidence import NO_EVIDENCE, NOT_BEGUN, Began, Evidence, Mark, SeenItems, SentFirst
 
 Level = levels.Level
 LEVELS = levels.LEVELS
@@ -73,7 +73,7 @@ class Node:
     last_ms: int = 0
     count: int = 0
     applied: Applied = field(default_factory=Applied)
-    evidence: tuple[Evidence, ...] = ()
+    evidence: Sequence[Evidence] = NO_EVIDENCE
     ring: bytes = b""
     marks: tuple[Mark, ...] = ()
     erased_at_ms: int = 0

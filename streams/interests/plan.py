@@ -13,6 +13,7 @@ from typing import NamedTuple
 from streams.events.event import Event, Source
 from streams.interests.ballot import Ballot, StandingVote, VoteChange
 from streams.interests.contexts import situations
+from streams.interests.contributions import Contributions, told
 from streams.interests.evidence import (
     NOT_BEGUN,
     Began,
@@ -39,20 +40,6 @@ class Weighed(NamedTuple):
     item_id: str
 
 
-class Contribution(NamedTuple):
-    """What one event of a type adds to one node: weight s at time t along a vector; `sign` -1 takes it back."""
-
-    key: NodeKey
-    row: int
-    ts_ms: int
-    weight: float
-    sign: int
-    source: Source
-    event_id: str
-    item_id: str
-    type: str = ""
-
-
 @dataclass(slots=True, kw_only=True)
 class Remembered:
     """What a batch leaves on one profile: records applied, their ring entries, items seen, the marks that stand now.
@@ -72,15 +59,19 @@ class Remembered:
 
 @dataclass(slots=True)
 class Plan:
-    """All contributions of a batch, what to remember by user, and what it changes in the votes for items."""
+    """All contributions of a batch, what to remember by user, and what it changes in the votes for items.
 
-    contributions: list[Contribution] = field(default_factory=list)
+    `undone` has by user and record the item, time and weight of each like that it takes back.
+    """
+
+    contributions: Contributions = field(default_factory=Contributions)
     remembered: dict[str, Remembered] = field(default_factory=dict)
     votes: list[VoteChange] = field(default_factory=list)
+    undone: dict[tuple[str, Source], list[Mark]] = field(default_factory=dict)
 
     def touched(self) -> list[NodeKey]:
-        """The nodes that the plan touches, each once, profiles included."""
-        keys = dict.fromkeys(contribution.key for contribution in self.contributions)
+        """The nodes that the plan touches, each once: those of the contributions by number, then profiles."""
+        keys = dict.fromkeys(self.contributions.keys)
         keys.update(dict.fromkeys(profile_key(user) for user in self.remembered))
         return list(keys)
 
@@ -143,39 +134,47 @@ def plan(
         memory.ring.append(ring_entry(event.event_id, event.source, log, named=event.named))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
     ballots: dict[str, Ballot] = {}
+    spread = _Spread(planned.contributions, policy)
     for weighed in weighed_events:
         event, memory = weighed.event, planned.remembered[weighed.event.user_id]
         _note(weighed, memory, policy)
-        added: list[Contribution] = []
         if event.type in UNDOES:
-            added = _take_back(weighed, memory, policy, log)
+            undone = _take_back(weighed, memory, policy, log)
+            for mark in undone:
+                spread(weighed, mark.ts_ms, mark.weight, -1, mark.event_id)
+            if undone:
+                planned.undone[event.user_id, event.source] = undone
         elif event.type not in _MARKED or _give(weighed, memory, policy, log):
-            added = _spread(weighed, policy, event.ts_ms, weighed.weight, 1, event.event_id)
-        planned.contributions += added
+            undone = []
+            spread(weighed, event.ts_ms, weighed.weight, 1, event.event_id)
+        else:
+            continue
         profile = profiles.get(event.user_id)
-        if added and not (profile is not None and profile.applied.covers(event.source, log)):
-            planned.votes += _vote(event, added, memory, ballots, policy)
+        if weighed.item_id and not (profile is not None and profile.applied.covers(event.source, log)):
+            planned.votes += _vote(weighed, undone, memory, ballots, policy)
     for user_id, ballot in ballots.items():
         planned.remembered[user_id].votes = ballot.standing()
     return planned
 
 
 def _vote(
-    event: Event, added: Sequence[Contribution], memory: Remembered, ballots: dict[str, Ballot], policy: NodePolicy
+    weighed: Weighed, undone: Sequence[Mark], memory: Remembered, ballots: dict[str, Ballot], policy: NodePolicy
 ) -> Iterator[VoteChange]:
     """What an event changes in its user's votes: by what it adds to the whole person for an item, or takes back."""
-    for c in added:
-        if c.key.level != "profile" or c.weight <= 0 or not c.item_id:
-            continue
-        ballot = ballots.get(event.user_id)
-        if ballot is None:
-            half_life_ms = policy.half_life_ms("profile")
-            ballot = ballots[event.user_id] = Ballot(memory.votes, policy.votes_length, half_life_ms)
-        if c.sign < 0:
-            yield from ballot.take_back(c.source, c.item_id, c.ts_ms, c.weight)
-        else:
-            undoable = event.type in _MARKED
-            yield from ballot.give(c.source, c.item_id, c.ts_ms, c.weight, undoable=undoable)
+    event = weighed.event
+    gives = weighed.weight > 0 and event.type not in UNDOES
+    if not gives and not any(mark.weight > 0 for mark in undone):
+        return
+    ballot = ballots.get(event.user_id)
+    if ballot is None:
+        half_life_ms = policy.half_life_ms("profile")
+        ballot = ballots[event.user_id] = Ballot(memory.votes, policy.votes_length, half_life_ms)
+    for mark in undone:
+        if mark.weight > 0:
+            yield from ballot.take_back(event.source, weighed.item_id, mark.ts_ms, mark.weight)
+    if gives:
+        undoable = event.type in _MARKED
+        yield from ballot.give(event.source, weighed.item_id, event.ts_ms, weighed.weight, undoable=undoable)
 
 
 def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy) -> None:
@@ -187,27 +186,46 @@ def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy) -> None:
         memory.began = memory.began.or_earlier(Began(weighed.event.ts_ms, f"/{first}"))
 
 
-def _spread(
-    weighed: Weighed, policy: NodePolicy, ts_ms: int, weight: float, sign: int, event_id: str
-) -> list[Contribution]:
-    """One contribution a node: whole person, session, topic, interest, situation, and aversion if negative."""
-    if not weight:
-        return []
-    user, faint = weighed.event.user_id, abs(weight) < policy.faint_below
-    first, _, second = ("" if faint else weighed.path.strip("/")).partition("/")
-    keys = [profile_key(user), NodeKey(user, "session", "/")]
-    if first:
-        keys.append(NodeKey(user, "topic", f"/{first}"))
-    if second:
-        keys.append(NodeKey(user, "interest", weighed.path))
-    if policy.contexts and not faint:
-        keys += [NodeKey(user, "context", path) for path in situations(ts_ms, weighed.event.context, policy.contexts)]
-    rest = (weighed.event.source, event_id, weighed.item_id, weighed.event.type)
-    contributions = [Contribution(key, weighed.row, ts_ms, weight, sign, *rest) for key in keys]
-    if weight < 0 and not faint:
-        aversions = [NodeKey(user, "aversion", "/")] + ([NodeKey(user, "aversion", f"/{first}")] if first else [])
-        contributions += [Contribution(key, weighed.row, ts_ms, -weight, sign, *rest) for key in aversions]
-    return contributions
+class _Spread:
+    """Spreads evidence over nodes: whole person, session, topic, interest, situation, and aversion if negative.
+
+    Where a person's evidence of a path goes is worked out once a batch.
+    """
+
+    def __init__(self, into: Contributions, policy: NodePolicy) -> None:
+        self._into, self._policy = into, policy
+        self._known: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def __call__(self, weighed: Weighed, ts_ms: int, weight: float, sign: int, event_id: str) -> None:
+        if not weight:
+            return
+        event, into, policy = weighed.event, self._into, self._policy
+        user, faint = event.user_id, abs(weight) < policy.faint_below
+        path = "" if faint else weighed.path
+        said = told(event.source, event_id, weighed.item_id, ts_ms, weight, event.type)
+        into.add(self._nodes(user, path), weighed.row, ts_ms, weight, sign, said)
+        if policy.contexts and not faint:
+            around = situations(ts_ms, event.context, policy.contexts)
+            into.add(
+                [into.node(NodeKey(user, "context", one)) for one in around], weighed.row, ts_ms, weight, sign, said
+            )
+        if weight < 0 and not faint:
+            first = path.strip("/").partition("/")[0]
+            against = [NodeKey(user, "aversion", one) for one in ("/", *([f"/{first}"] if first else []))]
+            said = told(event.source, event_id, weighed.item_id, ts_ms, -weight, event.type)
+            into.add([into.node(key) for key in against], weighed.row, ts_ms, -weight, sign, said)
+
+    def _nodes(self, user: str, path: str) -> tuple[int, ...]:
+        nodes = self._known.get((user, path))
+        if nodes is None:
+            first, _, second = path.strip("/").partition("/")
+            keys = [profile_key(user), NodeKey(user, "session", "/")]
+            if first:
+                keys.append(NodeKey(user, "topic", f"/{first}"))
+            if second:
+                keys.append(NodeKey(user, "interest", path))
+            nodes = self._known[user, path] = tuple(map(self._into.node, keys))
+        return nodes
 
 
 def _give(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> bool:
@@ -227,8 +245,8 @@ def _give(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) ->
     return True
 
 
-def _take_back(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> list[Contribution]:
-    """Reverse every standing like of the item that is not younger than this, at its own time and weight."""
+def _take_back(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: int) -> list[Mark]:
+    """Mark every standing like of the item that is not younger than this as undone, and give them."""
     event, kind, own = weighed.event, UNDOES[weighed.event.type], source_hash(weighed.event.source, log).hex()
     known = any(mark.undo and mark.source == own for mark in memory.marks)
     marks: list[Mark] = []
@@ -251,4 +269,4 @@ def _take_back(weighed: Weighed, memory: Remembered, policy: NodePolicy, log: in
         )  # fmt: skip
         marks.append(undo)
     memory.marks = tuple(marks[-policy.marks_length :])
-    return [c for mark in reversed_ for c in _spread(weighed, policy, mark.ts_ms, mark.weight, -1, mark.event_id)]
+    return reversed_

@@ -21,10 +21,11 @@ from streams.events.decode import own_record
 from streams.events.event import Source
 from streams.interests.ballot import by_erasure
 from streams.interests.contexts import DAYPARTS, KNOWN, OTHER, situations
-from streams.interests.evidence import SentFirst
+from streams.interests.contributions import Told
+from streams.interests.evidence import Mark, SentFirst
 from streams.interests.levels import Level
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key
-from streams.interests.plan import Contribution, Plan, Remembered, Weighed
+from streams.interests.plan import Plan, Remembered, Weighed
 
 EVERYBODY: Final = "*"
 #: First events a record holds, at most: it stays far under Kafka's limit of 1 MiB.
@@ -135,7 +136,6 @@ def newcomers_firsts(
     A person has `policy.newcomer_events` places in all: a like that is taken back is taken out of its cohorts, and
     its place stays used.
     """
-    undone = _undone(plan.contributions)
     counts: dict[str, int] = {}
     found: list[CohortFirst] = []
     for one in weighed:
@@ -143,8 +143,8 @@ def newcomers_firsts(
         profile, memory = profiles.get(user), plan.remembered[user]
         if profile is not None and profile.applied.covers(event.source, log):
             continue
-        for item_id, ts_ms, weight in undone.get((user, event.source), ()):
-            found += _take_out(memory, event.source, item_id, ts_ms, weight)
+        for mark in plan.undone.get((user, event.source), ()):
+            found += _take_out(memory, event.source, mark)
         number = counts.get(user, profile.count if profile else 0)
         counts[user] = number + bool(one.weight)
         if max(number, len(memory.firsts)) >= policy.newcomer_events or one.weight < faint_below or not one.item_id:
@@ -176,18 +176,9 @@ def beginnings(firsts: Iterable[CohortFirst], group: str, log: int) -> list[Begi
     ]
 
 
-def _undone(contributions: Iterable[Contribution]) -> dict[tuple[str, Source], list[tuple[str, int, float]]]:
-    """What each event of a batch takes back, as (item, time, weight)."""
-    undone: dict[tuple[str, Source], list[tuple[str, int, float]]] = {}
-    for c in contributions:
-        if c.sign < 0 and c.key.level == "profile":
-            undone.setdefault((c.key.user_id, c.source), []).append((c.item_id, c.ts_ms, c.weight))
-    return undone
-
-
-def _take_out(memory: Remembered, source: Source, item_id: str, ts_ms: int, weight: float) -> list[CohortFirst]:
+def _take_out(memory: Remembered, source: Source, mark: Mark) -> list[CohortFirst]:
     for at, sent in enumerate(memory.firsts):
-        if (sent.item_id, sent.ts_ms, sent.weight) == (item_id, ts_ms, weight):
+        if (sent.item_id, sent.ts_ms, sent.weight) == (mark.item_id, mark.ts_ms, mark.weight):
             memory.firsts = (*memory.firsts[:at], sent._replace(weight=0.0), *memory.firsts[at + 1 :])
             return _firsts(sent, source, -1)
     return []
@@ -224,16 +215,15 @@ def plan_of_beginnings(records: Sequence[Beginnings], rows: Mapping[str, int]) -
             once[*first.source, first.item_id, first.ts_ms, first.weight] = first
     for cohort, once in by_cohort.items():
         plan.remembered[cohort] = _remembered(once.values())
-        keys: dict[str, list[NodeKey]] = {}
+        nodes: dict[str, list[int]] = {}
         for first in once.values():
             row = rows.get(first.item_id)
             if row is None:
                 continue
-            if first.path not in keys:
-                keys[first.path] = _keys(cohort, first.path)
-            source, weight, sign = first.source, abs(first.weight), 1 if first.weight > 0 else -1
-            for key in keys[first.path]:
-                plan.contributions.append(Contribution(key, row, first.ts_ms, weight, sign, source, "", ""))
+            if first.path not in nodes:
+                nodes[first.path] = [plan.contributions.node(key) for key in _keys(cohort, first.path)]
+            weight, sign = abs(first.weight), 1 if first.weight > 0 else -1
+            plan.contributions.add(nodes[first.path], row, first.ts_ms, weight, sign, Told(first.source, "", ""))
     return plan
 
 

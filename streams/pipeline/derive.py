@@ -118,7 +118,7 @@ async def learn_beginnings(
         fresh = _of_this_log(plan, stored, of_log)
         changed = fold(fresh, vectors, stored, deps.policy, of_log)
         new = _fresh(fresh, stored, of_log)
-        had = sum(contribution.key.level == "profile" for contribution in plan.contributions)
+        had = sum(1 for _ in plan.contributions.of_profiles())
         counted, repeated = counted + new, repeated + had - new
         await deps.cohorts.write(changed, fence)
     return Derived("population", counted, repeated, dead)
@@ -161,10 +161,12 @@ def _of_this_log(plan: Plan, stored: dict[NodeKey, Node], log: int) -> Plan:
     if not late:
         return plan
     kept = {cohort: memory for cohort, memory in plan.remembered.items() if cohort not in late}
-    return Plan([c for c in plan.contributions if c.key.user_id not in late], kept)
+    return Plan(plan.contributions.without(late), kept)
 
 
 def _fresh(plan: Plan, stored: dict[NodeKey, Node], log: int) -> int:
     """How many events of the plan a cohort's profile has not had."""
-    profiles = [contribution for contribution in plan.contributions if contribution.key.level == "profile"]
-    return sum(one.key not in stored or not stored[one.key].applied.covers(one.source, log) for one in profiles)
+    return sum(
+        key not in stored or stored[key].applied.up_to(slot, log) < offset
+        for key, slot, offset in plan.contributions.of_profiles()
+    )

@@ -13,13 +13,12 @@ from streams.interests.applied import pack_applied, unpack_applied
 from streams.interests.ballot import pack_standing, unpack_standing
 from streams.interests.evidence import (
     NOT_BEGUN,
+    Strongest,
     pack_began,
-    pack_evidence,
     pack_firsts,
     pack_marks,
     pack_ring,
     unpack_began,
-    unpack_evidence,
     unpack_firsts,
     unpack_marks,
     unpack_ring,
@@ -78,7 +77,7 @@ def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]
         "count": node.count,
         "expires_at": expires_at_ms(node, policy),
         "applied": pack_applied(node.applied),
-        "evidence": pack_evidence(node.evidence),
+        "evidence": Strongest.of(node.evidence).packed,
         "fence": fence.number,
         "v": PAYLOAD_VERSION,
     }
@@ -124,7 +123,7 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         last_ms=payload["last"].integer_value,
         count=payload["count"].integer_value,
         applied=unpack_applied(payload["applied"].string_value),
-        evidence=unpack_evidence(payload["evidence"].string_value),
+        evidence=Strongest(payload["evidence"].string_value),
         ring=unpack_ring(payload["ring"].string_value) if "ring" in payload else b"",
         marks=unpack_marks(payload["marks"].string_value) if "marks" in payload else (),
         erased_at_ms=payload["erased_at"].integer_value if "erased_at" in payload else 0,

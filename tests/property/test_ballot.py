@@ -21,7 +21,7 @@ from streams.encoder.base import Encoded
 from streams.events.drafts import Draft
 from streams.events.items import Item
 from streams.events.unresolved import RetryPolicy
-from streams.interests.ballot import StandingVote, VoteChange, pack_standing, unpack_standing
+from streams.interests.ballot import VoteChange, pack_standing, standing_vote, unpack_standing
 from streams.interests.decay import decay, decayed
 from streams.interests.evidence import SentFirst, pack_firsts, unpack_firsts
 from streams.interests.fold import fold
@@ -293,7 +293,7 @@ names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_si
 
 @given(st.lists(st.tuples(st.sampled_from(["clicks", "events"]), names, times, st.floats(1e-6, 1e6), st.booleans())))
 def test_votes_and_first_events_are_read_back_as_they_were_kept(rows: list[tuple[str, str, int, float, bool]]) -> None:
-    votes = [StandingVote(*row) for row in sorted(rows)]
+    votes = [standing_vote(*row) for row in sorted(rows)]
     assert sorted(unpack_standing(pack_standing(votes))) == sorted(votes)
     firsts = tuple(SentFirst(("*", f"first=/{topic}"), item, "/a/b", ts, w) for topic, item, ts, w, _ in rows)
     assert unpack_firsts(pack_firsts(firsts)) == firsts
