@@ -14,6 +14,29 @@ from streams.interests.evidence import FIELD
 from streams.interests.nodes import NodeKey
 
 Whole = NDArray[np.int64]
+Real = NDArray[np.float64]
+Truth = NDArray[np.bool_]
+
+
+class Columns(NamedTuple):
+    """Contributions as arrays of shape (n,); `signed` is the weight, below 0 where `added` says that it is taken back
+    or where it speaks against.
+    """
+
+    nodes: Whole
+    rows: Whole
+    times_ms: Whole
+    signed: Real
+    added: Truth
+    slots: Whole
+    offsets: Whole
+
+    def take(self, entries: Whole) -> Columns:
+        """Some of the rows."""
+        return Columns(
+            self.nodes[entries], self.rows[entries], self.times_ms[entries], self.signed[entries], self.added[entries],
+            self.slots[entries], self.offsets[entries],
+        )  # fmt: skip
 
 
 class Told(NamedTuple):
@@ -50,6 +73,7 @@ class Contributions:
     rests: list[str] = field(default_factory=list)
     _places: dict[NodeKey, int] = field(default_factory=dict)
     _slots: dict[tuple[str, int], int] = field(default_factory=dict)
+    _columns: Columns | None = None
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -80,9 +104,14 @@ class Contributions:
             self.names.append(event.name)
             self.rests.append(event.rest)
 
-    def places(self) -> tuple[Whole, Whole, Whole]:
-        """Nodes, slots and offsets as arrays of shape (n,)."""
-        return np.array(self.nodes, np.int64), np.array(self.slots, np.int64), np.array(self.offsets, np.int64)
+    def columns(self) -> Columns:
+        """The columns as arrays; made once more where something was added."""
+        if self._columns is None or len(self._columns.nodes) != len(self.nodes):
+            whole = (self.nodes, self.rows, self.times_ms, self.signs, self.slots, self.offsets)
+            nodes, rows, times_ms, signs, slots, offsets = (np.array(one, np.int64) for one in whole)
+            weights: Real = np.array(self.weights, np.float64)
+            self._columns = Columns(nodes, rows, times_ms, weights * signs, signs > 0, slots, offsets)
+        return self._columns
 
     def of_profiles(self) -> Iterator[tuple[NodeKey, str, int]]:
         """The key, topic and partition, and offset of what goes to whole persons."""

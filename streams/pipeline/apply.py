@@ -1,4 +1,4 @@
-"""A batch's path, on one screen: parse, gate, erase, reread, resolve, encode, weigh, plan, fold, side outputs, write.
+"""A batch's path, on one screen: parse, gate, erase, reread, resolve, encode, weigh, plan, side outputs, fold, write.
 
 Everything here that computes is pure and lives in a module of its own; what talks to a server is a field of
 `PipelineDependencies`. The caller acknowledges after `apply` has returned: whatever raises leaves the batch
@@ -22,14 +22,14 @@ from streams.events.side_outputs import Waiting, side_outputs_of
 from streams.events.spans import ReadSpans
 from streams.events.unresolved import RetryPolicy
 from streams.interests.ballot import VoteChange
-from streams.interests.fold import fold
-from streams.interests.nodes import Node, NodePolicy, profile_key, without_erased
+from streams.interests.nodes import Node, NodePolicy, profile_key
 from streams.interests.plan import Plan, Weighed, gate, plan
 from streams.interests.priors import CohortFirst, PriorPolicy, newcomers_firsts
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.describe import describe
 from streams.pipeline.erase import SendDerived, erase
 from streams.pipeline.faultpoints import reach
+from streams.pipeline.fold_and_write import fold_and_write
 from streams.pipeline.read_again import read_again
 from streams.pipeline.report import Report
 from streams.pipeline.resolve import resolve
@@ -103,26 +103,21 @@ async def apply(
     with stage("encode"):
         encoded = await deps.encoder.encode(texts_of(resolved.ready))
     await reach("after_encode")
-    with stage("fold"):
+    with stage("plan"):
         weighed = weigh(resolved.ready, resolved.items, encoded, deps.tree, deps.weights)
         applied = [event for event in resolved.ready if event.source not in weighed.poison]
         planned = plan(weighed.events, applied, profiles, deps.policy, log)
         firsts = _firsts(weighed.events, planned, profiles, deps, log)
         again.remember(planned)
-        nodes = without_erased((await deps.store.read(planned.touched())).values())
-        changed = fold(planned, weighed.vectors, again.nodes(nodes), deps.policy, log)
     settled = again.sources
     waiting = [event for event in resolved.waiting if event.source not in settled]
     poison = _without(refused | resolved.poison | weighed.poison, settled)
     side = side_outputs_of(records, waiting + astray, poison, deps.retries, now_ms)
     dead = parsed.dead + side.dead
-    write = deps.store.encoded(changed, fence)  # what a record can make fail has failed before anything is sent
     await deps.outbox.dead_letter(dead)
     await deps.outbox.defer(side.waiting)
-    await deps.send_derived(planned.votes, firsts, log)
     await reach("before_upsert")
-    with stage("write"):
-        await write()
+    changed = await fold_and_write(planned, weighed.vectors, firsts, deps, fence, log, nodes_of=again.nodes)
     await reach("after_upsert")
     outcomes: dict[Outcome, list[Event]] = {
         "applied": [event for event in applied if event.source not in settled], "redelivered": gated.redelivered,

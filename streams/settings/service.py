@@ -123,7 +123,7 @@ class QdrantSettings(Section):
     key_file: Path | None = Field(None, description="Key of the client certificate.")
     deadline_s: float = Field(10.0, gt=0, description="Deadline of one call.")
     points_per_write: int = Field(
-        128, ge=1, le=10_000, description="Points per call at most; one user's stay together."
+        512, ge=1, le=10_000, description="Points per call at most; one user's stay together."
     )
     hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
 
@@ -131,7 +131,9 @@ class QdrantSettings(Section):
 class WorkerSettings(Section):
     """Batches, caches and the watch over the worker."""
 
-    batch_records: int = Field(1000, ge=1, description="Records per batch, at most.")
+    batch_records: int = Field(
+        4000, ge=1, description="Records per batch, at most: under lag a node is written once for all of them."
+    )
     batch_bytes: int = Field(4 << 20, ge=1 << 10, description="Bytes of records per batch, at most.")
     batch_linger_ms: float = Field(20.0, ge=0, description="How long a batch that is not full waits for more.")
     nodes_cache_mib: int = Field(256, ge=1, description="Memory of the cache of nodes.")

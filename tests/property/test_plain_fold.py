@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from streams.events.event import Source
-from streams.interests.fold import fold
+from streams.interests.fold import fold, fold_part, parts
 from streams.interests.nodes import Node
 from streams.interests.plan import Weighed, gate, plan
 from streams.interests.signed_weight import signed_weight
@@ -24,9 +24,15 @@ _SUMS = {"norm", "mass", "net"}
 batches = st.lists(st.lists(said, min_size=1, max_size=12), min_size=1, max_size=5)
 
 
-@given(batches, st.lists(st.sampled_from(["clicks", "events"]), min_size=60, max_size=60), st.booleans(), st.booleans())
+@given(
+    batches,
+    st.lists(st.sampled_from(["clicks", "events"]), min_size=60, max_size=60),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 99),
+)
 def test_a_batch_in_columns_is_one_after_another(
-    made: list[list[tuple[str, str, int, str]]], topics: list[str], whole_trees: bool, short: bool
+    made: list[list[tuple[str, str, int, str]]], topics: list[str], whole_trees: bool, short: bool, limit: int
 ) -> None:
     policy, log = SHORT if short else POLICY, 1
     nodes: Nodes_ = {}
@@ -44,7 +50,12 @@ def test_a_batch_in_columns_is_one_after_another(
             if one.item_id
         ]
         planned = plan(weighed, fresh, profiles, policy, log)
-        changed = {node.key: node for node in fold(planned, VECTORS, nodes, policy, log)}
+        made = [fold_part(planned, part, VECTORS, nodes, policy, log) for part in parts(planned, limit)]
+        changed = {node.key: node for part in made for node in part}
+        assert [node.key for node in fold(planned, VECTORS, nodes, policy, log)] == sorted(
+            changed, key=lambda key: (key.user_id, key.level == "profile")
+        )
+        assert sum(len({node.key.user_id for node in part}) for part in made) == len({key.user_id for key in changed})
         plain = plain_fold(planned, VECTORS, nodes, policy, log)
         assert changed.keys() == plain.keys()
         for key, node in changed.items():

@@ -1,0 +1,87 @@
+"""A plan into the store, some people's trees at a time: while Qdrant applies one part, the next is read and folded.
+
+No person is in two parts, so parts may be written in any order and side by side; the caller acknowledges after all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from streams.interests.ballot import VoteChange
+from streams.interests.fold import fold_part, parts
+from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, without_erased
+from streams.interests.plan import Plan
+from streams.interests.priors import CohortFirst
+from streams.pipeline.erase import SendDerived
+from streams.pipeline.tracing import stage
+from streams.store.base import Fence, Store, Write
+
+#: Nodes of a part, about: some calls to Qdrant, and few enough that several parts make a full batch.
+_NODES_A_PART: Final = 2_048
+#: Parts on their way at once: one that Qdrant applies, one that follows.
+_UNDER_WAY: Final = 2
+
+
+class Folding(Protocol):
+    """What it needs of the path's dependencies."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def policy(self) -> NodePolicy: ...
+    @property
+    def send_derived(self) -> SendDerived: ...
+
+
+async def fold_and_write(
+    planned: Plan, vectors: Vector, firsts: Sequence[CohortFirst], deps: Folding, fence: Fence, log: int,
+    *, nodes_of: Callable[[Iterable[Node]], Mapping[NodeKey, Node]],
+) -> list[Node]:  # fmt: skip
+    """Fold a plan into its nodes, send on what it changes in the sums over everybody, and write the nodes durably.
+
+    Gives the nodes that changed, part by part. `nodes_of` gives those to fold into by key, from what is stored. What a
+    record can make fail has failed before anything of its part is sent. Raises what the store and the broker raise,
+    once nothing is under way any more: some parts may be written then, each person's tree as a whole.
+    """
+    changed: list[Node] = []
+    user_of = {source: user for user, memory in planned.remembered.items() for source in memory.sources}
+    votes: dict[str, list[VoteChange]] = {}
+    for vote in planned.votes:
+        votes.setdefault(user_of[vote.source], []).append(vote)
+    beginnings: dict[str, list[CohortFirst]] = {}
+    for one in firsts:
+        beginnings.setdefault(user_of[one.first.source], []).append(one)
+    under_way: deque[asyncio.Task[None]] = deque()
+    try:
+        for part in parts(planned, _NODES_A_PART):
+            stored = await deps.store.read(part.keys)
+            with stage("fold"):
+                made = fold_part(planned, part, vectors, nodes_of(without_erased(stored.values())), deps.policy, log)
+                write = deps.store.encoded(made, fence)
+            changed += made
+            users = dict.fromkeys(key.user_id for key in part.keys)
+            theirs = [vote for user in users for vote in votes.get(user, ())]
+            began = [one for user in users for one in beginnings.get(user, ())]
+            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write)))
+            await asyncio.sleep(0)  # it begins
+            if len(under_way) >= _UNDER_WAY:
+                await under_way.popleft()
+        while under_way:
+            await under_way.popleft()
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+    return changed
+
+
+async def _deliver(
+    deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write
+) -> None:
+    """Send on, then write: once the nodes are written nobody would know that something is still to be sent."""
+    await deps.send_derived(votes, firsts, log)
+    with stage("write"):
+        await write()
