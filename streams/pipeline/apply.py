@@ -116,7 +116,6 @@ async def apply(
     dead = parsed.dead + side.dead
     await deps.outbox.dead_letter(dead)
     await deps.outbox.defer(side.waiting)
-    await reach("before_upsert")
     changed = await fold_and_write(planned, weighed.vectors, firsts, deps, fence, log, nodes_of=again.nodes)
     await reach("after_upsert")
     outcomes: dict[Outcome, list[Event]] = {

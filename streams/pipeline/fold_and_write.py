@@ -16,6 +16,7 @@ from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, without_e
 from streams.interests.plan import Plan
 from streams.interests.priors import CohortFirst
 from streams.pipeline.erase import SendDerived
+from streams.pipeline.faultpoints import reach
 from streams.pipeline.tracing import stage
 from streams.store.base import Fence, Store, Write
 
@@ -83,5 +84,6 @@ async def _deliver(
 ) -> None:
     """Send on, then write: once the nodes are written nobody would know that something is still to be sent."""
     await deps.send_derived(votes, firsts, log)
+    await reach("before_upsert")
     with stage("write"):
         await write()
