@@ -175,10 +175,9 @@ def _directions(fed: _Fed, old: Sequence[Node], vectors: Vector) -> tuple[list[V
         sums += np.stack([node.direction for node in old[block]]) * kept[block, None]
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
         lengths[lengths <= 1e-6 * scale[block]] = 0.0  # opposite evidence cancelled out: what is left is rounding error
-        rows32 = np.divide(sums, lengths[:, None], out=np.zeros_like(sums), where=lengths[:, None] > 0).astype(
-            np.float32
-        )
-        units += [row.copy() for row in rows32]  # a view would hold the whole block for as long as its node is cached
+        made = np.divide(sums, lengths[:, None], out=np.zeros_like(sums), where=lengths[:, None] > 0)
+        # A view would hold the whole block for as long as its node is cached.
+        units += [row.copy() for row in made.astype(np.float32)]
         norms += lengths.tolist()
     return units, norms
 

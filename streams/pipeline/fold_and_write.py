@@ -20,7 +20,7 @@ from streams.pipeline.faultpoints import reach
 from streams.pipeline.tracing import stage
 from streams.store.base import Fence, Store, Write
 
-#: Nodes of a part, about: some calls to Qdrant, and few enough that several parts make a full batch.
+#: Nodes of a part, about: some calls to Qdrant, and few enough that a full batch is several parts.
 _NODES_A_PART: Final = 2_048
 #: Parts on their way at once: one that Qdrant applies, one that follows.
 _UNDER_WAY: Final = 2

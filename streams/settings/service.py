@@ -123,7 +123,7 @@ class QdrantSettings(Section):
     key_file: Path | None = Field(None, description="Key of the client certificate.")
     deadline_s: float = Field(10.0, gt=0, description="Deadline of one call.")
     points_per_write: int = Field(
-        512, ge=1, le=10_000, description="Points per call at most; one user's stay together."
+        128, ge=1, le=10_000, description="Points per call at most; one user's stay together."
     )
     hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
 

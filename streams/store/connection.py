@@ -41,7 +41,7 @@ class QdrantConfig:
     https: bool = False
     api_key: str | None = None
     deadline_s: float = 10.0
-    points_per_write: int = 512
+    points_per_write: int = 128
     tls: TlsFiles | None = None
 
     @property
