@@ -1,4 +1,4 @@
-"""Nodes and items to Qdrant points and back: what a payload holds, and how it is read from the answer."""
+"""Items to Qdrant points, and nodes and items from the points of an answer; nodes are written by `node_wire`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,19 @@ from typing import Any
 import numpy as np
 from qdrant_client import grpc
 
-from streams.interests.applied import pack_applied, unpack_applied
-from streams.interests.ballot import pack_standing, unpack_standing
+from streams.interests.applied import unpack_applied
+from streams.interests.ballot import unpack_standing
 from streams.interests.evidence import (
     NOT_BEGUN,
     Strongest,
-    pack_began,
-    pack_firsts,
-    pack_marks,
-    pack_ring,
     unpack_began,
     unpack_firsts,
     unpack_marks,
     unpack_ring,
 )  # fmt: skip
 from streams.interests.item_vectors import ItemPoint, StoredItem
-from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy, Vector, expires_at_ms
-from streams.store.base import Fence
+from streams.interests.nodes import NAMESPACE, Node, NodeKey, Vector
 from streams.store.wire import Point, packed_row
-
-#: Bumped when what a payload means changes; flagged in the CHANGELOG.
-PAYLOAD_VERSION = 2
 
 
 def item_point_id(item_id: str) -> str:
@@ -60,49 +52,6 @@ def row_of(output: grpc.VectorsOutput) -> Vector:
         packed = dense.SerializeToString()
         return np.frombuffer(packed[len(packed) - 4 * len(dense.data) :], dtype="<f4").astype(np.float32)
     return np.array(vector.data, dtype=np.float32)  # servers before 1.16 answer in the older field
-
-
-def node_payload(node: Node, policy: NodePolicy, fence: Fence) -> dict[str, Any]:
-    """A node's payload: flat and short, since payloads cost more than vectors."""
-    payload: dict[str, Any] = {
-        "user_id": node.key.user_id,
-        "level": node.key.level,
-        "path": node.key.path,
-        "mass": float(node.mass),
-        "net": float(node.net),
-        "norm": float(node.norm),
-        "t0": node.t0_ms,
-        "first": node.first_ms,
-        "last": node.last_ms,
-        "count": node.count,
-        "expires_at": expires_at_ms(node, policy),
-        "applied": pack_applied(node.applied),
-        "evidence": Strongest.of(node.evidence).packed,
-        "fence": fence.number,
-        "v": PAYLOAD_VERSION,
-    }
-    if node.ring:
-        payload["ring"] = pack_ring(node.ring)
-    if node.seen:
-        payload["seen"] = pack_ring(node.seen)
-    if node.began.topic:
-        payload["began"] = pack_began(node.began)
-    if node.marks:
-        payload["marks"] = pack_marks(node.marks)
-    if node.votes:
-        payload["votes"] = pack_standing(node.votes)
-    if node.firsts:
-        payload["firsts"] = pack_firsts(node.firsts)
-    if node.erased_at_ms:
-        payload["erased_at"] = node.erased_at_ms
-    if node.reread:
-        payload["reread"] = True
-    return payload
-
-
-def node_point(node: Node, policy: NodePolicy, fence: Fence) -> Point:
-    """A node as a point."""
-    return Point(node.id, node.direction, node_payload(node, policy, fence))
 
 
 def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:

@@ -11,6 +11,7 @@ from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id
 from streams.store import codec
 from streams.store.base import Fence, Write
 from streams.store.filters import VECTORS, all_of, any_of, fields, in_range, not_newer, put_back, spent
+from streams.store.node_wire import nodes_bytes
 from streams.store.points import PointsClient
 
 _TOMBSTONES = 100  # in one deletion
@@ -32,9 +33,7 @@ class NodeTable:
         """Encode nodes, a user's in one call; what comes back upserts them durably."""
         only_if = not_newer(fence)
         requests = [
-            self._points.upserting(
-                self._collection, (codec.node_point(node, self._policy, fence) for node in chunk), only_if
-            )
+            self._points.upserting(self._collection, nodes_bytes(chunk, self._policy, fence), only_if)
             for chunk in _by_user(nodes, self._points.config.points_per_write)
         ]
 

@@ -119,15 +119,15 @@ class PointsClient:
 
     async def upsert(self, collection: str, points: Iterable[Point], only_if: grpc.Condition | None) -> None:
         """Write points durably, in one call; where one is stored that does not meet `only_if`, it stays."""
-        await self.send_upsert(self.upserting(collection, points, only_if))
+        await self.send_upsert(self.upserting(collection, points_bytes(points), only_if))
 
-    def upserting(self, collection: str, points: Iterable[Point], only_if: grpc.Condition | None) -> bytes:
-        """The request of `upsert`."""
+    def upserting(self, collection: str, points: bytes, only_if: grpc.Condition | None) -> bytes:
+        """The request of `upsert` for points that are bytes already."""
         head = grpc.UpsertPoints(
             collection_name=collection, wait=True, update_filter=grpc.Filter(must=[only_if]) if only_if else None
         )
         # Fields of a message may follow each other in any order: the points are what is most of it.
-        request: bytes = head.SerializeToString() + points_bytes(points)
+        request: bytes = head.SerializeToString() + points
         return request
 
     async def send_upsert(self, request: bytes) -> None:

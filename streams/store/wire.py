@@ -48,48 +48,57 @@ def _length(number: int) -> bytes:
     return _LENGTHS[number] if number < 4096 else varint(number)
 
 
-def _framed(tag: bytes, data: bytes) -> bytes:
+def framed(tag: bytes, data: bytes) -> bytes:
+    """A field of a given length: its tag, the length, and what is in it."""
     return tag + _length(len(data)) + data
 
 
-def _text(tag: bytes, plain: str) -> bytes:
-    return _framed(tag, plain.encode())
+def text(tag: bytes, plain: str) -> bytes:
+    """A field of text."""
+    return framed(tag, plain.encode())
 
 
 @lru_cache(maxsize=256)  # payloads have a few dozen names
 def _named(name: str) -> bytes:
     """An entry's key, and the tag of its value."""
-    return _text(b"\x0a", name) + b"\x12"
+    return text(b"\x0a", name) + b"\x12"
 
 
 def packed_row(row: Vector) -> bytes:
     """A float32 row as a DenseVector: a packed field of floats is the row's own little-endian bytes."""
-    return _framed(b"\x0a", np.ascontiguousarray(row, dtype="<f4").tobytes())
+    return framed(b"\x0a", np.ascontiguousarray(row, dtype="<f4").tobytes())
 
 
 def _value(plain: Any) -> bytes:
     kind = type(plain)
     if kind is str:
-        return _text(b"\x22", plain)
+        return text(b"\x22", plain)
     if kind is int:
         return b"\x18" + varint(plain)
     if kind is float:
         return _DOUBLE(0x11, plain)
     if kind is bool:
         return _TRUE if plain else _FALSE
-    listed = b"".join(_framed(b"\x0a", _text(b"\x22", one)) for one in plain)
-    return _framed(b"\x3a", listed)
+    listed = b"".join(framed(b"\x0a", text(b"\x22", one)) for one in plain)
+    return framed(b"\x3a", listed)
+
+
+def entry(name: str, plain: Any) -> bytes:
+    """One entry of a point's payload. TypeError for what no payload may hold."""
+    return framed(b"\x1a", _named(name) + framed(b"", _value(plain)))
+
+
+def vectors(row: Vector) -> bytes:
+    """A point's one vector."""
+    return framed(b"\x22", framed(b"\x0a", framed(b"\xaa\x06", packed_row(row))))
 
 
 def point_bytes(point: Point) -> bytes:
     """A point as one of the `points` of an UpsertPoints request. Its cost is linear in its size."""
-    parts = [_framed(b"\x0a", _text(b"\x12", point.id))]
-    for name, plain in point.payload.items():
-        key, value = _named(name), _value(plain)
-        size = _length(len(value))
-        parts += (b"\x1a", _length(len(key) + len(size) + len(value)), key, size, value)
-    parts.append(_framed(b"\x22", _framed(b"\x0a", _framed(b"\xaa\x06", packed_row(point.row)))))
-    return _framed(b"\x1a", b"".join(parts))
+    parts = [framed(b"\x0a", text(b"\x12", point.id))]
+    parts += [entry(name, plain) for name, plain in point.payload.items()]
+    parts.append(vectors(point.row))
+    return framed(b"\x1a", b"".join(parts))
 
 
 def points_bytes(points: Iterable[Point]) -> bytes:

@@ -17,8 +17,8 @@ from streams.broker.producer import Outgoing, Producer
 from streams.encoder.client import TritonEncoder
 from streams.settings.wiring import kafka_config, qdrant_config
 from streams.store.base import Fence
-from streams.store.codec import node_payload
 from streams.store.collections import Collections
+from streams.store.node_wire import nodes_bytes
 from streams.store.qdrant import QdrantStore
 
 ITEMS, USERS = 2_000, 2_000
@@ -172,9 +172,9 @@ async def bytes_a_user(stack: Stack) -> dict[str, float]:
     for user in range(50):
         tree = await store.tree(f"user-{user}")
         nodes += len(tree)
-        sizes.append(sum(4 * info.dim + len(json.dumps(node_payload(node, policy, Fence(1, 1)))) for node in tree))
+        sizes.append(len(nodes_bytes(tree, policy, Fence(1, 1))))
     await store.close()
     return {
         "nodes": round(nodes / 50, 1),
-        "vectors_and_payload": round(sum(sizes) / 50),
+        "bytes_written": round(sum(sizes) / 50),
     }

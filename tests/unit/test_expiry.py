@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from qdrant_client import grpc
@@ -11,10 +13,10 @@ from streams.commands.tree_view import TreeOptions, view
 from streams.interests.nodes import Level, Node, NodeKey, expires_at_ms, is_alive
 from streams.interests.score import interests_of
 from streams.settings.policies import NodeSettings
-from streams.store import codec
 from streams.store.base import Fence
 from streams.store.filters import alive, expired
 from streams.store.memory import MemoryStore
+from streams.store.node_wire import nodes_bytes
 
 NOW = 1_780_000_000_000
 POLICY = NodeSettings().policy()
@@ -37,15 +39,15 @@ FAINT = [
 ]
 
 
-def meets(condition: grpc.Condition, payload: dict[str, float]) -> bool:
+def meets(condition: grpc.Condition, payload: Mapping[str, grpc.Value]) -> bool:
     """What Qdrant makes of a condition on a number."""
-    number, bounds = payload[condition.field.key], condition.field.range
+    number, bounds = payload[condition.field.key].integer_value, condition.field.range
     return (not bounds.HasField("gt") or number > bounds.gt) and (not bounds.HasField("lte") or number <= bounds.lte)
 
 
 async def answers(node: Node, at_ms: int) -> list[bool]:
     """Whether the node is there at a moment, as each of those says who decides it."""
-    payload = codec.node_payload(node, POLICY, Fence(1, 1))
+    payload = grpc.UpsertPoints.FromString(nodes_bytes([node], POLICY, Fence(1, 1))).points[0].payload
     tree = view("ana", [node], at_ms, POLICY, lambda path: path, {}, TreeOptions())
     drawn = not tree.is_empty if node.key.level != "profile" else is_alive(node, at_ms, POLICY)  # the root is not drawn
     assert tree.expired == (node.key.level != "profile" and not drawn)
