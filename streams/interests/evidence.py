@@ -33,12 +33,11 @@ class Evidence(NamedTuple):
     type: str = ""
 
 
-class Ranked(NamedTuple):
-    """Evidence as it is kept: what ranks it, the lowest first, its event's name, and what is packed behind the name."""
+Ranked = tuple[float, str, str]
+"""Evidence as it is kept: what ranks it, the lowest first, its event's name, and what is packed behind the name.
 
-    order: float
-    name: str
-    rest: str
+A plain tuple: the collector of garbage stops looking at those that hold no containers, and a worker keeps many.
+"""
 
 
 def order_of(weight: float, ts_ms: int, half_life_ms: float) -> float:
@@ -103,15 +102,14 @@ NO_EVIDENCE: Final = Strongest()
 def _ranked(entry: str, half_life_ms: float) -> Ranked:
     fields = entry.split(FIELD)
     name = FIELD.join(fields[:3])
-    return Ranked(order_of(float(fields[3]), int(fields[2]), half_life_ms), name, entry[len(name) :])
+    return order_of(float(fields[3]), int(fields[2]), half_life_ms), name, entry[len(name) :]
 
 
 def with_more(kept: Sequence[Ranked], more: Sequence[Ranked], length: int) -> Strongest:
     """The `length` strongest of what was kept and what is new, which replaces what has its name."""
-    if len(more) > 1 or any(more[0].name == one.name for one in kept):
-        renewed = {one.name: one for one in more}
-        kept, more = [one for one in kept if one.name not in renewed], list(renewed.values())
-    return Strongest(None, sorted([*kept, *more])[:length])
+    renewed = {name: (order, name, rest) for order, name, rest in more}
+    rest = [one for one in kept if one[1] not in renewed]
+    return Strongest(None, tuple(sorted([*rest, *renewed.values()])[:length]))
 
 
 def pack_evidence(evidence: Iterable[Evidence]) -> str:

@@ -212,7 +212,7 @@ def _evidence(fed: _Fed, contributions: Contributions, old: Sequence[Node], leng
     ages = fed.told.times_ms / np.repeat(fed.half_lives_ms, fed.ends - fed.starts)
     orders = (-(np.log2(np.abs(fed.told.signed)) + ages)).tolist()
     names, rests = contributions.names, contributions.rests
-    ranked = [Ranked(order, names[at], rests[at]) for order, at in zip(orders, fed.entries.tolist(), strict=True)]
+    ranked = [(order, names[at], rests[at]) for order, at in zip(orders, fed.entries.tolist(), strict=True)]
     half_lives_ms, starts, ends = fed.half_lives_ms.tolist(), fed.starts.tolist(), fed.ends.tolist()
     taken_back = np.logical_not(np.logical_and.reduceat(fed.told.added, fed.starts)).tolist()
     made: list[Sequence[Evidence]] = []
@@ -226,11 +226,11 @@ def _evidence(fed: _Fed, contributions: Contributions, old: Sequence[Node], leng
 
 def _left(kept: Sequence[Ranked], told: Sequence[Ranked], added: Sequence[bool]) -> list[Ranked]:
     """What is left of what was kept and is told, where some of it takes back what came before."""
-    left = {one.name: one for one in kept}
+    left = {one[1]: one for one in kept}
     for one, comes in zip(told, added, strict=True):
-        left.pop(one.name, None)
+        left.pop(one[1], None)
         if comes:
-            left[one.name] = one
+            left[one[1]] = one
     return list(left.values())
 
 
