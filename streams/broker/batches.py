@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from typing import Any
 
@@ -61,12 +61,13 @@ async def gather_batches(
     app: BrokerApp,
     stream: Any,
     *,
-    max_records: int = 4_000,
+    max_records: int | Callable[[], int] = 4_000,
     max_bytes: int = 16 << 20,
     within_s: float = 0.0,
 ) -> AsyncIterator[Batch]:
     """Gather what is there, up to `max_records` and `max_bytes`, and hand it out.
 
+    Where `max_records` is to be asked, that is done before each batch.
     What waits already is handed out at once. `within_s` waits that many seconds more while the batch is not full. A
     fetched batch is never cut, so a batch exceeds a bound only where it is a single fetched one. Those of an ended
     assignment are dropped unacknowledged: their partition is read again from its committed offset.
@@ -75,7 +76,8 @@ async def gather_batches(
     intake = _Intake(app, stream.channel.queue)
     while True:
         try:
-            batch = await intake.gather(max_records, max_bytes, within_s)
+            limit = max_records if isinstance(max_records, int) else max_records()
+            batch = await intake.gather(limit, max_bytes, within_s)
         except StopAsyncIteration:  # Faust throws it into the queue of an agent it stops
             return
         app.enter_batch()

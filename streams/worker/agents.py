@@ -29,7 +29,7 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
 
     @app.agent(app.topic(*kafka.event_topics), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def events(stream: Any) -> None:
-        async for batch in gather(stream, max_records=limits.batch_records):
+        async for batch in gather(stream, max_records=worker.pace.limit):
             await worker.fold(batch)
 
     @app.agent(app.topic(kafka.unresolved_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped

@@ -25,6 +25,7 @@ from streams.worker.crashes import Crashes, Work
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
 from streams.worker.ownership import Owner, Ownership
+from streams.worker.pace import Pace
 from streams.worker.retrying import forever
 
 log = structlog.get_logger(__name__)
@@ -49,9 +50,11 @@ class BatchWorker:
         progress: Callable[[], None],
         updates: UpdatesProducer,
         through: Callable[[Sequence[RecordLike]], None],
+        pace: Pace,
     ) -> None:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
         self._updates, self._crashes, self._is_through = updates, crashes, through
+        self.pace = pace
         self._folding = asyncio.Lock()
 
     async def fold(self, batch: Batch) -> None:
@@ -59,6 +62,7 @@ class BatchWorker:
         began_s = monotonic()
         with traced_batch(batch.records) as followed:
             if await self._through(batch, batch.records, partial(self._fold, batch, followed)):
+                self.pace.took(len(batch), monotonic() - began_s)
                 await reach("before_ack")
                 with stage("ack"):
                     await self._acknowledge(batch, monotonic() - began_s)

@@ -23,6 +23,7 @@ from streams.worker.crashes import Crashes, CrashSurroundings
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
 from streams.worker.ownership import Owner, Ownership
+from streams.worker.pace import Pace
 from streams.worker.servers import Connected, connected
 from streams.worker.status import WorkerStatus, serving
 from streams.worker.sweep import sweep
@@ -146,6 +147,7 @@ def _batch_worker(
         updates=UpdatesProducer(
             producer=servers.producer, topic=kafka.updated_topic, group=kafka.group, policy=servers.deps.policy
         ),
+        pace=Pace(settings.worker.batch_records, settings.worker.batch_within_s),
     )
 
 

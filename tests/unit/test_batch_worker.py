@@ -15,6 +15,7 @@ from streams.events.unresolved import RetryPolicy
 from streams.worker.batch_worker import BatchWorker
 from streams.worker.crashes import Crashes, CrashSurroundings
 from streams.worker.metrics import Metrics
+from streams.worker.pace import Pace
 from tests.fixtures.crash_marks import MemoryCrashMarks
 from tests.fixtures.records import click, record
 
@@ -100,7 +101,7 @@ async def test_a_record_that_nobody_can_work_on_ends_no_agent(work: str) -> None
     deps: Any = SimpleNamespace(retries=RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1))  # no store, no encoder
     worker = BatchWorker(
         deps=deps, ownership=SimpleNamespace(enter=enter), crashes=Crashes(around), metrics=metrics,  # type: ignore[arg-type]  # as much of it as is used
-        progress=lambda: None, through=ignored, updates=None,  # type: ignore[arg-type]  # never reached
+        progress=lambda: None, through=ignored, pace=Pace(8, 2.0), updates=None,  # type: ignore[arg-type]  # never reached
     )  # fmt: skip
     await getattr(worker, work)(batch, *([derive] if work == "derive" else []))
     assert [(one.record.offset, one.stage, one.reason) for one in letters] == [(17, "crash", "raised")]
