@@ -42,8 +42,8 @@ def early_ack() -> None:
 
 def no_applied() -> None:
     """What a node says it has had already is not looked at."""
-    assert callable(Applied.covers)
-    Applied.covers = lambda *_: False  # type: ignore[method-assign]  # sabotage
+    assert callable(Applied.up_to)
+    Applied.up_to = lambda *_: -1  # type: ignore[method-assign]  # sabotage
 
 
 def no_tombstone() -> None:
