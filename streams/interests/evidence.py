@@ -42,15 +42,18 @@ A plain tuple: the collector of garbage stops looking at those that hold no cont
 
 def order_of(weight: float, ts_ms: int, half_life_ms: float) -> float:
     """What ranks a contribution. All decay alike, so their order never changes: log2|s| + t/h ranks them for good."""
-    return -(math.log2(abs(weight)) + ts_ms / half_life_ms)
+    return -(math.log2(abs(weight)) + ts_ms / half_life_ms) if weight else math.inf
 
 
 class Strongest(Sequence[Evidence]):
-    """The contributions that weigh most in a node, strongest first: unpacked only where somebody looks at them."""
+    """The contributions that weigh most in a node, strongest first: unpacked only where somebody looks at them.
+
+    It holds them packed as they are stored, or ranked once the fold has asked for that, never both.
+    """
 
     __slots__ = ("_packed", "_ranked")
 
-    def __init__(self, packed: str | None = "", ranked: Sequence[Ranked] | None = None) -> None:
+    def __init__(self, packed: str = "", ranked: Sequence[Ranked] | None = None) -> None:
         self._packed, self._ranked = packed, ranked
 
     @classmethod
@@ -61,14 +64,15 @@ class Strongest(Sequence[Evidence]):
     @property
     def packed(self) -> str:
         """All of it as one string; weights keep seven digits."""
-        if self._packed is None:
-            self._packed = ENTRY.join([name + rest for _, name, rest in self._ranked or ()])
-        return self._packed
+        if self._ranked is None:
+            return self._packed
+        return ENTRY.join([name + rest for _, name, rest in self._ranked])
 
     def ranked(self, half_life_ms: float) -> Sequence[Ranked]:
         """All of it in its order, as `with_more` takes it."""
         if self._ranked is None:
-            self._ranked = [_ranked(entry, half_life_ms) for entry in self._packed.split(ENTRY)] if self._packed else []
+            entries = self._packed.split(ENTRY) if self._packed else []
+            self._ranked, self._packed = tuple([_ranked(entry, half_life_ms) for entry in entries]), ""
         return self._ranked
 
     def __len__(self) -> int:
@@ -108,8 +112,8 @@ def _ranked(entry: str, half_life_ms: float) -> Ranked:
 def with_more(kept: Sequence[Ranked], more: Sequence[Ranked], length: int) -> Strongest:
     """The `length` strongest of what was kept and what is new, which replaces what has its name."""
     renewed = {name: (order, name, rest) for order, name, rest in more}
-    rest = [one for one in kept if one[1] not in renewed]
-    return Strongest(None, tuple(sorted([*rest, *renewed.values()])[:length]))
+    others = [one for one in kept if one[1] not in renewed]
+    return Strongest(ranked=tuple(sorted([*others, *renewed.values()])[:length]))
 
 
 def pack_evidence(evidence: Iterable[Evidence]) -> str:

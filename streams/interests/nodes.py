@@ -92,7 +92,7 @@ class Node:
     def nbytes(self) -> int:
         """Roughly what the node takes in memory, in bytes."""
         return (
-            600
+            1_000  # its objects, key and id, and what is kept of these to write it
             + self.direction.nbytes
             + len(self.ring)
             + len(self.seen)

@@ -19,9 +19,11 @@ from streams.settings.policies import NodeSettings
 from streams.store.base import Fence
 from streams.store.cached import CachedStore
 from streams.store.memory import MemoryStore
+from streams.store.node_wire import nodes_bytes
 
 class Nowhere(MemoryStore):
     def encoded(self, nodes, fence):
+        assert not nodes or nodes_bytes(nodes, NodeSettings().policy(), fence)
         async def write(): pass
         return write
 
