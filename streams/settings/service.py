@@ -132,9 +132,7 @@ class WorkerSettings(Section):
     """Batches, caches and the watch over the worker."""
 
     batch_records: int = Field(8000, ge=1, description="Records per batch, at most.")
-    batch_within_s: float = Field(
-        2.0, gt=0, description="Batches of events are kept so small that one takes about as long as this at most."
-    )
+    batch_within_s: float = Field(2.0, gt=0, description="Batches are kept so small that one takes about so long.")
     batch_bytes: int = Field(4 << 20, ge=1 << 10, description="Bytes of records per batch, at most.")
     batch_linger_ms: float = Field(20.0, ge=0, description="How long a batch that is not full waits for more.")
     nodes_cache_mib: int = Field(256, ge=1, description="Memory of the cache of nodes.")

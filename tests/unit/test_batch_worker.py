@@ -58,6 +58,7 @@ class Worker(BatchWorker):
             metrics=metrics,
             progress=lambda: None,
             updates=None,
+            pace=Pace(8, 2.0),
             through=ignored,
         )  # type: ignore[arg-type]  # never reached
 
