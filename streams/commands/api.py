@@ -9,8 +9,7 @@ import typer
 from streams.api.keys import make_key
 from streams.api.scopes import SCOPES, Scope
 from streams.base.errors import ConfigurationError
-from streams.commands.shell import register, register_group
-from streams.settings.service import load
+from streams.commands.shell import load_settings, register, register_group
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; by default api.host.")]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Its port; by default api.port.")]
@@ -35,9 +34,9 @@ def api(context: typer.Context, host: Host = None, port: Port = None, workers: W
     """
     if context.invoked_subcommand is not None:
         return
-    from streams.api.server import serve  # noqa: PLC0415  # a second, which `api key` does without
+    from streams.api.server import serve
 
-    settings = load()
+    settings = load_settings()
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"api": settings.api.model_copy(update=changed)})
     raise typer.Exit(serve(settings, workers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,8 +20,11 @@ from streams.client import (
     Unauthorized,
     Unreachable,
 )
+from streams.commands.shell import load_settings
 from streams.commands.when import lasting
-from streams.settings.service import ClientSettings, load
+
+if TYPE_CHECKING:
+    from streams.settings.service import ClientSettings
 
 ApiUrl = Annotated[str | None, typer.Option("--api", help="Address of the API.", show_default="client.url")]
 KeyFile = Annotated[
@@ -53,7 +56,7 @@ _ADVICE: Final = {
 @contextmanager
 def open_client(api: str | None, key_file: Path | None, *, deadline_s: float | None = None) -> Iterator[InterestClient]:
     """A client of the API by options over settings; what it raises says what to do next."""
-    settings = load().client
+    settings = load_settings().client
     url, key = api or settings.url, _key(settings, key_file)
     try:
         with InterestClient(url, key=key, deadline_s=deadline_s or settings.deadline_s) as client:

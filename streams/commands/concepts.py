@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -15,11 +15,13 @@ from streams.base.errors import ConfigurationError
 from streams.commands.connections import encoder_of
 from streams.commands.json_lines import read_lines
 from streams.commands.progress import meter
-from streams.commands.shell import console, register, run
+from streams.commands.shell import console, load_settings, register, run
 from streams.concepts.catalogue_tree import Floats, build_from_catalogue, build_from_taxonomy, text_of
 from streams.concepts.tree import ConceptTree
 from streams.concepts.tree_file import TAXONOMY_FILE, save_tree
-from streams.settings.service import Settings, load
+
+if TYPE_CHECKING:
+    from streams.settings.service import Settings
 
 _EXAMPLE = "interests concepts build --from-catalogue items.jsonl.gz --out concepts.npz"
 _CHUNK = 256
@@ -62,7 +64,7 @@ def build(
         raise ConfigurationError(f"--out: there is no directory {out.parent}")
     items = read_items(from_catalogue) if from_catalogue else None
     options = {"topics": topics, "interests": interests, "seed": seed}
-    tree = run(_build(load(), items, taxonomy, options))
+    tree = run(_build(load_settings(), items, taxonomy, options))
     save_tree(tree, out)
     wide = sum(concept.is_topic for concept in tree.concepts)
     console().print(f"{out}: {wide} topics, {len(tree.concepts) - wide} interests, made with {tree.encoder_id}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from streams.base.errors import BrokerUnavailable, EncoderUnavailable, RetryableError, StoreUnavailable
-from streams.broker.admin import Admin
-from streams.broker.config import KafkaConfig
-from streams.broker.producer import Producer
-from streams.encoder.client import TritonEncoder
-from streams.settings.service import Settings
-from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
-from streams.store.survey import Surveyor
+
+if TYPE_CHECKING:
+    from streams.broker.admin import Admin
+    from streams.broker.config import KafkaConfig
+    from streams.broker.producer import Producer
+    from streams.encoder.client import TritonEncoder
+    from streams.settings.service import Settings
+    from streams.store.survey import Surveyor
 
 ANSWER_WITHIN_S = 10.0
 """How long a command waits for a server, where the settings do not ask for less."""
@@ -46,6 +48,9 @@ def named(server: str) -> Iterator[None]:
 @asynccontextmanager
 async def admin_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Admin]:
     """An admin connection to Kafka."""
+    from streams.broker.admin import Admin
+    from streams.settings.wiring import kafka_config
+
     with named(f"Kafka at {settings.kafka.brokers}"):
         async with Admin(quick(kafka_config(settings.kafka), deadline_s)) as admin:
             yield admin
@@ -54,6 +59,9 @@ async def admin_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> A
 @asynccontextmanager
 async def producer_of(settings: Settings, deadline_s: float | None = None) -> AsyncIterator[Producer]:
     """A producer; `deadline_s` (by default the settings' own) bounds connecting and one batch."""
+    from streams.broker.producer import Producer
+    from streams.settings.wiring import kafka_config
+
     config = kafka_config(settings.kafka)
     if deadline_s is not None:
         config = replace(config, producer_timeout_s=min(deadline_s, config.producer_timeout_s))
@@ -65,6 +73,9 @@ async def producer_of(settings: Settings, deadline_s: float | None = None) -> As
 @asynccontextmanager
 async def surveyor_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -> AsyncIterator[Surveyor]:
     """A read-only connection to Qdrant."""
+    from streams.settings.wiring import qdrant_config
+    from streams.store.survey import Surveyor
+
     config = qdrant_config(settings)
     surveyor = Surveyor(replace(config, deadline_s=min(deadline_s, config.deadline_s)))
     with named(f"Qdrant at {config.address}"):
@@ -77,6 +88,8 @@ async def surveyor_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -
 @asynccontextmanager
 async def encoder_of(settings: Settings, deadline_s: float | None = None) -> AsyncIterator[TritonEncoder]:
     """A client of Triton; `deadline_s` (by default the settings' own) bounds one batch of texts."""
+    from streams.settings.wiring import triton_encoder
+
     encoder = triton_encoder(settings.triton, deadline_s=deadline_s)
     with named(f"Triton at {settings.triton.url}"):
         try:

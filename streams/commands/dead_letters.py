@@ -6,21 +6,20 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.broker.fetched_batch import Record
-from streams.broker.producer import Outgoing, sane_ms
-from streams.broker.read_all import read_topic
 from streams.commands.connections import producer_of
-from streams.commands.shell import EXIT_FAILED, console, print_error, register, run
+from streams.commands.shell import EXIT_FAILED, console, load_settings, print_error, register, run
 from streams.events.dead_letters import BODY, OURS, PREFIX
-from streams.events.privacy import SEALED, Original, open_sealed
-from streams.settings.privacy import new_pair, private_key
-from streams.settings.service import Settings, load
-from streams.settings.wiring import kafka_config
+
+if TYPE_CHECKING:
+    from streams.broker.fetched_batch import Record
+    from streams.broker.producer import Outgoing
+    from streams.events.privacy import Original
+    from streams.settings.service import Settings
 
 _ORIGIN = f"{PREFIX}topic"
 
@@ -47,6 +46,8 @@ def keys(private: Private, public: Public) -> None:
 
     Workers get the public one. Keep the private one away from them: whoever has it reads what people wrote.
     """
+    from streams.settings.privacy import new_pair
+
     if private.resolve() == public.resolve():
         raise ConfigurationError(f"got {private} for both keys, expected two files")
     for file in (private, public):
@@ -67,10 +68,15 @@ def open_(topic: Topic, key: Key = None, again: Again = False) -> None:
     """
     if not topic.endswith(".dead"):
         raise ConfigurationError(f"got {topic}, expected a topic of dead letters, which ends with .dead")
-    run(_open(load(), topic, key, again))
+    run(_open(load_settings(), topic, key, again))
 
 
 async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -> None:
+    from streams.broker.producer import Outgoing, sane_ms
+    from streams.broker.read_all import read_topic
+    from streams.settings.privacy import private_key
+    from streams.settings.wiring import kafka_config
+
     private = private_key(key) if key else None
     back: dict[str, list[Outgoing]] = {}
     foreign = 0
@@ -100,6 +106,8 @@ async def _open(settings: Settings, topic: str, key: Path | None, again: bool) -
 
 def original(record: Record, private: Any) -> Original | None:
     """The record that a dead letter carries; None where it was dropped, or is sealed and there is no key."""
+    from streams.events.privacy import SEALED, Original, open_sealed
+
     body = dict(record.headers).get(BODY)
     if body == SEALED:
         return open_sealed(record.value or b"", record.headers, private) if private else None

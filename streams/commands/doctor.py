@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import typer
 
-from streams.commands.findings import Findings, findings_table
-from streams.commands.installation_checks import check_concepts, check_installation, check_security
-from streams.commands.server_checks import check_api, check_kafka, check_qdrant, check_triton
-from streams.commands.shell import EXIT_FAILED, console, register, run
-from streams.settings.service import Settings, load
+from streams.commands.shell import EXIT_FAILED, console, load_settings, register, run
+
+if TYPE_CHECKING:
+    from streams.commands.findings import Findings
+    from streams.settings.service import Settings
 
 
 def add(app: typer.Typer) -> None:
@@ -25,7 +26,9 @@ def doctor() -> None:
     Every server is asked, also where another is away; each check gives up after five seconds. Exit code 1: something
     does not work.
     """
-    parts = run(examine(load()))
+    from streams.commands.findings import findings_table
+
+    parts = run(examine(load_settings()))
     out = console()
     out.print(findings_table(parts))
     counts = Counter(finding.status for part in parts for finding in part.entries)
@@ -39,6 +42,8 @@ def doctor() -> None:
 
 async def examine(settings: Settings) -> list[Findings]:
     """Make every check; Kafka is asked while Triton and then Qdrant are."""
+    from streams.commands.installation_checks import check_concepts, check_installation, check_security
+    from streams.commands.server_checks import check_api, check_kafka, check_qdrant, check_triton
 
     async def encoder_and_store() -> tuple[Findings, Findings, Findings]:
         installation = check_installation(settings)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.base.credentials import without_credentials
 from streams.commands.connections import encoder_of
-from streams.commands.shell import console, extra, register, run
-from streams.encoder.base import model_errors
-from streams.encoder.triton import EncoderInfo
-from streams.settings.service import Settings, load
+from streams.commands.shell import console, extra, load_settings, register, run
+
+if TYPE_CHECKING:
+    from streams.encoder.triton import EncoderInfo
+    from streams.settings.service import Settings
 
 _EXAMPLE = "interests encoder export multilingual-e5-small --out model_repo"
 _SAMPLE = [f"{number} cups of tea, and a plain sentence of ten words or so" for number in range(64)]
@@ -47,7 +48,8 @@ def export(
     Restart Triton afterwards. An encoder of another id writes to collections of its own.
     """
     with extra("encoder"):
-        from encoders.export import export as export_model  # noqa: PLC0415  # of the extra
+        from encoders.export import export as export_model
+        from streams.encoder.base import model_errors
 
         with model_errors():
             exported = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
@@ -56,7 +58,7 @@ def export(
 
 def info() -> None:
     """Ask Triton which encoder it serves, and how fast it is."""
-    settings = load()
+    settings = load_settings()
     served, took_s = run(_ask(settings))
     out = console()
     out.print(f"Triton at {without_credentials(settings.triton.url)}, model {settings.triton.model}")

@@ -12,16 +12,13 @@ from rich.table import Table
 from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import read
 from streams.commands.progress import meter
-from streams.commands.shell import console, extra, register, run
+from streams.commands.shell import console, extra, load_settings, register, run
 from streams.commands.when import lasting
-from streams.evaluation.contest import GROUPS, Contest
-from streams.evaluation.picture import write_picture
-from streams.evaluation.prequential import Kind
-from streams.evaluation.scorers import SCORE_PARTS, known_score_parts
-from streams.settings.service import load
 
 if TYPE_CHECKING:
+    from streams.evaluation.contest import Contest
     from streams.evaluation.experiment import ExperimentResult
+    from streams.evaluation.prequential import Kind
 
 _EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
 _CASES: Final[dict[str, frozenset[Kind]]] = {
@@ -76,17 +73,17 @@ def evaluate(
     if undated not in {"known", "met"}:
         raise ConfigurationError(f"got --undated {undated!r}, expected known or met")
     with extra("encoder"):
-        from streams.evaluation import experiment  # noqa: PLC0415  # a model's libraries are of the extra
+        from streams.evaluation import experiment
     plan = experiment.ExperimentPlan(
         name=name or events[0].resolve().parent.name, kinds=_CASES[cases], without=score_parts(without),
         negatives=negatives, seed=seed, undated="met" if undated == "met" else "known", model=model, triton=triton,
         cache=cache,
     )  # fmt: skip
     log = read(items, events, users, limit, only_met=cases == "impressions")
-    shown = console()
+    shown, settings = console(), load_settings()
     result = run(
         experiment.run(
-            load(), plan, log.items, log.events, now_ms=log.last_ms, meter=lambda step, n: meter(shown, step, n)
+            settings, plan, log.items, log.events, now_ms=log.last_ms, meter=lambda step, n: meter(shown, step, n)
         )
     )
     write_and_show(result, plan.name, out, shown)
@@ -94,6 +91,8 @@ def evaluate(
 
 def score_parts(without: str) -> tuple[str, ...]:
     """The parts that `--without` names; ConfigurationError for an unknown one."""
+    from streams.evaluation.scorers import SCORE_PARTS, known_score_parts
+
     return (
         tuple(SCORE_PARTS)
         if without == "all"
@@ -103,6 +102,8 @@ def score_parts(without: str) -> tuple[str, ...]:
 
 def write_and_show(result: ExperimentResult, name: str, out: Path, shown: Console) -> None:
     """Write the results to the folder `out` and show their tables; ConfigurationError where nothing was ranked."""
+    from streams.evaluation.picture import write_picture
+
     counts = result.counts
     seen = f"{counts.events:,} events, {counts.dead:,} refused, {counts.deferred:,} about items that nobody described"
     if not result.contest.cases():
@@ -119,6 +120,8 @@ def write_and_show(result: ExperimentResult, name: str, out: Path, shown: Consol
 
 def tables(contest: Contest) -> list[Table]:
     """A table for each group of cases but the halves: a line a scorer, best of a column in bold."""
+    from streams.evaluation.contest import GROUPS
+
     drawn = []
     for group, scorers in contest.results().items():
         if "half" in group:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from streams.broker.admin import Admin, Lag
 from streams.commands.progress import Meter
+
+if TYPE_CHECKING:
+    from streams.broker.admin import Admin, Lag
 
 _EVERY_S: Final = 0.5
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import msgspec
 import typer
@@ -14,11 +14,13 @@ import typer
 from streams.base.errors import ConfigurationError
 from streams.commands.json_lines import STDIN, read_lines
 from streams.commands.sender import sender_of
-from streams.commands.shell import EXIT_FAILED, print_error, register, run
+from streams.commands.shell import EXIT_FAILED, load_settings, print_error, register, run
 from streams.commands.when import parse_time
 from streams.events.drafts import Drafts, Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
-from streams.settings.service import Settings, load
+
+if TYPE_CHECKING:
+    from streams.settings.service import Settings
 
 _BATCH = 500
 _EXAMPLE = "interests produce --user u1 --type comment --item i1 --text 'Well put.'"
@@ -73,7 +75,7 @@ def produce(
         raise ConfigurationError("expected either a FILE (- for standard input) or one event: --user, --type …")
     if items and given:
         raise ConfigurationError("--items takes lines from a FILE")
-    settings = load()
+    settings = load_settings()
     one = [Line(1, msgspec.json.encode(given))] if given else []
     # One event is judged before anything connects.
     refused = _drafts(settings, one, items=False, topic=topic, check=not no_check).refused

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,10 +20,12 @@ from streams.commands.lag_wait import until_folded
 from streams.commands.playback import Tally, stopping
 from streams.commands.progress import meter
 from streams.commands.sender import Sender, sender_of
-from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, console, print_error, register, run
+from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, console, load_settings, print_error, register, run
 from streams.commands.when import ago, lasting, parse_time, stamp
 from streams.events.drafts import topic_of_type
-from streams.settings.service import Settings, load
+
+if TYPE_CHECKING:
+    from streams.settings.service import Settings
 
 _EXAMPLE = "interests replay --items items.jsonl.gz --events events.jsonl.gz --shift-to now --wait"
 _OLD_MS = 30 * 86_400_000
@@ -85,7 +87,7 @@ def replay(
         events=tuple(events or ()), items=tuple(items or ()), speed=parse_speed(speed), shift_to=shift_to, limit=limit,
         topic=topic, wait=wait, deadline_s=deadline_s,
     )  # fmt: skip
-    code = run(_replay(load(), plan, console()))
+    code = run(_replay(load_settings(), plan, console()))
     if code:
         raise typer.Exit(code)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from streams.base.errors import ConfigurationError
-from streams.broker.partitions import partition_of
-from streams.broker.producer import Outgoing, Producer
 from streams.commands.connections import admin_of, producer_of
 from streams.events.drafts import Draft
 from streams.events.event import Source
-from streams.settings.service import Settings
+
+if TYPE_CHECKING:
+    from streams.broker.producer import Outgoing, Producer
+    from streams.settings.service import Settings
 
 
 class Sender:
@@ -50,6 +52,9 @@ class Sender:
         return [places[number] for number in range(len(drafts))]
 
     def _outgoing(self, draft: Draft) -> Outgoing:
+        from streams.broker.partitions import partition_of
+        from streams.broker.producer import Outgoing
+
         # Named here and not left to the client, which does not say what it chose.
         count = self._partitions[draft.topic]
         partition = partition_of(draft.key.decode(), count) if draft.key else 0

@@ -8,9 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from streams.commands.shell import console, register
-from streams.settings.document import defaults, markdown, rows, shown
-from streams.settings.service import load
+from streams.commands.shell import console, load_settings, register
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="The page docs/settings.md, with the defaults.")]
 Changed = Annotated[bool, typer.Option("--changed", help="Only what differs from its default.")]
@@ -26,6 +24,8 @@ def settings(as_markdown: Markdown = False, changed: Changed = False) -> None:
 
     Yellow values differ from the default.
     """
+    from streams.settings.document import defaults, markdown, rows, shown
+
     if as_markdown:
         typer.echo(markdown(defaults()))
         return
@@ -34,7 +34,7 @@ def settings(as_markdown: Markdown = False, changed: Changed = False) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", max_width=26)
     table.add_column()
-    for section, about, mine in rows(load()):
+    for section, about, mine in rows(load_settings()):
         wanted = [row for row in mine if not changed or row.value != plain[row.name]]
         if wanted:
             table.add_row(Text(section, "bold cyan"), "", Text(about, "dim"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.text import Text
 
 from streams.base.credentials import without_credentials
 from streams.base.errors import ConfigurationError, InterestsError, RetryableError
+
+if TYPE_CHECKING:
+    from streams.settings.service import Settings
 
 T = TypeVar("T")
 
@@ -83,6 +86,13 @@ def register_group(
     epilog = f"Example: {example}"
     group.callback(invoke_without_command=True, help=_help(function), epilog=epilog)(_reporting(function))
     app.add_typer(group, name=name)
+
+
+def load_settings() -> Settings:
+    """The settings, read now. ConfigurationError where one does not fit."""
+    from streams.settings.service import load
+
+    return load()
 
 
 def _help(function: Callable[..., None]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
 import typer
@@ -14,17 +14,16 @@ from rich.console import Console
 
 from streams.base.errors import ConfigurationError
 from streams.commands.connections import surveyor_of
-from streams.commands.shell import EXIT_FAILED, console, print_error, register, run
+from streams.commands.shell import EXIT_FAILED, console, load_settings, print_error, register, run
 from streams.commands.tree_drawing import draw
 from streams.commands.tree_view import NameOf, TreeOptions, TreeView, item_ids, view
 from streams.commands.when import ago, parse_time, rfc3339, stamp
-from streams.concepts.tree_file import load_names
-from streams.interests.nodes import LEVELS, Level, Node
-from streams.settings.privacy import pseudonyms_of
-from streams.settings.service import Settings, load
-from streams.settings.wiring import qdrant_config
-from streams.store.cards import Card
-from streams.store.qdrant import QdrantStore
+from streams.interests.levels import LEVELS, Level
+
+if TYPE_CHECKING:
+    from streams.interests.nodes import Node
+    from streams.settings.service import Settings
+    from streams.store.cards import Card
 
 _EXAMPLE = "interests show u17 --evidence 3"
 
@@ -61,7 +60,7 @@ def show(
         user_id=user, at_ms=parse_time(at, now_ms), levels=levels, lang=lang, evidence=evidence,
         everything=everything, as_json=as_json,
     )  # fmt: skip
-    if not run(show_tree(load(), request, console())):
+    if not run(show_tree(load_settings(), request, console())):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -85,6 +84,8 @@ class ShowRequest:
 
 async def show_tree(settings: Settings, request: ShowRequest, out: Console) -> bool:
     """Show the tree; False, with one line on standard error, where there is none to show."""
+    from streams.settings.privacy import pseudonyms_of
+
     pseudonyms = pseudonyms_of(settings)
     if pseudonyms is not None:
         request = replace(request, user_id=pseudonyms.of(request.user_id))
@@ -108,6 +109,9 @@ async def show_tree(settings: Settings, request: ShowRequest, out: Console) -> b
 
 async def fetch(settings: Settings, request: ShowRequest) -> tuple[list[Node], Mapping[str, Card]]:
     """A user's nodes, and what is known of the items that their evidence speaks of."""
+    from streams.settings.wiring import qdrant_config
+    from streams.store.qdrant import QdrantStore
+
     async with surveyor_of(settings) as surveyor:
         collections = await surveyor.collections()
         store = QdrantStore(qdrant_config(settings), settings.nodes.policy(), collections)
@@ -120,6 +124,8 @@ async def fetch(settings: Settings, request: ShowRequest) -> tuple[list[Node], M
 
 def names(file: Path | None, lang: str) -> NameOf:
     """What to call a path, by the concept tree's file or the built-in taxonomy."""
+    from streams.concepts.tree_file import load_names
+
     tree = load_names(file)
     return lambda path: tree.name(path, lang)
 

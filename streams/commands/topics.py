@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.table import Table
 
-from streams.broker.admin import Group, Lag, Topic
 from streams.commands.connections import admin_of
-from streams.commands.shell import console, register, run
-from streams.settings.service import Settings, load
-from streams.settings.wiring import topic_specs
+from streams.commands.shell import console, load_settings, register, run
+
+if TYPE_CHECKING:
+    from streams.broker.admin import Group, Lag, Topic
+    from streams.settings.service import Settings
 
 topics = typer.Typer(help="Make the service's topics and look at them.", no_args_is_help=True)
 
@@ -26,7 +29,7 @@ def create() -> None:
 
     Partitions and replication are kafka.partitions and kafka.replication of the settings.
     """
-    created = run(_create(load()))
+    created = run(_create(load_settings()))
     table = _table("topic", "partitions", "")
     for topic in created:
         table.add_row(topic.name, str(topic.partitions), "[green]created[/]" if topic.created else "existed")
@@ -35,7 +38,7 @@ def create() -> None:
 
 def list_() -> None:
     """List the service's topics with their partitions, their records and the group's lag."""
-    settings = load()
+    settings = load_settings()
     existing, lags, group = run(_list(settings))
     table = _table("topic", "partitions", "end", "lag")
     read = read_topics(settings)
@@ -70,6 +73,8 @@ def service_topics(settings: Settings) -> list[str]:
 
 
 async def _create(settings: Settings) -> list[Topic]:
+    from streams.settings.wiring import topic_specs
+
     async with admin_of(settings) as admin:
         return await admin.create_topics(topic_specs(settings.kafka))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from streams.interests.evidence import Evidence
 from streams.interests.levels import Level
 from streams.interests.nodes import Node, NodePolicy, evidence_share, is_alive, mass_at
-from streams.store.cards import Card
+
+if TYPE_CHECKING:
+    from streams.store.cards import Card
 
 NameOf = Callable[[str], str]
 

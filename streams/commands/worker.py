@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import structlog
 import typer
 
-from streams.commands.shell import register, run
-from streams.pipeline import faultpoints
-from streams.settings.logs import set_up
-from streams.settings.service import Settings, load
-from streams.worker.run import run as run_worker
+from streams.commands.shell import load_settings, register, run
+
+if TYPE_CHECKING:
+    from streams.settings.service import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,10 @@ def worker() -> None:
     as there are partitions. Exit code 0: stopped on request; 1: it had to end and may be started again; 2: the
     settings do not fit.
     """
-    settings = load()
+    from streams.pipeline import faultpoints
+    from streams.settings.logs import set_up
+
+    settings = load_settings()
     set_up(settings.log)
     faultpoints.arm(os.environ.get(faultpoints.VARIABLE, ""))  # tests only
     raise typer.Exit(run(serve(settings)))
@@ -41,6 +45,10 @@ async def serve(settings: Settings) -> int:
 
     Once it works it has signal handlers of its own, which let the batch at hand finish.
     """
+    gc.disable()  # importing takes a fifth less so; once it works, the worker sets how it is collected
+    from streams.worker.run import run as run_worker
+
+    gc.enable()
     working = asyncio.create_task(run_worker(settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 from dataclasses import replace
+from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -87,8 +89,9 @@ async def _work(
     for task in beside:
         task.add_done_callback(_ended)
     _rarely_collect_garbage()
+    on_ready = partial(_assigned, state, monotonic())
     try:
-        code = await run_worker(app, stop=stop, stall_s=limits.stuck_after_s)
+        code = await run_worker(app, stop=stop, on_ready=on_ready, stall_s=limits.stuck_after_s)
     finally:
         status.stopping = True
         for task in beside:
@@ -101,6 +104,10 @@ async def _work(
         log.warning("control_point_not_noted", error=str(error))
     log.info("stopped", code=code)
     return code
+
+
+async def _assigned(state: ConsumerState, began_s: float) -> None:
+    log.info("partitions_assigned", partitions=state.partitions(), joined_s=round(monotonic() - began_s, 2))
 
 
 def _ownership(settings: Settings, metrics: Metrics, servers: Connected, state: ConsumerState) -> Ownership:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,40 @@ async def test_ready_is_what_it_says_and_an_outage_is_no_death(
     qdrant.start()
     await until(worker, "/readyz", 200)
     await path.items_known(len(ITEMS))
+    assert worker.stop() == 0
+
+
+async def test_five_seconds_after_it_has_partitions_a_worker_is_ready_and_has_folded_what_waited(
+    tansu: Broker, qdrant: QdrantServer, make_rig: Callable[..., Rig]
+) -> None:
+    path = make_rig(tansu, qdrant)
+    await path.prepare()
+    waiting = [
+        {"event_id": f"e{n}", "user_id": f"u{n % 40}", "type": "search", "text": f"tea number {n % 20}"}
+        for n in range(200)
+    ]
+    await path.produce(path.clicks, waiting)
+    worker, at_s = path.worker(), dict[str, float]()
+    end = time.monotonic() + 90
+
+    async def look() -> None:
+        status, facts = await ask(worker, "/readyz")
+        metrics = await worker.metrics()
+        folded = sum(n for name, n in metrics.items() if re.match(r'interests_events_total.*outcome="applied"', name))
+        now_s = time.monotonic()
+        for name, reached in (
+            ("assigned", facts.get("partitions")), ("ready", status == 200), ("folded", folded == len(waiting)),
+        ):  # fmt: skip
+            if reached:
+                at_s.setdefault(name, now_s)
+
+    while "ready" not in at_s or "folded" not in at_s:
+        assert time.monotonic() < end, (at_s, worker.log())
+        await look()
+        await asyncio.sleep(0.02)
+    assert at_s["ready"] - at_s["assigned"] <= 5
+    assert at_s["folded"] - at_s["assigned"] <= 5
+    assert "partitions_assigned" in worker.log()
     assert worker.stop() == 0
 
 

@@ -102,7 +102,7 @@ def test_the_trace_of_a_defect_holds_no_credentials() -> None:
     code = (
         "import sys; from streams.commands.cli import app; import streams.commands.settings as command\n"
         f"def broken(): raise ValueError({FORMS[0]!r})\n"
-        "command.load = broken; app(['settings'])"
+        "command.load_settings = broken; app(['settings'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
