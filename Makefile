@@ -4,11 +4,12 @@ VENV ?= .venv
 JOBS ?= 3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := .venv-peers
 
 # Python keeps what it has compiled, whatever the machine's default: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup tools demo up test check architecture docs audit bench fault attack lock format clean
+.PHONY: help setup tools demo up test check architecture docs audit peers bench fault attack lock format clean
 
 help:
 	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
@@ -18,7 +19,7 @@ help:
 	@echo "make architecture  measure the rooms of the code and draw docs/pictures/architecture.svg"
 	@echo "make docs    build the site of docs/ into site/"
 	@echo "make audit   ask for known vulnerabilities of what requirements.lock installs (needs the network)"
-	@echo "make bench   measure and write docs/bench.json"
+	@echo "make bench   measure, ours and others in turn, and write docs/bench.json (ARGS='--only peers', ROUNDS=3)"
 	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
 	@echo "make attack  attack a running stack and look what it held (NAME=revoked-keys, ARGS=--short)"
 	@echo "make lock    resolve requirements.lock again"
@@ -71,8 +72,14 @@ docs: $(READY)
 audit: $(READY)
 	@$(BIN)/python -m deploy.audit
 
-bench: $(READY)
-	@$(BIN)/python -m tests.bench --out docs/bench.json
+# What the bench compares with, in an environment of its own; where it cannot be had, the bench says so and goes on.
+peers: $(READY)
+	@cmp --silent requirements-peers.lock $(PEERS)/.ready || { test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS); \
+	    $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-peers.lock \
+	    && cp requirements-peers.lock $(PEERS)/.ready; } || echo "the peers cannot be installed: the bench goes on without them"
+
+bench: $(READY) peers
+	@$(BIN)/python -m tests.bench --out docs/bench.json $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 # NAME="zombie terminate" runs some, BROKER=kafka on Apache Kafka, MUTANT=no-fence with a guard taken out (must fail),
 # DATA=path a log for kill-on-log.
@@ -89,13 +96,17 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 # What is locked stays as it is, new requirements aside; UPGRADE=1 resolves all anew. pip-compile writes torch's local
-# build into its result; the recipe takes it out again.
+# build into its result; the recipe takes it out again. The extra `peers` has a lock file of its own.
+EXTRAS := encoder embedded tracing docs dev
+COMPILE = $(BIN)/pip-compile $(if $(UPGRADE),--upgrade) --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+    --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header --unsafe-package torch
 lock: $(READY)
 	cp requirements.lock requirements.in.lock
-	$(BIN)/pip-compile $(if $(UPGRADE),--upgrade) --quiet --all-extras --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
-	    --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header --unsafe-package torch \
-	    --output-file requirements.in.lock pyproject.toml
+	$(COMPILE) $(EXTRAS:%=--extra %) --output-file requirements.in.lock pyproject.toml
 	$(BIN)/python -c "import pathlib; p = pathlib.Path('requirements.in.lock'); s = p.read_text(); head = ''.join(pathlib.Path('requirements.lock').read_text().splitlines(True)[:2]); pathlib.Path('requirements.lock').write_text(head + s[:s.index('# The following packages')].rstrip() + '\n'); p.unlink()"
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['peers'], sep='\n')" > requirements.in
+	sed '/^#/d' requirements-peers.lock > requirements.in.lock && $(COMPILE) --output-file requirements.in.lock requirements.in
+	$(BIN)/python -c "import pathlib; p = pathlib.Path('requirements.in.lock'); to = pathlib.Path('requirements-peers.lock'); head = ''.join(to.read_text().splitlines(True)[:2]); s = p.read_text(); to.write_text(head + s.split('# The following packages')[0].rstrip() + '\n'); p.unlink(); pathlib.Path('requirements.in').unlink()"
 
 clean:
 	rm -rf .interests .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,8 @@
-"""`python -m tests.bench --out docs/bench.json`: what the service does on this machine, measured on the real parts.
+"""What the service does on this machine, measured on the real parts: a table, and with `--out` a file.
+
+    python -m tests.bench --out docs/bench.json        everything; what is measured is written as soon as it is there
+    python -m tests.bench --only peers --rounds 3      ours and others in turn, and the ratio
+    python -m tests.bench --only consume --quick       the batch path beside bare aiokafka
 
 Figures of a shared machine move by tens of per cent from run to run; compare ratios within one run.
 """
@@ -24,6 +28,7 @@ from streams.encoder.client import TritonEncoder
 from tests.bench import bench_consume, bench_parse
 from tests.bench.api import api_latency
 from tests.bench.path import age_at_half_load, bytes_a_user, describe_items, events_per_s, texts_per_s
+from tests.bench.peers import race
 
 CONSOLE = Console(stderr=True)
 QUIET = {"INTERESTS_LOG__LEVEL": "warning", "INTERESTS_WORKER__SWEEP_EVERY_S": "0"}
@@ -74,14 +79,18 @@ async def api_figures(seconds: float) -> dict[str, Any]:
 
 def main() -> int:
     """Measure, print a table, and write the file."""
-    options = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
-    options.add_argument("--out", type=Path)
-    options.add_argument("--events", type=int, default=20_000)
-    options.add_argument("--half-load-s", type=float, default=20.0)
+    options = argparse.ArgumentParser(
+        prog="tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
+    options.add_argument("--events", type=int, default=20_000, help="events of the part `path`")
+    options.add_argument("--peer-events", type=int, default=40_000, help="events of a run of ours and of each peer")
+    options.add_argument("--half-load-s", type=float, default=20.0, help="seconds of events at half load")
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
-        "--only", choices=("parse", "consume", "path", "api"), help="one part; the file keeps the rest"
+        "--only", choices=("parse", "consume", "path", "peers", "api"), help="one part; the file keeps the rest"
     )
+    options.add_argument("--rounds", type=int, default=5, help="rounds of ours and theirs in turn")
     options.add_argument("--quick", action="store_true", help="fewer records to parse and consume")
     chosen = options.parse_args()
     before = json.loads(chosen.out.read_text()) if chosen.only and chosen.out and chosen.out.is_file() else {}
@@ -106,6 +115,7 @@ def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         "parse": lambda: {"parse": bench_parse.figures(20_000, 3) if quick else bench_parse.figures()},
         "consume": lambda: {"consume": bench_consume.figures(200_000, 1) if quick else bench_consume.figures()},
         "path": lambda: asyncio.run(path_figures(chosen.events, chosen.half_load_s)),
+        "peers": lambda: {"peers": race.figures(chosen.peer_events, chosen.rounds, CONSOLE)},
         "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},
     }
 

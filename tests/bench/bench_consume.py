@@ -4,7 +4,8 @@
 
 Brokers are started on free ports of 127.0.0.1 and stopped again; Apache Kafka is left out where it is not found.
 Records are produced first, then read by one worker process with the defaults of `KafkaConfig`. The rate is records
-over the time from the first batch to the last acknowledgement.
+over the time from the first batch to the last acknowledgement. Run by run the same is done in bare aiokafka, with the
+same limits of a fetch and commits as often.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import aiokafka
 import msgspec
 import pytest
 
@@ -90,13 +92,42 @@ async def _consume(broker: Broker, topic: str, count: int) -> dict[str, float]:
     return {"records_per_s": round(count / seconds), "cpu_s": round(busy, 2), "records_a_take": round(median(sizes))}
 
 
+async def _consume_bare(broker: Broker, topic: str, count: int) -> int:
+    """The same in a loop of aiokafka's own, committing in the background."""
+    config = broker.config()
+    decode = msgspec.json.Decoder(Click).decode
+    users: Counter[str] = Counter()
+    consumer = aiokafka.AIOKafkaConsumer(
+        topic, bootstrap_servers=broker.bootstrap, group_id=config.group_id, auto_offset_reset="earliest",
+        auto_commit_interval_ms=1_000, fetch_max_bytes=config.fetch_bytes,
+        max_partition_fetch_bytes=config.partition_fetch_bytes, fetch_max_wait_ms=int(config.fetch_max_wait_s * 1000),
+    )  # fmt: skip
+    begun = 0.0
+    async with consumer:
+        while users.total() < count:
+            fetched = await consumer.getmany(timeout_ms=200)
+            begun = begun or time.perf_counter()
+            for records in fetched.values():
+                users.update([decode(record.value).user_id for record in records])
+        await consumer.commit()
+        seconds = time.perf_counter() - begun
+    return round(count / seconds)
+
+
 async def _bench(broker: Broker, count: int, runs: int) -> dict[str, Any]:
     topic = await broker.new_topic("bench", partitions=PARTITIONS)
     await _produce(broker, topic, count)
-    results = [await _consume(broker, topic, count) for _ in range(runs)]
+    results, bare = [], []
+    for _ in range(runs):
+        results.append(await _consume(broker, topic, count))
+        bare.append(await _consume_bare(broker, topic, count))
     best = max(results, key=lambda result: result["records_per_s"])
     rates = [result["records_per_s"] for result in results]
-    return {"records": count, "median_records_per_s": round(median(rates)), "best": best}
+    return {
+        "records": count, "median_records_per_s": round(median(rates)), "best": best,
+        "bare_aiokafka_records_per_s": round(median(bare)),
+        "ours_to_bare": round(median(ours / theirs for ours, theirs in zip(rates, bare, strict=True)), 2),
+    }  # fmt: skip
 
 
 def figures(records: int = 400_000, runs: int = 3, kinds: Sequence[str] = ("tansu", "kafka")) -> dict[str, Any]:
