@@ -2,8 +2,8 @@
 
 They count what C code does within a call, which `work` cannot see, and like its counts they do not hang on the clock:
 two runs differ by a third of a per cent at most. They do hang on the builds of Python and numpy, so no test compares
-them; `--write` keeps those of this machine in `work.json` before a change, and a run after it that finds a tenth more
-ends with 1. Needs `valgrind` (`apt-get install valgrind`), and takes a minute.
+them; `--write` keeps those of this machine in `work.json` before a change, and a run after it that finds a
+twentieth more ends with 1. Needs `valgrind` (`apt-get install valgrind`), and takes a minute.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.bench.work import VERSION, Work, count, kept, works, worse
@@ -38,11 +40,16 @@ class TestWork:
         assert lines[0].startswith(f"{name}: ")
         assert lines[0].endswith("python -m tests.bench.work --write")
 
-    def test_one_more_object_an_event_is_found(self, everything: dict[str, Work]) -> None:
+    @pytest.mark.parametrize(
+        ("what", "once"),
+        [("blocks", object), ("calls", "x".isprintable)],
+        ids=["an object", "a call"],
+    )
+    def test_one_more_an_event_is_found(self, what: str, once: Any, everything: dict[str, Work]) -> None:
         work = everything["parse clicks"]
-        more = work._replace(run=lambda: (work.run(), [object() for _ in range(work.units)]))
+        more = work._replace(run=lambda: (work.run(), [once() for _ in range(work.units)]))
         lines = worse("parse clicks", work.unit, count(more), EXPECTED["parse clicks"])
-        assert any(" blocks an event" in line for line in lines)
+        assert any(f" {what} an event" in line for line in lines)
 
     def test_every_work_has_its_figures(self, everything: dict[str, Work]) -> None:
         assert tuple(everything) == tuple(EXPECTED) == NAMES
