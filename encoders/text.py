@@ -15,6 +15,8 @@ from encoders.layout import Layout
 
 Ids = npt.NDArray[np.int64]
 
+_LEAST_ROWS = 4  # of a batch that is made smaller: fewer leave a core's multiplier half idle
+
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
@@ -52,12 +54,14 @@ def _fast_tokenizer(folder: Path) -> Any:
 
 
 def batches(
-    tokens: Sequence[Sequence[int]], max_padded_tokens: int, max_rows: int, multiple_of: int = 16
+    tokens: Sequence[Sequence[int]], max_padded_tokens: int, max_rows: int, at_once: int = 1, multiple_of: int = 8
 ) -> Iterator[TokenBatch]:
     """Batches of one width each, longest first, at most `max_padded_tokens` ids with padding and `max_rows` texts.
 
     A text's width is its own length padded up to `multiple_of`, whatever it is batched with: then the backend
     computes the same bits for it in any company, and an event's weight is the same when Kafka delivers it again.
+    Where `at_once` batches run side by side they become smaller towards the end, so that all end together: a batch
+    has at most half of an equal share of what is left (guided self-scheduling, Polychronopoulos and Kuck 1987).
     A text without any token gets one masked in, since an empty row has no mean. Linear in the tokens, but for sorting
     the widths.
     """
@@ -65,10 +69,15 @@ def batches(
     for row, sequence in enumerate(tokens):
         width = max(1, len(sequence))
         by_width.setdefault(width + -width % multiple_of, []).append(row)
+    left = sum(width * len(rows) for width, rows in by_width.items())
     for width, rows in sorted(by_width.items(), reverse=True):
-        count = max(1, min(max_rows, max_padded_tokens // width))
-        for start in range(0, len(rows), count):
+        most = max(1, min(max_rows, max_padded_tokens // width))
+        start = 0
+        while start < len(rows):
+            count = most if at_once == 1 else min(most, max(_LEAST_ROWS, left // (2 * at_once * width)))
             yield _padded(tokens, rows[start : start + count], width)
+            start += count
+            left -= count * width
 
 
 def _padded(tokens: Sequence[Sequence[int]], rows: Sequence[int], width: int) -> TokenBatch:

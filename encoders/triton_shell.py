@@ -42,6 +42,7 @@ class TritonPythonModel:
             max_tokens=int(parameters.get("max_tokens") or 0) or None,
             device=f"cuda:{args['model_instance_device_id']}" if on_gpu else "",
             streams=int(parameters.get("streams") or 0),
+            precision=parameters.get("precision") or "float",
         )
         check_promise(self._encoder, config, parameters.get(ENCODER_ID_PARAMETER, ""))
         self._encoder.encode(WARM_UP)

@@ -1,9 +1,9 @@
-"""Where a model runs: one function from token batches to pooled states, in torch or OpenVINO."""
+"""Where a model runs, and in what precision: one function from token batches to pooled states."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,43 +11,77 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.errors import ModelError
+from encoders.int8 import Ranges
 from encoders.layout import Layout
 from encoders.text import TokenBatch
 
 BACKENDS = ("auto", "torch", "openvino")
+PRECISIONS = ("float", "f32", "bf16", "f16", "int8")
+"""`float` is the floating-point type that is fastest on this machine; floats of any type make comparable vectors."""
+_TORCH_TYPES = {"float": "", "f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
 
 class Backend(Protocol):
-    """Runs a model over token batches."""
+    """Runs a model over token batches, of which `at_once` run side by side; a text's states are `width` numbers."""
 
     name: str
+    width: int
     max_padded_tokens: int
     max_rows: int
+    at_once: int
 
-    def pooled(self, batches: Iterable[TokenBatch], n: int) -> npt.NDArray[np.float32]:
-        """Pooled states of all `n` texts in their own order, shape (n, dim · (1 + extra layers)), not normalised."""
+    def run(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]:
+        """Each batch's rows and their pooled states, shape (rows, dim · (1 + extra layers)), not normalised.
+
+        The batches that follow run while the caller works on one.
+        """
         ...
 
 
-def make_backend(
-    name: str, layout: Layout, *, extra_layers: Sequence[int] = (), cache: Path, device: str = "", streams: int = 0
-) -> Backend:
-    """A backend by name; `auto` is torch where CUDA is there and OpenVINO otherwise.
+def resolved(name: str) -> str:
+    """The backend that a name stands for: `auto` is torch where CUDA is there and OpenVINO otherwise.
 
-    `device` is torch's (`cuda:1`), empty for the best one; `streams` is OpenVINO's number of parallel requests, 0
-    for one a core; `cache` keeps OpenVINO's graphs. Raises ModelError for another name.
+    Raises ModelError for another name.
     """
     if name not in BACKENDS:
         raise ModelError(f"backend {name!r}: expected one of {', '.join(BACKENDS)}")
     if name == "auto":
-        name = "torch" if _cuda() or importlib.util.find_spec("openvino") is None else "openvino"
+        return "torch" if _cuda() or importlib.util.find_spec("openvino") is None else "openvino"
+    return name
+
+
+def make_backend(
+    name: str,
+    layout: Layout,
+    *,
+    extra_layers: Sequence[int] = (),
+    cache: Path,
+    device: str = "",
+    streams: int = 0,
+    precision: str = "float",
+    ranges: Ranges | None = None,
+) -> Backend:
+    """A backend by name, see `resolved`; for int8 it is OpenVINO, which alone has it, unless torch is named.
+
+    `device` is torch's (`cuda:1`), empty for the best one; `streams` is OpenVINO's number of parallel requests, 0
+    for one a core; `cache` keeps OpenVINO's graphs; `precision` is one of `PRECISIONS`; `ranges` belong to int8.
+    Raises ModelError for another name, and where a backend cannot do what is asked.
+    """
+    if precision not in PRECISIONS:
+        raise ModelError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    name = "openvino" if (name, precision) == ("auto", "int8") else resolved(name)
     if name == "torch":
+        if precision == "int8":
+            raise ModelError("int8 runs in OpenVINO only: name that backend, or another precision")
         from encoders.backends.torch import TorchBackend  # noqa: PLC0415  # torch takes seconds to import
 
-        return TorchBackend(layout, extra_layers, device=device)
+        return TorchBackend(layout, extra_layers, device=device, precision=_TORCH_TYPES[precision])
     from encoders.backends.openvino import OpenvinoBackend  # noqa: PLC0415  # not needed on a GPU machine
+    from encoders.backends.speed import float_precision  # noqa: PLC0415  # as OpenVINO
 
-    return OpenvinoBackend(layout, extra_layers, cache=cache, streams=streams)
+    if precision == "float":
+        precision = float_precision(layout, extra_layers, cache)
+    return OpenvinoBackend(layout, extra_layers, cache=cache, streams=streams, precision=precision, ranges=ranges)
 
 
 def _cuda() -> bool:

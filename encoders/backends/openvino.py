@@ -1,14 +1,12 @@
-"""The OpenVINO backend: the CPU, in bfloat16 where the processor multiplies in it, several requests at once."""
+"""The OpenVINO backend: the CPU, in int8, bfloat16 or float32, several requests at once."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import threading
+import queue
 import warnings
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from encoders.errors import ModelError
+from encoders.int8 import Ranges, round_linear_layers
 from encoders.layout import Layout
+from encoders.locate import kept
 from encoders.text import TokenBatch
 
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.intp]
+
 _IR_FORMAT = 1  # raise it when the graph changes: cached IR of another format is converted again
+_INT8_FORMAT = 1  # as above, for what round_linear_layers makes of it
 
 
 # OpenVINO 2026.4 dies of SIGFPE compiling rotary-position decoders (Qwen3, Llama) for bf16 on a CPU with AMX, so only
@@ -27,11 +32,18 @@ _IR_FORMAT = 1  # raise it when the graph changes: cached IR of another format i
 _BF16_FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet")
 
 
+def float_precisions(layout: Layout) -> list[str]:
+    """The float types that this processor multiplies in and this model may run in, the one most likely faster first."""
+    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ["bf16", "f32"] if "BF16" in capabilities and layout.model_type in _BF16_FAMILIES else ["f32"]
+
+
 class OpenvinoBackend:
     """Runs the graph in OpenVINO with `streams` requests at once, one core each.
 
-    The graph is converted from torch once and kept under `cache`; later loads do not import torch. `precision` is
-    OpenVINO's inference type; by default bf16 for BERT's relatives where the processor lists it, else f32.
+    The graph is converted from torch once and kept under `cache`; later loads do not import torch. `precision` is f32,
+    bf16 or int8, which needs `ranges`; by default the first of `float_precisions`. Safe to share between threads: calls
+    share the requests, and one that waits begins as soon as another one has no batch left to start.
     """
 
     def __init__(
@@ -42,53 +54,67 @@ class OpenvinoBackend:
         cache: Path,
         streams: int = 0,
         precision: str = "",
+        ranges: Ranges | None = None,
     ) -> None:
-        core = ov.Core()
-        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        precision = precision or ("bf16" if "BF16" in capabilities and layout.model_type in _BF16_FAMILIES else "f32")
+        precision = precision or float_precisions(layout)[0]
         cores = len(os.sched_getaffinity(0))
         streams = streams or cores
         self.name = f"openvino-cpu-{precision}"
         self.max_padded_tokens = 1_024
         self.max_rows = 16
-        model = core.read_model(str(converted(layout, extra_layers, cache)))
+        self.at_once = streams
+        if precision == "int8":
+            graph = converted_int8(layout, extra_layers, cache, ranges)
+        else:
+            graph = converted(layout, extra_layers, cache)
+        core = ov.Core()
         compiled = core.compile_model(
-            model,
+            core.read_model(str(graph)),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,  # of what is not int8
                 "NUM_STREAMS": str(streams),
                 "INFERENCE_NUM_THREADS": str(max(streams, cores)),
                 "ENABLE_CPU_PINNING": False,  # the machine is shared: a pinned thread waits while another core idles
             },
         )
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
-        self._one_call = threading.Lock()
-        self._width = int(compiled.output(0).partial_shape[1].get_length())
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(streams):
+            self._free.put(compiled.create_infer_request())
+        self.width = int(compiled.output(0).partial_shape[1].get_length())
 
-    def pooled(self, batches: Iterable[TokenBatch], n: int) -> npt.NDArray[np.float32]:
-        """Pooled states of all `n` texts, shape (n, dim · (1 + extra layers)); batches run side by side."""
-        out = np.empty((n, self._width), np.float32)
-
+    def run(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[Rows, Floats]]:
+        """Rows and pooled states (rows, dim · (1 + extra layers)) batch by batch; the next ones run meanwhile."""
         # The requests take turns and are read from this thread. Not AsyncInferQueue: its callbacks want the GIL in
         # OpenVINO's threads, and a model taken down while one of them waits for it never ends.
-        running: deque[tuple[Any, npt.NDArray[np.intp]]] = deque()
+        running: deque[tuple[Any, Rows]] = deque()
 
-        def collect() -> Any:
-            request, rows = running.popleft()
+        def oldest() -> tuple[Any, Rows, Floats]:
+            request, rows = running[0]
             request.wait()
-            out[rows] = request.get_output_tensor(0).data
-            return request
+            states = np.array(request.get_output_tensor(0).data, np.float32)
+            running.popleft()
+            return request, rows, states
 
-        with self._one_call:
-            free = list(self._requests)
+        try:
             for batch in batches:
-                request = free.pop() if free else collect()
-                request.start_async({"input_ids": batch.ids, "attention_mask": batch.mask})
+                rows: Rows | None = None
+                try:
+                    request = self._free.get(block=not running)
+                except queue.Empty:
+                    request, rows, states = oldest()
                 running.append((request, batch.rows))
+                request.start_async({"input_ids": batch.ids, "attention_mask": batch.mask})
+                if rows is not None:
+                    yield rows, states
             while running:
-                collect()
-        return out
+                request, rows, states = oldest()
+                self._free.put(request)
+                yield rows, states
+        finally:
+            for request, _ in running:  # none, but where this ends early
+                request.cancel()
+                self._free.put(request)
 
 
 def converted(layout: Layout, extra_layers: Sequence[int], cache: Path) -> Path:
@@ -96,22 +122,31 @@ def converted(layout: Layout, extra_layers: Sequence[int], cache: Path) -> Path:
 
     Weights are kept as float16 (the graph computes in the precision asked for at load).
     """
+    target = _place(layout, extra_layers, cache)
+    return kept(target, lambda folder: _convert(layout, extra_layers, folder / "graph.xml")) / "graph.xml"
+
+
+def converted_int8(layout: Layout, extra_layers: Sequence[int], cache: Path, ranges: Ranges | None) -> Path:
+    """The path of the graph whose linear layers multiply in 8 bits, made from the other one where it is not there yet.
+
+    Raises ModelError without ranges, or where they do not fit the graph.
+    """
+    if ranges is None:
+        raise ModelError(f"{layout.folder.name}: int8 needs ranges; make them (python -m encoders.quantise)")
+    base = _place(layout, extra_layers, cache)
+    target = base.with_name(f"{base.name}-int8-{ranges.digest}-{_INT8_FORMAT}")
+
+    def write(folder: Path) -> None:
+        model = ov.Core().read_model(str(converted(layout, extra_layers, cache)))
+        round_linear_layers(model, ranges)
+        ov.save_model(model, str(folder / "graph.xml"), compress_to_fp16=False)
+
+    return kept(target, write) / "graph.xml"
+
+
+def _place(layout: Layout, extra_layers: Sequence[int], cache: Path) -> Path:
     layers = "-".join(map(str, extra_layers)) or "last"
-    target = cache / "openvino" / f"{layout.fingerprint}-{layout.pooling}-{layers}-{_IR_FORMAT}"
-    if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-        try:
-            _convert(layout, extra_layers, temporary / "graph.xml")
-            temporary.chmod(0o755)
-            try:
-                temporary.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return target / "graph.xml"
+    return cache / "openvino" / f"{layout.fingerprint}-{layout.pooling}-{layers}-{_IR_FORMAT}"
 
 
 def _convert(layout: Layout, extra_layers: Sequence[int], path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import torch
 from encoders.graph import load_graph
 from encoders.layout import Layout
 from encoders.text import TokenBatch
+
+_IN_FLIGHT = 4
 
 
 class TorchBackend:
@@ -30,17 +33,27 @@ class TorchBackend:
         self.name = f"torch-{self._device.type}-{precision}"
         self.max_padded_tokens = 65_536 if on_gpu else 2_048
         self.max_rows = 1_024 if on_gpu else 64
+        self.at_once = 1
+        self.width = layout.dim * (1 + len(extra_layers))
         self._graph = load_graph(layout, extra_layers, getattr(torch, precision)).to(self._device)
 
-    def pooled(self, batches: Iterable[TokenBatch], n: int) -> npt.NDArray[np.float32]:
-        """Pooled states of all `n` texts, shape (n, dim · (1 + extra layers))."""
-        done: list[tuple[npt.NDArray[np.intp], torch.Tensor]] = []
-        with torch.inference_mode():
-            for batch in batches:
+    def run(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]:
+        """Each batch's rows and their pooled states, shape (rows, dim · (1 + extra layers)).
+
+        On a GPU up to `_IN_FLIGHT` batches are launched before the first one is waited for.
+        """
+        launched: deque[tuple[npt.NDArray[np.intp], torch.Tensor]] = deque()
+
+        def oldest() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+            rows, states = launched.popleft()
+            return rows, states.cpu().numpy()
+
+        for batch in batches:
+            with torch.inference_mode():  # not around the yields: it would hold in the caller too
                 ids = torch.from_numpy(batch.ids).to(self._device, non_blocking=True)
                 mask = torch.from_numpy(batch.mask).to(self._device, non_blocking=True)
-                done.append((batch.rows, self._graph(ids, mask)))
-        out = np.empty((n, done[0][1].shape[1] if done else 0), np.float32)
-        for rows, states in done:
-            out[rows] = states.cpu().numpy()
-        return out
+                launched.append((batch.rows, self._graph(ids, mask)))
+            if len(launched) > _IN_FLIGHT:
+                yield oldest()
+        while launched:
+            yield oldest()

@@ -28,6 +28,9 @@ Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Triton's mode
 Backend = Annotated[str, typer.Option("--backend", help="auto, torch or openvino.")]
 Cache = Annotated[Path | None, typer.Option("--cache", file_okay=False, help="Where prepared models are kept.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Cut texts here instead of at the model's.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="float, f32, bf16, f16 or int8; auto measures whether int8 is worth it here.")
+]
 Streams = Annotated[int, typer.Option("--streams", min=0, help="OpenVINO's parallel streams; 0 lets it choose.")]
 
 
@@ -40,7 +43,7 @@ def add(app: typer.Typer) -> None:
 
 def export(
     model: Model, out: Out = Path("model_repo"), backend: Backend = "auto", cache: Cache = None,
-    max_tokens: MaxTokens = None, streams: Streams = 0,
+    max_tokens: MaxTokens = None, streams: Streams = 0, precision: Precision = "auto",
 ) -> None:  # fmt: skip
     """Put a model into Triton's repository, after it has encoded a proof text here.
 
@@ -52,7 +55,11 @@ def export(
         from streams.encoder.base import model_errors
 
         with model_errors():
-            exported = export_model(model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams)
+            exported = export_model(
+                model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision
+            )
+    if exported.measured:
+        console().print(exported.measured)
     console().print(f"{exported.repo}: {exported.encoder_id}, {exported.dim} dimensions, {exported.backend}")
 
 

@@ -27,6 +27,7 @@ from deploy.embedded.stack import Stack
 from streams.encoder.client import TritonEncoder
 from tests.bench import bench_consume, bench_parse
 from tests.bench.api import api_latency
+from tests.bench.encoder import figures as encoder_figures
 from tests.bench.path import age_at_half_load, bytes_a_user, describe_items, events_per_s, texts_per_s
 from tests.bench.peers import race
 
@@ -88,7 +89,9 @@ def main() -> int:
     options.add_argument("--half-load-s", type=float, default=20.0, help="seconds of events at half load")
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
-        "--only", choices=("parse", "consume", "path", "peers", "api"), help="one part; the file keeps the rest"
+        "--only",
+        choices=("parse", "consume", "encoder", "path", "peers", "api"),
+        help="one part; the file keeps the rest",
     )
     options.add_argument("--rounds", type=int, default=5, help="rounds of ours and theirs in turn")
     options.add_argument("--quick", action="store_true", help="fewer records to parse and consume")
@@ -114,6 +117,7 @@ def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
     return {
         "parse": lambda: {"parse": bench_parse.figures(20_000, 3) if quick else bench_parse.figures()},
         "consume": lambda: {"consume": bench_consume.figures(200_000, 1) if quick else bench_consume.figures()},
+        "encoder": lambda: {"encoder": encoder_figures(256, 2) if quick else encoder_figures(rounds=chosen.rounds)},
         "path": lambda: asyncio.run(path_figures(chosen.events, chosen.half_load_s)),
         "peers": lambda: {"peers": race.figures(chosen.peer_events, chosen.rounds, CONSOLE)},
         "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},

