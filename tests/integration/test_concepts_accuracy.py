@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300
 
 @pytest.fixture(scope="module")
 def encoder() -> LoadedEncoder:
-    return load_encoder(DEFAULT_MODEL, cache=cache_dir(ROOT))
+    return load_encoder(DEFAULT_MODEL, cache=cache_dir(ROOT), precision="int8")  # as it is served
 
 
 @pytest.fixture(scope="module")

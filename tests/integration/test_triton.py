@@ -70,7 +70,7 @@ def test_the_committed_repository_is_served(triton: TritonServer) -> None:
 
 
 async def test_the_served_vectors_are_the_local_ones(encoder: TritonEncoder) -> None:
-    local = load_encoder(DEFAULT_MODEL, backend="torch", cache=CACHE, device="cpu")
+    local = load_encoder(DEFAULT_MODEL, cache=CACHE, precision="int8")
     info = await encoder.info()
     assert (info.encoder_id, info.dim) == (local.encoder_id, local.dim)
     assert await encoder.ready()
