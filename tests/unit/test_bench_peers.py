@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import tomllib
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from deploy.audit import LOCK, pinned
 from streams.interests.decay import decay
 from streams.interests.nodes import Level, Node, NodeKey, expires_at_ms, node_id
 from streams.settings.policies import NodeSettings
@@ -16,6 +19,7 @@ from tests.bench.peers.job import EXPIRES_BELOW, HALF_LIFE_MS, Catalogue, expire
 from tests.bench.peers.race import Sample, second_half
 from tests.bench.peers.trees import Trees
 
+ROOT = Path(__file__).parents[2]
 POLICY = NodeSettings().policy()
 NOW_MS = 1_760_000_000_000
 RANDOM = np.random.default_rng(1)
@@ -105,3 +109,19 @@ def test_the_second_half_is_timed() -> None:
     assert figures == {"events_per_s": 10, "nodes_an_event": 2, "cpu_us_an_event": {"own": 50_000}}
     with pytest.raises(ValueError, match="got one write"):
         second_half(course[-1:], 100)
+
+
+def test_the_peers_are_pinned_to_versions_that_the_page_names_and_share_ours() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = dict(pin.split("==") for pin in extras["peers"])
+    ours, theirs = (
+        dict(line.strip().split("==") for line in pinned(file.read_text()))
+        for file in (LOCK, ROOT / "requirements-peers.lock")
+    )
+    assert wanted.items() <= theirs.items()
+    shared = wanted.keys() & ours.keys()
+    assert shared >= {"aiokafka", "msgspec", "numpy", "qdrant-client"}
+    assert {name: wanted[name] for name in shared} == {name: ours[name] for name in shared}
+    page = (ROOT / "docs" / "performance.md").read_text()
+    versions = next(line for line in page.splitlines() if line.startswith("| version |"))
+    assert all(wanted[name] in versions for name in ("aiokafka", "quixstreams", "pathway"))
