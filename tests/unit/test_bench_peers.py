@@ -125,3 +125,9 @@ def test_the_peers_are_pinned_to_versions_that_the_page_names_and_share_ours() -
     page = (ROOT / "docs" / "performance.md").read_text()
     versions = next(line for line in page.splitlines() if line.startswith("| version |"))
     assert all(wanted[name] in versions for name in ("aiokafka", "quixstreams", "pathway"))
+
+
+def test_the_lock_of_the_service_has_every_extra_but_the_peers() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("EXTRAS := "))
+    assert set(line.removeprefix("EXTRAS := ").split()) == extras.keys() - {"peers"}
