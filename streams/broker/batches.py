@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -45,6 +46,15 @@ class Batch:
         """True once the assignment these batches came under has ended: write nothing, acknowledge nothing."""
         return self._app.identity is not self.identity
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While somebody is at work on it: a worker that stops waits until that is done."""
+        self._app.enter_batch()
+        try:
+            yield
+        finally:
+            self._app.leave_batch()
+
     async def ack(self) -> bool:
         """Acknowledge all records in offset order; False where the batch is stale, which acknowledges nothing.
 
@@ -80,11 +90,8 @@ async def gather_batches(
             batch = await intake.gather(limit, max_bytes, within_s)
         except StopAsyncIteration:  # Faust throws it into the queue of an agent it stops
             return
-        app.enter_batch()
-        try:
+        with batch.at_work():
             yield batch
-        finally:
-            app.leave_batch()
 
 
 class _Intake:

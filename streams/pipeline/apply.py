@@ -30,6 +30,7 @@ from streams.pipeline.describe import describe
 from streams.pipeline.erase import SendDerived, erase
 from streams.pipeline.faultpoints import reach
 from streams.pipeline.fold_and_write import fold_and_write
+from streams.pipeline.in_flight import InFlight
 from streams.pipeline.read_again import read_again
 from streams.pipeline.report import Report
 from streams.pipeline.resolve import resolve
@@ -80,20 +81,25 @@ class PipelineDependencies:
 
 
 async def apply(
-    records: Sequence[RecordLike], deps: PipelineDependencies, fence: Fence, log: int, *, now_ms: int
-) -> Report:
+    records: Sequence[RecordLike], deps: PipelineDependencies, fence: Fence, log: int, *, now_ms: int,
+    flight: InFlight | None = None,
+) -> Report:  # fmt: skip
     """Fold a batch of event records into their users' trees; `log` names the incarnation of the topics.
 
-    Raises RetryableError where a server is away (nothing is lost: call again) and FatalError where the process
-    must end. Poison is sent to the dead letters and reported.
+    With a `flight` the batch is folded on what those before it leave, and written after them. Raises RetryableError
+    where a server is away (nothing is lost: call again), Superseded where a batch before was not written, and
+    FatalError where the process must end. Poison is sent to the dead letters and reported.
     """
+    flight = flight or InFlight()
     with stage("parse"):
         parsed = parse_events(records, now_ms=now_ms, limits=ParseLimits(unresolved_topic=deps.retries.topic))
     here, astray = _by_home(parsed.events, deps.home)
     events, refused = pseudonymous(here, deps.pseudonyms)
-    stored = await _profiles(events, deps.store)
+    stored = await _profiles(events, flight, deps.store)
     await reach("after_read")
     gated = gate(events, stored, log, whole_trees=deps.store.whole_trees)
+    if any(event.type == "erase" for event in gated.fresh):
+        await flight.after_those_before()  # an erasure deletes what is stored
     erasure = await erase(gated.fresh, stored, deps, fence, log)
     profiles = erasure.profiles
     again = await read_again(profiles, deps, log, now_ms)
@@ -116,7 +122,9 @@ async def apply(
     dead = parsed.dead + side.dead
     await deps.outbox.dead_letter(dead)
     await deps.outbox.defer(side.waiting)
-    changed = await fold_and_write(planned, weighed.vectors, firsts, deps, fence, log, nodes_of=again.nodes)
+    changed = await fold_and_write(
+        planned, weighed.vectors, firsts, deps, fence, log, nodes_of=again.nodes, flight=flight
+    )
     await reach("after_upsert")
     outcomes: dict[Outcome, list[Event]] = {
         "applied": [event for event in applied if event.source not in settled], "redelivered": gated.redelivered,
@@ -165,6 +173,6 @@ def _firsts(
     return newcomers_firsts(weighed, planned, profiles, deps.priors, deps.policy.faint_below, log)
 
 
-async def _profiles(events: Sequence[Event], store: Store) -> dict[str, Node]:
-    users = dict.fromkeys(event.user_id for event in events)
-    return {key.user_id: node for key, node in (await store.read([profile_key(user) for user in users])).items()}
+async def _profiles(events: Sequence[Event], flight: InFlight, store: Store) -> dict[str, Node]:
+    keys = [profile_key(user) for user in dict.fromkeys(event.user_id for event in events)]
+    return {key.user_id: node for key, node in (await flight.read(keys, store)).items()}

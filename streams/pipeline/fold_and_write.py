@@ -1,6 +1,7 @@
 """A plan into the store, some people's trees at a time: while Qdrant applies one part, the next is read and folded.
 
 No person is in two parts, so parts may be written in any order and side by side; the caller acknowledges after all.
+Nothing is sent or written before the batches in flight before are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from streams.interests.plan import Plan
 from streams.interests.priors import CohortFirst
 from streams.pipeline.erase import SendDerived
 from streams.pipeline.faultpoints import reach
+from streams.pipeline.in_flight import InFlight
 from streams.pipeline.tracing import stage
 from streams.store.base import Fence, Store, Write
 
@@ -39,13 +41,13 @@ class Folding(Protocol):
 
 async def fold_and_write(
     planned: Plan, vectors: Vector, firsts: Sequence[CohortFirst], deps: Folding, fence: Fence, log: int,
-    *, nodes_of: Callable[[Iterable[Node]], Mapping[NodeKey, Node]],
+    *, nodes_of: Callable[[Iterable[Node]], Mapping[NodeKey, Node]], flight: InFlight,
 ) -> list[Node]:  # fmt: skip
     """Fold a plan into its nodes, send on what it changes in the sums over everybody, and write the nodes durably.
 
     Gives the nodes that changed, part by part. `nodes_of` gives those to fold into by key, from what is stored. What a
-    record can make fail has failed before anything of its part is sent. Raises what the store and the broker raise,
-    once nothing is under way any more: some parts may be written then, each person's tree as a whole.
+    record can make fail has failed before anything of its part is sent. Raises what the store and the broker raise, and
+    Superseded, once nothing is under way any more: some parts may be written then, each person's tree as a whole.
     """
     changed: list[Node] = []
     user_of = {source: user for user, memory in planned.remembered.items() for source in memory.sources}
@@ -58,20 +60,23 @@ async def fold_and_write(
     under_way: deque[asyncio.Task[None]] = deque()
     try:
         for part in parts(planned, _NODES_A_PART):
-            stored = await deps.store.read(part.keys)
+            stored = await flight.read(part.keys, deps.store)
             with stage("fold"):
                 made = fold_part(planned, part, vectors, nodes_of(without_erased(stored.values())), deps.policy, log)
                 write = deps.store.encoded(made, fence)
             changed += made
+            flight.folded(made)
             users = dict.fromkeys(key.user_id for key in part.keys)
             theirs = [vote for user in users for vote in votes.get(user, ())]
             began = [one for user in users for one in beginnings.get(user, ())]
-            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write)))
+            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write, flight)))
             await asyncio.sleep(0)  # it begins
             if len(under_way) >= _UNDER_WAY:
                 await under_way.popleft()
+        flight.all_folded()
         while under_way:
             await under_way.popleft()
+        await flight.after_those_before()  # also of a batch that changes nothing
     finally:
         for task in under_way:
             task.cancel()
@@ -80,9 +85,10 @@ async def fold_and_write(
 
 
 async def _deliver(
-    deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write
+    deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write, flight: InFlight
 ) -> None:
     """Send on, then write: once the nodes are written nobody would know that something is still to be sent."""
+    await flight.after_those_before()
     await deps.send_derived(votes, firsts, log)
     await reach("before_upsert")
     with stage("write"):

@@ -9,6 +9,7 @@ from typing import Any
 from streams.base.clock import now_ms
 from streams.broker.app import BrokerApp
 from streams.broker.batches import gather_batches
+from streams.broker.in_order import in_order
 from streams.pipeline.derive import Derived, Deriving, count_votes, learn_beginnings
 from streams.settings.service import Settings
 from streams.worker.batch_worker import BatchWorker, Derive
@@ -21,16 +22,15 @@ _WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind wha
 def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: Deriving) -> None:
     """Add the agents of events, of events that wait for their item, of items, of popularity and of priors to `app`.
 
-    One agent reads all topics of events, and reads one batch after another: acknowledging in order is what keeps
-    a failure from being committed past.
+    One agent reads all topics of events, batch after batch: acknowledging in order is what keeps a failure from being
+    committed past. The next is folded while the one before is on its way to the store.
     """
     kafka, limits = settings.kafka, settings.worker
     gather = partial(gather_batches, app, max_bytes=limits.batch_bytes, within_s=limits.batch_linger_ms / 1000)
 
     @app.agent(app.topic(*kafka.event_topics), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def events(stream: Any) -> None:
-        async for batch in gather(stream, max_records=worker.pace.limit):
-            await worker.fold(batch)
+        await in_order(gather(stream, max_records=worker.pace.limit), worker.fold)
 
     @app.agent(app.topic(kafka.unresolved_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def unresolved(stream: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
@@ -13,17 +14,20 @@ from streams.base.clock import now_ms
 from streams.base.errors import RetryableError
 from streams.broker.batches import Batch
 from streams.broker.fetched_batch import Record
+from streams.broker.in_order import Before
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.events.unresolved import due_ms
 from streams.pipeline.apply import PipelineDependencies, apply, apply_items
 from streams.pipeline.derive import Derived
 from streams.pipeline.faultpoints import meet, reach
+from streams.pipeline.in_flight import InFlight, Superseded
 from streams.pipeline.report import Report
 from streams.pipeline.tracing import Followed, follow, stage, traced_batch
 from streams.worker.crashes import Crashes, Work
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
+from streams.worker.overlap import Overlap
 from streams.worker.ownership import Owner, Ownership
 from streams.worker.pace import Pace
 from streams.worker.retrying import forever
@@ -34,8 +38,25 @@ Derive = Callable[[Sequence[RecordLike], Owner], Awaitable[Derived]]
 """Folds records of a derived topic as the owner of their partitions."""
 
 
+def _nothing() -> None:
+    """Nobody waits."""
+
+
+async def _at_once() -> None:
+    """No batch is before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A batch among those of its agent: what it is folded `on`, whom it tells when it is folded, and whom it awaits."""
+
+    on: InFlight | None = None
+    folded: Callable[[InFlight], None] = lambda _: None
+    before: Before = _at_once
+
+
 class BatchWorker:
-    """Batches in, nodes out. One lock holds all folding, so that a user's nodes are read and written by one batch.
+    """Batches in, nodes out. One folds at a time, so that a user's nodes are read and changed by one batch.
 
     `through` is called with the records of a batch that will not be tried again here.
     """
@@ -55,14 +76,37 @@ class BatchWorker:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
         self._updates, self._crashes, self._is_through = updates, crashes, through
         self.pace = pace
-        self._folding = asyncio.Lock()
+        self._overlap = Overlap()
+        self._foregoing: InFlight | None = None
+        self._done_s = 0.0
 
-    async def fold(self, batch: Batch) -> None:
-        """Apply a batch of events and acknowledge it."""
-        began_s = monotonic()
+    async def fold(self, batch: Batch, folded: Callable[[], None] = _nothing, before: Before = _at_once) -> None:
+        """Apply a batch of events and acknowledge it after the one `before`; `folded`: the next may begin.
+
+        It is folded on what the one before leaves, while that is on its way to the store. Where that does not come
+        about, or this one is to be tried again or in parts, it waits for the one before.
+        """
+        began_s, tries, on, mine = monotonic(), 0, self._foregoing, None
+
+        def tell(flight: InFlight) -> None:
+            nonlocal mine
+            self._foregoing = mine = flight
+            folded()
+
+        async def work(records: Sequence[Record]) -> bool:
+            nonlocal tries
+            tries += 1
+            if tries == 1 and len(records) == len(batch):
+                return await self._fold(batch, followed, _Place(on, tell, before), records)
+            await before()
+            return await self._fold(batch, followed, _Place(), records)
+
         with traced_batch(batch.records) as followed:
-            if await self._through(batch, batch.records, partial(self._fold, batch, followed)):
-                self.pace.took(len(batch), monotonic() - began_s)
+            if await self._through(batch, batch.records, work):
+                await before()
+                self._foregoing = None if self._foregoing is mine else self._foregoing
+                self.pace.took(len(batch), monotonic() - max(began_s, self._done_s))
+                self._done_s = monotonic()
                 await reach("before_ack")
                 with stage("ack"):
                     await self._acknowledge(batch, monotonic() - began_s)
@@ -83,7 +127,7 @@ class BatchWorker:
             due, records, dues = records[:count], records[count:], dues[count:]
             began_s = monotonic()
             with traced_batch(due) as followed:
-                if not await self._through(batch, due, partial(self._fold, batch, followed)):
+                if not await self._through(batch, due, partial(self._fold, batch, followed, _Place())):
                     return
             worked_s += monotonic() - began_s
         await self._acknowledge(batch, worked_s)
@@ -104,13 +148,13 @@ class BatchWorker:
         """Fold a batch of what the path sent on, fenced as nodes are but beside their folding, and acknowledge it."""
 
         async def work(records: Sequence[Record]) -> bool:
-            async with self._folding:
+            async with self._overlap.beside(batch.identity):
                 owner = await self._ownership.enter(batch)
                 # Verified before too, so that no record can be of a later log than ours.
                 if owner is None or not await self._ownership.verify(batch):
                     return False
             derived = await fold(records, owner)
-            async with self._folding:
+            async with self._overlap.beside(batch.identity):
                 if not await self._ownership.verify(batch):
                     return False
             for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
@@ -123,12 +167,27 @@ class BatchWorker:
         if await self._through(batch, batch.records, work):
             await batch.ack()
 
-    async def _fold(self, batch: Batch, followed: Followed, records: Sequence[Record]) -> bool:
-        async with self._folding:
+    async def _fold(self, batch: Batch, followed: Followed, place: _Place, records: Sequence[Record]) -> bool:
+        while True:
+            try:
+                return await self._folded_and_announced(batch, followed, place, records)
+            except Superseded:
+                self._metrics.superseded.inc()
+                await place.before()
+                place = replace(place, on=None)
+
+    async def _folded_and_announced(
+        self, batch: Batch, followed: Followed, place: _Place, records: Sequence[Record]
+    ) -> bool:
+        async with self._overlap.flight(batch.identity, place.folded) as flight:
+            if place.on is not None and place.on.has_failed:
+                raise Superseded("the batch before is to be folded again")
             owner = await self._ownership.enter(batch)
             if owner is None:
                 return False
-            report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms())
+            report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms(), flight=flight)
+            flight.end(written=True)
+            await place.before()
             if not await self._ownership.verify(batch):
                 return False
             self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
@@ -147,7 +206,7 @@ class BatchWorker:
         """Do the work on records of a batch but for those that crash it; False where a rebalance took it from us."""
 
         async def begin() -> bool:
-            async with self._folding:
+            async with self._overlap.beside(batch.identity):
                 owner = await self._ownership.enter(batch)
             if owner is not None:
                 await self._crashes.begin(batch, owner.log)

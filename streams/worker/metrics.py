@@ -134,6 +134,11 @@ class Metrics:
             "Batches dropped because a rebalance took their partitions away.",
             registry=registry,
         )
+        self.superseded = Counter(
+            "interests_superseded_batches",
+            "Batches folded again because the one before, on which they were folded, was not written at the first try.",
+            registry=registry,
+        )
         self.sweeps = Counter(
             "interests_sweeps",
             "Sweeps of a store for what has expired, outcome `done` or `failed` (swept again in the next round).",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -52,19 +53,21 @@ class Ownership:
         self._slots: set[str] = set()
         self._highest: dict[str, int] = {}
         self._noted_s = -math.inf
+        self._control_point = asyncio.Lock()  # batches overlap, and what is read of it may be written back
 
     async def enter(self, batch: Batch) -> Owner | None:
         """The fence and log for a batch; None where the batch's assignment is no longer ours."""
         highwater = {
             f"{one.topic}/{one.partition}": one.highwater for one in batch.fetched if one.topic in self._partitions
         }
-        if batch.identity is not self._identity or not self._slots.issuperset(highwater):
-            if batch.identity is not self._identity:
-                self._slots = set()
-            if not await self._settle(batch.identity, highwater):
-                return None
-            self._slots |= highwater.keys()
-        return self._owner(batch.identity)
+        async with self._control_point:
+            if batch.identity is not self._identity or not self._slots.issuperset(highwater):
+                if batch.identity is not self._identity:
+                    self._slots = set()
+                if not await self._settle(batch.identity, highwater):
+                    return None
+                self._slots |= highwater.keys()
+            return self._owner(batch.identity)
 
     def _owner(self, identity: GroupIdentity) -> Owner:
         return Owner(Fence(self._control.epoch, identity.generation), self._control.log)
@@ -107,6 +110,10 @@ class Ownership:
                 continue
             slot = f"{fetched.topic}/{fetched.partition}"
             self._highest[slot] = max(self._highest.get(slot, -1), fetched.last_offset)
+        async with self._control_point:
+            return await self._still_ours(batch)
+
+    async def _still_ours(self, batch: Batch) -> bool:
         stored = await self._store.control(self._group)
         if stored is None or stored.epoch != self._control.epoch:
             state = "gone" if stored is None else f"epoch {stored.epoch}"

@@ -16,6 +16,7 @@ from streams.interests.nodes import Node, NodePolicy
 from streams.interests.plan import Plan, Weighed, plan
 from streams.interests.priors import CohortFirst
 from streams.pipeline.fold_and_write import fold_and_write
+from streams.pipeline.in_flight import InFlight
 from streams.settings.policies import NodeSettings
 from streams.store.base import Fence, Write
 from streams.store.memory import MemoryStore
@@ -77,8 +78,15 @@ def planned() -> Plan:
 
 async def run(deps: Deps) -> list[Node]:
     return await fold_and_write(
-        planned(), VECTORS, [], deps, Fence(1, 1), 1, nodes_of=lambda nodes: {node.key: node for node in nodes}
-    )
+        planned(),
+        VECTORS,
+        [],
+        deps,
+        Fence(1, 1),
+        1,
+        nodes_of=lambda nodes: {node.key: node for node in nodes},
+        flight=InFlight(),
+    )  # fmt: skip
 
 
 async def test_the_next_part_is_folded_while_one_is_written_and_no_more_than_two_are() -> None:
