@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
+from encoders.backends import PRECISIONS
 from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.locate import DEFAULT_MODEL
 
@@ -44,11 +45,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Texts a second, 6 to 16 words each.")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--backend", default="auto")
+    parser.add_argument("--precision", default="float", choices=PRECISIONS)
     parser.add_argument("--streams", type=int, default=0)
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument("--cache", type=Path)
     arguments = parser.parse_args()
-    encoder = load_encoder(arguments.model, backend=arguments.backend, streams=arguments.streams, cache=arguments.cache)
+    encoder = load_encoder(
+        arguments.model, backend=arguments.backend, precision=arguments.precision, streams=arguments.streams,
+        cache=arguments.cache,
+    )  # fmt: skip
     rate = texts_per_second(encoder, short_texts(arguments.texts))
     print(f"{encoder.encoder_id} {encoder.backend.name}: {rate:.0f} texts/s")
 

@@ -46,6 +46,8 @@ class TritonPythonModel:
         )
         check_promise(self._encoder, config, parameters.get(ENCODER_ID_PARAMETER, ""))
         self._encoder.encode(WARM_UP)
+        if on_gpu and "cpu" in self._encoder.backend.name:
+            pb.Logger.log_warn("int8 runs on the CPU and leaves the GPU idle: export with --precision float to use it")
         pb.Logger.log_info(f"{self._encoder.encoder_id} on {self._encoder.backend.name}, dim {self._encoder.dim}")
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

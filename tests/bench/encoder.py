@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import statistics
 import tempfile
@@ -29,7 +31,8 @@ def figures(count: int = 1_024, rounds: int = 5) -> dict[str, Any]:
 def model_figures(model: str, count: int, rounds: int) -> dict[str, Any]:
     """One model in the precision that `interests encoder export` chooses here.
 
-    All three ways take the same texts, round by round, and have both cores for themselves while they do.
+    All three ways take the same texts, round by round, and have both cores for themselves while they do. Processor
+    time is that of this process and the server's, which other work on the machine moves less.
     """
     chance, cache = random.Random(1), cache_dir(ROOT)
     with tempfile.TemporaryDirectory(prefix="interests-bench-") as folder:
@@ -49,27 +52,44 @@ def model_figures(model: str, count: int, rounds: int) -> dict[str, Any]:
                 for encode in ways.values():
                     encode(warm)
                 rates: dict[str, list[float]] = {way: [] for way in ways}
+                cpu_ms: dict[str, list[float]] = {way: [] for way in ways}
                 for _ in range(rounds):
                     texts = [f"{sentence(chance)} {n}" for n in range(count)]
                     for way, encode in ways.items():
-                        start = time.perf_counter()
+                        start, used_s = time.perf_counter(), processor_s()
                         encode(texts)
                         rates[way].append(count / (time.perf_counter() - start))
+                        cpu_ms[way].append(1e3 * (processor_s() - used_s) / count)
             finally:
                 runner.run(client.close())
                 server.stop()
 
-    def ratio(way: str, other: str) -> float:
-        pairs = zip(rates[way], rates[other], strict=True)
-        return round(statistics.median(one / two for one, two in pairs), 2)
+    def ratio(of: dict[str, list[float]], way: str, other: str) -> float:
+        return round(statistics.median(one / two for one, two in zip(of[way], of[other], strict=True)), 2)
 
     return {
         "encoder": exported.encoder_id,
         "runs_on": exported.backend,
         "texts_per_s": {way: round(statistics.median(found)) for way, found in rates.items()},
-        "triton_to_sentence_transformers": ratio("triton", "sentence_transformers"),
-        "triton_to_backend": ratio("triton", "backend"),
+        "triton_to_sentence_transformers": ratio(rates, "triton", "sentence_transformers"),
+        "triton_to_backend": ratio(rates, "triton", "backend"),
+        "cpu_ms_a_text": {way: round(statistics.median(found), 2) for way, found in cpu_ms.items()},
+        "cpu_sentence_transformers_to_triton": ratio(cpu_ms, "sentence_transformers", "triton"),
+        "cpu_backend_to_triton": ratio(cpu_ms, "backend", "triton"),
     }
+
+
+def processor_s() -> float:
+    """Processor seconds of this process and of all that descend from it and still run."""
+    ticks: dict[int, tuple[int, int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(") ")[2].split()
+            ticks[int(stat.parent.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    mine = {os.getpid()}
+    while more := {pid for pid, (parent, _) in ticks.items() if parent in mine} - mine:
+        mine |= more
+    return sum(ticks[pid][1] for pid in mine) / os.sysconf("SC_CLK_TCK")
 
 
 def sentence_transformers(folder: Path) -> Encode:
