@@ -28,6 +28,9 @@ MAX_PENDING_WRITES = 256
 FEW = 64  # points, put into words in about 3 ms
 LEAST_FREE_BYTES = 64 << 20
 """On a full disk the engine's mapped files end the process (SIGBUS): writes are refused before that, as Qdrant does."""
+FLUSH_EVERY = 6
+FLUSH_POINTS = 50_000
+"""The engine is flushed once in so many syncs, or points: it holds the interpreter's lock while the disk works."""
 VACUUM_MIN_POINTS = 1_000
 VACUUM_SHARE = 0.2
 VACUUM_EVERY_S = 60.0
@@ -69,7 +72,8 @@ class Collection:
         self._path_override: Path | None = None
         self._pending = 0
         self._operations = 0
-        self._dirty = False
+        self._dirty = self._unsynced = False
+        self._syncs = self._unflushed = 0
         self._closed = False
         info = self.read_here(lambda shard: shard.info())
         unindexed = info.points_count * len(self.layout.dense) - info.indexed_vectors_count
@@ -125,6 +129,7 @@ class Collection:
         self._pending += 1
         self._operations += 1
         self._touched += touched
+        self._unflushed += touched
         number = self._operations
         future = asyncio.get_running_loop().run_in_executor(self._writer, self._apply, build, deletes)
         future.add_done_callback(self._written)
@@ -150,8 +155,12 @@ class Collection:
         """Bring to disk what changed since the last time, and build indexes where they are due."""
         if self._dirty and not self._closed:
             # The engine holds the interpreter's lock while it flushes: what is on disk by then keeps nobody waiting.
-            await asyncio.get_running_loop().run_in_executor(self._readers, sync_files, self._slot.path)
-            await self._in_writer(self._flush)
+            if self._unsynced:
+                self._unsynced = False
+                await asyncio.get_running_loop().run_in_executor(self._readers, sync_files, self._slot.path)
+            self._syncs += 1
+            if self._syncs % FLUSH_EVERY == 0 or self._unflushed >= FLUSH_POINTS:
+                await self._in_writer(self._flush)
         if not self._closed and self._task is None and await self._needs_optimising():
             self._task = asyncio.create_task(self._optimise_in_turn())
 
@@ -191,7 +200,7 @@ class Collection:
 
     def _apply_all(self, shard: edge.EdgeShard, operations: list[edge.UpdateOperation]) -> None:
         for operation in operations:
-            self._dirty = True
+            self._dirty = self._unsynced = True
             if self._journal is not None:
                 self._journal.add(operation)
             shard.update(operation)
@@ -204,7 +213,7 @@ class Collection:
     def _flush(self) -> None:
         if not self._has_room():
             return  # what is acknowledged lies in the write-ahead log
-        self._dirty = False
+        self._dirty, self._unflushed = False, 0
         self.read_here(lambda shard: shard.flush())
 
     async def _needs_optimising(self) -> bool:
