@@ -150,13 +150,12 @@ class BatchWorker:
         async def work(records: Sequence[Record]) -> bool:
             async with self._overlap.beside(batch.identity):
                 owner = await self._ownership.enter(batch)
-                # Verified before too, so that no record can be of a later log than ours.
-                if owner is None or not await self._ownership.verify(batch):
-                    return False
+            # Verified before too, so that no record can be of a later log than ours.
+            if owner is None or not await self._ownership.verify(batch):
+                return False
             derived = await fold(records, owner)
-            async with self._overlap.beside(batch.identity):
-                if not await self._ownership.verify(batch):
-                    return False
+            if not await self._ownership.verify(batch):
+                return False
             for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
                 self._metrics.derived.labels(derived.kind, outcome).inc(events)
             self._metrics.dead_lettered(derived.dead)

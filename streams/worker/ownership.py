@@ -60,14 +60,17 @@ class Ownership:
         highwater = {
             f"{one.topic}/{one.partition}": one.highwater for one in batch.fetched if one.topic in self._partitions
         }
-        async with self._control_point:
-            if batch.identity is not self._identity or not self._slots.issuperset(highwater):
+        if not self._knows(batch.identity, highwater):
+            async with self._control_point:
                 if batch.identity is not self._identity:
                     self._slots = set()
-                if not await self._settle(batch.identity, highwater):
+                if not self._knows(batch.identity, highwater) and not await self._settle(batch.identity, highwater):
                     return None
                 self._slots |= highwater.keys()
-            return self._owner(batch.identity)
+        return self._owner(batch.identity)
+
+    def _knows(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> bool:
+        return identity is self._identity and self._slots.issuperset(highwater)
 
     def _owner(self, identity: GroupIdentity) -> Owner:
         return Owner(Fence(self._control.epoch, identity.generation), self._control.log)
@@ -110,10 +113,6 @@ class Ownership:
                 continue
             slot = f"{fetched.topic}/{fetched.partition}"
             self._highest[slot] = max(self._highest.get(slot, -1), fetched.last_offset)
-        async with self._control_point:
-            return await self._still_ours(batch)
-
-    async def _still_ours(self, batch: Batch) -> bool:
         stored = await self._store.control(self._group)
         if stored is None or stored.epoch != self._control.epoch:
             state = "gone" if stored is None else f"epoch {stored.epoch}"
@@ -121,16 +120,14 @@ class Ownership:
         if stored.generation > batch.generation:
             return False
         if monotonic() - self._noted_s >= NOTE_EVERY_S:
-            await self._note(stored)
+            await self.note()
         return True
 
     async def note(self) -> None:
-        """Write the highest offsets seen; to be called when the worker stops."""
-        stored = await self._store.control(self._group)
-        if stored is not None and stored.epoch == self._control.epoch and self._highest:
-            await self._note(stored)
-
-    async def _note(self, stored: Control) -> None:
-        noted = replace(stored, highest=raised(stored.highest, self._highest))
-        await self._store.put_control(self._group, noted, if_epoch=stored.epoch)
-        self._noted_s = monotonic()
+        """Write the highest offsets seen; to be called when the worker stops, too."""
+        async with self._control_point:
+            stored = await self._store.control(self._group)
+            if stored is not None and stored.epoch == self._control.epoch and self._highest:
+                noted = replace(stored, highest=raised(stored.highest, self._highest))
+                await self._store.put_control(self._group, noted, if_epoch=stored.epoch)
+            self._noted_s = monotonic()
