@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from streams.interests.ballot import VoteChange
@@ -58,6 +59,7 @@ async def fold_and_write(
     for one in firsts:
         beginnings.setdefault(user_of[one.first.source], []).append(one)
     under_way: deque[asyncio.Task[None]] = deque()
+    writing = asyncio.Lock()  # side by side they would end together, and leave nothing to write while more is folded
     try:
         for part in parts(planned, _NODES_A_PART):
             stored = await flight.read(part.keys, deps.store)
@@ -69,7 +71,9 @@ async def fold_and_write(
             users = dict.fromkeys(key.user_id for key in part.keys)
             theirs = [vote for user in users for vote in votes.get(user, ())]
             began = [one for user in users for one in beginnings.get(user, ())]
-            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write, flight)))
+            under_way.append(
+                asyncio.create_task(_deliver(deps, theirs, began, log, partial(_alone, writing, write), flight))
+            )
             await asyncio.sleep(0)  # it begins
             if len(under_way) >= _UNDER_WAY:
                 await under_way.popleft()
@@ -88,8 +92,15 @@ async def _deliver(
     deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write, flight: InFlight
 ) -> None:
     """Send on, then write: once the nodes are written nobody would know that something is still to be sent."""
-    await flight.after_those_before()
-    await deps.send_derived(votes, firsts, log)
+    with stage("turn"):
+        await flight.after_those_before()
+    with stage("send"):
+        await deps.send_derived(votes, firsts, log)
     await reach("before_upsert")
-    with stage("write"):
-        await write()
+    await write()
+
+
+async def _alone(writing: asyncio.Lock, write: Write) -> None:
+    async with writing:
+        with stage("write"):
+            await write()

@@ -55,6 +55,9 @@ class InFlight:
             await one._over.wait()
             if not one.is_written:
                 raise Superseded("a batch before was not written")
+        if self.has_failed:
+            raise Superseded("this one has ended")
+        self._before = ()
 
     def folded(self, nodes: Sequence[Node]) -> None:
         """Some of its nodes are folded: who comes after reads them here until they are written."""
@@ -65,7 +68,8 @@ class InFlight:
         self._on_folded()
 
     def end(self, *, written: bool) -> None:
-        """All its nodes are durable, or some will not be."""
+        """All its nodes are durable, or some will not be: in either case nobody reads them here any more."""
         if not self._over.is_set():
             self.is_written = written
             self._over.set()
+        self._before, self.nodes = (), {}  # a chain of all batches would stay otherwise

@@ -1,7 +1,8 @@
 """Traces of batches and single events, off unless `tracing.endpoint` is set: then one is followed to its points.
 
-A batch is a trace of its own: `batch` with `parse`, `resolve`, `encode`, `plan`, `ack` and, for some people's trees
-after others', `fold` and `write` under it, linked to the trace of every record in it that has one. A record whose
+A batch is a trace of its own: `batch` with `parse`, `resolve`, `encode`, `plan`, `verify`, `announce`, `ack` and, for
+some people's trees after others', `fold`, `turn` (what waits for the batch before), `send` and `write` under it, linked
+to the trace of every record in it that has one. A record whose
 producer sent a `traceparent` header (W3C Trace Context) gets a span `event` in the producer's own trace besides, linked
 back to the batch, that says what became of it and which points it changed. No span holds who somebody is or what they
 wrote.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 from qdrant_client import grpc
@@ -37,11 +38,7 @@ class NodeTable:
             for chunk in _by_user(nodes, self._points.config.points_per_write)
         ]
 
-        async def write() -> None:
-            for request in requests:
-                await self._points.send_upsert(request)
-
-        return write
+        return partial(self._points.send_upserts, requests)
 
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
         """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from time import monotonic
@@ -17,6 +18,7 @@ from streams.store.filters import ALL_PAYLOAD
 from streams.store.wire import Point, points_bytes
 
 _PAGE = 1000
+_UPSERTS_AT_ONCE = 4  # so that the server has something to do while this process folds
 
 Called = Callable[[str, float], None]
 """Called with what was done and how many seconds it took."""
@@ -133,6 +135,24 @@ class PointsClient:
     async def send_upsert(self, request: bytes) -> None:
         """Send a request of `upserting`."""
         _require_completed((await self._timed(self._points.upsert, request, "upsert")).result.status)
+
+    async def send_upserts(self, requests: Iterable[bytes]) -> None:
+        """Send requests of `upserting`, some at once, in any order; an error is raised once none is under way."""
+        left = iter(requests)
+
+        async def send() -> None:
+            for request in left:
+                try:
+                    await self.send_upsert(request)
+                except BaseException:
+                    for _ in left:  # no more is begun
+                        pass
+                    raise
+
+        sending = await asyncio.gather(*(send() for _ in range(_UPSERTS_AT_ONCE)), return_exceptions=True)
+        for outcome in sending:
+            if outcome is not None:
+                raise outcome
 
     async def upsert_all(self, collection: str, points: Iterable[Point], only_if: grpc.Condition | None) -> None:
         """The same for many points, in calls of `points_per_write`."""

@@ -187,9 +187,11 @@ class BatchWorker:
             report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms(), flight=flight)
             flight.end(written=True)
             await place.before()
-            if not await self._ownership.verify(batch):
-                return False
-            self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
+            with stage("verify"):
+                if not await self._ownership.verify(batch):
+                    return False
+            with stage("announce"):
+                self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())
         self._count(records, report)
         follow(followed, records, report)

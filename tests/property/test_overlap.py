@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -18,6 +19,7 @@ from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
 from streams.broker.in_order import in_order
 from streams.events.drafts import Draft
 from streams.interests.nodes import Node, NodeKey
+from streams.pipeline.in_flight import InFlight
 from streams.pipeline.report import Report
 from streams.store.base import Fence
 from streams.store.cached import CachedStore
@@ -198,6 +200,28 @@ def test_the_next_batch_is_folded_while_one_is_written() -> None:
     world.worker._deps = world.deps
     asyncio.run(world.work(records, 1))
     assert store.read_of_b.is_set()
+
+
+class Counting(World):
+    """Counts the batches in flight that are kept, each time that one is announced."""
+
+    most = 0
+
+    async def announce(self, report: Report, at_ms: int) -> int:
+        self.most = max(self.most, _in_flight())
+        return await super().announce(report, at_ms)
+
+
+def test_what_is_done_is_not_kept() -> None:
+    before, records = _in_flight(), many(60)
+    world = Counting(records, Random(5), failures=0)
+    asyncio.run(world.work(records, 2))
+    assert 2 <= world.most - before <= 4
+
+
+def _in_flight() -> int:
+    gc.collect()
+    return sum(isinstance(one, InFlight) for one in gc.get_objects())
 
 
 async def test_nothing_past_a_failure_is_acknowledged() -> None:
