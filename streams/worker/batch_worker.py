@@ -13,7 +13,7 @@ import structlog
 from streams.base.clock import now_ms
 from streams.base.errors import RetryableError
 from streams.broker.batches import Batch
-from streams.broker.fetched_batch import Record
+from streams.broker.fetched_batch import GroupIdentity, Record
 from streams.broker.in_order import Before
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
@@ -78,6 +78,7 @@ class BatchWorker:
         self.pace = pace
         self._overlap = Overlap()
         self._foregoing: InFlight | None = None
+        self._over: GroupIdentity | None = None
         self._done_s = 0.0
 
     async def fold(self, batch: Batch, folded: Callable[[], None] = _nothing, before: Before = _at_once) -> None:
@@ -167,13 +168,14 @@ class BatchWorker:
             await batch.ack()
 
     async def _fold(self, batch: Batch, followed: Followed, place: _Place, records: Sequence[Record]) -> bool:
-        while True:
+        while not self._is_over(batch):
             try:
                 return await self._folded_and_announced(batch, followed, place, records)
             except Superseded:
                 self._metrics.superseded.inc()
                 await place.before()
                 place = replace(place, on=None)
+        return False
 
     async def _folded_and_announced(
         self, batch: Batch, followed: Followed, place: _Place, records: Sequence[Record]
@@ -224,6 +226,7 @@ class BatchWorker:
         finally:
             self._is_through(records)
         if not done:
+            self._over = self._over if batch.stale() else batch.identity
             self._metrics.stale.inc()
             log.info("batch_dropped", reason="rebalance", generation=batch.generation, records=len(batch))
         return done
@@ -237,12 +240,16 @@ class BatchWorker:
 
         done = False
         try:
-            async for attempt in forever(waiting, given_up=batch.stale):
+            async for attempt in forever(waiting, given_up=partial(self._is_over, batch)):
                 with attempt:
-                    done = not batch.stale() and await work()
+                    done = not self._is_over(batch) and await work()
         except RetryableError:
             done = False
         return done
+
+    def _is_over(self, batch: Batch) -> bool:
+        """Whether its assignment ended, or a batch of that was dropped: what is folded past it would hide it."""
+        return batch.stale() or batch.identity is self._over
 
     def _count(self, records: Sequence[RecordLike], report: Report) -> None:
         self._metrics.batch_records.observe(len(records))

@@ -115,6 +115,9 @@ class Ownership:
             self._highest[slot] = max(self._highest.get(slot, -1), fetched.last_offset)
         stored = await self._store.control(self._group)
         if stored is None or stored.epoch != self._control.epoch:
+            async with self._control_point:  # another of our batches may be raising it
+                stored = await self._store.control(self._group)
+        if stored is None or stored.epoch != self._control.epoch:
             state = "gone" if stored is None else f"epoch {stored.epoch}"
             raise Fenced(f"the control point is {state}, this worker writes under epoch {self._control.epoch}")
         if stored.generation > batch.generation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,7 @@ from streams.store.memory import MemoryStore
 from streams.worker.batch_worker import BatchWorker
 from streams.worker.crashes import Crashes, CrashSurroundings
 from streams.worker.metrics import Metrics
+from streams.worker.overlap import Overlap
 from streams.worker.ownership import Owner
 from streams.worker.pace import Pace
 from tests.fixtures.crash_marks import MemoryCrashMarks
@@ -65,8 +66,10 @@ class Whole:
 
     generation, identity = 1, IDENTITY
 
-    def __init__(self, records: Sequence[Draft], acked: list[int], number: int) -> None:
-        self.records, self._acked, self._number = list(records), acked, number
+    def __init__(
+        self, records: Sequence[Draft], acked: list[int], number: int, ended: asyncio.Event | None = None
+    ) -> None:
+        self.records, self._acked, self.number, self._ended = list(records), acked, number, ended
         self.fetched = [
             FetchedBatch(
                 topic=one.topic, partition=0, records=(one,), next_offset=one.offset + 1, highwater=one.offset + 1,
@@ -79,14 +82,16 @@ class Whole:
         return len(self.records)
 
     def stale(self) -> bool:
-        return False
+        return self._ended is not None and self._ended.is_set()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
         yield
 
     async def ack(self) -> bool:
-        self._acked.append(self._number)
+        if self.stale():
+            return False
+        self._acked.append(self.number)
         return True
 
 
@@ -102,6 +107,8 @@ class World:
         self.acked: list[int] = []
         self.announced: list[tuple[str, int]] = []
         self.metrics = Metrics()
+        self.ended = asyncio.Event()
+        self.dropped: set[int] = set()
         self._random = random
         around = CrashSurroundings(
             marks=MemoryCrashMarks(), members=self._nobody, committed=lambda _: None, dead_letter=self._none,
@@ -112,9 +119,9 @@ class World:
             progress=lambda: None, through=lambda _: None, pace=Pace(8, 2.0), updates=self,  # type: ignore[arg-type]  # as above
         )  # fmt: skip
 
-    async def enter(self, _: Any) -> Owner:
+    async def enter(self, batch: Any) -> Owner | None:
         await asyncio.sleep(0)
-        return Owner(Fence(1, 1), LOG)
+        return None if batch.number in self.dropped else Owner(Fence(1, 1), LOG)
 
     async def verify(self, _: Any) -> bool:
         if self.store.failures and self._random.random() < 0.1:
@@ -133,10 +140,10 @@ class World:
         async def handed_out() -> AsyncIterator[Any]:
             for number, batch in enumerate(batches):
                 await asyncio.sleep(0)
-                yield Whole(batch, self.acked, number)
+                yield Whole(batch, self.acked, number, self.ended)
 
         await in_order(handed_out(), self.worker.fold)
-        assert self.acked == list(range(len(batches)))
+        assert self.acked == list(range(len(batches))) or self.ended.is_set() or self.dropped
 
     def tree(self) -> dict[NodeKey, Node]:
         trees = [asyncio.run(self.store.tree(user)) for user in "ab"]
@@ -248,3 +255,65 @@ async def test_nothing_past_a_failure_is_acknowledged() -> None:
     with pytest.raises(FatalError):
         await in_order(handed_out(), work)
     assert not done
+
+
+class Ending(MemoryStore):
+    """A store that is away for the first write, once the next batch is folded; the assignment ends meanwhile."""
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        super().__init__(POLICY)
+        self.ended, self.read_of_b = ended, asyncio.Event()
+
+    async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
+        if any(key.user_id == "b" for key in keys):
+            self.read_of_b.set()
+        return await super().read(keys)
+
+    async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
+        if not self.ended.is_set():
+            await asyncio.wait_for(self.read_of_b.wait(), 10)
+            self.ended.set()
+            raise StoreUnavailable("away", retry_after_s=0)
+        await super().write(nodes, fence)
+
+
+def test_nothing_is_written_past_a_batch_that_was_given_up_with_its_assignment() -> None:
+    """What is written past it says that it was applied: whoever reads it again would take it for redelivered."""
+    records = many(8)
+    world = World(records, Random(0), failures=0)
+    store = Ending(world.ended)
+    world.deps = dependencies(store, Log(records))
+    world.worker._deps = world.deps
+    asyncio.run(world.work(records, 1))
+    assert store.ended.is_set()
+    assert not store._nodes
+    assert not world.acked
+
+
+def test_nothing_is_written_past_a_batch_that_was_dropped() -> None:
+    """The broker did not confirm us for the partition it begins; those after it hold none that is new."""
+    records = many(6)
+    world = World(records, Random(0), failures=0)
+    world.dropped = {1}
+    asyncio.run(world.work(records, 1))
+    assert world.acked == [0]
+    assert {source for source, _ in world.announced} == {"clicks"}
+    assert [offset for _, offset in world.announced] == [0]
+    assert [node.count for node in world.tree().values() if node.key.level == "profile"] == [1]
+
+
+async def test_batches_in_flight_without_a_break_keep_nothing_of_those_long_gone() -> None:
+    def in_memory() -> int:
+        gc.collect()
+        return sum(isinstance(one, InFlight) for one in gc.get_objects())
+
+    overlap, others, before = Overlap(), in_memory(), AsyncExitStack()
+    for _ in range(9):
+        following = AsyncExitStack()
+        side = await following.enter_async_context(overlap.flight(IDENTITY, lambda _: None))
+        side.all_folded()
+        await before.aclose()
+        side.end(written=True)
+        before = following
+    assert in_memory() - others <= 2
+    await before.aclose()

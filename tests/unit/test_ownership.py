@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -203,3 +204,33 @@ def test_the_fence_is_exact_where_qdrant_compares_doubles() -> None:
     fences = [Fence(e, g).number for e in (1, 2, 2**20) for g in (0, 1, 2**31 - 1)]
     assert fences == sorted(set(fences))
     assert all(int(float(number)) == number for number in fences)
+
+
+class Slow(MemoryStore):
+    """A store that has kept a control point before it says so."""
+
+    def __init__(self) -> None:
+        super().__init__(NodeSettings().policy())
+        self.says_so = asyncio.Event()
+        self.says_so.set()
+
+    async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
+        kept = await super().put_control(group, control, if_epoch=if_epoch)
+        await self.says_so.wait()
+        return kept
+
+
+async def test_an_epoch_that_the_next_batch_is_raising_fences_nobody() -> None:
+    store = Slow()
+    part, me = Part(store), member(1, "leader", "me", "cluster-a")
+    await store.put_control("g", replace(STORED, generation=1, leader="leader", highest={"comments/0": 9}), if_epoch=0)
+    assert await part.ownership.enter(batch(me)) == Owner(Fence(3, 1), 2)
+    store.says_so.clear()
+    raising = asyncio.create_task(part.ownership.enter(batch(me, highwater=5, topic="comments")))
+    while (await store.control("g")).epoch == 3:  # type: ignore[union-attr]  # it is there
+        await asyncio.sleep(0)
+    verifying = asyncio.create_task(part.ownership.verify(batch(me)))
+    await asyncio.sleep(0)
+    store.says_so.set()
+    assert await verifying
+    assert await raising == Owner(Fence(4, 1), 3)
