@@ -25,7 +25,7 @@ from rich.table import Table
 
 from deploy.embedded.stack import Stack
 from streams.encoder.client import TritonEncoder
-from tests.bench import bench_consume, bench_parse
+from tests.bench import bench_consume, bench_parse, scale
 from tests.bench.api import api_latency
 from tests.bench.encoder import figures as encoder_figures
 from tests.bench.path import age_at_half_load, bytes_a_user, describe_items, events_per_s, texts_per_s
@@ -84,16 +84,20 @@ def main() -> int:
         prog="tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
-    options.add_argument("--events", type=int, default=20_000, help="events of the part `path`")
+    options.add_argument("--events", type=int, default=20_000, help="events of the parts `path` and `scale`")
     options.add_argument("--peer-events", type=int, default=40_000, help="events of a run of ours and of each peer")
     options.add_argument("--half-load-s", type=float, default=20.0, help="seconds of events at half load")
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
         "--only",
-        choices=("parse", "consume", "encoder", "path", "peers", "api"),
+        choices=("parse", "consume", "encoder", "path", "peers", "api", "scale"),
         help="one part; the file keeps the rest",
     )
     options.add_argument("--rounds", type=int, default=5, help="rounds of ours and theirs in turn")
+    options.add_argument(
+        "--people", type=int, nargs="*", default=[1_000, 2_000, 10_000, 100_000],
+        help="people in the store for the part `scale`, rising",
+    )  # fmt: skip
     options.add_argument("--quick", action="store_true", help="fewer records to parse and consume")
     chosen = options.parse_args()
     before = json.loads(chosen.out.read_text()) if chosen.only and chosen.out and chosen.out.is_file() else {}
@@ -121,6 +125,7 @@ def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         "path": lambda: asyncio.run(path_figures(chosen.events, chosen.half_load_s)),
         "peers": lambda: {"peers": race.figures(chosen.peer_events, chosen.rounds, CONSOLE)},
         "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},
+        "scale": lambda: scale.figures(chosen.events, chosen.people, chosen.rounds, CONSOLE),
     }
 
 

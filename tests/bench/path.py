@@ -56,11 +56,11 @@ async def send(stack: Stack, topic: str, rows: Iterable[dict[str, Any]], key: st
         await producer.send_many(topic, out, deadline_s=120)
 
 
-def clicks(count: int, run: str) -> list[dict[str, Any]]:
+def clicks(count: int, run: str, users: int = USERS) -> list[dict[str, Any]]:
     """Clicks of many users on known items, spread over the last hour."""
     chance, now = random.Random(2), int(time.time() * 1000)
     return [
-        {"event_id": f"{run}-{n}", "user_id": f"user-{chance.randrange(USERS)}", "type": "click",
+        {"event_id": f"{run}-{n}", "user_id": f"user-{chance.randrange(users)}", "type": "click",
          "item_id": f"item-{int(chance.paretovariate(1.2)) % ITEMS}", "ts": now - chance.randrange(3_600_000)}
         for n in range(count)
     ]  # fmt: skip
@@ -68,9 +68,14 @@ def clicks(count: int, run: str) -> list[dict[str, Any]]:
 
 async def samples(stack: Stack) -> dict[str, float]:
     """The worker's metrics; empty while it does not answer."""
+    return await scraped(stack.worker_metrics_url)
+
+
+async def scraped(url: str) -> dict[str, float]:
+    """The metrics that are served at `url`; empty while nothing answers there."""
     try:
         async with httpx.AsyncClient(timeout=5, verify=False, trust_env=False) as client:  # plain HTTP on loopback
-            text = (await client.get(stack.worker_metrics_url)).text
+            text = (await client.get(url)).text
     except httpx.HTTPError:
         return {}
     lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))

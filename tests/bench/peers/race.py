@@ -177,14 +177,19 @@ async def catalogue_of(stack: Stack, file: Path) -> tuple[Catalogue, Collections
     return catalogue, names
 
 
-async def race(count: int, rounds: int, console: Console) -> dict[str, Any]:
-    """Events/s, nodes and processor time an event of each: the runs, their median, and ours as a share of theirs."""
-    broker: BrokerImplementation = "kafka"
+def broker_here(console: Console) -> BrokerImplementation:
+    """Apache Kafka where one is installed, else the embedded broker."""
     try:
         os.environ.setdefault(kafka.HOME_VARIABLE, str(kafka_libs().parent))
     except pytest.skip.Exception as why:
         console.print(f"on the embedded broker: {why}")
-        broker = "tansu"
+        return "tansu"
+    return "kafka"
+
+
+async def race(count: int, rounds: int, console: Console) -> dict[str, Any]:
+    """Events/s, nodes and processor time an event of each: the runs, their median, and ours as a share of theirs."""
+    broker = broker_here(console)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (OURS, *PEERS)}
     with tempfile.TemporaryDirectory(prefix="interests-bench-") as folder, Progress(console=console) as progress:
         task = progress.add_task("starting the stack and describing items", total=None)
