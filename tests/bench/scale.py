@@ -31,8 +31,7 @@ WITHIN_S = 600.0
 LEAST_TIMED = 5_000
 _TICK_S = 0.1
 _NODES = "interests_nodes_written_total"
-_LOOKUPS = r'interests_cache_lookups_total\{cache="nodes"'
-_MISSES = _LOOKUPS + r',result="miss"'
+_MISSES = r'interests_cache_lookups_total\{cache="nodes",result="miss"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +63,40 @@ async def workers(stack: Stack, count: int) -> AsyncIterator[list[Running]]:
         yield running
 
 
-async def course(stack: Stack, running: Sequence[Running], count: int) -> tuple[list[Sample], dict[str, float]]:
-    """Wait until `count` events are applied: the samples on the way, and the workers' last metrics, summed.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A sample, the nodes that the workers had by then not found in their caches, and the bytes those hold."""
+
+    sample: Sample
+    misses: float
+    cached_bytes: float = 0.0
+
+
+async def course(stack: Stack, running: Sequence[Running], count: int) -> list[Settled]:
+    """Wait until `count` events are applied, and return the samples on the way.
 
     Only scrapes that the next one repeats are kept: one in the middle of counting a batch has some of its events.
     """
-    came, before = list[Sample](), Sample(0.0, 0.0, 0.0, {})
+    came, before = list[Settled](), Settled(Sample(0.0, 0.0, 0.0, {}), 0.0)
     others = {name: pid for name, pid in stack.pids().items() if name in ("qdrant", "broker")}
     async with asyncio.timeout(WITHIN_S):
-        while not came or came[-1].events < count:
+        while not came or came[-1].sample.events < count:
             metrics = summed(await asyncio.gather(*(scraped(one.metrics_url) for one in running)))
             cpu = {f"worker_{number}": cpu_s(one.pid) for number, one in enumerate(running, start=1)}
             cpu |= {name: cpu_s(pid) for name, pid in others.items()}
-            now = Sample(time.perf_counter(), total(metrics, APPLIED), total(metrics, _NODES), cpu)
-            if (before.events, before.nodes) == (now.events, now.nodes):
+            sample = Sample(time.perf_counter(), total(metrics, APPLIED), total(metrics, _NODES), cpu)
+            now = Settled(sample, total(metrics, _MISSES), total(metrics, "interests_cache_bytes"))
+            if (before.sample.events, before.sample.nodes) == (sample.events, sample.nodes):
                 came.append(before)
             before = now
             await asyncio.sleep(_TICK_S)
-    return came, metrics
+    return came
 
 
 def summed(scrapes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The sum of each sample over all workers."""
     names = {name for scrape in scrapes for name in scrape}
     return {name: sum(scrape.get(name, 0.0) for scrape in scrapes) for name in names}
-
-
-def share_missed(metrics: Mapping[str, float]) -> float:
-    """The share of nodes that a worker did not hold and asked Qdrant for."""
-    asked = total(dict(metrics), _LOOKUPS)
-    return round(total(dict(metrics), _MISSES) / asked, 2) if asked else 0.0
 
 
 def resident_mib(pid: int) -> int:
@@ -107,17 +110,21 @@ def disk_mib(folder: Path) -> int:
     return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file()) >> 20
 
 
-def figures_of(came: Sequence[Sample], count: int) -> dict[str, Any]:
+def figures_of(came: Sequence[Settled], count: int) -> dict[str, Any]:
     """The second half of a course: events/s, nodes an event, and processor µs an event and a node by process.
 
-    `workers` is all workers together, so with each event on one of them it is a worker's cost of an event. `cores` is
-    how much of a core each process took.
+    What is read is a node that no cache had, whether Qdrant had it or not. `workers` is all workers together, so with
+    each event on one of them it is a worker's cost of an event. `cores` is how much of a core each process took.
     """
-    figures = second_half(came, count)
+    figures = second_half([one.sample for one in came], count)
+    begun, done = (next(one for one in came if one.sample.events >= least) for least in (count / 2, count))
+    reads = (done.misses - begun.misses) / (done.sample.events - begun.sample.events)
     cpu = figures["cpu_us_an_event"]
     own = [cpu.pop(name) for name in sorted(cpu) if name.startswith("worker_")]
     cpu["workers"] = sum(own)
     rate, nodes = figures["events_per_s"], figures["nodes_an_event"]
+    figures["nodes_per_s"] = round(rate * nodes)
+    figures["nodes_read_an_event"] = round(reads, 2)
     figures["cpu_us_a_node"] = {name: round(cpu[name] / nodes) for name in ("workers", "qdrant")}
     figures["cores"] = {
         **{f"worker_{n}": round(us * rate / 1e6, 2) for n, us in enumerate(own, start=1)},
@@ -133,14 +140,14 @@ async def applied(stack: Stack, rows: list[dict[str, Any]], count: int = 1) -> d
     """
     async with workers(stack, count) as running:
         sending = asyncio.create_task(send(stack, stack.settings.kafka.event_topics[0], rows, "user_id"))
-        came, metrics = await course(stack, running, len(rows))
+        came = await course(stack, running, len(rows))
         await sending
         return figures_of(came, len(rows)) | {
-            "nodes_not_cached": share_missed(metrics),
             "resident_mib": {
                 "workers": sum(resident_mib(one.pid) for one in running),
                 "qdrant": resident_mib(stack.pids()["qdrant"]),
             },
+            "cached_mib": round(came[-1].cached_bytes / 2**20),
         }
 
 
@@ -174,18 +181,30 @@ async def by_people(stack: Stack, events: int, populations: Sequence[int], conso
 
 
 async def by_workers(stack: Stack, events: int, rounds: int, console: Console) -> dict[str, Any]:
-    """One worker and two in turn, each round on people of its own: the median of each figure, and two over one."""
-    runs: dict[str, list[dict[str, Any]]] = {"one_worker": [], "two_workers": []}
-    for number in range(rounds):
-        order = list(enumerate(runs, start=1))
-        for count, name in order if number % 2 == 0 else order[::-1]:
-            console.print(f"round {number + 1} of {rounds}: {name.replace('_', ' ')} …")
-            label = f"{name}-{number}"
-            rows = [row | {"user_id": f"{label}-{row['user_id']}"} for row in clicks(events, label)]
-            runs[name].append(await applied(stack, rows, count))
-    ratios = [two["events_per_s"] / one["events_per_s"] for one, two in zip(*runs.values(), strict=True)]
-    medians = {name: medians_of(of) for name, of in runs.items()}
-    return {"events": events, "rounds": rounds, **medians, "two_to_one": round(median(ratios), 2)}
+    """One worker and two in turn, each round on people of its own: the median of each figure, and two over one.
+
+    `own`: each click is a person's first, so every event is four new nodes. `shared`: the clicks are of 2,000 people,
+    and how often their nodes are written depends on how much a batch holds.
+    """
+    figures: dict[str, Any] = {"events": events, "rounds": rounds}
+    for kind in ("own", "shared"):
+        runs: dict[str, list[dict[str, Any]]] = {"one_worker": [], "two_workers": []}
+        for number in range(rounds):
+            order = list(enumerate(runs, start=1))
+            for count, name in order if number % 2 == 0 else order[::-1]:
+                console.print(f"round {number + 1} of {rounds}, {kind} people: {name.replace('_', ' ')} …")
+                label = f"{kind}-{name}-{number}"
+                rows = newcomers(0, events) if kind == "own" else clicks(2 * events, label)
+                people = [
+                    row | {"user_id": f"{label}-{row['user_id']}", "event_id": f"{label}-{row['event_id']}"}
+                    for row in rows
+                ]
+                runs[name].append(await applied(stack, people, count))
+        figures[kind] = {name: medians_of(of) for name, of in runs.items()}
+        for rate in ("events_per_s", "nodes_per_s"):
+            ratios = [two[rate] / one[rate] for one, two in zip(*runs.values(), strict=True)]
+            figures[kind][f"two_to_one_{rate}"] = round(median(ratios), 2)
+    return figures
 
 
 def medians_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -208,7 +227,7 @@ async def scale(events: int, populations: Sequence[int], rounds: int, console: C
             await describe_items(stack)
             await stack.stop_worker()
             if rounds:
-                figures["scale_workers"] = {"broker": broker, **await by_workers(stack, 2 * events, rounds, console)}
+                figures["scale_workers"] = {"broker": broker, **await by_workers(stack, events, rounds, console)}
             if populations:
                 figures["scale_people"] = {"broker": broker, **await by_people(stack, events, populations, console)}
     return figures
