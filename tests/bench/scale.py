@@ -113,18 +113,17 @@ def disk_mib(folder: Path) -> int:
 def figures_of(came: Sequence[Settled], count: int) -> dict[str, Any]:
     """The second half of a course: events/s, nodes an event, and processor µs an event and a node by process.
 
-    What is read is a node that no cache had, whether Qdrant had it or not. `workers` is all workers together, so with
-    each event on one of them it is a worker's cost of an event. `cores` is how much of a core each process took.
+    Nodes read are those that no cache had, over the whole course: misses are counted ahead of the events. `workers` is
+    all workers together, so with each event on one of them it is a worker's cost of an event. `cores` is how much of a
+    core each process took.
     """
     figures = second_half([one.sample for one in came], count)
-    begun, done = (next(one for one in came if one.sample.events >= least) for least in (count / 2, count))
-    reads = (done.misses - begun.misses) / (done.sample.events - begun.sample.events)
     cpu = figures["cpu_us_an_event"]
     own = [cpu.pop(name) for name in sorted(cpu) if name.startswith("worker_")]
     cpu["workers"] = sum(own)
     rate, nodes = figures["events_per_s"], figures["nodes_an_event"]
     figures["nodes_per_s"] = round(rate * nodes)
-    figures["nodes_read_an_event"] = round(reads, 2)
+    figures["nodes_read_an_event"] = round(came[-1].misses / came[-1].sample.events, 2)
     figures["cpu_us_a_node"] = {name: round(cpu[name] / nodes) for name in ("workers", "qdrant")}
     figures["cores"] = {
         **{f"worker_{n}": round(us * rate / 1e6, 2) for n, us in enumerate(own, start=1)},
@@ -200,6 +199,7 @@ async def by_workers(stack: Stack, events: int, rounds: int, console: Console) -
                     for row in rows
                 ]
                 runs[name].append(await applied(stack, people, count))
+                console.print(runs[name][-1])
         figures[kind] = {name: medians_of(of) for name, of in runs.items()}
         for rate in ("events_per_s", "nodes_per_s"):
             ratios = [two[rate] / one[rate] for one, two in zip(*runs.values(), strict=True)]

@@ -22,7 +22,7 @@ def test_costs_are_those_of_the_second_half_and_workers_are_taken_together() -> 
     figures = figures_of(course, 2_000)
     assert figures["events_per_s"] == 1_000
     assert figures["nodes_an_event"] == 2
-    assert figures["nodes_read_an_event"] == 0.5
+    assert figures["nodes_read_an_event"] == 1.75
     assert figures["cpu_us_an_event"] == {"workers": 300, "qdrant": 500, "broker": 100}
     assert figures["cpu_us_a_node"] == {"workers": 150, "qdrant": 250}
     assert figures["cores"] == {"worker_1": 0.1, "worker_2": 0.2, "qdrant": 0.5}
