@@ -71,6 +71,5 @@ class InFlight:
         """All its nodes are durable, or some will not be: in either case nobody reads them here any more."""
         if not self._over.is_set():
             self.is_written = written
-            self._before, self.nodes = (), {}  # else each would keep all that ever were before it
             self._over.set()
         self._before, self.nodes = (), {}  # a chain of all batches would stay otherwise

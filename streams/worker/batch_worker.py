@@ -46,11 +46,24 @@ async def _at_once() -> None:
     """No batch is before."""
 
 
+@dataclass(slots=True)
+class _Turn:
+    """How far a batch is for the next: the flight in which all of it is folded, or that it is done."""
+
+    flight: InFlight | None = None
+    is_done: bool = False
+
+    @property
+    def is_to_come(self) -> bool:
+        """Whether it is still to be folded, perhaps again: nothing may be folded past it."""
+        return not self.is_done and (self.flight is None or self.flight.has_failed)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A batch among those of its agent: what it is folded `on`, whom it tells when it is folded, and whom it awaits."""
 
-    on: InFlight | None = None
+    on: _Turn | None = None
     folded: Callable[[InFlight], None] = lambda _: None
     before: Before = _at_once
 
@@ -77,7 +90,7 @@ class BatchWorker:
         self._updates, self._crashes, self._is_through = updates, crashes, through
         self.pace = pace
         self._overlap = Overlap()
-        self._foregoing: InFlight | None = None
+        self._latest = _Turn(is_done=True)
         self._over: GroupIdentity | None = None
         self._done_s = 0.0
 
@@ -87,11 +100,11 @@ class BatchWorker:
         It is folded on what the one before leaves, while that is on its way to the store. Where that does not come
         about, or this one is to be tried again or in parts, it waits for the one before.
         """
-        began_s, tries, on, mine = monotonic(), 0, self._foregoing, None
+        began_s, tries, on, mine = monotonic(), 0, self._latest, _Turn()
+        self._latest = mine
 
         def tell(flight: InFlight) -> None:
-            nonlocal mine
-            self._foregoing = mine = flight
+            mine.flight = flight
             folded()
 
         async def work(records: Sequence[Record]) -> bool:
@@ -105,13 +118,13 @@ class BatchWorker:
         with traced_batch(batch.records) as followed:
             if await self._through(batch, batch.records, work):
                 await before()
-                self._foregoing = None if self._foregoing is mine else self._foregoing
                 self.pace.took(len(batch), monotonic() - max(began_s, self._done_s))
                 self._done_s = monotonic()
                 await reach("before_ack")
                 with stage("ack"):
                     await self._acknowledge(batch, monotonic() - began_s)
                 await reach("after_ack")
+        mine.is_done = True
 
     async def fold_when_due(self, batch: Batch) -> None:
         """Apply a batch of events that waited for their items, each when it is due, in offset order."""
@@ -181,7 +194,7 @@ class BatchWorker:
         self, batch: Batch, followed: Followed, place: _Place, records: Sequence[Record]
     ) -> bool:
         async with self._overlap.flight(batch.identity, place.folded) as flight:
-            if place.on is not None and place.on.has_failed:
+            if place.on is not None and place.on.is_to_come:
                 raise Superseded("the batch before is to be folded again")
             owner = await self._ownership.enter(batch)
             if owner is None:

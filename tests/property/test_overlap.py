@@ -317,3 +317,28 @@ async def test_batches_in_flight_without_a_break_keep_nothing_of_those_long_gone
         before = following
     assert in_memory() - others <= 2
     await before.aclose()
+
+
+def test_a_batch_is_folded_on_the_one_before_it_and_on_no_other_that_tells_late() -> None:
+    """The first is folded twice, the second, superseded, is still to be: the third must know."""
+    world, flights = World(many(3), Random(0), failures=0), [InFlight() for _ in range(3)]
+    told, third_began = asyncio.Event(), asyncio.Event()
+    seen: list[bool] = []
+
+    async def fold(batch: Any, _: Any, place: Any, __: Any) -> bool:
+        place.folded(flights[batch.number])
+        if batch.number == 0:
+            await told.wait()
+            place.folded(InFlight())
+        elif batch.number == 1:
+            flights[1].end(written=False)
+            told.set()
+            await third_began.wait()
+        else:
+            seen.append(place.on is not None and place.on.is_to_come)
+            third_began.set()
+        return True
+
+    world.worker._fold = fold  # type: ignore[method-assign,assignment]  # as of batches that fail so
+    asyncio.run(asyncio.wait_for(world.work(many(3), 1), 10))
+    assert seen == [True]
