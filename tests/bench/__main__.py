@@ -28,7 +28,7 @@ from streams.encoder.client import TritonEncoder
 from tests.bench import bench_consume, bench_parse, scale
 from tests.bench.api import api_latency
 from tests.bench.encoder import figures as encoder_figures
-from tests.bench.path import age_at_half_load, bytes_a_user, describe_items, events_per_s, texts_per_s
+from tests.bench.path import ages, bytes_a_user, describe_items, events_per_s, texts_per_s
 from tests.bench.peers import race
 
 CONSOLE = Console(stderr=True)
@@ -52,7 +52,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-async def path_figures(events: int, half_load_s: float) -> dict[str, Any]:
+async def path_figures(events: int, load_s: float) -> dict[str, Any]:
     """The figures that need the whole stack."""
     with tempfile.TemporaryDirectory(prefix="interests-bench-") as folder:
         async with Stack(Path(folder), ports="free", environment=QUIET) as stack:
@@ -62,8 +62,8 @@ async def path_figures(events: int, half_load_s: float) -> dict[str, Any]:
             figures["items"] = await describe_items(stack)
             CONSOLE.print("events with item vectors cached …")
             figures["events"] = await events_per_s(stack, events)
-            CONSOLE.print("age at apply at half load …")
-            figures["age_at_apply"] = await age_at_half_load(stack, figures["events"]["events_per_s"] / 2, half_load_s)
+            CONSOLE.print("age at apply, at a sixth and half of the most, beside a busy core …")
+            figures["age_at_apply"] = await ages(stack, figures["events"]["events_per_s"], load_s)
             figures["bytes_a_user"] = await bytes_a_user(stack)
     return figures
 
@@ -86,7 +86,7 @@ def main() -> int:
     options.add_argument("--out", type=Path, help="write the figures to this file, as JSON")
     options.add_argument("--events", type=int, default=20_000, help="events of the parts `path` and `scale`")
     options.add_argument("--peer-events", type=int, default=40_000, help="events of a run of ours and of each peer")
-    options.add_argument("--half-load-s", type=float, default=20.0, help="seconds of events at half load")
+    options.add_argument("--load-s", type=float, default=20.0, help="seconds of events at each of three loads")
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
         "--only",
@@ -122,7 +122,7 @@ def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         "parse": lambda: {"parse": bench_parse.figures(20_000, 3) if quick else bench_parse.figures()},
         "consume": lambda: {"consume": bench_consume.figures(200_000, 1) if quick else bench_consume.figures()},
         "encoder": lambda: {"encoder": encoder_figures(256, 2) if quick else encoder_figures(rounds=chosen.rounds)},
-        "path": lambda: asyncio.run(path_figures(chosen.events, chosen.half_load_s)),
+        "path": lambda: asyncio.run(path_figures(chosen.events, chosen.load_s)),
         "peers": lambda: {"peers": race.figures(chosen.peer_events, chosen.rounds, CONSOLE)},
         "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},
         "scale": lambda: scale.figures(chosen.events, chosen.people, chosen.rounds, CONSOLE),

@@ -6,8 +6,11 @@ import asyncio
 import json
 import random
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -130,10 +133,29 @@ async def events_per_s(stack: Stack, count: int) -> dict[str, float]:
     }
 
 
-async def age_at_half_load(stack: Stack, rate: float, seconds: float) -> dict[str, float]:
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """While another process keeps one core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def ages(stack: Stack, most: float, seconds: float) -> dict[str, dict[str, float]]:
+    """Age at apply at a sixth and at half of the most, and at a sixth beside a process that keeps a core busy."""
+    found = {"at_a_sixth": await age_at(stack, most / 6, seconds), "at_half": await age_at(stack, most / 2, seconds)}
+    with busy_core():
+        found["at_a_sixth_beside_a_busy_core"] = await age_at(stack, most / 6, seconds)
+    return found
+
+
+async def age_at(stack: Stack, rate: float, seconds: float) -> dict[str, float]:
     """p50 and p99 of the age at apply while `rate` events/s flow evenly, from the worker's own histogram."""
     before = await samples(stack)
-    rows = clicks(int(rate * seconds), "half")
+    rows = clicks(int(rate * seconds), f"at-{time.time():.0f}")
     topic, tick_s = stack.settings.kafka.event_topics[0], 0.02
     async with Producer(kafka_config(stack.settings.kafka)) as producer:
         start, sent, pending = time.perf_counter(), 0, set()
