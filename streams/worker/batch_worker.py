@@ -116,7 +116,7 @@ class BatchWorker:
             return await self._fold(batch, followed, _Place(), records)
 
         with traced_batch(batch.records) as followed:
-            if await self._through(batch, batch.records, work):
+            if await self._through(batch, batch.records, work, before):
                 await before()
                 self.pace.took(len(batch), monotonic() - max(began_s, self._done_s))
                 self._done_s = monotonic()
@@ -218,8 +218,11 @@ class BatchWorker:
         if await batch.ack():
             self._metrics.batch_seconds.observe(worked_s + monotonic() - began_s)
 
-    async def _through(self, batch: Batch, records: Sequence[Record], work: Work) -> bool:
-        """Do the work on records of a batch but for those that crash it; False where a rebalance took it from us."""
+    async def _through(self, batch: Batch, records: Sequence[Record], work: Work, before: Before = _at_once) -> bool:
+        """Do the work on records of a batch but for those that crash it; False where a rebalance took it from us.
+
+        New partitions may begin a new epoch or log: that waits for the batch before, tried again under its own.
+        """
 
         async def begin() -> bool:
             async with self._overlap.beside(batch.identity):
@@ -234,7 +237,10 @@ class BatchWorker:
 
         retry = partial(self._until_done, batch)
         try:
-            begun = self._crashes.knows(batch) or await retry(begin)
+            begun = self._crashes.knows(batch)
+            if not begun:
+                await before()
+                begun = await retry(begin)
             done = begun and await self._crashes.through(batch, records, met, retry)
         finally:
             self._is_through(records)
