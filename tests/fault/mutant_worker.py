@@ -33,9 +33,9 @@ def early_ack() -> None:
     """A batch is acknowledged before it is applied."""
     fold = BatchWorker.fold
 
-    async def first(self: Any, batch: Any) -> None:
+    async def first(self: Any, batch: Any, *among_others: Any) -> None:
         await batch.ack()
-        await fold(self, batch)
+        await fold(self, batch, *among_others)
 
     BatchWorker.fold = first  # type: ignore[method-assign]  # sabotage
 

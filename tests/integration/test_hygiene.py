@@ -245,4 +245,6 @@ def check_traces(spans: list[Any], points: set[str]) -> None:
     [batch] = [span for span in spans if span.name == "batch" and span.span_id == followed.links[0].span_id]
     assert TRACE in [link.trace_id.hex() for link in batch.links]
     stages = {span.name for span in spans if span.parent_span_id == batch.span_id}
-    assert stages == {"parse", "resolve", "encode", "plan", "fold", "write", "ack"}
+    assert stages == {
+        "parse", "resolve", "encode", "plan", "fold", "turn", "send", "write", "verify", "announce", "ack"
+    }  # fmt: skip
