@@ -98,9 +98,7 @@ async def apply(
     stored = await _profiles(events, flight, deps.store)
     await reach("after_read")
     gated = gate(events, stored, log, whole_trees=deps.store.whole_trees)
-    if any(event.type == "erase" for event in gated.fresh):
-        await flight.after_those_before()  # an erasure deletes what is stored
-    erasure = await erase(gated.fresh, stored, deps, fence, log)
+    erasure = await erase(gated.fresh, stored, deps, fence, log, flight)
     profiles = erasure.profiles
     again = await read_again(profiles, deps, log, now_ms)
     kept, doubled = again.with_others(erasure.kept, log)

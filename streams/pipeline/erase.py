@@ -14,6 +14,7 @@ from streams.events.spans import ReadSpans
 from streams.interests.ballot import VoteChange, withdrawn_votes
 from streams.interests.nodes import Node, NodePolicy, Vector, is_younger, profile_key
 from streams.interests.priors import CohortFirst, withdrawn_firsts
+from streams.pipeline.in_flight import InFlight
 from streams.store.base import Fence, Store
 
 
@@ -45,7 +46,7 @@ class Erasing(Protocol):
 
 
 async def erase(
-    events: Sequence[Event], profiles: Mapping[str, Node], deps: Erasing, fence: Fence, log: int
+    events: Sequence[Event], profiles: Mapping[str, Node], deps: Erasing, fence: Fence, log: int, flight: InFlight
 ) -> Erasure:
     """Delete the trees of the users who ask for it in this batch; their profiles are tombstones from there on.
 
@@ -67,6 +68,7 @@ async def erase(
             by.setdefault(event.user_id, event.source)  # the first: a batch that is done again may end before the next
     if not erased_at:
         return Erasure(events, [], profiles)
+    await flight.after_those_before()  # what is deleted is what is stored
     younger = _younger(erased_at, profiles)
     gone = {user: at_ms for user, at_ms in erased_at.items() if user not in younger}
     nothing = np.zeros(deps.encoder.dim, dtype=np.float32)

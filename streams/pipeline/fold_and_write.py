@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final, Protocol
 
 from streams.interests.ballot import VoteChange
@@ -71,9 +70,7 @@ async def fold_and_write(
             users = dict.fromkeys(key.user_id for key in part.keys)
             theirs = [vote for user in users for vote in votes.get(user, ())]
             began = [one for user in users for one in beginnings.get(user, ())]
-            under_way.append(
-                asyncio.create_task(_deliver(deps, theirs, began, log, partial(_alone, writing, write), flight))
-            )
+            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write, flight, writing)))
             await asyncio.sleep(0)  # it begins
             if len(under_way) >= _UNDER_WAY:
                 await under_way.popleft()
@@ -89,18 +86,15 @@ async def fold_and_write(
 
 
 async def _deliver(
-    deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write, flight: InFlight
-) -> None:
+    deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write, flight: InFlight,
+    writing: asyncio.Lock,
+) -> None:  # fmt: skip
     """Send on, then write: once the nodes are written nobody would know that something is still to be sent."""
     with stage("turn"):
         await flight.after_those_before()
     with stage("send"):
         await deps.send_derived(votes, firsts, log)
     await reach("before_upsert")
-    await write()
-
-
-async def _alone(writing: asyncio.Lock, write: Write) -> None:
     async with writing:
         with stage("write"):
             await write()
