@@ -21,7 +21,7 @@ import numpy.typing as npt
 import xxhash
 
 from encoders.errors import ModelError
-from encoders.sentiment import WEIGHTS
+from encoders.sentiment import own_or_packaged
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,13 +55,8 @@ class Ranges:
 
 def load_ranges(name: str, folder: Path | None = None) -> Ranges | None:
     """The ranges of a model: from its own directory, else the packaged ones of that name, else None."""
-    candidates = [WEIGHTS / f"{name}-int8.npz"]
-    if folder is not None:
-        candidates.insert(0, folder / OWN_FILE)
-    for path in candidates:
-        if path.is_file():
-            return read_ranges(path)
-    return None
+    path = own_or_packaged(f"{name}-int8.npz", folder, OWN_FILE)
+    return read_ranges(path) if path else None
 
 
 def read_ranges(path: Path) -> Ranges:

@@ -37,15 +37,16 @@ class Head:
     biases: tuple[Floats, ...] = ()
 
 
+def own_or_packaged(packaged: str, folder: Path | None, own: str) -> Path | None:
+    """A file that a model's directory has under the name `own`, else the packaged one, else None."""
+    candidates = [*([folder / own] if folder is not None else []), WEIGHTS / packaged]
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def load_head(name: str, folder: Path | None = None) -> Head:
     """The head of a model: from its own directory, else the packaged one of that name, else an empty one."""
-    candidates = [WEIGHTS / f"{name}.npz"]
-    if folder is not None:
-        candidates.insert(0, folder / OWN_FILE)
-    for path in candidates:
-        if path.is_file():
-            return read_head(path)
-    return Head()
+    path = own_or_packaged(f"{name}.npz", folder, OWN_FILE)
+    return read_head(path) if path else Head()
 
 
 def read_head(path: Path) -> Head:
