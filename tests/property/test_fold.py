@@ -47,17 +47,20 @@ def events_of(log: list[tuple[str, str, int, str]], first_offset: int = 0) -> li
 Nodes_ = dict[NodeKey, Node]
 
 
+def weighed(events: list[Event]) -> list[Weighed]:
+    return [
+        Weighed(e, ITEMS[e.item_id], PATHS[ITEMS[e.item_id]], signed_weight(e, None, TABLE), e.item_id)
+        for e in events
+        if e.item_id
+    ]
+
+
 def folded(
     events: list[Event], nodes: Nodes_, *, whole_trees: bool = True, policy: NodePolicy = POLICY, log: int = 1
 ) -> list[Node]:
     profiles = {key.user_id: node for key, node in nodes.items() if key.level == "profile"}
     fresh = gate(events, profiles, log, whole_trees=whole_trees).fresh
-    weighed = [
-        Weighed(e, ITEMS[e.item_id], PATHS[ITEMS[e.item_id]], signed_weight(e, None, TABLE), e.item_id)
-        for e in fresh
-        if e.item_id
-    ]
-    return fold(plan(weighed, fresh, profiles, policy, log), VECTORS, nodes, policy, log)
+    return fold(plan(weighed(fresh), fresh, profiles, policy, log), VECTORS, nodes, policy, log)
 
 
 def lived(batches: list[list[Event]], nodes: Nodes_ | None = None) -> Nodes_:

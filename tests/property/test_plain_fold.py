@@ -13,10 +13,9 @@ from msgspec import structs
 from streams.events.event import Source
 from streams.interests.fold import fold, fold_part, parts
 from streams.interests.nodes import Node
-from streams.interests.plan import Weighed, gate, plan
-from streams.interests.signed_weight import signed_weight
+from streams.interests.plan import gate, plan
 from tests.oracle.plain_fold import plain_fold
-from tests.property.test_fold import ITEMS, PATHS, POLICY, TABLE, VECTORS, Nodes_, events_of, said
+from tests.property.test_fold import POLICY, VECTORS, Nodes_, events_of, said, weighed
 
 #: Few enough that evidence, event ids and items seen fall out.
 SHORT = replace(POLICY, evidence_length=3, ring_length=4, seen_length=2)
@@ -44,12 +43,7 @@ def test_a_batch_in_columns_is_one_after_another(
         ]
         profiles = {key.user_id: node for key, node in nodes.items() if key.level == "profile"}
         fresh = gate(events, profiles, log, whole_trees=whole_trees).fresh
-        weighed = [
-            Weighed(one, ITEMS[one.item_id], PATHS[ITEMS[one.item_id]], signed_weight(one, None, TABLE), one.item_id)
-            for one in fresh
-            if one.item_id
-        ]
-        planned = plan(weighed, fresh, profiles, policy, log)
+        planned = plan(weighed(fresh), fresh, profiles, policy, log)
         made = [fold_part(planned, part, VECTORS, nodes, policy, log) for part in parts(planned, limit)]
         changed = {node.key: node for part in made for node in part}
         assert [node.key for node in fold(planned, VECTORS, nodes, policy, log)] == sorted(
