@@ -24,7 +24,7 @@ from deploy.embedded.addresses import worker_metrics_url
 from deploy.embedded.ports import free_ports
 from deploy.embedded.stack import Stack
 from deploy.embedded.supervise import Supervised
-from tests.bench.path import APPLIED, clicks, describe_items, scraped, send, total
+from tests.bench.path import APPLIED, PROGRESS, clicks, describe_items, scraped, send, total
 from tests.bench.peers.race import QUIET, Sample, broker_here, cpu_s, second_half
 
 WITHIN_S = 600.0
@@ -32,6 +32,7 @@ LEAST_TIMED = 5_000
 _TICK_S = 0.1
 _NODES = "interests_nodes_written_total"
 _MISSES = r'interests_cache_lookups_total\{cache="nodes",result="miss"'
+_ASKED = (*PROGRESS, "interests_cache_lookups_total", "interests_cache_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ async def course(stack: Stack, running: Sequence[Running], count: int) -> list[S
     others = {name: pid for name, pid in stack.pids().items() if name in ("qdrant", "broker")}
     async with asyncio.timeout(WITHIN_S):
         while not came or came[-1].sample.events < count:
-            metrics = summed(await asyncio.gather(*(scraped(one.metrics_url) for one in running)))
+            metrics = summed(await asyncio.gather(*(scraped(one.metrics_url, *_ASKED) for one in running)))
             cpu = {f"worker_{number}": cpu_s(one.pid) for number, one in enumerate(running, start=1)}
             cpu |= {name: cpu_s(pid) for name, pid in others.items()}
             sample = Sample(time.perf_counter(), total(metrics, APPLIED), total(metrics, _NODES), cpu)

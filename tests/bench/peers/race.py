@@ -34,7 +34,7 @@ from streams.settings.wiring import kafka_config, qdrant_config
 from streams.store.collections import Collections, ensure
 from streams.store.connection import connect
 from streams.store.qdrant import QdrantStore
-from tests.bench.path import APPLIED, ITEMS, clicks, describe_items, samples, send, total
+from tests.bench.path import APPLIED, ITEMS, PROGRESS, clicks, describe_items, samples, send, total
 from tests.bench.peers.check import differences, expected, written
 from tests.bench.peers.job import Catalogue, Job
 from tests.fixtures.brokers import kafka_libs
@@ -104,7 +104,7 @@ async def worker(course: Course) -> AsyncIterator[Sample]:
     await course.stack.start_worker()
     pid, before = course.stack.pids()["worker"], None
     while True:
-        metrics = await samples(course.stack)
+        metrics = await samples(course.stack, *PROGRESS)
         now = course.sample(total(metrics, APPLIED), total(metrics, "interests_nodes_written_total"), pid)
         if before is not None and (before.events, before.nodes) == (now.events, now.nodes):
             yield before  # a scrape in the middle of counting a batch has some of its events and none of its nodes
