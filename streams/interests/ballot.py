@@ -56,8 +56,10 @@ class Ballot:
     def __init__(self, standing: Iterable[StandingVote], length: int, half_life_ms: float) -> None:
         self._length, self._half_life_ms = length, half_life_ms
         self._topics: dict[str, dict[str, list[StandingVote]]] = {}
+        self._counts: dict[str, int] = {}
         for vote in standing:
             self._topics.setdefault(vote.topic, {}).setdefault(vote.item_id, []).append(vote)
+            self._counts[vote.topic] = self._counts.get(vote.topic, 0) + 1
         # Made where a topic has too many votes for the first time; what no longer stands is passed over.
         self._weakest: dict[str, list[_Ranked]] = {}
 
@@ -65,24 +67,27 @@ class Ballot:
         """All that is to be remembered."""
         return tuple(vote for items in self._topics.values() for votes in items.values() for vote in votes)
 
-    def give(self, source: Source, item_id: str, ts_ms: int, weight: float, *, undoable: bool) -> Iterator[VoteChange]:
+    def give(self, source: Source, item_id: str, ts_ms: int, weight: float, *, undoable: bool) -> list[VoteChange]:
         """Count a positive event; gives what that changes, for this item and for one that falls out."""
-        items = self._topics.setdefault(source.topic, {})
+        topic, rank = source.topic, self._rank
+        items = self._topics.setdefault(topic, {})
+        new = standing_vote(topic, item_id, ts_ms, weight, undoable)
         votes = items.setdefault(item_id, [])
-        before = max(votes, key=self._rank, default=None)
-        new = standing_vote(source.topic, item_id, ts_ms, weight, undoable)
+        before = max(votes, key=rank, default=None)
         plain = None if undoable else next((vote for vote in votes if not vote.undoable), None)
         if plain is None:
             votes.append(new)
-        elif self._rank(plain) < self._rank(new):
+            self._counts[topic] = self._counts.get(topic, 0) + 1
+        elif rank(plain) < rank(new):
             votes[votes.index(plain)] = new
-        if source.topic in self._weakest:
-            heappush(self._weakest[source.topic], (self._rank(new), item_id, new))
-        yield from _change(source, before, max(votes, key=self._rank))
-        if sum(map(len, items.values())) > self._length:
-            yield from self._drop(source, items)
+        if topic in self._weakest:
+            heappush(self._weakest[topic], (rank(new), item_id, new))
+        changes = _change(source, before, new if before is None else max(votes, key=rank))
+        if self._counts[topic] > self._length:
+            changes += self._drop(source, items)
+        return changes
 
-    def take_back(self, source: Source, item_id: str, ts_ms: int, weight: float) -> Iterator[VoteChange]:
+    def take_back(self, source: Source, item_id: str, ts_ms: int, weight: float) -> list[VoteChange]:
         """Undo a like or bookmark of that time and weight, if it is still known; gives what that changes."""
         for topic in sorted(self._topics, key=lambda topic: (topic != source.topic, topic)):
             votes = self._topics[topic].get(item_id, [])
@@ -90,8 +95,9 @@ class Ballot:
                 if vote.undoable and vote.ts_ms == ts_ms and vote.weight == weight:
                     before = max(votes, key=self._rank)
                     votes.remove(vote)
-                    yield from _change(source, before, max(votes, key=self._rank, default=None))
-                    return
+                    self._counts[topic] -= 1
+                    return _change(source, before, max(votes, key=self._rank, default=None))
+        return []
 
     def counted(self) -> Iterator[StandingVote]:
         """The votes that are in the sums over everybody: the strongest an item and topic."""
@@ -100,7 +106,7 @@ class Ballot:
                 if votes:
                     yield max(votes, key=self._rank)
 
-    def _drop(self, source: Source, items: dict[str, list[StandingVote]]) -> Iterator[VoteChange]:
+    def _drop(self, source: Source, items: dict[str, list[StandingVote]]) -> list[VoteChange]:
         ranked = self._weakest.get(source.topic)
         if ranked is None:
             ranked = [(self._rank(vote), vote.item_id, vote) for votes in items.values() for vote in votes]
@@ -111,21 +117,26 @@ class Ballot:
             weakest = heappop(ranked)[2]
         votes = items[weakest.item_id]
         votes.remove(weakest)
-        if not votes:
-            del items[weakest.item_id]
-            yield from _change(source, weakest, None)
+        self._counts[source.topic] -= 1
+        if votes:
+            return []
+        del items[weakest.item_id]
+        return _change(source, weakest, None)
 
     def _rank(self, vote: StandingVote) -> tuple[float, int, bool]:
         """All decay alike, so the order of votes never changes: log2(s) + t/h ranks them at every moment."""
         return (math.log2(vote.weight) + vote.ts_ms / self._half_life_ms, vote.ts_ms, vote.undoable)
 
 
-def _change(source: Source, before: StandingVote | None, after: StandingVote | None) -> Iterator[VoteChange]:
-    same = before is not None and after is not None and before[2:4] == after[2:4]
-    if before is not None and not same:
-        yield VoteChange(before.item_id, source, before.ts_ms, -before.weight)
-    if after is not None and not same:
-        yield VoteChange(after.item_id, source, after.ts_ms, after.weight)
+def _change(source: Source, before: StandingVote | None, after: StandingVote | None) -> list[VoteChange]:
+    if before is not None and after is not None and before[2:4] == after[2:4]:
+        return []
+    changes: list[VoteChange] = []
+    if before is not None:
+        changes.append(VoteChange(before.item_id, source, before.ts_ms, -before.weight))
+    if after is not None:
+        changes.append(VoteChange(after.item_id, source, after.ts_ms, after.weight))
+    return changes
 
 
 def withdrawn_votes(

@@ -111,7 +111,7 @@ def _ranked(entry: str, half_life_ms: float) -> Ranked:
 
 def with_more(kept: Sequence[Ranked], more: Sequence[Ranked], length: int) -> Strongest:
     """The `length` strongest of what was kept and what is new, which replaces what has its name."""
-    renewed = {name: (order, name, rest) for order, name, rest in more}
+    renewed = {one[1]: one for one in more}
     others = [one for one in kept if one[1] not in renewed]
     return Strongest(ranked=tuple(sorted([*others, *renewed.values()])[:length]))
 

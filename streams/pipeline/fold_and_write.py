@@ -24,8 +24,8 @@ from streams.store.base import Fence, Store, Write
 
 #: Nodes of a part, about: some calls to Qdrant, and few enough that a full batch is several parts.
 _NODES_A_PART: Final = 2_048
-#: Parts on their way at once: one that Qdrant applies, one that follows.
-_UNDER_WAY: Final = 2
+#: Parts on their way at once, so that Qdrant has work while the next batch is planned.
+_UNDER_WAY: Final = 4
 
 
 class Folding(Protocol):

@@ -5,6 +5,7 @@ docs/metrics.md is made of them: `python -m streams.commands.metrics_document`.
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -185,11 +186,11 @@ class Metrics:
     def count(self, report: Report) -> None:
         """Count what became of a batch."""
         for outcome, events in report.events.items():
-            for event in events:
-                self.events.labels(event.source.topic, event.type, outcome).inc()
+            for (topic, kind), count in Tally((event.source.topic, event.type) for event in events).items():
+                self.events.labels(topic, kind, outcome).inc(count)
         self.dead_lettered(report.dead)
-        for node in report.nodes:
-            self.nodes_written.labels(node.key.level).inc()
+        for level, count in Tally(node.key.level for node in report.nodes).items():
+            self.nodes_written.labels(level).inc(count)
         self.items.inc(report.items)
         self.unknown_fields.inc(report.unknown_fields)
         self.clamped.inc(report.clamped)
@@ -202,9 +203,10 @@ class Metrics:
 
     def aged(self, records: Sequence[RecordLike], now_ms: int) -> None:
         """Observe how old each record is now that its effect is durable."""
+        ages = {topic: self.age.labels(topic) for topic in {record.topic for record in records}}
         for record in records:
             if record.timestamp is not None and record.timestamp > 0:
-                self.age.labels(record.topic).observe(max(0, now_ms - record.timestamp) / 1000)
+                ages[record.topic].observe(max(0, now_ms - record.timestamp) / 1000)
 
 
 class _Lag(Collector):
