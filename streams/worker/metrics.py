@@ -6,7 +6,7 @@ docs/metrics.md is made of them: `python -m streams.commands.metrics_document`.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -213,13 +213,19 @@ class _Lag(Collector):
     def __init__(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
         self._read = read
 
-    def collect(self) -> Iterator[Metric]:
+    def describe(self) -> Iterable[Metric]:
+        return self._families({})
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families(self._read())
+
+    def _families(self, lags: Mapping[tuple[str, int], int]) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             "interests_lag_records",
             "Offsets between what is committed, or the start of the log where that is later, and the end of what can "
             "be read.",
             labels=["topic", "partition"],
         )
-        for (topic, partition), lag in self._read().items():
+        for (topic, partition), lag in lags.items():
             family.add_metric([topic, str(partition)], lag)
-        yield family
+        return (family,)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -159,22 +159,30 @@ async def ages(stack: Stack, most: float, seconds: float) -> dict[str, dict[str,
     return found
 
 
-async def age_at(stack: Stack, rate: float, seconds: float) -> dict[str, float]:
-    """p50 and p99 of the age at apply while `rate` events/s flow evenly, from the worker's own histogram."""
-    before = await samples(stack)
-    rows = clicks(int(rate * seconds), f"at-{time.time():.0f}")
+async def send_evenly(stack: Stack, rows: Sequence[dict[str, Any]], rate: float) -> float:
+    """Produce events at `rate` events/s, as they are due; returns the seconds that it took."""
     topic, tick_s = stack.settings.kafka.event_topics[0], 0.02
     async with Producer(kafka_config(stack.settings.kafka)) as producer:
-        start, sent, pending = time.perf_counter(), 0, set()
+        start, sent = time.perf_counter(), 0
+        pending = set[asyncio.Task[Any]]()
         while sent < len(rows):
             due = min(len(rows), int((time.perf_counter() - start) * rate))
             if due > sent:
                 out = [Outgoing(r["user_id"].encode(), json.dumps(r).encode()) for r in rows[sent:due]]
-                pending.add(asyncio.ensure_future(producer.send_many(topic, out)))
+                pending = {task for task in pending if not (task.done() and task.result())}
+                pending.add(asyncio.create_task(producer.send_many(topic, out)))
                 sent = due
             await asyncio.sleep(tick_s)
         took = time.perf_counter() - start
         await asyncio.gather(*pending)
+    return took
+
+
+async def age_at(stack: Stack, rate: float, seconds: float) -> dict[str, float]:
+    """p50 and p99 of the age at apply while `rate` events/s flow evenly, from the worker's own histogram."""
+    before = await samples(stack)
+    rows = clicks(int(rate * seconds), f"at-{time.time():.0f}")
+    took = await send_evenly(stack, rows, rate)
     goal = total(before, APPLIED) + len(rows)
     await until(stack, lambda m: total(m, APPLIED) >= goal, 120)
     after = await samples(stack)
