@@ -46,13 +46,14 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision", default="float", choices=PRECISIONS)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--streams", type=int, default=0)
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument("--cache", type=Path)
     arguments = parser.parse_args()
     encoder = load_encoder(
         arguments.model, backend=arguments.backend, precision=arguments.precision, streams=arguments.streams,
-        cache=arguments.cache,
+        cache=arguments.cache, compiled=arguments.compile,
     )  # fmt: skip
     rate = texts_per_second(encoder, short_texts(arguments.texts))
     print(f"{encoder.encoder_id} {encoder.backend.name}: {rate:.0f} texts/s")

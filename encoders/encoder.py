@@ -54,7 +54,9 @@ class LoadedEncoder:
     def _run(self, texts: Sequence[str]) -> Iterator[tuple[npt.NDArray[np.intp], Floats]]:
         backend = self.backend
         tokens = self.tokeniser(texts)
-        return backend.run(batches(tokens, backend.max_padded_tokens, backend.max_rows, backend.at_once))
+        return backend.run(
+            batches(tokens, backend.max_padded_tokens, backend.max_rows, backend.at_once, backend.shapes)
+        )
 
 
 def load_encoder(
@@ -66,6 +68,7 @@ def load_encoder(
     device: str = "",
     streams: int = 0,
     precision: str = "float",
+    compiled: bool = False,
     head: Head | None = None,
 ) -> LoadedEncoder:
     """Load a model by name or directory, with the head kept for it (or the one given).
@@ -80,7 +83,7 @@ def load_encoder(
     ranges = load_ranges(name_of(folder), folder) if precision == "int8" else None
     runner = make_backend(
         backend, layout, extra_layers=head.layers, cache=cache, device=device, streams=streams, precision=precision,
-        ranges=ranges,
+        ranges=ranges, compiled=compiled,
     )  # fmt: skip
     return LoadedEncoder(encoder_id(layout, head, ranges), layout, head, Tokeniser(layout), runner)
 

@@ -49,24 +49,27 @@ def export(
     max_tokens: int | None = None,
     streams: int = 0,
     precision: str = "auto",
+    compiled: bool = False,
 ) -> Exported:
     """Write `repo`/text_encoder for a model (a known name or a directory) after it has encoded a proof text.
 
     `precision` is one of `PRECISIONS`, or `auto`: int8 where it is `WORTH` times as fast here. It is fixed here and not
-    at each start, since int8 has an id of its own. The folder is replaced as a whole. Raises ModelError where the model
-    cannot be loaded or its vectors are not finite and of length 1.
+    at each start, since int8 has an id of its own. `compiled` is kept for each start. The folder is replaced as a
+    whole. Raises ModelError where the model cannot be loaded or its vectors are not finite and of length 1.
     """
     measured = ""
     if precision == "auto":
         precision, measured = chosen(model, backend, cache or cache_dir())
     encoder = load_encoder(
-        model, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision
-    )
+        model, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision,
+        compiled=compiled,
+    )  # fmt: skip
     prove(encoder)
     parameters = {
         "model": model if not Path(model).is_dir() else str(Path(model).resolve()),
         "backend": backend,
         "precision": precision,
+        "compile": "on" if compiled else "off",
         contract.ENCODER_ID_PARAMETER: encoder.encoder_id,
         "max_tokens": str(max_tokens or 0),
         "streams": str(streams),

@@ -43,6 +43,7 @@ class TritonPythonModel:
             device=f"cuda:{args['model_instance_device_id']}" if on_gpu else "",
             streams=int(parameters.get("streams") or 0),
             precision=parameters.get("precision") or "float",
+            compiled=parameters.get("compile") == "on",
         )
         check_promise(self._encoder, config, parameters.get(ENCODER_ID_PARAMETER, ""))
         self._encoder.encode(WARM_UP)

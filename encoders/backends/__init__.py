@@ -13,7 +13,7 @@ import numpy.typing as npt
 from encoders.errors import ModelError
 from encoders.int8 import Ranges
 from encoders.layout import Layout
-from encoders.text import TokenBatch
+from encoders.text import Shape, TokenBatch
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("float", "f32", "bf16", "f16", "int8")
@@ -22,13 +22,17 @@ _TORCH_TYPES = {"float": "", "f32": "float32", "bf16": "bfloat16", "f16": "float
 
 
 class Backend(Protocol):
-    """Runs a model over token batches, of which `at_once` run side by side; a text's states are `width` numbers."""
+    """Runs a model over token batches, of which `at_once` run side by side; a text's states are `width` numbers.
+
+    Where there are `shapes`, (rows, width), its batches have no others.
+    """
 
     name: str
     width: int
     max_padded_tokens: int
     max_rows: int
     at_once: int
+    shapes: Sequence[Shape]
 
     def run(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]]:
         """Each batch's rows and their pooled states, shape (rows, dim · (1 + extra layers)), not normalised.
@@ -60,11 +64,13 @@ def make_backend(
     streams: int = 0,
     precision: str = "float",
     ranges: Ranges | None = None,
+    compiled: bool = False,
 ) -> Backend:
     """A backend by name, see `resolved`; for int8 it is OpenVINO, which alone has it, unless torch is named.
 
     `device` is torch's (`cuda:1`), empty for the best one; `streams` is OpenVINO's number of parallel requests, 0
-    for one a core; `cache` keeps OpenVINO's graphs; `precision` is one of `PRECISIONS`; `ranges` belong to int8.
+    for one a core; `cache` keeps OpenVINO's graphs; `precision` is one of `PRECISIONS`; `ranges` belong to int8;
+    `compiled` is torch's (OpenVINO always compiles its graph).
     Raises ModelError for another name, and where a backend cannot do what is asked.
     """
     if precision not in PRECISIONS:
@@ -75,7 +81,10 @@ def make_backend(
             raise ModelError("int8 runs in OpenVINO only: name that backend, or another precision")
         from encoders.backends.torch import TorchBackend  # noqa: PLC0415  # torch takes seconds to import
 
-        return TorchBackend(layout, extra_layers, device=device, precision=_TORCH_TYPES[precision])
+        backend = TorchBackend(layout, extra_layers, device=device, precision=_TORCH_TYPES[precision])
+        if compiled:
+            backend.compile(cache)
+        return backend
     from encoders.backends.openvino import OpenvinoBackend  # noqa: PLC0415  # not needed on a GPU machine
     from encoders.backends.speed import float_precision  # noqa: PLC0415  # as OpenVINO
 

@@ -18,7 +18,7 @@ from encoders.errors import ModelError
 from encoders.int8 import Ranges, round_linear_layers
 from encoders.layout import Layout
 from encoders.locate import kept
-from encoders.text import TokenBatch
+from encoders.text import Shape, TokenBatch
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
@@ -63,6 +63,7 @@ class OpenvinoBackend:
         self.max_padded_tokens = 1_024
         self.max_rows = 16
         self.at_once = streams
+        self.shapes: Sequence[Shape] = ()
         if precision == "int8":
             graph = converted_int8(layout, extra_layers, cache, ranges)
         else:

@@ -31,6 +31,9 @@ MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Cut 
 Precision = Annotated[
     str, typer.Option("--precision", help="float, f32, bf16, f16 or int8; auto measures whether int8 is worth it here.")
 ]
+Compiled = Annotated[
+    bool, typer.Option("--compile/--no-compile", help="Compile torch's graph at each start; not yet measured on a GPU.")
+]
 Streams = Annotated[int, typer.Option("--streams", min=0, help="OpenVINO's parallel streams; 0 lets it choose.")]
 
 
@@ -44,6 +47,7 @@ def add(app: typer.Typer) -> None:
 def export(
     model: Model, out: Out = Path("model_repo"), backend: Backend = "auto", cache: Cache = None,
     max_tokens: MaxTokens = None, streams: Streams = 0, precision: Precision = "auto",
+    compiled: Compiled = False,
 ) -> None:  # fmt: skip
     """Put a model into Triton's repository, after it has encoded a proof text here.
 
@@ -56,8 +60,9 @@ def export(
 
         with model_errors():
             exported = export_model(
-                model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision
-            )
+                model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision,
+                compiled=compiled,
+            )  # fmt: skip
     if exported.measured:
         console().print(exported.measured)
     console().print(f"{exported.repo}: {exported.encoder_id}, {exported.dim} dimensions, {exported.backend}")

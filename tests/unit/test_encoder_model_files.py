@@ -19,7 +19,7 @@ from encoders.errors import ModelError
 from encoders.layout import Layout, read_layout
 from encoders.locate import locate, name_of
 from encoders.sentiment import Head, centred, embeddings, load_head, normalised, read_head, sentiments, write_head
-from encoders.text import batches
+from encoders.text import WIDTHS, batches, fixed_shapes
 from encoders.train_sentiment import as_typed
 from encoders.train_sentiment import fit as fit_sentiment
 
@@ -241,6 +241,33 @@ class TestBatches:
         assert sizes == sorted(sizes, reverse=True)
         assert sizes[0] == 16
         assert sizes[-1] <= 4
+
+    @given(
+        st.lists(st.integers(0, 60), max_size=200),
+        st.integers(60, 512),
+        st.sampled_from([64, 300, 1_024, 4_096]),
+    )
+    def test_fixed_shapes_hold_every_text_and_no_other_shape_is_made(
+        self, lengths: list[int], max_tokens: int, budget: int
+    ) -> None:
+        shapes = fixed_shapes(max_tokens, budget)
+        assert len(shapes) <= len(WIDTHS)
+        assert shapes[-1][1] == max_tokens
+        tokens = [list(range(1, n + 1)) for n in lengths]
+        seen: list[int] = []
+        for batch in batches(tokens, 1, 1, shapes=shapes):
+            assert batch.ids.shape == batch.mask.shape
+            assert batch.ids.shape in shapes
+            assert 0 < len(batch.rows) <= len(batch.ids)
+            assert batch.mask.any(1).all()
+            for ids, mask, row in zip(batch.ids, batch.mask, batch.rows, strict=False):
+                n = len(tokens[row])
+                assert ids[:n].tolist() == tokens[row]
+                assert mask.sum() == max(1, n)
+                assert batch.ids.shape[1] == min(width for _, width in shapes if width >= n)
+            assert not batch.ids[len(batch.rows) :].any()
+            seen.extend(batch.rows.tolist())
+        assert sorted(seen) == list(range(len(tokens)))
 
     def test_a_text_is_as_wide_in_any_company(self) -> None:
         tokens = [[1] * n for n in (3, 8, 9, 17, 30)]
