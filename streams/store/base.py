@@ -34,6 +34,11 @@ class Control:
     partitions: Mapping[str, int] = field(default_factory=dict)
     highest: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def fence(self) -> Fence:
+        """Who wrote it."""
+        return Fence(self.epoch, self.generation)
+
 
 Write = Callable[[], Awaitable[None]]
 """Writes what has been encoded: from here on only the store can fail, which raises StoreUnavailable."""
@@ -77,7 +82,10 @@ class Store(Protocol):
         """The group's control point, or None for a group never seen."""
 
     async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
-        """Write the control point if the stored epoch is still `if_epoch` (0: none stored); return what is stored."""
+        """Write the control point, unless another epoch than `if_epoch` (0: none) or a higher fence is stored.
+
+        Returns what is stored then: a worker of an ended generation does not write over what the next one has said.
+        """
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -57,6 +57,18 @@ class CrashMark(msgspec.Struct, frozen=True):
         """Topic and partition."""
         return f"{self.topic}/{self.partition}"
 
+    def begun(self, *, again: bool, died: bool) -> CrashMark:
+        """The mark as its partition is begun: `again` at the same offset, where the last worker perhaps `died`."""
+        if not again:
+            return msgspec.structs.replace(self, deaths=0, suspect=NONE_IN_HAND, tries=0)
+        if not died:
+            return self
+        died_mark = msgspec.structs.replace(self, deaths=self.deaths + 1)
+        if self.hand == NONE_IN_HAND:
+            return died_mark
+        tries = self.tries + 1 if self.hand == self.suspect else 1
+        return msgspec.structs.replace(died_mark, suspect=self.hand, tries=tries)
+
 
 class CrashMarks(Protocol):
     """Where the marks of one group are kept."""

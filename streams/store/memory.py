@@ -75,9 +75,9 @@ class MemoryStore:
         return self._controls.get(group)
 
     async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
-        """Keep the control point if the epoch is still `if_epoch`."""
+        """Keep the control point over one of epoch `if_epoch` whose fence is not higher."""
         stored = self._controls.get(group)
-        if stored is None or stored.epoch == if_epoch:
+        if stored is None or (stored.epoch == if_epoch and stored.fence <= control.fence):
             self._controls[group] = control
         return self._controls[group]
 

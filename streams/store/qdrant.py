@@ -16,7 +16,7 @@ from streams.store import codec
 from streams.store.base import Control, Fence, Write
 from streams.store.collections import CONTROL, Collections
 from streams.store.connection import QdrantConfig, guarded
-from streams.store.filters import VECTORS, fields, in_range
+from streams.store.filters import VECTORS, all_of, fields, in_range
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
 from streams.store.wire import Point
@@ -89,14 +89,17 @@ class QdrantStore:
         return _control_of(points[0].payload) if points else None
 
     async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
-        """Write the control point if the stored epoch is still `if_epoch`; return what is stored then."""
+        """Write the control point over one of epoch `if_epoch` whose fence is not higher; return what is stored."""
         payload = {
             "group": group, "epoch": control.epoch, "log": control.log, "generation": control.generation,
             "leader": control.leader, "cluster": control.cluster,
             "partitions": json.dumps(dict(control.partitions)), "highest": json.dumps(dict(control.highest)),
         }  # fmt: skip
         point = Point(_control_id(group), codec.ONE, payload)
-        await self._points.upsert(CONTROL, [point], in_range("epoch", gte=if_epoch, lte=if_epoch))
+        seen = [in_range("epoch", gte=if_epoch, lte=if_epoch)]
+        if control.epoch == if_epoch:
+            seen.append(in_range("generation", lte=control.generation))
+        await self._points.upsert(CONTROL, [point], grpc.Condition(filter=all_of(*seen)))
         stored = await self.control(group)
         if stored is None:
             raise StoreUnavailable("Qdrant acknowledged the control point but does not return it")

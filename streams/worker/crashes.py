@@ -108,7 +108,7 @@ class Crashes:
             if again and before.writer and members is None:
                 members = await self._around.members()
             died = again and bool(before.writer) and before.writer not in (members or ())
-            mark = _after(before, again, died)
+            mark = before.begun(again=again, died=died)
             begun.append(
                 msgspec.structs.replace(
                     mark, log=log_number, first=part.first_offset, writer=batch.identity.member_id, hand=NONE_IN_HAND
@@ -198,13 +198,16 @@ class Crashes:
 
     async def _alone(self, record: Record, work: Work, retry: Retry) -> bool:
         slot = _slot_of(record)
-        mark = self._marks[slot]
+        mark = self._marks.get(slot)
+        if mark is None:
+            return False
         if mark.suspect == record.offset and mark.tries >= _TRIES_ALONE:
             said = f"the worker died {mark.tries} times with this record alone in hand"
             return await retry(lambda: self._set_aside(record, "killed", "died", said))
 
         async def noted(records: Sequence[Record]) -> bool:
-            await self._note(slot, hand=record.offset)
+            if not await self._note(slot, hand=record.offset):
+                return False
             try:
                 return await work(records)
             except RetryableError:
@@ -217,15 +220,24 @@ class Crashes:
         return await retry(lambda: self._note(slot, hand=NONE_IN_HAND, **cleared)) and done
 
     async def _note(self, slot: str, **fields: int) -> bool:
-        mark = msgspec.structs.replace(self._marks[slot], **fields)
+        """Write a partition's mark; False where another assignment has begun, which has marks of its own."""
+        if slot not in self._marks:
+            return False
+        marks, mark = self._marks, msgspec.structs.replace(self._marks[slot], **fields)
         await self._around.marks.write([mark])
-        self._marks[slot] = mark
-        return True
+        marks[slot] = mark
+        return marks is self._marks
 
     # -- setting aside ------------------------------------------------------------------------------------------------
 
     async def _set_aside(self, record: Record, reason: DeadLetterReason, error: str, said: str) -> bool:
-        """Dead-letter a record by its place and remember it, so that it is passed over if it comes again."""
+        """Dead-letter a record by its place and remember it, so that it is passed over if it comes again.
+
+        False where another assignment has begun: it meets the record for itself.
+        """
+        slot, marks, skipped = _slot_of(record), self._marks, self._skipped
+        if slot not in marks:
+            return False
         self._pay()
         letter = DeadLetter(record=record, stage=STAGE, reason=reason, message=f"{error}: {said}")
         failed: Exception | None = None
@@ -238,16 +250,15 @@ class Crashes:
         if failed is not None:
             log.error("dead_letter_failed", error=type(failed).__name__, where=_where(failed))
             await self._around.dead_letter([replace(letter, record=_Place.of(record))])
-        slot = _slot_of(record)
-        mark = self._marks[slot]
+        mark = marks[slot]
         place = SetAside(mark.log, record.offset, now_ms(), error)
         mark = msgspec.structs.replace(
             mark, aside=(*mark.aside, place)[-KEPT_PLACES:], total=mark.total + 1, hand=NONE_IN_HAND,
             suspect=NONE_IN_HAND, tries=0,
         )  # fmt: skip
         await self._around.marks.write([mark])
-        self._marks[slot] = mark
-        self._skipped[slot] = self._skipped.get(slot, frozenset()) | {record.offset}
+        marks[slot] = mark
+        skipped[slot] = skipped.get(slot, frozenset()) | {record.offset}
         self._spent.append(monotonic())
         self._around.count([letter])
         log.error(
@@ -281,19 +292,6 @@ def without_set_aside(read: ReadSpans, marks: CrashMarks) -> ReadSpans:
         )
 
     return reading
-
-
-def _after(before: CrashMark, again: bool, died: bool) -> CrashMark:
-    """The mark as its partition is begun: `again` at the same offset, where the last worker perhaps `died`."""
-    if not again:
-        return msgspec.structs.replace(before, deaths=0, suspect=NONE_IN_HAND, tries=0)
-    if not died:
-        return before
-    died_mark = msgspec.structs.replace(before, deaths=before.deaths + 1)
-    if before.hand == NONE_IN_HAND:
-        return died_mark
-    tries = before.tries + 1 if before.hand == before.suspect else 1
-    return msgspec.structs.replace(died_mark, suspect=before.hand, tries=tries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class Ownership:
             if reason and not await self._confirm(identity):
                 return False
             written = await self._store.put_control(self._group, wanted, if_epoch=stored.epoch if stored else 0)
-            if written.epoch == wanted.epoch:
+            if written.fence == wanted.fence:
                 break
         else:
             raise BrokerUnavailable("the workers of this group do not agree on an epoch yet")

@@ -225,6 +225,10 @@ async def test_the_control_point_is_only_changed_by_whoever_saw_it_last(store: S
     late = replace(first, epoch=2, leader="another")
     assert await store.put_control(group, late, if_epoch=1) == second
     assert await store.control(group) == second
+    newer = replace(second, generation=2)
+    assert await store.put_control(group, newer, if_epoch=2) == newer
+    ended = replace(second, highest={"clicks/0": 11})
+    assert await store.put_control(group, ended, if_epoch=2) == newer, "an ended generation wrote over the next one"
 
 
 async def test_the_cache_reads_a_node_once_and_knows_what_is_absent() -> None:

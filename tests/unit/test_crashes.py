@@ -182,6 +182,26 @@ async def test_the_budget_ends_the_process_and_the_next_one_goes_on_behind_what_
     assert group.applied == [8]
 
 
+@pytest.mark.parametrize("kills", [False, True])
+async def test_an_assignment_that_begins_amid_it_ends_the_batch_and_sets_nothing_aside(kills: bool) -> None:
+    group = Group()
+    if kills:
+        for _ in range(2):
+            assert not await group.live(range(3), group.kills(0))
+    crashes, identity = group.worker()
+    batch: Any = FakeBatch(range(3), identity)
+    await crashes.begin(batch, 1)
+    _, following = group.worker()
+    other: Any = FakeBatch(range(3), following, "comments")
+
+    async def overtaken(records: Sequence[Any]) -> bool:
+        await crashes.begin(other, 1)
+        raise KeyError("alice")
+
+    assert not await crashes.through(batch, batch.records, overtaken, once)
+    assert not group.letters
+
+
 async def test_what_was_set_aside_is_passed_over_where_a_batch_before_it_has_been_committed_meanwhile() -> None:
     group = Group(budget=1)
     bad = group.raises(12, 15)

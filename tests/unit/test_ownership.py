@@ -234,3 +234,41 @@ async def test_an_epoch_that_the_next_batch_is_raising_fences_nobody() -> None:
     store.says_so.set()
     assert await verifying
     assert await raising == Owner(Fence(4, 1), 3)
+
+
+class Crossed(MemoryStore):
+    """A store in which the next generation begins between a read of the control point and the write that follows."""
+
+    def __init__(self) -> None:
+        super().__init__(NodeSettings().policy())
+        self.next: Control | None = None
+
+    async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
+        if self.next is not None:
+            begun, self.next = self.next, None
+            await super().put_control(group, begun, if_epoch=begun.epoch)
+        return await super().put_control(group, control, if_epoch=if_epoch)
+
+
+async def test_an_ended_generation_does_not_note_over_the_next_and_announces_nothing() -> None:
+    store = Crossed()
+    part, mine = Part(store), batch(member(1, "leader", "me", "cluster-a"))
+    assert await part.ownership.enter(mine) is not None
+    begun = await store.control("g")
+    assert begun is not None
+    store.next = replace(begun, generation=2, leader="other")
+    assert await part.ownership.verify(mine), "it began only while this one noted"
+    assert (await store.control("g")) == replace(begun, generation=2, leader="other")
+    assert not await part.ownership.verify(mine)
+
+
+async def test_a_generation_that_ends_while_it_enters_settles_nothing() -> None:
+    store = Crossed()
+    part = Part(store)
+    assert await part.ownership.enter(batch(member(1, "leader", "me", "cluster-a"))) is not None
+    begun = await store.control("g")
+    assert begun is not None
+    part.valid = False
+    store.next = replace(begun, generation=3, leader="other")
+    assert await part.ownership.enter(batch(member(2, "leader", "me", "cluster-a"))) is None
+    assert (await store.control("g")) == replace(begun, generation=3, leader="other")
