@@ -47,7 +47,7 @@ def nodes_bytes(nodes: Sequence[Node], policy: NodePolicy, fence: Fence) -> byte
     return b"".join(points)
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=32_768)  # 20 MiB; those who are active now
 def _named(key: NodeKey) -> bytes:
     """A point's id, and what its payload says of whose node it is."""
     return b"".join(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.fixtures.path import ROOT
 
 #: Folds batches of clicks of many users into cached nodes; prints what the cache says, and what the process grew by.
 _FOLDS = """
-import asyncio, gc, random
+import asyncio, gc, random, sys
 from pathlib import Path
 import numpy as np
 from streams.events.event import Event, Source
@@ -35,9 +37,10 @@ async def main():
     policy, chance = NodeSettings().policy(), random.Random(1)
     vectors = np.random.default_rng(1).normal(size=(50, 384)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    store = CachedStore(Nowhere(policy), nodes_bytes=1 << 30, items_bytes=1 << 20, items_ttl_s=60)
-    def user(number, n):  # one in eight is somebody new, whom no later batch touches
-        return f"new-{number * 125 + n // 8}" if n % 8 == 0 else f"often-{chance.randrange(250)}"
+    limit, one_in = map(int, sys.argv[1:])
+    store = CachedStore(Nowhere(policy), nodes_bytes=limit, items_bytes=1 << 20, items_ttl_s=60)
+    def user(number, n):  # one in so many is somebody new, whom no later batch touches
+        return f"new-{number * 1000 + n}" if n % one_in == 0 else f"often-{chance.randrange(250)}"
     async def batch(number):
         events = [
             Event(f"e-{number}-{n}", user(number, n), "click", 1_700_000_000_000 + n, f"i{n % 50}",
@@ -59,9 +62,17 @@ asyncio.run(main())
 """
 
 
-def test_a_worker_grows_by_what_its_cache_says() -> None:
+@pytest.mark.parametrize(
+    ("limit", "one_in"), [(1 << 30, 8), (160 << 20, 1)], ids=["all fits", "most was there and is gone"]
+)
+def test_a_worker_grows_by_what_its_cache_says(limit: int, one_in: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _FOLDS], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        [sys.executable, "-c", _FOLDS, str(limit), str(one_in)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+        check=False,
     )
     assert not done.returncode, done.stderr
     said, grew = map(int, done.stdout.split())
