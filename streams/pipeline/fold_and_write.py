@@ -58,7 +58,7 @@ async def fold_and_write(
     for one in firsts:
         beginnings.setdefault(user_of[one.first.source], []).append(one)
     under_way: deque[asyncio.Task[None]] = deque()
-    writing = asyncio.Lock()  # side by side they would end together, and leave nothing to write while more is folded
+    sending = asyncio.Lock()  # the first is to be written while the others are still sent on
     try:
         for part in parts(planned, _NODES_A_PART):
             stored = await flight.read(part.keys, deps.store)
@@ -70,7 +70,7 @@ async def fold_and_write(
             users = dict.fromkeys(key.user_id for key in part.keys)
             theirs = [vote for user in users for vote in votes.get(user, ())]
             began = [one for user in users for one in beginnings.get(user, ())]
-            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write, flight, writing)))
+            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write, flight, sending)))
             await asyncio.sleep(0)  # it begins
             if len(under_way) >= _UNDER_WAY:
                 await under_way.popleft()
@@ -87,14 +87,14 @@ async def fold_and_write(
 
 async def _deliver(
     deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write, flight: InFlight,
-    writing: asyncio.Lock,
+    sending: asyncio.Lock,
 ) -> None:  # fmt: skip
     """Send on, then write: once the nodes are written nobody would know that something is still to be sent."""
     with stage("turn"):
         await flight.after_those_before()
-    with stage("send"):
-        await deps.send_derived(votes, firsts, log)
+    async with sending:
+        with stage("send"):
+            await deps.send_derived(votes, firsts, log)
     await reach("before_upsert")
-    async with writing:
-        with stage("write"):
-            await write()
+    with stage("write"):
+        await write()

@@ -18,7 +18,7 @@ from streams.store.filters import ALL_PAYLOAD
 from streams.store.wire import Point, points_bytes
 
 _PAGE = 1000
-_UPSERTS_AT_ONCE = 4  # so that the server has something to do while this process folds
+_UPSERTS_AT_ONCE = 8  # so that the server has something to do while this process folds
 
 Called = Callable[[str, float], None]
 """Called with what was done and how many seconds it took."""
@@ -46,6 +46,7 @@ class PointsClient:
         self._called, self._guard = called, guard
         self._client: AsyncQdrantClient | None = None
         self._connection: _Connection | None = None
+        self._places = asyncio.Semaphore(_UPSERTS_AT_ONCE)
         self._metadata = (("api-key", config.api_key),) if config.api_key else ()
 
     @property
@@ -136,21 +137,25 @@ class PointsClient:
         """Send a request of `upserting`."""
         _require_completed((await self._timed(self._points.upsert, request, "upsert")).result.status)
 
-    async def send_upserts(self, requests: Iterable[bytes]) -> None:
-        """Send requests of `upserting`, some at once, in any order; an error is raised once none is under way."""
-        left = iter(requests)
+    async def send_upserts(self, requests: Sequence[bytes]) -> None:
+        """Send requests of `upserting`, some at once; an error is raised once none is under way.
 
-        async def send() -> None:
-            for request in left:
+        What several callers send goes out in the order of their calls, so that the server always has the next.
+        """
+        failed = False
+
+        async def send(request: bytes) -> None:
+            nonlocal failed
+            async with self._places:
+                if failed:
+                    return
                 try:
                     await self.send_upsert(request)
                 except BaseException:
-                    for _ in left:  # no more is begun
-                        pass
+                    failed = True
                     raise
 
-        sending = await asyncio.gather(*(send() for _ in range(_UPSERTS_AT_ONCE)), return_exceptions=True)
-        for outcome in sending:
+        for outcome in await asyncio.gather(*map(send, requests), return_exceptions=True):
             if outcome is not None:
                 raise outcome
 

@@ -224,6 +224,11 @@ class BatchWorker:
         New partitions may begin a new epoch or log: that waits for the batch before, tried again under its own.
         """
 
+        async def join() -> bool:
+            nonlocal joins
+            joins = await self._ownership.joins(batch)
+            return True
+
         async def begin() -> bool:
             async with self._overlap.beside(batch.identity):
                 owner = await self._ownership.enter(batch)
@@ -237,9 +242,10 @@ class BatchWorker:
 
         retry = partial(self._until_done, batch)
         try:
-            begun = self._crashes.knows(batch)
-            if not begun:
-                await before()
+            begun, joins = self._crashes.knows(batch), False
+            if not begun and await retry(join):
+                if not joins:
+                    await before()
                 begun = await retry(begin)
             done = begun and await self._crashes.through(batch, records, met, retry)
         finally:

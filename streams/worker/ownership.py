@@ -55,11 +55,32 @@ class Ownership:
         self._noted_s = -math.inf
         self._control_point = asyncio.Lock()  # batches overlap, and what is read of it may be written back
 
+    async def joins(self, batch: Batch) -> bool:
+        """Settle a batch's new partitions under the epoch and log that hold, while batches before it are in flight.
+
+        False where that may be another epoch or log: it is for `enter` to begin one, once nothing is in flight.
+        """
+        highwater = self._highwater(batch)
+        async with self._control_point:
+            if batch.identity is not self._identity:
+                return False
+            if not self._knows(batch.identity, highwater):
+                stored = await self._store.control(self._group)
+                if stored is None or stored.epoch != self._control.epoch or batch.identity is not self._identity:
+                    return False
+                wanted, reason = judge(stored, self._seen(batch.identity, highwater))
+                if reason:
+                    return False
+                written = await self._store.put_control(self._group, wanted, if_epoch=stored.epoch)
+                if written.fence != wanted.fence:
+                    return False
+                self._control = written
+                self._slots |= highwater.keys()
+            return True
+
     async def enter(self, batch: Batch) -> Owner | None:
         """The fence and log for a batch; None where the batch's assignment is no longer ours."""
-        highwater = {
-            f"{one.topic}/{one.partition}": one.highwater for one in batch.fetched if one.topic in self._partitions
-        }
+        highwater = self._highwater(batch)
         if not self._knows(batch.identity, highwater):
             async with self._control_point:
                 if batch.identity is not self._identity:
@@ -69,20 +90,26 @@ class Ownership:
                 self._slots |= highwater.keys()
         return self._owner(batch.identity)
 
+    def _highwater(self, batch: Batch) -> dict[str, int]:
+        return {f"{one.topic}/{one.partition}": one.highwater for one in batch.fetched if one.topic in self._partitions}
+
     def _knows(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> bool:
         return identity is self._identity and self._slots.issuperset(highwater)
 
     def _owner(self, identity: GroupIdentity) -> Owner:
         return Owner(Fence(self._control.epoch, identity.generation), self._control.log)
 
-    async def _settle(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> bool:
-        seen = GroupView(
+    def _seen(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> GroupView:
+        return GroupView(
             generation=identity.generation,
             leader=identity.leader_id,
             cluster=identity.cluster_id or "",
             partitions=self._partitions,
             highwater=highwater,
         )
+
+    async def _settle(self, identity: GroupIdentity, highwater: Mapping[str, int]) -> bool:
+        seen = self._seen(identity, highwater)
         for _ in range(_ATTEMPTS):
             stored = await self._store.control(self._group)
             wanted, reason = judge(stored, seen)

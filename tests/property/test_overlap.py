@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +31,18 @@ from streams.worker.overlap import Overlap
 from streams.worker.ownership import Owner
 from streams.worker.pace import Pace
 from tests.fixtures.crash_marks import MemoryCrashMarks
-from tests.property.test_erasure import LOG, Log, assert_same, dependencies, drafts, erasures, lived, logs, placed
+from tests.property.test_erasure import (
+    LOG,
+    TOPICS,
+    Log,
+    assert_same,
+    dependencies,
+    drafts,
+    erasures,
+    lived,
+    logs,
+    placed,
+)
 from tests.property.test_fold import POLICY
 
 IDENTITY = GroupIdentity(generation=1, leader_id="a", member_id="a", cluster_id=None)
@@ -119,6 +130,10 @@ class World:
             progress=lambda: None, through=lambda _: None, pace=Pace(8, 2.0), updates=self,  # type: ignore[arg-type]  # as above
         )  # fmt: skip
 
+    async def joins(self, _: Any) -> bool:
+        await asyncio.sleep(0)
+        return self._random.random() < 0.5
+
     async def enter(self, batch: Any) -> Owner | None:
         await asyncio.sleep(0)
         return None if batch.number in self.dropped else Owner(Fence(1, 1), LOG)
@@ -185,9 +200,12 @@ def many(count: int) -> list[Draft]:
 class Waiting(MemoryStore):
     """A store whose first write ends once somebody new is read: by the batch after it."""
 
+    patience_s = 10.0
+
     def __init__(self) -> None:
         super().__init__(POLICY)
         self.read_of_b = asyncio.Event()
+        self.overtaken = False
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         if any(key.user_id == "b" for key in keys):
@@ -195,7 +213,10 @@ class Waiting(MemoryStore):
         return await super().read(keys)
 
     async def write(self, nodes: Sequence[Node], fence: Fence) -> None:
-        await asyncio.wait_for(self.read_of_b.wait(), 10)
+        if any(node.key.user_id == "a" for node in nodes):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.read_of_b.wait(), self.patience_s)
+            self.overtaken = self.read_of_b.is_set()
         await super().write(nodes, fence)
 
 
@@ -206,7 +227,33 @@ def test_the_next_batch_is_folded_while_one_is_written() -> None:
     world.deps = dependencies(store, Log(records))
     world.worker._deps = world.deps
     asyncio.run(world.work(records, 1))
-    assert store.read_of_b.is_set()
+    assert store.overtaken
+
+
+class Joining(World):
+    """Every partition joins under the epoch that holds, or none does."""
+
+    joining = True
+
+    async def joins(self, _: Any) -> bool:
+        return self.joining
+
+
+@pytest.mark.parametrize("joining", [True, False])
+def test_a_batch_of_new_partitions_waits_for_the_one_before_only_where_they_may_begin_another_epoch(
+    joining: bool,
+) -> None:
+    topics = iter(TOPICS)
+    records = placed(drafts([("click", f"i{n}", n, "ab"[n]) for n in range(2)], []), lambda _: next(topics))
+    world = Joining(records, Random(4), failures=0)
+    world.joining = joining
+    store = Waiting()
+    world.deps = dependencies(store, Log(records))
+    world.worker._deps = world.deps
+    if not joining:
+        store.patience_s = 0.05
+    asyncio.run(world.work(records, 1))
+    assert store.overtaken is joining
 
 
 class Counting(World):

@@ -89,6 +89,9 @@ async def test_a_record_that_nobody_can_work_on_ends_no_agent(work: str) -> None
     async def nobody() -> frozenset[str]:
         return frozenset()
 
+    async def joins(_: Any) -> bool:
+        return False
+
     async def enter(_: Any) -> Any:
         return SimpleNamespace(log=1, fence=None)
 
@@ -101,7 +104,7 @@ async def test_a_record_that_nobody_can_work_on_ends_no_agent(work: str) -> None
     )  # fmt: skip
     deps: Any = SimpleNamespace(retries=RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1))  # no store, no encoder
     worker = BatchWorker(
-        deps=deps, ownership=SimpleNamespace(enter=enter), crashes=Crashes(around), metrics=metrics,  # type: ignore[arg-type]  # as much of it as is used
+        deps=deps, ownership=SimpleNamespace(enter=enter, joins=joins), crashes=Crashes(around), metrics=metrics,  # type: ignore[arg-type]  # as much of it as is used
         progress=lambda: None, through=ignored, pace=Pace(8, 2.0), updates=None,  # type: ignore[arg-type]  # never reached
     )  # fmt: skip
     await getattr(worker, work)(batch, *([derive] if work == "derive" else []))

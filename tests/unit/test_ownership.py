@@ -272,3 +272,42 @@ async def test_a_generation_that_ends_while_it_enters_settles_nothing() -> None:
     store.next = replace(begun, generation=3, leader="other")
     assert await part.ownership.enter(batch(member(2, "leader", "me", "cluster-a"))) is None
     assert (await store.control("g")) == replace(begun, generation=3, leader="other")
+
+
+async def test_a_new_partition_joins_under_the_epoch_that_holds_and_needs_no_more() -> None:
+    store = MemoryStore(NodeSettings().policy())
+    part, me = Part(store), member(1, "leader", "me", "cluster-a")
+    assert not await part.ownership.joins(batch(me)), "nothing holds yet"
+    owner = await part.ownership.enter(batch(me))
+    assert await part.ownership.joins(batch(me, topic="comments"))
+    stored = await store.control("g")
+    assert await part.ownership.enter(batch(me, topic="comments")) == owner
+    assert await store.control("g") == stored
+    assert part.changes == [owner]
+
+
+async def test_what_may_begin_another_epoch_does_not_join_and_changes_nothing() -> None:
+    store = MemoryStore(NodeSettings().policy())
+    part, me = Part(store), member(1, "leader", "me", "cluster-a")
+    known = replace(STORED, generation=1, leader="leader", highest={"comments/0": 9})
+    await store.put_control("g", known, if_epoch=0)
+    owner = await part.ownership.enter(batch(me))
+    stored = await store.control("g")
+    assert not await part.ownership.joins(batch(me, highwater=5, topic="comments")), "its log ends before 9"
+    assert not await part.ownership.joins(batch(member(2, "leader", "me", "cluster-a"))), "another assignment"
+    assert await store.control("g") == stored
+    assert stored is not None
+    await store.put_control("g", replace(stored, epoch=stored.epoch + 1), if_epoch=stored.epoch)
+    assert not await part.ownership.joins(batch(me, topic="comments")), "another epoch has begun"
+    assert part.changes == [owner]
+
+
+async def test_a_partition_does_not_join_where_the_next_generation_begins_amid_it() -> None:
+    store = Crossed()
+    part, me = Part(store), member(1, "leader", "me", "cluster-a")
+    await part.ownership.enter(batch(me))
+    begun = await store.control("g")
+    assert begun is not None
+    store.next = replace(begun, generation=2, leader="other")
+    assert not await part.ownership.joins(batch(me, topic="comments"))
+    assert (await store.control("g")) == replace(begun, generation=2, leader="other")
