@@ -224,11 +224,6 @@ class BatchWorker:
         New partitions may begin a new epoch or log: that waits for the batch before, tried again under its own.
         """
 
-        async def join() -> bool:
-            nonlocal joins
-            joins = await self._ownership.joins(batch)
-            return True
-
         async def begin() -> bool:
             async with self._overlap.beside(batch.identity):
                 owner = await self._ownership.enter(batch)
@@ -236,16 +231,18 @@ class BatchWorker:
                 await self._crashes.begin(batch, owner.log)
             return owner is not None
 
+        async def begin_at_once() -> bool:
+            return await self._ownership.joins(batch) and await begin()
+
         async def met(some: Sequence[Record]) -> bool:
             meet(some)
             return await work(some)
 
         retry = partial(self._until_done, batch)
         try:
-            begun, joins = self._crashes.knows(batch), False
-            if not begun and await retry(join):
-                if not joins:
-                    await before()
+            begun = self._crashes.knows(batch) or await retry(begin_at_once)
+            if not begun:
+                await before()
                 begun = await retry(begin)
             done = begun and await self._crashes.through(batch, records, met, retry)
         finally:
