@@ -165,10 +165,10 @@ class BatchWorker:
             async with self._overlap.beside(batch.identity):
                 owner = await self._ownership.enter(batch)
             # Verified before too, so that no record can be of a later log than ours.
-            if owner is None or not await self._ownership.verify(batch):
+            if owner is None or not await self._ownership.verify(batch, owner):
                 return False
             derived = await fold(records, owner)
-            if not await self._ownership.verify(batch):
+            if not await self._ownership.verify(batch, owner):
                 return False
             for outcome, events in (("counted", derived.counted), ("repeated", derived.repeated)):
                 self._metrics.derived.labels(derived.kind, outcome).inc(events)
@@ -203,7 +203,7 @@ class BatchWorker:
             flight.end(written=True)
             await place.before()
             with stage("verify"):
-                if not await self._ownership.verify(batch):
+                if not await self._ownership.verify(batch, owner):
                     return False
             with stage("announce"):
                 self._metrics.updates.inc(await self._updates.announce(report, now_ms()))

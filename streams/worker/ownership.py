@@ -129,17 +129,14 @@ class Ownership:
         self._control = written
         return True
 
-    async def verify(self, batch: Batch) -> bool:
-        """After a write: Fenced if another epoch has begun, False if another generation has: others go on there by now.
+    async def verify(self, batch: Batch, owner: Owner) -> bool:
+        """After a write as `owner`: Fenced if another epoch has begun, False if another generation has.
 
-        What a batch of an ended generation changed is not announced: the fence may have refused its nodes, and an
-        erasure may have come. Else note how far the log has been folded, now and then.
+        In another generation others go on there by now: what a batch of an ended one changed is not announced, since
+        the fence may have refused its nodes, and an erasure may have come. Where another batch of ours has begun the
+        epoch it raises BrokerUnavailable: this one is to be folded again under that. Else note how far the log has been
+        folded, now and then.
         """
-        for fetched in batch.fetched:
-            if fetched.topic not in self._partitions:
-                continue
-            slot = f"{fetched.topic}/{fetched.partition}"
-            self._highest[slot] = max(self._highest.get(slot, -1), fetched.last_offset)
         stored = await self._store.control(self._group)
         if stored is None or stored.epoch != self._control.epoch:
             async with self._control_point:  # another of our batches may be raising it
@@ -149,6 +146,15 @@ class Ownership:
             raise Fenced(f"the control point is {state}, this worker writes under epoch {self._control.epoch}")
         if stored.generation > batch.generation:
             return False
+        if owner.fence.epoch != stored.epoch:
+            raise BrokerUnavailable(
+                f"epoch {stored.epoch} has begun, this was written under {owner.fence.epoch}: again"
+            )
+        for fetched in batch.fetched:
+            if fetched.topic not in self._partitions:
+                continue
+            slot = f"{fetched.topic}/{fetched.partition}"
+            self._highest[slot] = max(self._highest.get(slot, -1), fetched.last_offset)
         if monotonic() - self._noted_s >= NOTE_EVERY_S:
             await self.note()
         return True

@@ -138,7 +138,7 @@ class World:
         await asyncio.sleep(0)
         return None if batch.number in self.dropped else Owner(Fence(1, 1), LOG)
 
-    async def verify(self, _: Any) -> bool:
+    async def verify(self, _: Any, __: Owner) -> bool:
         if self.store.failures and self._random.random() < 0.1:
             self.store.failures -= 1
             raise StoreUnavailable("away", retry_after_s=0)

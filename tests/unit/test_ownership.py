@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from streams.base.errors import Fenced
+from streams.base.errors import BrokerUnavailable, Fenced
 from streams.broker.batches import Batch
 from streams.broker.fetched_batch import FetchedBatch, GroupIdentity
 from streams.settings.policies import NodeSettings
@@ -130,33 +130,37 @@ async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
     store = MemoryStore(NodeSettings().policy())
     old = Part(store)
     before = batch(member(1, "leader-1", "me-1", "cluster-1"))
-    await old.ownership.enter(before)
-    await old.ownership.verify(before)
+    mine = await old.ownership.enter(before)
+    assert mine is not None
+    assert await old.ownership.verify(before, mine)
     new = Part(store)
     assert await new.ownership.enter(batch(member(1, "leader-2", "me-2", "cluster-2"))) == Owner(Fence(2, 1), 2)
     assert new.confirmed == 1
     with pytest.raises(Fenced):
-        await old.ownership.verify(before)
+        await old.ownership.verify(before, mine)
 
 
 async def test_what_a_worker_did_under_an_ended_generation_is_not_announced() -> None:
     store = MemoryStore(NodeSettings().policy())
     frozen, heir = Part(store), Part(store)
     before = batch(member(1, "leader", "me", "cluster"))
-    await frozen.ownership.enter(before)
-    assert await frozen.ownership.verify(before)
+    mine = await frozen.ownership.enter(before)
+    assert mine is not None
+    assert await frozen.ownership.verify(before, mine)
     after = batch(member(2, "leader", "other", "cluster"))
-    await heir.ownership.enter(after)
-    assert not await frozen.ownership.verify(before)
-    assert await heir.ownership.verify(after)
+    its = await heir.ownership.enter(after)
+    assert its is not None
+    assert not await frozen.ownership.verify(before, mine)
+    assert await heir.ownership.verify(after, its)
 
 
 async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
     store = MemoryStore(NodeSettings().policy())
     part = Part(store)
     before = batch(member(1, "leader", "me", None), 0, 99, 100)
-    await part.ownership.enter(before)
-    await part.ownership.verify(before)
+    owner = await part.ownership.enter(before)
+    assert owner is not None
+    assert await part.ownership.verify(before, owner)
     after = batch(member(2, "leader", "me", None), 0, 9, 10)
     assert await part.ownership.enter(after) == Owner(Fence(2, 2), 2)
 
@@ -166,8 +170,9 @@ async def test_a_topic_the_service_fills_itself_is_fenced_but_says_nothing_of_th
     part = Part(store)
     identity = member(1, "leader", "me", None)
     full = batch(identity, 0, 99, 100, topic="items.popularity")
-    assert await part.ownership.enter(full) == Owner(Fence(1, 1), 1)
-    await part.ownership.verify(full)
+    owner = Owner(Fence(1, 1), 1)
+    assert await part.ownership.enter(full) == owner
+    assert await part.ownership.verify(full, owner)
     await part.ownership.note()
     anew = batch(
         member(2, "leader", "me", None),
@@ -229,11 +234,29 @@ async def test_an_epoch_that_the_next_batch_is_raising_fences_nobody() -> None:
     raising = asyncio.create_task(part.ownership.enter(batch(me, highwater=5, topic="comments")))
     while (await store.control("g")).epoch == 3:  # type: ignore[union-attr]  # it is there
         await asyncio.sleep(0)
-    verifying = asyncio.create_task(part.ownership.verify(batch(me)))
+    verifying = asyncio.create_task(part.ownership.verify(batch(me), Owner(Fence(3, 1), 2)))
     await asyncio.sleep(0)
     store.says_so.set()
-    assert await verifying
+    with pytest.raises(BrokerUnavailable, match="again"):
+        await verifying
     assert await raising == Owner(Fence(4, 1), 3)
+    assert await part.ownership.verify(batch(me), Owner(Fence(4, 1), 3))
+
+
+async def test_what_was_written_under_an_epoch_that_ended_meanwhile_is_folded_again_and_not_noted() -> None:
+    store = MemoryStore(NodeSettings().policy())
+    part, me = Part(store), member(1, "leader", "me", "cluster-a")
+    await store.put_control("g", replace(STORED, generation=1, leader="leader", highest={"comments/0": 9}), if_epoch=0)
+    before = batch(me, 0, 99, 100)
+    owner = await part.ownership.enter(before)
+    assert owner == Owner(Fence(3, 1), 2)
+    assert await part.ownership.enter(batch(me, highwater=5, topic="comments")) == Owner(Fence(4, 1), 3)
+    with pytest.raises(BrokerUnavailable, match="again"):
+        await part.ownership.verify(before, owner)
+    await part.ownership.note()
+    stored = await store.control("g")
+    assert stored is not None
+    assert not stored.highest
 
 
 class Crossed(MemoryStore):
@@ -253,13 +276,14 @@ class Crossed(MemoryStore):
 async def test_an_ended_generation_does_not_note_over_the_next_and_announces_nothing() -> None:
     store = Crossed()
     part, mine = Part(store), batch(member(1, "leader", "me", "cluster-a"))
-    assert await part.ownership.enter(mine) is not None
+    owner = await part.ownership.enter(mine)
+    assert owner is not None
     begun = await store.control("g")
     assert begun is not None
     store.next = replace(begun, generation=2, leader="other")
-    assert await part.ownership.verify(mine), "it began only while this one noted"
+    assert await part.ownership.verify(mine, owner), "it began only while this one noted"
     assert (await store.control("g")) == replace(begun, generation=2, leader="other")
-    assert not await part.ownership.verify(mine)
+    assert not await part.ownership.verify(mine, owner)
 
 
 async def test_a_generation_that_ends_while_it_enters_settles_nothing() -> None:
