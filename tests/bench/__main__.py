@@ -102,11 +102,13 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="fewer records to parse and consume")
     chosen = options.parse_args()
     before = json.loads(chosen.out.read_text()) if chosen.only and chosen.out and chosen.out.is_file() else {}
-    figures: dict[str, Any] = {**before, "machine": machine()}
+    figures: dict[str, Any] = {"machine": machine(), "measured": {}} | before
     for name, measure in parts(chosen).items():
         if chosen.only in (None, name):
             CONSOLE.print(f"{name} …")
+            on = machine()
             figures |= measure()
+            figures["measured"][name] = on | {"quick": chosen.quick}
             if chosen.out:
                 chosen.out.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     table = Table("measured", "figure")

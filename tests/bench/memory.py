@@ -24,6 +24,7 @@ from tests.bench.scale import resident_mib
 
 RATE, PEOPLE = 300, 20_000
 _EVERY_S = 15.0
+_SETTLED_S = 900.0  # in a third of it the caches have met everybody; shorter runs say nothing of a slope
 _CACHES = "interests_cache_bytes"
 
 
@@ -64,12 +65,14 @@ def summary(came: Sequence[Held]) -> dict[str, Any]:
     thirds = [came[len(came) * part // 3 - 1] for part in (1, 2, 3)]
     late = came[len(came) // 3 :]
     rest = [one.resident_mib - one.cached_mib for one in late]
-    slope = np.polyfit([one.at_s / 60 for one in late], rest, 1)[0] if len(late) > 1 else 0.0
+    slope = {}
+    if came[-1].at_s >= _SETTLED_S:
+        slope["rest_rises_mib_a_minute"] = round(float(np.polyfit([one.at_s / 60 for one in late], rest, 1)[0]), 2)
     return {
         "minutes": round(came[-1].at_s / 60, 1), "events": round(came[-1].events), "people": PEOPLE,
         "resident_mib": [round(one.resident_mib) for one in thirds],
         "cached_mib": [round(one.cached_mib) for one in thirds],
-        "rest_rises_mib_a_minute": round(float(slope), 2),
+        **slope,
         "course": [[round(one.at_s), round(one.resident_mib), round(one.cached_mib)] for one in came],
     }  # fmt: skip
 

@@ -31,6 +31,10 @@ class Click(msgspec.Struct):
     ts: int
 
 
+#: A batch of known people is read back in one call: more than gRPC's 4 MiB.
+UNBOUNDED = [("grpc.max_receive_message_length", -1)]
+
+
 def value_of(value: str | float) -> qdrant.Value:
     """A payload's value as a protobuf message."""
     if isinstance(value, str):
@@ -61,17 +65,18 @@ async def run(job: Job) -> None:
         auto_offset_reset="earliest", enable_auto_commit=False,
     )  # fmt: skip
     address = f"{job.qdrant_host}:{job.qdrant_grpc_port}"
-    async with grpc.aio.insecure_channel(address) as channel, consumer:
+    async with grpc.aio.insecure_channel(address, options=UNBOUNDED) as channel, consumer:
         points = qdrant.PointsStub(channel)
 
         async def write(nodes: Sequence[Changed], events: int, offsets: Mapping[TopicPartition, int]) -> None:
-            await asyncio.gather(*(
-                points.Upsert(qdrant.UpsertPoints(
-                    collection_name=job.collection, wait=True,
-                    points=[point_of(node) for node in nodes[start : start + POINTS_A_CALL]],
-                ))
-                for start in range(0, len(nodes), POINTS_A_CALL)
-            ))  # fmt: skip
+            calls = []
+            for start in range(0, len(nodes), POINTS_A_CALL):
+                chunk = [point_of(node) for node in nodes[start : start + POINTS_A_CALL]]
+                calls.append(
+                    points.Upsert(qdrant.UpsertPoints(collection_name=job.collection, wait=True, points=chunk))
+                )
+                await asyncio.sleep(0)  # it is sent while the next is encoded
+            await asyncio.gather(*calls)
             await consumer.commit(offsets)
             progress.written(events, len(nodes))
 
