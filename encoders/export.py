@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from encoders import contract
-from encoders.backends import resolved
+from encoders.backends import PRECISIONS, resolved
 from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.errors import ModelError
 from encoders.int8 import load_ranges
@@ -58,6 +58,8 @@ def export(
     whole. Raises ModelError where the model cannot be loaded or its vectors are not finite and of length 1.
     """
     measured = ""
+    if precision not in ("auto", *PRECISIONS):
+        raise ModelError(f"precision {precision!r}: expected auto or one of {', '.join(PRECISIONS)}")
     if precision == "auto":
         precision, measured = chosen(model, backend, cache or cache_dir())
     encoder = load_encoder(

@@ -19,6 +19,7 @@ import numpy as np
 import openvino as ov
 
 from encoders.backends.openvino import converted
+from encoders.errors import ModelError
 from encoders.int8 import OWN_FILE, Site, write_ranges
 from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir, locate, name_of
@@ -98,12 +99,18 @@ def _constant(output: Any) -> Any:
 
 def main() -> None:
     """Quantise, read what was found, write it."""
-    parser = argparse.ArgumentParser(description="Find where a model's activations are rounded to 8 bits.")
-    parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--cache", type=Path)
+    parser = argparse.ArgumentParser(
+        description="Find where a model's activations are rounded to 8 bits, and write that beside its weights.",
+        epilog="python -m encoders.quantise --model path/to/model; needs the extra `quantise`, and some minutes.",
+    )
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a packaged model's name, or a model directory")
+    parser.add_argument("--cache", type=Path, help="where prepared models are kept")
     arguments = parser.parse_args()
     cache = arguments.cache or cache_dir()
-    folder = locate(arguments.model, cache)
+    try:
+        folder = locate(arguments.model, cache)
+    except ModelError as error:
+        parser.error(str(error))
     layout, name = read_layout(folder), name_of(folder)
     graph = ov.Core().read_model(str(converted(layout, load_head(name, folder).layers, cache)))
     inputs = calibration(Tokeniser(layout), plain_texts())

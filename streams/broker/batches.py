@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -46,6 +46,10 @@ class Batch:
         """True once the assignment these batches came under has ended: write nothing, acknowledge nothing."""
         return self._app.identity is not self.identity
 
+    def stopping(self) -> bool:
+        """True once the worker stops: what has not been begun is left to the next one."""
+        return self._app.draining
+
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """While somebody is at work on it: a worker that stops waits until that is done."""
@@ -74,7 +78,7 @@ async def gather_batches(
     max_records: int | Callable[[], int] = 4_000,
     max_bytes: int = 16 << 20,
     within_s: float = 0.0,
-) -> AsyncIterator[Batch]:
+) -> AsyncGenerator[Batch]:
     """Gather what is there, up to `max_records` and `max_bytes`, and hand it out.
 
     Where `max_records` is to be asked, that is done before each batch.

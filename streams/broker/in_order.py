@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from streams.broker.batches import Batch
 
@@ -13,7 +14,7 @@ Work = Callable[[Batch, Callable[[], None], Before], Awaitable[None]]
 """Works on a batch, calls the second argument once the next may begin, and ends after what the third waits for."""
 
 
-async def in_order(batches: AsyncIterator[Batch], work: Work) -> None:
+async def in_order(batches: AsyncGenerator[Batch], work: Work) -> None:
     """Work on batches as they come: each is begun once the one before lets it, and while that is the only one.
 
     What the work of one raises ends that of the other, and is raised.
@@ -21,7 +22,7 @@ async def in_order(batches: AsyncIterator[Batch], work: Work) -> None:
     before = asyncio.Event()
     before.set()
     try:
-        async with asyncio.TaskGroup() as group:
+        async with aclosing(batches), asyncio.TaskGroup() as group:
             async for batch in batches:
                 begin, done = asyncio.Event(), asyncio.Event()
                 group.create_task(_one(batch, work, begin, before, done))

@@ -127,10 +127,15 @@ class BatchWorker:
         mine.is_done = True
 
     async def fold_when_due(self, batch: Batch) -> None:
-        """Apply a batch of events that waited for their items, each when it is due, in offset order."""
+        """Apply a batch of events that waited for their items, each when it is due, in offset order.
+
+        A worker that stops does not wait for those still to come: they are left unacknowledged, for the next one.
+        """
         records, worked_s, began_ms = batch.records, 0.0, now_ms()
         dues = [due_ms(record, now_ms=began_ms, policy=self._deps.retries) for record in records]
         while records and not batch.stale():
+            if batch.stopping():
+                return
             pause_s = (dues[0] - now_ms()) / 1000
             if pause_s > 0:
                 self._progress()

@@ -31,9 +31,10 @@ class FakeBatch:
 
     generation = 1
 
-    def __init__(self, counts: bool) -> None:
+    def __init__(self, counts: bool, stops: bool = False) -> None:
         self.records = [record(click())]
-        self._counts = counts
+        self.acked = 0
+        self._counts, self._stops = counts, stops
 
     def __len__(self) -> int:
         return len(self.records)
@@ -41,7 +42,11 @@ class FakeBatch:
     def stale(self) -> bool:
         return False
 
+    def stopping(self) -> bool:
+        return self._stops
+
     async def ack(self) -> bool:
+        self.acked += 1
         await asyncio.sleep(SLOW_S)
         return self._counts
 
@@ -131,3 +136,10 @@ async def test_a_batch_that_was_taken_away_is_not_measured() -> None:
         metrics = Metrics()
         await work(Worker(metrics), FakeBatch(counts=False))  # type: ignore[arg-type]  # as much of it as is used
         assert observed(metrics) == (0, 0)
+
+
+async def test_a_worker_that_stops_leaves_what_is_not_due_to_the_next_one() -> None:
+    batch: Any = FakeBatch(counts=True, stops=True)
+    async with asyncio.timeout(1):
+        await Worker(Metrics()).fold_when_due(batch)
+    assert batch.acked == 0
