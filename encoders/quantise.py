@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
-from encoders.backends.openvino import converted
+from encoders.backends.openvino import converted, core
 from encoders.errors import ModelError
 from encoders.int8 import OWN_FILE, Site, write_ranges
 from encoders.layout import read_layout
@@ -112,7 +111,7 @@ def main() -> None:
     except ModelError as error:
         parser.error(str(error))
     layout, name = read_layout(folder), name_of(folder)
-    graph = ov.Core().read_model(str(converted(layout, load_head(name, folder).layers, cache)))
+    graph = core().read_model(str(converted(layout, load_head(name, folder).layers, cache)))
     inputs = calibration(Tokeniser(layout), plain_texts())
     rounded = quantised(graph, inputs)
     out = WEIGHTS / f"{name}-int8.npz" if name in (DEFAULT_MODEL, LIGHT_MODEL) else folder / OWN_FILE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import warnings
@@ -32,9 +33,20 @@ _INT8_FORMAT = 1  # as above, for what round_linear_layers makes of it
 _BF16_FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet")
 
 
+@functools.cache
+def core() -> ov.Core:
+    """The process's one Core, kept to its end.
+
+    On processors with AMX each Core puts its own stack for signals in place (sigaltstack) and, when it goes, the one it
+    found. Of two that overlap, the later to go puts that of the other back, freed long ago: the next signal, such as
+    Ctrl-C, ends the process with SIGSEGV (OpenVINO 2026.4).
+    """
+    return ov.Core()
+
+
 def float_precisions(layout: Layout) -> list[str]:
     """The float types that this processor multiplies in and this model may run in, the one most likely faster first."""
-    capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ["bf16", "f32"] if "BF16" in capabilities and layout.model_type in _BF16_FAMILIES else ["f32"]
 
 
@@ -68,9 +80,8 @@ class OpenvinoBackend:
             graph = converted_int8(layout, extra_layers, cache, ranges)
         else:
             graph = converted(layout, extra_layers, cache)
-        core = ov.Core()
-        compiled = core.compile_model(
-            core.read_model(str(graph)),
+        compiled = core().compile_model(
+            core().read_model(str(graph)),
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,  # of what is not int8
@@ -138,7 +149,7 @@ def converted_int8(layout: Layout, extra_layers: Sequence[int], cache: Path, ran
     target = base.with_name(f"{base.name}-int8-{ranges.digest}-{_INT8_FORMAT}")
 
     def write(folder: Path) -> None:
-        model = ov.Core().read_model(str(converted(layout, extra_layers, cache)))
+        model = core().read_model(str(converted(layout, extra_layers, cache)))
         round_linear_layers(model, ranges)
         ov.save_model(model, str(folder / "graph.xml"), compress_to_fp16=False)
 

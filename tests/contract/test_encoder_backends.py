@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,3 +216,26 @@ def test_export_refuses_a_model_whose_vectors_are_not_finite(folders: Callable[[
     with pytest.raises(ModelError, match="length 1"):
         export(str(folder), tmp_path / "repo", backend="torch", cache=tmp_path / "cache")
     assert not (tmp_path / "repo").exists()
+
+
+_SIGNALLED = """
+import faulthandler, gc, os, signal, sys
+from pathlib import Path
+from encoders.encoder import load_encoder
+
+faulthandler.enable()  # as Triton's stub and the tests have it: handlers run on a stack of their own
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+encoders = [load_encoder(sys.argv[1], backend="openvino", cache=Path(sys.argv[2])) for _ in range(3)]
+while encoders:
+    encoders.pop(0).encode(["w1 w2"])
+    gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+print("heard", len(heard))
+"""
+
+
+def test_a_signal_is_heard_after_encoders_have_come_and_gone(folders: Callable[[str], Path], tmp_path: Path) -> None:
+    script = [sys.executable, "-c", _SIGNALLED, str(folders("bert-mean")), str(tmp_path)]
+    ended = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "heard 1\n"), ended.stderr
