@@ -79,7 +79,7 @@ async def crash_records(trial: Trial) -> None:
     reasons = [dict(one.headers)["dead-letter-error"] for one in letters]
     assert all(dict(one.headers)["dead-letter-stage"] == b"crash" for one in letters)
     assert {reason: reasons.count(reason) for reason in reasons} == {b"raised": len(raising), b"killed": len(killing)}
-    assert trial.starts <= 5 * len(killing), "a record may end five workers"
+    assert trial.starts <= 5 * len(killing), f"a record may end five workers: {trial.starts} starts\n{trial.logs()}"
     trial.injected = f"{len(raising)} records that raise, {len(killing)} that kills: {trial.starts} deaths"
 
 

@@ -29,7 +29,7 @@ async def overload(trial: Trial) -> None:
     await trial.quiet()
     await trial.rig.mark()
     sampling = asyncio.create_task(_sample(worker))
-    peer.act = slow(0.3, "Upsert")
+    peer.act = slow(0.6, "Upsert")  # eight at once, so still some hundred events a second
     started = time.monotonic()
     await trial.send(trial.made.every_user(_BURST // len(trial.users)))
     sent_s = time.monotonic() - started
