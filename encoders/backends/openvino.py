@@ -37,9 +37,9 @@ _BF16_FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "
 def core() -> ov.Core:
     """The process's one Core, kept to its end.
 
-    On processors with AMX each Core puts its own stack for signals in place (sigaltstack) and, when it goes, the one it
-    found. Of two that overlap, the later to go puts that of the other back, freed long ago: the next signal, such as
-    Ctrl-C, ends the process with SIGSEGV (OpenVINO 2026.4).
+    On Linux each Core puts its own stack for signals in place (sigaltstack), made for AMX but whatever the processor,
+    and, when it goes, the one it found. Of two that overlap, the later to go puts that of the other back, freed long
+    ago: the next signal, such as Ctrl-C, ends the process with SIGSEGV (OpenVINO 2026.4).
     """
     return ov.Core()
 
