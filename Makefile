@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help setup tools demo up test check architecture docs audit peers bench fault attack lock format clean
 
 help:
-	@echo "make setup   the environment in .venv; every other target makes it where it is missing"
+	@echo "make setup   the environment in .venv; whatever needs it makes it where it is missing"
 	@echo "make demo    play a day of traffic on this machine and look at two readers' trees (KEEP=1, DATA=path)"
 	@echo "make up      run the whole stack on this machine until Ctrl-C"
 	@echo "make test    all tests: real broker, Triton and Qdrant engine"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench   measure, ours and others in turn, and write docs/bench.json (ARGS='--only peers', ROUNDS=3)"
 	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
 	@echo "make attack  attack a running stack and look what it held (NAME=revoked-keys, ARGS=--short)"
+	@echo "make tools   a browser and kcat for the tests that use them"
 	@echo "make peers   the environment of what the bench compares with, in .venv-peers"
 	@echo "make format  mend what lint and format can mend"
 	@echo "make clean   delete the local stack's data and the caches of the tools"

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.encoder import load_encoder
+from encoders.errors import ending_on_model_error
 from encoders.locate import DEFAULT_MODEL, locate, name_of
 from encoders.sentiment import WEIGHTS, Head, load_head, write_head
 
@@ -68,7 +69,8 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--cache", type=Path)
     arguments = parser.parse_args()
-    encoder = load_encoder(arguments.model, backend="torch", device="cpu", cache=arguments.cache, head=Head())
+    with ending_on_model_error(parser):
+        encoder = load_encoder(arguments.model, backend="torch", device="cpu", cache=arguments.cache, head=Head())
     neutral, (english, chinese) = neutral_texts(), taxonomy_pairs()
     mean, languages = fit(
         encoder.encode(neutral)[0],

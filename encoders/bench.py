@@ -14,6 +14,7 @@ from time import perf_counter
 
 from encoders.backends import PRECISIONS
 from encoders.encoder import LoadedEncoder, load_encoder
+from encoders.errors import ending_on_model_error
 from encoders.locate import DEFAULT_MODEL
 
 _WORDS = re.findall(
@@ -51,10 +52,11 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument("--cache", type=Path)
     arguments = parser.parse_args()
-    encoder = load_encoder(
-        arguments.model, backend=arguments.backend, precision=arguments.precision, streams=arguments.streams,
-        cache=arguments.cache, compiled=arguments.compile,
-    )  # fmt: skip
+    with ending_on_model_error(parser):
+        encoder = load_encoder(
+            arguments.model, backend=arguments.backend, precision=arguments.precision, streams=arguments.streams,
+            cache=arguments.cache, compiled=arguments.compile,
+        )  # fmt: skip
     rate = texts_per_second(encoder, short_texts(arguments.texts))
     print(f"{encoder.encoder_id} {encoder.backend.name}: {rate:.0f} texts/s")
 

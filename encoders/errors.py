@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ModelError(Exception):
     """A model, its files or a setting of it cannot be used; the message says what to change."""
@@ -9,3 +13,12 @@ class ModelError(Exception):
 
 class TextsRefused(Exception):
     """A request's texts are not to be encoded here: too long, not UTF-8, or meant for another model."""
+
+
+@contextmanager
+def ending_on_model_error(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """End a program of this package with 2 and the message, no traceback, where it raises ModelError."""
+    try:
+        yield
+    except ModelError as error:
+        parser.error(str(error))

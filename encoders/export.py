@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from encoders import contract
-from encoders.backends import PRECISIONS, resolved
+from encoders.backends import check_precision, resolved
 from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.errors import ModelError
 from encoders.int8 import load_ranges
@@ -57,9 +57,8 @@ def export(
     at each start, since int8 has an id of its own. `compiled` is kept for each start. The folder is replaced as a
     whole. Raises ModelError where the model cannot be loaded or its vectors are not finite and of length 1.
     """
+    check_precision(precision, "auto")
     measured = ""
-    if precision not in ("auto", *PRECISIONS):
-        raise ModelError(f"precision {precision!r}: expected auto or one of {', '.join(PRECISIONS)}")
     if precision == "auto":
         precision, measured = chosen(model, backend, cache or cache_dir())
     encoder = load_encoder(

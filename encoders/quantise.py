@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from encoders.backends.openvino import converted, core
-from encoders.errors import ModelError
+from encoders.errors import ending_on_model_error
 from encoders.int8 import OWN_FILE, Site, write_ranges
 from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir, locate, name_of
@@ -96,6 +96,13 @@ def _constant(output: Any) -> Any:
     return np.asarray(node.get_data(), np.float32)
 
 
+def found_sites(folder: Path, cache: Path, texts: Sequence[str]) -> list[Site]:
+    """What NNCF rounds of the model in a directory, run on texts. Raises ModelError where it cannot be used."""
+    layout = read_layout(folder)
+    graph = core().read_model(str(converted(layout, load_head(name_of(folder), folder).layers, cache)))
+    return sites_of(quantised(graph, calibration(Tokeniser(layout), texts)))
+
+
 def main() -> None:
     """Quantise, read what was found, write it."""
     parser = argparse.ArgumentParser(
@@ -106,16 +113,11 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="where prepared models are kept")
     arguments = parser.parse_args()
     cache = arguments.cache or cache_dir()
-    try:
+    with ending_on_model_error(parser):
         folder = locate(arguments.model, cache)
-    except ModelError as error:
-        parser.error(str(error))
-    layout, name = read_layout(folder), name_of(folder)
-    graph = core().read_model(str(converted(layout, load_head(name, folder).layers, cache)))
-    inputs = calibration(Tokeniser(layout), plain_texts())
-    rounded = quantised(graph, inputs)
-    out = WEIGHTS / f"{name}-int8.npz" if name in (DEFAULT_MODEL, LIGHT_MODEL) else folder / OWN_FILE
-    sites = sites_of(rounded)
+        name = name_of(folder)
+        out = WEIGHTS / f"{name}-int8.npz" if name in (DEFAULT_MODEL, LIGHT_MODEL) else folder / OWN_FILE
+        sites = found_sites(folder, cache, plain_texts())
     write_ranges(sites, out)
     print(f"{out}: {len(sites)} inputs of {sum(len(site.matmuls) for site in sites)} linear layers")
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from encoders.align import neutral_texts, plain_questions, taxonomy_pairs
 from encoders.encoder import LoadedEncoder, load_encoder
+from encoders.errors import ending_on_model_error
 from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, locate, name_of
 from encoders.sentiment import WEIGHTS, Head, features, load_head, sentiments, write_head
@@ -139,9 +140,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path, help="the .npz to write; default: the packaged weights of the model")
     arguments = parser.parse_args()
-    folder = locate(arguments.model, arguments.cache)
-    layers = tuple(range(1, read_layout(folder).layers))
-    encoder = load_encoder(arguments.model, backend=arguments.backend, cache=arguments.cache, head=Head(layers=layers))
+    with ending_on_model_error(parser):
+        folder = locate(arguments.model, arguments.cache)
+        head = Head(layers=tuple(range(1, read_layout(folder).layers)))
+        encoder = load_encoder(arguments.model, backend=arguments.backend, cache=arguments.cache, head=head)
     head, figures = train(encoder, arguments.data)
     for key, value in figures.items():
         print(f"{key} {value:.4f}")

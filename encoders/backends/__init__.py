@@ -54,6 +54,12 @@ def resolved(name: str) -> str:
     return name
 
 
+def check_precision(name: str, *besides: str) -> None:
+    """ModelError for a name that is neither one of `PRECISIONS` nor `besides`."""
+    if name not in (known := (*besides, *PRECISIONS)):
+        raise ModelError(f"precision {name!r}: expected one of {', '.join(known)}")
+
+
 def make_backend(
     name: str,
     layout: Layout,
@@ -73,8 +79,7 @@ def make_backend(
     `compiled` is torch's (OpenVINO always compiles its graph).
     Raises ModelError for another name, and where a backend cannot do what is asked.
     """
-    if precision not in PRECISIONS:
-        raise ModelError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    check_precision(precision)
     name = "openvino" if (name, precision) == ("auto", "int8") else resolved(name)
     if name == "torch":
         if precision == "int8":

@@ -19,7 +19,7 @@ assignment has ended is `stale()`; its partitions are read again from their comm
 - `fetched_batch` batches and the ledger of what was handed out and acknowledged (pure)
 - `consumer_thread` the thread that owns the aiokafka consumer
 - `transport`  Faust's consumer and transport, handing out batches
-- `app`        the Faust app · `batches` for agents · `in_order` two of them at a time
+- `app`        the Faust app · `batches` for agents · `in_order` one or two of them at a time
 - `lifecycle`  start, watch, stop, exit code
 - `liveness`   the judge of what stands still · `consumer_state` what it is judged by · `lag` what lag is
 - `producer`   acknowledged sending · `partitions` which partition a key belongs to

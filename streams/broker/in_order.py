@@ -14,6 +14,13 @@ Work = Callable[[Batch, Callable[[], None], Before], Awaitable[None]]
 """Works on a batch, calls the second argument once the next may begin, and ends after what the third waits for."""
 
 
+async def one_by_one(batches: AsyncGenerator[Batch], work: Callable[[Batch], Awaitable[None]]) -> None:
+    """Work on batches as they come, each after the one before."""
+    async with aclosing(batches):
+        async for batch in batches:
+            await work(batch)
+
+
 async def in_order(batches: AsyncGenerator[Batch], work: Work) -> None:
     """Work on batches as they come: each is begun once the one before lets it, and while that is the only one.
 

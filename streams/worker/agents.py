@@ -9,7 +9,7 @@ from typing import Any
 from streams.base.clock import now_ms
 from streams.broker.app import BrokerApp
 from streams.broker.batches import gather_batches
-from streams.broker.in_order import in_order
+from streams.broker.in_order import in_order, one_by_one
 from streams.pipeline.derive import Derived, Deriving, count_votes, learn_beginnings
 from streams.settings.service import Settings
 from streams.worker.batch_worker import BatchWorker, Derive
@@ -34,13 +34,11 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
 
     @app.agent(app.topic(kafka.unresolved_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def unresolved(stream: Any) -> None:
-        async for batch in gather(stream, max_records=_WAITING_RECORDS):
-            await worker.fold_when_due(batch)
+        await one_by_one(gather(stream, max_records=_WAITING_RECORDS), worker.fold_when_due)
 
     @app.agent(app.topic(kafka.items_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def items(stream: Any) -> None:
-        async for batch in gather(stream, max_records=limits.batch_records):
-            await worker.describe(batch)
+        await one_by_one(gather(stream, max_records=limits.batch_records), worker.describe)
 
     def folded(fold: Callable[..., Awaitable[Derived]]) -> Derive:
         return lambda records, owner: fold(records, deriving, owner.fence, owner.log, now_ms=now_ms())
@@ -50,12 +48,12 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
 
         @app.agent(app.topic(kafka.popularity_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
         async def popularity(stream: Any) -> None:
-            async for batch in late(stream, max_records=limits.batch_records):
-                await worker.derive(batch, folded(count_votes))
+            batches = late(stream, max_records=limits.batch_records)
+            await one_by_one(batches, partial(worker.derive, fold=folded(count_votes)))
 
     if kafka.population_topic:
 
         @app.agent(app.topic(kafka.population_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
         async def population(stream: Any) -> None:
-            async for batch in late(stream, max_records=limits.batch_records):
-                await worker.derive(batch, folded(learn_beginnings))
+            batches = late(stream, max_records=limits.batch_records)
+            await one_by_one(batches, partial(worker.derive, fold=folded(learn_beginnings)))

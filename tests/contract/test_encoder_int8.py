@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -68,6 +70,22 @@ def test_an_unknown_precision_is_refused() -> None:
         load_encoder(LIGHT_MODEL, cache=cache_dir(ROOT), precision="int4")
 
 
+def test_an_unknown_precision_is_not_exported_and_auto_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected one of auto, float, "):
+        export(DEFAULT_MODEL, tmp_path, precision="int4")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("program", ["align", "bench", "quantise", "train_sentiment"])
+def test_a_program_ends_with_the_message_where_a_model_cannot_be_used(program: str, tmp_path: Path) -> None:
+    needed = ["--data", str(tmp_path)] if program == "train_sentiment" else []
+    command = [sys.executable, "-m", f"encoders.{program}", "--model", "nosuch", *needed]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith(f"{program}.py: error: model 'nosuch': expected ")
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_model_without_ranges_cannot_be_int8(folders: Callable[[str], Path], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="quantise"):
         load_encoder(str(folders("bert-mean")), cache=tmp_path, precision="int8")
@@ -82,24 +100,16 @@ def test_ranges_of_another_graph_are_refused(folders: Callable[[str], Path], tmp
     assert not list((tmp_path / "openvino").glob("*int8*")), "a graph that could not be made is not kept"
 
 
-def found_sites(folder: Path, texts: list[str], cache: Path) -> list[Site]:
-    """Where NNCF rounds a model, run on texts."""
-    from encoders.backends.openvino import converted, core
-    from encoders.quantise import calibration, quantised, sites_of
-
-    floats = load_encoder(str(folder), backend="openvino", cache=cache)
-    graph = core().read_model(str(converted(floats.layout, (), cache)))
-    return sites_of(quantised(graph, calibration(floats.tokeniser, texts)))
-
-
 def test_a_directory_of_ones_own_is_quantised(folders: Callable[[str], Path], tmp_path: Path) -> None:
     pytest.importorskip("nncf", reason="the extra `quantise` is not installed")
+    from encoders.quantise import found_sites
+
     folder = folders("bert-mean")
     floats = load_encoder(str(folder), backend="openvino", cache=tmp_path)
     texts = [f"w{n} w{n + 1} w{2 * n}" for n in range(25)]
     # In a process of its own: NNCF's Cores overlap, after which a signal is deadly (see `encoders.backends.openvino`).
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own:
-        sites = own.submit(found_sites, folder, texts, tmp_path).result()
+        sites = own.submit(found_sites, folder, tmp_path, texts).result()
     assert sorted(name.split("/")[0].rsplit("layer.")[-1] for site in sites for name in site.matmuls) == sorted(
         f"{block}.{layer}"
         for block in range(3)

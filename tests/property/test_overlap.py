@@ -350,11 +350,7 @@ def test_nothing_is_written_past_a_batch_that_was_dropped() -> None:
 
 
 async def test_batches_in_flight_without_a_break_keep_nothing_of_those_long_gone() -> None:
-    def in_memory() -> int:
-        gc.collect()
-        return sum(type(one) is InFlight for one in gc.get_objects())
-
-    overlap, others, before = Overlap(), in_memory(), AsyncExitStack()
+    overlap, others, before = Overlap(), _in_flight(), AsyncExitStack()
     for _ in range(9):
         following = AsyncExitStack()
         side = await following.enter_async_context(overlap.flight(IDENTITY, lambda _: None))
@@ -362,7 +358,7 @@ async def test_batches_in_flight_without_a_break_keep_nothing_of_those_long_gone
         await before.aclose()
         side.end(written=True)
         before = following
-    assert in_memory() - others <= 2
+    assert _in_flight() - others <= 2
     await before.aclose()
 
 
