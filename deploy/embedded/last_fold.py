@@ -16,7 +16,7 @@ from streams.base.errors import RetryableError
 from streams.broker.admin import Admin
 from streams.commands.connections import admin_of
 from streams.commands.progress import meter
-from streams.settings.service import KafkaSettings
+from streams.settings.servers import KafkaSettings
 
 WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.3

@@ -12,7 +12,7 @@ from streams.api.receipts import RetainedTopic
 from streams.base.errors import InterestsError
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
-from streams.settings.service import KafkaSettings
+from streams.settings.servers import KafkaSettings
 
 log = structlog.get_logger(__name__)
 

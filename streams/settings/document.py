@@ -19,7 +19,7 @@ _HIDDEN: Final = "••••••"
 _BOUNDS: Final = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
 _HEAD: Final = """# Settings
 
-Made from `streams/settings/service.py` by `python -m streams.settings.document`; a test holds the two together.
+Made from `streams/settings/` by `python -m streams.settings.document`; a test holds the two together.
 
 Every setting is read once, at the start. Three places say what it is, the earlier over the later:
 

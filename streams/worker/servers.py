@@ -23,7 +23,8 @@ from streams.pipeline.apply import PipelineDependencies
 from streams.pipeline.derive import Deriving
 from streams.pipeline.derived_records import DerivedLimits
 from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
-from streams.settings.service import KafkaSettings, Settings
+from streams.settings.servers import KafkaSettings
+from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config, topic_specs, triton_encoder
 from streams.store.cached import CachedStore
 from streams.store.cohort_store import CohortStore

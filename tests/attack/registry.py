@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from streams.settings.service import KafkaSettings
+from streams.settings.servers import KafkaSettings
 from tests.attack.issuer import Issuer
 
 ATTACK_S = 90.0

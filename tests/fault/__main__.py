@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.embedded.concepts import tree_file
-from streams.settings.service import Settings, TritonSettings
+from streams.settings.servers import TritonSettings
+from streams.settings.service import Settings
 from tests.fault.arena import Arena, Options
 from tests.fault.catalogue import SCENARIOS
 from tests.fault.mutant_worker import MUTANTS

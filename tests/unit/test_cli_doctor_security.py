@@ -19,7 +19,8 @@ from streams.commands.installation_checks import (
     secret_files,
 )
 from streams.settings.document import shown as shown_setting
-from streams.settings.service import KafkaSettings, PrivacySettings, QdrantSettings, Settings, TritonSettings
+from streams.settings.servers import KafkaSettings, QdrantSettings, TritonSettings
+from streams.settings.service import PrivacySettings, Settings
 
 
 def statuses(settings: Settings) -> dict[str, str]:

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from streams.base.credentials import MAX_SECRET_BYTES, TlsFiles, secret, untrusted
 from streams.base.errors import ConfigurationError
-from streams.settings.service import KafkaSettings, QdrantSettings, Settings
+from streams.settings.servers import KafkaSettings, QdrantSettings
+from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config
 
 

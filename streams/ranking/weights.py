@@ -1,0 +1,101 @@
+"""Records of the compacted topic `ranking.weights`: what each feature is worth, learned by kind of list. Pure.
+
+Keyed by encoder and kind; the latest record of a key counts. Whoever ranks takes it up, and falls back to the fixed
+weights where it is missing, too old, of another version of the features, or says itself that it is not to be served.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from streams.base.errors import PoisonError
+from streams.events.decode import own_record
+from streams.interests.score import Floats
+from streams.ranking.examples import KINDS, Kind
+from streams.ranking.rows import NAMES, VERSION
+
+_GREATEST: Final = 1e6
+
+
+class PublishedWeights(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Weights by feature name, in the order of `rows.NAMES`, in units of the score.
+
+    `version` rises by one with every record of a key; `lists` is how many examples they were learned from. `serve` is
+    False where they did worse than the fixed ones of late. `made_ms` is when they were made, by the learner's clock.
+    """
+
+    encoder: str
+    kind: Kind
+    version: int
+    features: int
+    lists: int
+    made_ms: int
+    serve: bool
+    values: dict[str, float]
+
+    @property
+    def key(self) -> bytes:
+        """The record's key."""
+        return f"{self.encoder}/{self.kind}".encode()
+
+    def array(self) -> Floats:
+        """The weights (F,)."""
+        return np.array([self.values[name] for name in NAMES])
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(PublishedWeights)
+
+
+def pack_weights(weights: PublishedWeights) -> bytes:
+    """A record's value."""
+    return _encode(weights)
+
+
+def unpack_weights(value: bytes | None) -> PublishedWeights | None:
+    """Read back what `pack_weights` wrote; None for weights of another version of the features.
+
+    PoisonError for anything that no learner can have sent.
+    """
+    weights = own_record(value, _decoder, "published weights")
+    if weights.features != VERSION:
+        return None
+    if tuple(weights.values) != NAMES:
+        raise PoisonError("values: expected one for every feature", reason="out_of_range")
+    if not all(math.isfinite(one) and abs(one) < _GREATEST for one in weights.values.values()):
+        raise PoisonError("values: one is not finite or too great", reason="out_of_range")
+    return weights
+
+
+class ServedWeights:
+    """The latest published weights of one encoder, and which of them count now. Not pure: it is what a follower fills.
+
+    `max_age_ms` is how long weights are believed that nobody renews.
+    """
+
+    def __init__(self, encoder: str, fixed: Floats, max_age_ms: int) -> None:
+        self._encoder, self._fixed, self._max_age_ms = encoder, fixed, max_age_ms
+        self._latest: dict[Kind, PublishedWeights] = {}
+
+    def take(self, weights: PublishedWeights) -> None:
+        """Take up a record, unless it is older than what is there or another encoder's."""
+        had = self._latest.get(weights.kind)
+        if weights.encoder == self._encoder and (had is None or weights.version >= had.version):
+            self._latest[weights.kind] = weights
+
+    def at(self, kind: Kind, now_ms: int) -> tuple[Floats, int]:
+        """The weights (F,) for a kind of list, and their version; the fixed ones have version 0.
+
+        Where nothing was learned for this kind, what was learned for the other counts.
+        """
+        order = (kind, *(other for other in KINDS if other != kind))
+        for one in order:
+            weights = self._latest.get(one)
+            if weights is not None:
+                fresh = weights.serve and now_ms - weights.made_ms <= self._max_age_ms
+                return (weights.array(), weights.version) if fresh else (self._fixed, 0)
+        return self._fixed, 0

@@ -1,0 +1,105 @@
+"""The settings of the servers that the service talks to: the broker, Triton, Qdrant. See `service.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from streams.base.addresses import checked_addresses, checked_host
+from streams.settings.policies import Section
+
+Host = Annotated[str, AfterValidator(checked_host)]
+Addresses = Annotated[str, AfterValidator(checked_addresses)]
+
+
+class KafkaSettings(Section):
+    """The broker, the group and the topics."""
+
+    brokers: Addresses = Field("127.0.0.1:9092", description="Bootstrap servers, comma-separated.")
+    implementation: Literal["kafka", "tansu"] = Field(
+        "kafka",
+        description="`tansu`: the embedded broker. Works around its faults (leaders that left, log ends), and produces "
+        "without idempotence, which it lacks. `interests up` sets it.",
+    )
+    group: str = Field("interests", min_length=1, description="Consumer group of the workers.")
+    event_topics: tuple[str, ...] = Field(
+        ("clicks", "comments", "events"),
+        min_length=1,
+        description="Topics of events; all with the same number of partitions.",
+    )
+    items_topic: str = Field("items", description="Compacted topic of item descriptions.")
+    unresolved_topic: str = Field("events.unresolved", description="Where events wait for their item's description.")
+    updated_topic: str = Field(
+        "interests.updated", description="Compacted topic of what changed in whose tree; empty: it is not announced."
+    )
+    popularity_topic: str = Field(
+        "items.popularity", description="Events by item, on their way to its popularity; empty: none is kept."
+    )
+    population_topic: str = Field(
+        "population", description="Newcomers' first events, on their way to the priors; empty: none are kept."
+    )
+    partitions: int = Field(4, ge=1, description="Partitions of topics made by `interests topics create`.")
+    replication: int = Field(1, ge=1, description="Replication factor of topics made by `interests topics create`.")
+    session_timeout_s: float = Field(10.0, gt=0, description="How long the group waits for a silent worker.")
+    heartbeat_s: float = Field(1.0, gt=0, description="Seconds between heartbeats.")
+    commit_interval_s: float = Field(1.0, gt=0, description="Seconds between commits of acknowledged offsets.")
+    fetch_max_bytes: int = Field(8 << 20, ge=1 << 16, description="Bytes fetched ahead per partition, at most.")
+    max_unpacked_bytes: int = Field(
+        32 << 20,
+        ge=4 << 20,
+        description="Bytes that one batch of a producer may unpack to; a larger one is not unpacked, but dead-lettered "
+        "by its place. Each agent of a worker holds about as many of what was fetched.",
+    )
+    request_timeout_s: float = Field(30.0, gt=0, description="Deadline of one request to the broker.")
+    idempotent_producer: bool = Field(
+        True, description="Produce idempotently: the client's own retries write nothing twice. Always off with `tansu`."
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the broker."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="With SASL."
+    )
+    sasl_username: str | None = Field(None, description="With SASL.")
+    sasl_password: SecretStr | None = Field(None, description="With SASL; rather name a file.")
+    sasl_password_file: Path | None = Field(None, description="File whose first line is the password.")
+    ca_file: Path | None = Field(None, description="Certificate authorities that signed the broker's certificate.")
+    cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="Key of the client certificate.")
+
+
+class TritonSettings(Section):
+    """The encoder's server."""
+
+    url: Addresses = Field("127.0.0.1:8001", description="gRPC address of Triton.")
+    model: str = Field("text_encoder", description="Name of the model in Triton's repository.")
+    deadline_s: float = Field(
+        60.0, gt=0, description="Deadline of one request of texts, retries included; a slow CPU takes seconds."
+    )
+    max_batch: int = Field(64, ge=1, description="Texts per request, at most.")
+    cache_mib: int = Field(64, ge=0, description="Memory of the cache of texts already encoded.")
+    tls: bool = Field(False, description="Whether to use TLS.")
+    ca_file: Path | None = Field(None, description="Certificate authorities that signed Triton's certificate.")
+    cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="Key of the client certificate.")
+
+
+class QdrantSettings(Section):
+    """The vector store."""
+
+    host: Host = Field("127.0.0.1", description="Host of Qdrant.")
+    grpc_port: int = Field(6334, ge=1, le=65535, description="Its gRPC port.")
+    http_port: int = Field(6333, ge=1, le=65535, description="Its REST port.")
+    https: bool = Field(False, description="Whether to use TLS.")
+    api_key: SecretStr | None = Field(None, description="API key, where the server asks for one; rather name a file.")
+    api_key_file: Path | None = Field(None, description="File whose first line is the API key.")
+    ca_file: Path | None = Field(None, description="Certificate authorities that signed Qdrant's certificate.")
+    cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
+    key_file: Path | None = Field(None, description="Key of the client certificate.")
+    deadline_s: float = Field(10.0, gt=0, description="Deadline of one call.")
+    points_per_write: int = Field(
+        128, ge=1, le=10_000, description="Points per call at most; one user's stay together."
+    )
+    hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
