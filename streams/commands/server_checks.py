@@ -109,8 +109,9 @@ def check_topics(findings: Findings, settings: Settings, counts: Mapping[str, in
 
 
 def check_compaction(findings: Findings, settings: Settings, compacted: Set[str]) -> None:
-    """Which topics keep one record a key only, as far as this user may know: of those, items and updates alone may."""
-    wrong = sorted(compacted - {settings.kafka.items_topic, settings.kafka.updated_topic})
+    """Which topics keep one record a key only, as far as this user may know: those of events may not."""
+    kafka = settings.kafka
+    wrong = sorted(compacted - {kafka.items_topic, kafka.updated_topic, kafka.ranking_weights_topic})
     if wrong:
         seen = f"compacted: {', '.join(wrong)}; all but the last event or dead letter of a key are deleted there"
         findings.fail("compaction", seen, "set their cleanup.policy to delete")

@@ -68,8 +68,10 @@ def read_topics(settings: Settings) -> list[str]:
 
 def service_topics(settings: Settings) -> list[str]:
     """The names of the service's topics, those of dead letters last."""
-    read = read_topics(settings)
-    return [*read, *filter(None, [settings.kafka.updated_topic]), *(f"{name}.dead" for name in read)]
+    kafka, read = settings.kafka, read_topics(settings)
+    others = filter(None, (kafka.updated_topic, kafka.examples_topic, kafka.ranking_weights_topic))
+    dead = (f"{name}.dead" for name in (*read, *filter(None, [kafka.examples_topic])))
+    return [*read, *others, *dead]
 
 
 async def _create(settings: Settings) -> list[Topic]:

@@ -40,6 +40,13 @@ class KafkaSettings(Section):
     population_topic: str = Field(
         "population", description="Newcomers' first events, on their way to the priors; empty: none are kept."
     )
+    examples_topic: str = Field(
+        "ranking.examples", description="Lists people chose from, on their way to the learner; empty: none are sent."
+    )
+    ranking_weights_topic: str = Field(
+        "ranking.weights",
+        description="Compacted topic of what the learner has learned; empty: the fixed weights rank.",
+    )
     partitions: int = Field(4, ge=1, description="Partitions of topics made by `interests topics create`.")
     replication: int = Field(1, ge=1, description="Replication factor of topics made by `interests topics create`.")
     session_timeout_s: float = Field(10.0, gt=0, description="How long the group waits for a silent worker.")

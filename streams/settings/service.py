@@ -2,7 +2,7 @@
 
 Environment variables are `INTERESTS_<SECTION>__<NAME>`; a TOML file named by `INTERESTS_CONFIG` (or
 `interests.toml` here) comes under them. `docs/settings.md` is written from what is declared here, in
-`servers.py` and in `policies.py`.
+`servers.py`, `policies.py` and `learning.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from streams.base.errors import ConfigurationError
+from streams.settings.learning import LearningSettings
 from streams.settings.policies import (
     NodeSettings,
     PopulationSettings,
@@ -176,6 +177,7 @@ class Settings(BaseSettings):
     unresolved: UnresolvedSettings = UnresolvedSettings()
     worker: WorkerSettings = WorkerSettings()
     ranking: RankingSettings = RankingSettings()
+    learning: LearningSettings = LearningSettings()
     population: PopulationSettings = PopulationSettings()
     concepts: ConceptSettings = ConceptSettings()
     api: ApiSettings = ApiSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from streams.base.credentials import TlsFiles, secret
 from streams.broker.admin import TopicSpec
@@ -12,6 +13,9 @@ from streams.encoder.triton import EncoderObserver
 from streams.settings.servers import KafkaSettings, TritonSettings
 from streams.settings.service import Settings
 from streams.store.connection import QdrantConfig
+
+#: How long examples wait for a learner that is away.
+_EXAMPLES_KEPT: Final = {"retention.ms": str(7 * 24 * 3600 * 1000)}
 
 
 def kafka_config(kafka: KafkaSettings) -> KafkaConfig:
@@ -72,4 +76,9 @@ def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
         specs += [topic(name, kafka.partitions), topic(f"{name}.dead", 1)]
     if kafka.updated_topic:
         specs.append(topic(kafka.updated_topic, kafka.partitions, config=compacted))
+    if kafka.examples_topic:
+        examples = topic(kafka.examples_topic, kafka.partitions, config=_EXAMPLES_KEPT)
+        specs += [examples, topic(f"{kafka.examples_topic}.dead", 1)]
+    if kafka.ranking_weights_topic:
+        specs.append(topic(kafka.ranking_weights_topic, 1, config=compacted))
     return specs

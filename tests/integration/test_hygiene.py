@@ -152,6 +152,7 @@ async def test_names_texts_and_secrets_stay_where_they_belong(
             "group": "interests", "event_topics": ("clicks", "comments", "events"), "items_topic": "items",
             "unresolved_topic": "events.unresolved", "updated_topic": "interests.updated",
             "popularity_topic": "items.popularity", "population_topic": "population",
+            "examples_topic": "ranking.examples", "ranking_weights_topic": "ranking.weights",
         },
         privacy={
             "user_id_key_file": str(tmp_path / "names"), "dead_letter_bodies": "seal",
