@@ -21,6 +21,9 @@ from streams.interests.applied import Applied
 from streams.interests.ballot import VoteChange
 from streams.interests.decay import decay, decayed, runs_out_ms
 
+_DAY_S: Final = 86_400.0
+#: Half-lives of an item's mass beside that of the settings, in s, by name.
+SHORTER_S: Final[Mapping[str, float]] = {"1d": _DAY_S, "7d": 7 * _DAY_S, "30d": 30 * _DAY_S}
 #: Votes a record holds, about: it stays far under Kafka's limit of 1 MiB.
 VOTES_A_RECORD: Final = 1000
 _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding error
@@ -66,13 +69,23 @@ class Votes(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemPopularity:
-    """An item's mass at `t0_ms`, how many votes it is made of, and how far each source partition is in it."""
+    """An item's masses at `t0_ms`, how many votes they are made of, and how far each source partition is in them.
+
+    `masses` has one a half-life of `half_lives_s`, that of the settings first. `last_ms` is the latest time of a vote
+    that ever counted, taken back or not; 0 where none did.
+    """
 
     item_id: str
-    mass: float = 0.0
+    masses: tuple[float, ...] = (0.0,) * (1 + len(SHORTER_S))
     t0_ms: int = 0
+    last_ms: int = 0
     count: int = 0
     applied: Applied = field(default_factory=Applied)
+
+    @property
+    def mass(self) -> float:
+        """The mass at the half-life of the settings."""
+        return self.masses[0]
 
 
 class Counted(NamedTuple):
@@ -123,12 +136,18 @@ def unpack_votes(value: bytes | None) -> Votes:
     return votes
 
 
+def half_lives_s(half_life_s: float) -> tuple[float, ...]:
+    """The half-lives of an item's masses, in s: that of the settings, then the shorter ones."""
+    return half_life_s, *SHORTER_S.values()
+
+
 def count(records: Iterable[Votes], stored: Mapping[str, ItemPopularity], half_life_s: float) -> Counted:
     """Fold votes, in the order of their records, into the items they are for.
 
     Exact over redelivery in any grouping, since a source partition's votes for an item arrive in the order of their
     offsets, repetitions aside. Votes from an earlier incarnation of the log than an item has seen are passed over.
     """
+    half_lives_ms = [seconds * 1000.0 for seconds in half_lives_s(half_life_s)]
     changed: dict[str, ItemPopularity] = {}
     counted = repeated = 0
     for record in records:
@@ -139,28 +158,40 @@ def count(records: Iterable[Votes], stored: Mapping[str, ItemPopularity], half_l
             continue
         counted += len(fresh)
         repeated += len(record.votes) - len(fresh)
-        changed[record.item_id] = _with_votes(item, fresh, record.log, half_life_s * 1000.0)
+        changed[record.item_id] = _with_votes(item, fresh, record.log, half_lives_ms)
     return Counted(list(changed.values()), counted, repeated)
 
 
-def _with_votes(item: ItemPopularity, votes: Sequence[Vote], log: int, half_life_ms: float) -> ItemPopularity:
+def _with_votes(
+    item: ItemPopularity, votes: Sequence[Vote], log: int, half_lives_ms: Sequence[float]
+) -> ItemPopularity:
     t0_ms = max(item.t0_ms, *(vote.ts_ms for vote in votes))
-    mass = summed = decayed(item.mass, item.t0_ms, t0_ms, half_life_ms)
-    number = item.count
-    for vote in votes:
-        left = vote.weight * decay(t0_ms - vote.ts_ms, half_life_ms)
-        mass, summed, number = mass + left, summed + abs(left), number + (1 if vote.weight > 0 else -1)
-    if mass <= _NOTHING_LEFT * summed:
-        mass = 0.0
+    masses = zip(item.masses, half_lives_ms, strict=True)
     return ItemPopularity(
         item_id=item.item_id,
-        mass=mass,
+        masses=tuple(_mass(decayed(mass, item.t0_ms, t0_ms, life), votes, t0_ms, life) for mass, life in masses),
         t0_ms=t0_ms,
-        count=number,
+        last_ms=max(item.last_ms, *(vote.ts_ms for vote in votes if vote.weight > 0), 0),
+        count=item.count + sum(1 if vote.weight > 0 else -1 for vote in votes),
         applied=item.applied.advance((vote.source for vote in votes), log),
     )
 
 
+def _mass(mass: float, votes: Sequence[Vote], t0_ms: int, half_life_ms: float) -> float:
+    summed = mass
+    for vote in votes:
+        left = vote.weight * decay(t0_ms - vote.ts_ms, half_life_ms)
+        mass, summed = mass + left, summed + abs(left)
+    return mass if mass > _NOTHING_LEFT * summed else 0.0
+
+
+def masses_at(item: ItemPopularity, at_ms: int, half_life_s: float) -> tuple[float, ...]:
+    """The masses decayed to a moment, in the order of `half_lives_s`."""
+    lives = half_lives_s(half_life_s)
+    return tuple(decayed(mass, item.t0_ms, at_ms, life * 1000.0) for mass, life in zip(item.masses, lives, strict=True))
+
+
 def forgotten_at_ms(item: ItemPopularity, half_life_s: float, below: float) -> int:
-    """When the mass falls under `below`, in ms."""
-    return runs_out_ms(item.mass, item.t0_ms, half_life_s * 1000.0, below)
+    """When the last of the masses falls under `below`, in ms."""
+    masses = zip(item.masses, half_lives_s(half_life_s), strict=True)
+    return max(runs_out_ms(mass, item.t0_ms, life * 1000.0, below) for mass, life in masses)

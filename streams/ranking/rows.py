@@ -14,6 +14,7 @@ import numpy as np
 
 from streams.interests.levels import Level
 from streams.interests.nodes import Vector
+from streams.interests.popularity import SHORTER_S
 from streams.interests.score import Floats, Interest, RankPolicy, Targets
 
 #: Goes up when a feature's meaning, its place or their number changes: weights of another version are not used.
@@ -32,7 +33,7 @@ LEVELS: Final[tuple[Level, ...]] = ("profile", "topic", "interest", "session", "
 AGES_S: Final[Mapping[str, float]] = {
     "1h": _HOUR_S, "6h": 6 * _HOUR_S, "1d": _DAY_S, "14d": 14 * _DAY_S, "60d": 60 * _DAY_S,
 }  # fmt: skip
-POPULARITIES_S: Final[Mapping[str, float]] = {"1d": _DAY_S, "7d": 7 * _DAY_S, "30d": 30 * _DAY_S}
+POPULARITIES_S = SHORTER_S
 TOUCHED_S: Final[Mapping[str, float]] = {
     "1h": _HOUR_S, "6h": 6 * _HOUR_S, "1d": _DAY_S, "7d": 7 * _DAY_S, "30d": 30 * _DAY_S,
 }  # fmt: skip

@@ -8,9 +8,9 @@ from dataclasses import replace
 from heapq import heappush, heappushpop
 from typing import Any, Final, NamedTuple
 
-from streams.interests.applied import pack_applied, unpack_applied
+from streams.interests.applied import Applied, pack_applied, unpack_applied
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy
-from streams.interests.popularity import ItemPopularity, forgotten_at_ms
+from streams.interests.popularity import SHORTER_S, ItemPopularity, forgotten_at_ms
 from streams.store import codec
 from streams.store.base import Fence
 from streams.store.collections import POPULARITY, Collections
@@ -124,6 +124,7 @@ class CohortStore:
     def _point(self, item: ItemPopularity, fence: Fence) -> Point:
         payload = {
             "item_id": item.item_id, "group": self._group, "mass": float(item.mass), "t0": item.t0_ms,
+            "shorter": pack_shorter(item.masses[1:]), "last": item.last_ms,
             "count": item.count, "applied": pack_applied(item.applied), "fence": fence.number,
             "expires_at": forgotten_at_ms(item, self._half_life_s, self._policy.expire_below),
         }  # fmt: skip
@@ -138,11 +139,25 @@ def _beyond(most: int, kept: list[tuple[int, str]], one: tuple[int, str]) -> lis
     return [heappushpop(kept, one)[1]]
 
 
+def pack_shorter(masses: Iterable[float]) -> str:
+    """The masses at the shorter half-lives as one string, with all digits."""
+    return ";".join(map(repr, masses))
+
+
+def masses_of(payload: Mapping[str, Any]) -> tuple[float, ...]:
+    """An item's masses from its point's payload; where earlier versions wrote it, the shorter ones are 0."""
+    shorter = payload["shorter"].string_value if "shorter" in payload else ""
+    rest = map(float, shorter.split(";")) if shorter else (0.0 for _ in SHORTER_S)
+    return (payload["mass"].double_value, *rest)
+
+
 def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:
-    """An item's popularity from its point's payload."""
+    """An item's popularity from its point's payload; `applied` where that was read."""
     return ItemPopularity(
-        item_id=payload["item_id"].string_value, mass=payload["mass"].double_value, t0_ms=payload["t0"].integer_value,
-        count=payload["count"].integer_value, applied=unpack_applied(payload["applied"].string_value),
+        item_id=payload["item_id"].string_value, masses=masses_of(payload), t0_ms=payload["t0"].integer_value,
+        last_ms=payload["last"].integer_value if "last" in payload else 0,
+        count=payload["count"].integer_value,
+        applied=unpack_applied(payload["applied"].string_value) if "applied" in payload else Applied(),
     )  # fmt: skip
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from streams.base.caches import BoundedCache
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node
+from streams.interests.popularity import ItemPopularity
 from streams.store import codec
-from streams.store.cohort_store import popularity_id, scoped, unscoped
+from streams.store.cohort_store import popularity_id, popularity_of, scoped, unscoped
 from streams.store.collections import POPULARITY
 from streams.store.filters import VECTORS, all_of, any_of, fields
 from streams.store.reader import CollectionMissing, StoreReader
@@ -22,12 +22,8 @@ _MOST_COHORTS = 1_000
 _IDS_PER_CALL = 1_000
 
 
+_UNMARKED = fields("item_id", "mass", "shorter", "t0", "last", "count")
 _point_id = lru_cache(maxsize=_MOST_POPULAR)(popularity_id)
-
-
-class _Mass(NamedTuple):
-    mass: float
-    t0_ms: int
 
 
 class CohortReader:
@@ -35,22 +31,27 @@ class CohortReader:
 
     def __init__(self, reading: StoreReader, group: str, half_life_s: float) -> None:
         self._reading, self._group, self._half_life_ms = reading, group, half_life_s * 1000.0
-        self._masses: BoundedCache[str, _Mass] = BoundedCache(_MOST_POPULAR, ttl_s=_POPULAR_FOR_S)
+        self._popular: BoundedCache[str, ItemPopularity] = BoundedCache(_MOST_POPULAR, ttl_s=_POPULAR_FOR_S)
         self._cohorts: BoundedCache[str, list[Node]] = BoundedCache(_MOST_COHORTS, ttl_s=_COHORTS_FOR_S)
 
     async def popularity(self, item_ids: Iterable[str], at_ms: int) -> dict[str, float]:
         """Decayed masses of positive evidence of the items among `item_ids` that have any, at a moment."""
-        found, missing = self._masses.among(item_ids)
-        if missing:
-            masses = await self._read(missing)
-            for item_id in missing:
-                found[item_id] = masses.get(item_id, _Mass(0.0, 0))
-                self._masses.put(item_id, found[item_id])
+        found = await self.item_popularity(item_ids)
         return {
             item_id: decayed(one.mass, one.t0_ms, at_ms, self._half_life_ms)
             for item_id, one in found.items()
             if one.mass > 0
         }
+
+    async def item_popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
+        """The popularity of the items among `item_ids` that anybody ever touched, as it is stored, without marks."""
+        found, missing = self._popular.among(item_ids)
+        if missing:
+            read = await self._read(missing)
+            for item_id in missing:
+                found[item_id] = read.get(item_id) or ItemPopularity(item_id=item_id)
+                self._popular.put(item_id, found[item_id])
+        return {item_id: one for item_id, one in found.items() if one.count or one.last_ms}
 
     async def cohorts(self, names: Sequence[str]) -> dict[str, list[Node]]:
         """The nodes of cohorts by name; those that have none are left out."""
@@ -76,17 +77,12 @@ class CohortReader:
         except CollectionMissing:  # no worker has learnt of any cohort
             return []
 
-    async def _read(self, item_ids: Sequence[str]) -> dict[str, _Mass]:
+    async def _read(self, item_ids: Sequence[str]) -> dict[str, ItemPopularity]:
         ids = [_point_id(self._group, item_id) for item_id in item_ids]
         try:
             points = await self._reading.points.get(
-                POPULARITY, ids, payload=fields("item_id", "mass", "t0"), at_once=_IDS_PER_CALL, doing="popularity"
+                POPULARITY, ids, payload=_UNMARKED, at_once=_IDS_PER_CALL, doing="popularity"
             )
         except CollectionMissing:  # no worker has counted any item
             return {}
-        return {
-            point.payload["item_id"].string_value: _Mass(
-                point.payload["mass"].double_value, point.payload["t0"].integer_value
-            )
-            for point in points
-        }
+        return {item.item_id: item for item in (popularity_of(point.payload) for point in points)}

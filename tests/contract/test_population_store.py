@@ -22,8 +22,8 @@ from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
 from streams.pipeline.derived_records import AHEAD_MS, DerivedLimits
 from streams.settings.policies import PopulationSettings
 from streams.store.base import Fence
-from streams.store.cohort_store import Bounds, CohortStore
-from streams.store.collections import Collections
+from streams.store.cohort_store import Bounds, CohortStore, popularity_id, popularity_of
+from streams.store.collections import POPULARITY, Collections
 from streams.store.memory import MemoryStore
 from tests.contract.test_store import DIM, NOW, config_of
 from tests.fixtures.qdrant import QdrantServer, cohort_nodes
@@ -58,9 +58,11 @@ async def stores(qdrant: QdrantServer) -> AsyncIterator[tuple[CohortStore, Cohor
 
 
 def item(item_id: str, mass: float = 2.5, **fields: object) -> ItemPopularity:
-    return replace(
-        ItemPopularity(item_id=item_id, mass=mass, t0_ms=NOW, count=3, applied=Applied(2, {"clicks/3": 17})), **fields
-    )  # type: ignore[arg-type]
+    made = ItemPopularity(
+        item_id=item_id, masses=(mass, 0.1 + 0.2, mass / 2, mass), t0_ms=NOW, last_ms=NOW - 7, count=3,
+        applied=Applied(2, {"clicks/3": 17}),
+    )  # fmt: skip
+    return replace(made, **fields)  # type: ignore[arg-type]
 
 
 async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
@@ -69,6 +71,14 @@ async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[Cohor
     await mine.put_popularity(items, Fence(1, 1))
     assert await mine.popularity([f"i{n}" for n in range(25)]) == {one.item_id: one for one in items}
     assert await other.popularity(["i3"]) == {}
+
+
+async def test_popularity_that_earlier_versions_wrote_is_read(stores: tuple[CohortStore, CohortStore]) -> None:
+    mine, _ = stores
+    await mine.put_popularity([item("i")], Fence(1, 1))
+    [point] = await mine._points.get(POPULARITY, [popularity_id(mine._group, "i")])
+    older = {name: value for name, value in point.payload.items() if name not in ("shorter", "last")}
+    assert popularity_of(older) == item("i", masses=(2.5, 0.0, 0.0, 0.0), last_ms=0)
 
 
 async def test_an_older_fence_writes_nothing(stores: tuple[CohortStore, CohortStore]) -> None:
@@ -98,7 +108,7 @@ async def test_cohorts_are_the_groups_own(stores: tuple[CohortStore, CohortStore
 
 async def test_what_is_forgotten_is_swept(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, _ = stores
-    await mine.put_popularity([item("faint", mass=0.02), item("loud", mass=50.0)], Fence(1, 1))
+    await mine.put_popularity([item("faint", masses=(0.02, 0.0, 0.0, 0.0)), item("loud", mass=50.0)], Fence(1, 1))
     faint, loud = (
         Node(key=profile_key(name), direction=VECTOR, norm=1, mass=mass, t0_ms=NOW, count=1)
         for name, mass in (("device=tv", 0.011), ("device=car", 50.0))

@@ -111,7 +111,8 @@ async def fill(settings: Settings) -> None:
         half_life_s=7 * 86_400.0,
     )  # fmt: skip
     await cohorts.prepare()
-    await cohorts.put_popularity([ItemPopularity(item_id="ball-5", mass=40.0, t0_ms=NOW, count=40)], Fence(0, 1))
+    popular = ItemPopularity(item_id="ball-5", masses=(40.0, 1.0, 5.0, 9.0), t0_ms=NOW, last_ms=NOW, count=40)
+    await cohorts.put_popularity([popular], Fence(0, 1))
     cohort = [
         node("*", "profile", "/", axis(JAZZ), 30.0, count=30), node("*", "interest", "/music/jazz", axis(JAZZ), 20.0),
         node("first=/sports", "profile", "/", axis(SPORTS), 25.0, count=25),

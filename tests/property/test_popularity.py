@@ -22,6 +22,8 @@ from streams.interests.popularity import (
     Vote,
     Votes,
     count,
+    forgotten_at_ms,
+    masses_at,
     pack_votes,
     tally,
     unpack_votes,
@@ -52,11 +54,11 @@ def masses(stored: dict[str, ItemPopularity]) -> dict[str, float]:
     return {name: decayed(item.mass, item.t0_ms, at, HALF_LIFE_S * 1000) for name, item in stored.items()}
 
 
-def expected(partitions: list[list[tuple[str, int, float]]]) -> dict[str, float]:
+def expected(partitions: list[list[tuple[str, int, float]]], half_life_s: float = HALF_LIFE_S) -> dict[str, float]:
     at, sums = 100 * 86_400_000, dict[str, float]()
     for partition in partitions:
         for item, ts, weight in partition:
-            sums[item] = sums.get(item, 0.0) + weight * decay(at - ts, HALF_LIFE_S * 1000)
+            sums[item] = sums.get(item, 0.0) + weight * decay(at - ts, half_life_s * 1000)
     return sums
 
 
@@ -90,7 +92,11 @@ def test_deaths_and_rebalances_anywhere_change_nothing(
     for start, end in lives(len(topic), chance, 3):
         stored = fold(topic[start:end], stored)
     assert masses(stored) == pytest.approx(expected(partitions), rel=1e-9)
+    day = sum(masses_at(item, T0 + 100 * 86_400_000, HALF_LIFE_S)[1] for item in stored.values())
+    assert day == pytest.approx(sum(expected(partitions, 86_400.0).values()), rel=1e-9, abs=1e-300)
     every = [item for partition in partitions for item, *_ in partition]
+    latest = {item: T0 + max(at for p in partitions for i, at, _ in p if i == item) for item in every}
+    assert {name: item.last_ms for name, item in stored.items()} == latest
     assert {name: item.count for name, item in stored.items()} == Counter(every)
 
 
@@ -125,7 +131,8 @@ def test_a_taken_back_like_is_taken_out_at_its_own_time() -> None:
     )
     [votes] = tally(planned.votes, "g", 1)
     assert [(vote.ts_ms, vote.weight) for vote in votes.votes] == [(T0, 2.0), (T0, -2.0)]
-    assert fold([votes])["a"].mass == 0
+    assert fold([votes])["a"].masses == (0, 0, 0, 0)
+    assert fold([votes])["a"].last_ms == T0
     assert fold([votes])["a"].count == 0
 
 
@@ -147,6 +154,12 @@ def test_records_are_cut_but_never_within_an_event() -> None:
         assert one.votes[-1].source != two.votes[0].source
     assert fold(records)["a"].count == len(rows)
     assert max(len(pack_votes(record)) for record in records) < 200_000
+
+
+def test_an_item_is_forgotten_once_every_mass_is() -> None:
+    """Half-lives of the settings may be shorter than those that are always kept."""
+    item = ItemPopularity(item_id="a", masses=(0.02, 0.01, 0.04, 0.08), t0_ms=T0, count=1)
+    assert forgotten_at_ms(item, 3_600.0, 0.01) == T0 + 3 * 30 * 86_400_000
 
 
 def test_only_records_of_votes_are_read() -> None:
