@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from streams.api.backends import Backends
+from streams.api.candidates import candidates
 from streams.api.interest_tree import NodeView, item_ids
 from streams.api.models import Context, ExplainedPull, Explanation, Ranking, RankRequest, Recommendations
 from streams.api.person import Person, read_person
@@ -17,14 +17,11 @@ from streams.api.score_view import PULLS_SHOWN, ScoreView, targets_of, with_text
 from streams.interests.evidence import seen_entry
 from streams.interests.mmr import mmr
 from streams.interests.nodes import seen_of
-from streams.interests.score import Interest, RankPolicy, score
-from streams.store.cards import Card
+from streams.interests.score import score
 from streams.store.catalogue import ItemFilter
 
 SEEN_BYTES = len(seen_entry(""))
-_QUERIES = 8
 _EVIDENCE_EXPLAINED = 8
-_MOST_EACH = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +44,7 @@ async def recommend(backends: Backends, query: RecommendationQuery) -> Recommend
     person = await read_person(backends, query.user_id, query.at_ms, query.context, prior=query.prior)
     interests = person.interests(query.context, backends.policy)
     seen = ExcludedItems(person) if query.exclude_seen else None
-    cards = await _candidates(backends, interests, query, seen.count if seen else 0)
+    cards = await candidates(backends, interests, query.item_filter, query.k, seen.count if seen else 0)
     cards = [card for card in cards if seen is None or card.item_id not in seen]
     targets = targets_of(cards, await backends.popularity([card.item_id for card in cards], query.at_ms))
     scored = score(interests, targets, backends.ranking, at_ms=query.at_ms)
@@ -131,32 +128,6 @@ class ExcludedItems:
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._in_evidence or (self._ring is not None and item_id in self._ring)
-
-
-def strongest_interests(interests: Sequence[Interest], policy: RankPolicy, count: int) -> list[Interest]:
-    """The interests to look for candidates with: own ones before a prior's, and those that weigh most in the attention.
-
-    Without aversions.
-    """
-    weighed = [
-        (policy.levels.get(interest.level, 0.0) * interest.mass, interest)
-        for interest in interests
-        if interest.level != "aversion" and interest.direction.any()
-    ]
-    weighed.sort(key=lambda row: (row[1].prior, -row[0], row[1].id))
-    return [interest for weight, interest in weighed if weight > 0][:count]
-
-
-async def _candidates(
-    backends: Backends, interests: Sequence[Interest], query: RecommendationQuery, seen: int
-) -> list[Card]:
-    about = max(backends.settings.api.candidates, 3 * query.k)
-    strongest = strongest_interests(interests, backends.ranking, _QUERIES)
-    if not strongest:
-        return await backends.catalogue.newest(query.item_filter, min(_MOST_EACH, about + seen))
-    # Seen items lie nearest to the interests they made, and are left out later: fetch as many more.
-    each = min(_MOST_EACH, max(query.k, -(-about // len(strongest))) + seen)
-    return await backends.catalogue.near([interest.direction for interest in strongest], query.item_filter, each)
 
 
 async def _no_vectors() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.api.candidates import strongest_interests
 from streams.api.interest_tree import NameOf, NodeView, TreeQuery, below, chosen, level_masses, living, tree
 from streams.api.person import Person
 from streams.api.priors import PRIOR_USER_PREFIX, PriorTerms
-from streams.api.recommendations import ExcludedItems, strongest_interests
+from streams.api.recommendations import ExcludedItems
 from streams.api.score_view import ScoreView, targets_of, with_texts
 from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
