@@ -12,6 +12,7 @@ import structlog
 
 from streams.base.clock import now_ms
 from streams.base.errors import RetryableError
+from streams.base.retrying import forever
 from streams.broker.batches import Batch
 from streams.broker.fetched_batch import GroupIdentity, Record
 from streams.broker.in_order import Before
@@ -30,7 +31,6 @@ from streams.worker.outputs import UpdatesProducer
 from streams.worker.overlap import Overlap
 from streams.worker.ownership import Owner, Ownership
 from streams.worker.pace import Pace
-from streams.worker.retrying import forever
 
 log = structlog.get_logger(__name__)
 

@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from streams.base.errors import ConfigurationError
+from streams.base.retrying import answered
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 from streams.broker.log_ends import LogEnds
@@ -22,6 +23,7 @@ from streams.events.unresolved import RetryPolicy
 from streams.pipeline.apply import PipelineDependencies
 from streams.pipeline.derive import Deriving
 from streams.pipeline.derived_records import DerivedLimits
+from streams.pipeline.outbox import KafkaOutbox
 from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
 from streams.settings.servers import KafkaSettings
 from streams.settings.service import Settings
@@ -33,9 +35,7 @@ from streams.store.crash_marks import QdrantCrashMarks
 from streams.store.qdrant import QdrantStore
 from streams.worker.crashes import without_set_aside
 from streams.worker.metrics import Metrics
-from streams.worker.outbox import KafkaOutbox
 from streams.worker.outputs import DerivedEventsProducer
-from streams.worker.retrying import answered
 from streams.worker.sent_once import SentOnce
 from streams.worker.status import Probe
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streams.base.errors import ConfigurationError, StoreUnavailable
+from streams.base.retrying import forever
 from streams.events.items import Item
 from streams.interests.applied import Applied
 from streams.interests.evidence import Began, Evidence, Mark
@@ -22,7 +23,6 @@ from streams.store.collections import Collections
 from streams.store.connection import QdrantConfig
 from streams.store.memory import MemoryStore
 from streams.store.qdrant import QdrantStore
-from streams.worker.retrying import forever
 from tests.fixtures.qdrant import QdrantServer
 
 DIM = 16

@@ -18,13 +18,13 @@ from aiokafka.errors import KafkaError
 
 from deploy.embedded.ports import free_ports
 from streams.base.errors import BrokerUnavailable
+from streams.base.retrying import answered
 from streams.broker.admin import Admin
 from streams.interests.popularity import ItemPopularity
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
-from streams.worker.retrying import answered
 from tests.fault.arena import Arena, FaultyWorker
 from tests.fault.whole import StubbornClient
 from tests.fixtures.interposer import Interposer

@@ -19,7 +19,7 @@ from streams.broker.read_all import read_topic
 from streams.events.event import UnreadBatch
 from streams.events.parse import parse_events
 from streams.events.privacy import DeadLetterPolicy
-from streams.worker.outbox import KafkaOutbox
+from streams.pipeline.outbox import KafkaOutbox
 from tests.fixtures.batches import CODECS, batch, bomb, produce_raw, single_record
 from tests.fixtures.brokers import Broker, Kafka
 from tests.fixtures.workers import committed, ends, produce, running, until

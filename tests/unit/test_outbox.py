@@ -14,7 +14,7 @@ from streams.broker.producer import Outgoing, sane_ms
 from streams.events.dead_letters import OURS, DeadLetter
 from streams.events.privacy import DeadLetterPolicy
 from streams.events.side_outputs import Waiting
-from streams.worker.outbox import KafkaOutbox
+from streams.pipeline.outbox import KafkaOutbox
 from tests.fixtures.records import NOW_MS, click, record
 
 HEADERS = [("source", None), ("source", b""), ("b", b"\x00\xff"), ("source", b"2"), ("", None)]

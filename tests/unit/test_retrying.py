@@ -6,7 +6,7 @@ import pytest
 from tenacity import RetryCallState
 
 from streams.base.errors import StoreUnavailable
-from streams.worker.retrying import LONGEST_WAIT_S, forever
+from streams.base.retrying import LONGEST_WAIT_S, forever
 
 
 def waits(longest_s: float, asked_s: float = 0.0) -> list[float]:
