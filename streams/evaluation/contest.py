@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from streams.evaluation import measures
 from streams.evaluation.prequential import Case
 from streams.evaluation.scorers import Scorer
+from streams.ranking import measures
 
 #: What each group holds, in the order of the tables.
 GROUPS: Mapping[str, str] = {

@@ -16,7 +16,6 @@ from streams.base.errors import ConfigurationError
 from streams.commands.cli import app
 from streams.commands.evaluate import write_and_show
 from streams.commands.evaluation_log import read
-from streams.evaluation import measures
 from streams.evaluation.contest import Contest
 from streams.evaluation.experiment import ExperimentResult
 from streams.evaluation.prequential import Counts
@@ -28,6 +27,7 @@ from streams.interests.decay import decayed
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.popularity import Vote, Votes, count
 from streams.interests.score import RankPolicy
+from streams.ranking import measures
 from streams.settings.policies import NodeSettings
 
 DAY_MS = 86_400_000
