@@ -15,6 +15,7 @@ from streams.interests.contributions import Columns, Contributions, Real, Truth,
 from streams.interests.evidence import NO_EVIDENCE, Evidence, Ranked, Strongest, extend_ring, extend_seen, with_more
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector
 from streams.interests.plan import Plan
+from streams.interests.recents import extend_recents
 
 _NOTHING_LEFT = 1e-9  # mass under this share of what was summed is rounding error
 _AT_ONCE = 1024  # nodes whose directions are summed at once: their float64 sums stay in the processor's cache
@@ -201,7 +202,7 @@ def _folded(
             key=node.key, direction=units[at], norm=norms[at], mass=mass[at], net=net[at], t0_ms=t0_ms[at],
             first_ms=first_ms[at], last_ms=last_ms[at], count=count[at], applied=applied[at], evidence=evidence[at],
             ring=node.ring, marks=node.marks, erased_at_ms=node.erased_at_ms, seen=node.seen, began=node.began,
-            votes=node.votes, firsts=node.firsts,
+            votes=node.votes, firsts=node.firsts, recents=node.recents,
         )  # fmt: skip
 
 
@@ -252,17 +253,19 @@ def _applied(fed: _Fed, names: Sequence[str], old: Sequence[Node], log: int) -> 
 
 
 def _remember(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: int) -> Node:
-    """The profile with what the batch leaves on it: records, event ids, marks, items seen, first topic."""
+    """The profile with what the batch leaves on it: records, event ids, marks, items seen and recent, first topic."""
     memory = plan.remembered[node.key.user_id]
     if before.applied.log == log and all(before.applied.covers(source, log) for source in memory.sources):
         return node
     applied: Applied = node.applied.advance(memory.sources, log)
     ring = extend_ring(before.ring, memory.ring, policy.ring_length)
     seen = extend_seen(before.seen, memory.seen, policy.seen_length)
+    recents = extend_recents(before.recents, memory.recents, policy.recents_length)
     return Node(
         key=node.key, direction=node.direction, norm=node.norm, mass=node.mass, net=node.net,
         t0_ms=node.t0_ms or memory.last_ms, first_ms=node.first_ms or memory.last_ms,
         last_ms=max(node.last_ms, memory.last_ms), count=node.count, applied=applied, evidence=node.evidence,
         ring=ring, marks=memory.marks, erased_at_ms=node.erased_at_ms, seen=seen,
         began=before.began.or_earlier(memory.began), votes=memory.votes, firsts=memory.firsts,
+        recents=recents,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from streams.interests.applied import Applied
 from streams.interests.ballot import StandingVote
 from streams.interests.decay import decay, decayed, runs_out_ms
 from streams.interests.evidence import NO_EVIDENCE, NOT_BEGUN, Began, Evidence, Mark, SeenItems, SentFirst
+from streams.interests.recents import Recent, unpack_recents
 
 Level = levels.Level
 LEVELS = levels.LEVELS
@@ -63,8 +64,9 @@ class Node:
 
     `direction` is float32 of shape (dim,), of unit length, or zero where evidence cancelled out; `norm` is |S|,
     `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms`, `seen`,
-    `began`, `votes`, `firsts` and `reread` are used on the profile only. `reread` says of a tombstone that events after
-    its erasure are folded no longer and are to be read from the log again.
+    `began`, `votes`, `firsts`, `recents` and `reread` are used on the profile only. `recents` are packed as
+    `pack_recents` does it. `reread` says of a tombstone that events after its erasure are folded no longer and are to
+    be read from the log again.
     """
 
     key: NodeKey
@@ -85,6 +87,7 @@ class Node:
     began: Began = NOT_BEGUN
     votes: tuple[StandingVote, ...] = ()
     firsts: tuple[SentFirst, ...] = ()
+    recents: str = ""
     reread: bool = False
 
     @property
@@ -100,6 +103,7 @@ class Node:
             + self.direction.nbytes
             + len(self.ring)
             + len(self.seen)
+            + len(self.recents)
             + 200 * len(self.evidence)
             + 120 * (len(self.marks) + len(self.votes) + len(self.firsts))
             + 2 * len(self.key.user_id)
@@ -123,6 +127,7 @@ class NodePolicy:
     marks_length: int = 128
     seen_length: int = 512
     votes_length: int = 64
+    recents_length: int = 50
     contexts: Mapping[str, Set[str]] = field(default_factory=dict)
     tombstone_s: float = 400 * 86_400.0
 
@@ -139,6 +144,11 @@ class NodePolicy:
 def seen_of(profile: Node) -> SeenItems:
     """The items that a profile's person has given evidence of, for or against; those only shown are not among them."""
     return SeenItems(profile.seen)
+
+
+def recents_of(profile: Node) -> tuple[Recent, ...]:
+    """The last items that a profile's person has given evidence of, for or against, latest first."""
+    return unpack_recents(profile.recents)
 
 
 def mass_at(node: Node, at_ms: int, policy: NodePolicy) -> float:

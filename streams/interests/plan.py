@@ -25,6 +25,7 @@ from streams.interests.evidence import (
     source_hash,
 )  # fmt: skip
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
+from streams.interests.recents import Recent
 from streams.interests.signed_weight import UNDOES
 
 _MARKED = frozenset(UNDOES.values())
@@ -42,7 +43,7 @@ class Weighed(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Remembered:
-    """What a batch leaves on one profile: records applied, their ring entries, items seen, the marks that stand now.
+    """What a batch leaves on one profile: records applied, their ring entries, items seen and recent, standing marks.
 
     And what of its person counts now in the sums over everybody: `votes` for items, `firsts` in cohorts.
     """
@@ -55,6 +56,7 @@ class Remembered:
     last_ms: int = 0
     votes: tuple[StandingVote, ...] = ()
     firsts: tuple[SentFirst, ...] = ()
+    recents: list[Recent] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -137,14 +139,16 @@ def plan(
     spread = _Spread(planned.contributions, policy)
     for weighed in weighed_events:
         event, memory = weighed.event, planned.remembered[weighed.event.user_id]
-        _note(weighed, memory, policy)
+        counts = event.type not in _MARKED or _give(weighed, memory, policy, log)
+        _note(weighed, memory, policy, counts=counts)
         if event.type in UNDOES:
             undone = _take_back(weighed, memory, policy, log)
             for mark in undone:
                 spread(weighed, mark.ts_ms, mark.weight, -1, mark.event_id)
+                memory.recents.append(Recent(mark.item_id, mark.ts_ms, 0.0))
             if undone:
                 planned.undone[event.user_id, event.source] = undone
-        elif event.type not in _MARKED or _give(weighed, memory, policy, log):
+        elif counts:
             undone = []
             spread(weighed, event.ts_ms, weighed.weight, 1, event.event_id)
         else:
@@ -177,13 +181,19 @@ def _vote(
         yield from ballot.give(event.source, weighed.item_id, event.ts_ms, weighed.weight, undoable=undoable)
 
 
-def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy) -> None:
-    """Remember the item as seen, and what its person began with."""
-    if weighed.item_id and (weighed.event.type != "impression" or weighed.item_id in weighed.event.clicked):
-        memory.seen.append(seen_entry(weighed.item_id))
+def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy, *, counts: bool) -> None:
+    """Remember the item as seen and recent, with no weight unless the event `counts`, and what its person began with.
+
+    Nobody has anything to do with an item only for being shown it, nor once more for taking an event back.
+    """
+    event, item_id = weighed.event, weighed.item_id
+    if item_id and (event.type != "impression" or item_id in event.clicked):
+        memory.seen.append(seen_entry(item_id))
+        if event.type not in UNDOES:
+            memory.recents.append(Recent(item_id, event.ts_ms, weighed.weight if counts else 0.0))
     if weighed.path and weighed.weight >= policy.faint_below:
         first = weighed.path.strip("/").partition("/")[0]
-        memory.began = memory.began.or_earlier(Began(weighed.event.ts_ms, f"/{first}"))
+        memory.began = memory.began.or_earlier(Began(event.ts_ms, f"/{first}"))
 
 
 class _Spread:

@@ -7,6 +7,7 @@ fallen out does not come back: it would be older than all that is kept.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -38,13 +39,52 @@ def younger(recents: Iterable[Recent], than_ms: int) -> tuple[Recent, ...]:
 
 def pack_recents(recents: Iterable[Recent]) -> str:
     """Recent items as one string; weights keep all digits."""
-    return ENTRY.join(f"{one.item_id}{FIELD}{one.ts_ms}{FIELD}{one.weight!r}" for one in recents)
+    return ENTRY.join(map(_packed, recents))
 
 
 def unpack_recents(packed: str) -> tuple[Recent, ...]:
     """Read back what `pack_recents` wrote."""
-    rows = (entry.split(FIELD) for entry in packed.split(ENTRY)) if packed else ()
-    return tuple(Recent(item_id, int(ts_ms), float(weight)) for item_id, ts_ms, weight in rows)
+    return tuple(map(_unpacked, packed.split(ENTRY))) if packed else ()
+
+
+def extend_recents(packed: str, more: Iterable[Recent], length: int) -> str:
+    """`merged` on packed recent items: those that stay are neither unpacked nor packed again."""
+    if not length:
+        return ""
+    kept = packed.split(ENTRY) if packed else []
+    renewed = [
+        one for one in merged((), more, length)
+        if f"{one.item_id}{FIELD}" not in packed or _makes_way(kept, one)
+    ]  # fmt: skip
+    at = 0
+    if kept and renewed and _order_of(kept[0]) < _order(renewed[-1]):
+        for one in renewed:
+            at = bisect_left(kept, _order(one), at, key=_order_of)
+            kept.insert(at, _packed(one))
+    else:  # all of it is younger than what was kept, as it mostly is
+        kept[:0] = map(_packed, renewed)
+    return ENTRY.join(kept[:length])
+
+
+def _makes_way(kept: list[str], one: Recent) -> bool:
+    """Take an item's entry out of what is kept, should it have one, but for the new one's that is no greater."""
+    name = f"{one.item_id}{FIELD}"
+    for at, entry in enumerate(kept):
+        if entry.startswith(name):
+            if _rank(_unpacked(entry)) >= _rank(one):
+                return False
+            del kept[at]
+            break
+    return True
+
+
+def _packed(one: Recent) -> str:
+    return f"{one.item_id}{FIELD}{one.ts_ms}{FIELD}{one.weight!r}"
+
+
+def _unpacked(entry: str) -> Recent:
+    item_id, ts_ms, weight = entry.split(FIELD)
+    return Recent(item_id, int(ts_ms), float(weight))
 
 
 def _rank(one: Recent) -> tuple[int, bool, float]:
@@ -53,3 +93,7 @@ def _rank(one: Recent) -> tuple[int, bool, float]:
 
 def _order(one: Recent) -> tuple[int, str]:
     return -one.ts_ms, one.item_id
+
+
+def _order_of(entry: str) -> tuple[int, str]:
+    return _order(_unpacked(entry))

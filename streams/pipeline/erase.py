@@ -12,8 +12,9 @@ from streams.encoder.base import Encoder
 from streams.events.event import Event, Source
 from streams.events.spans import ReadSpans
 from streams.interests.ballot import VoteChange, withdrawn_votes
-from streams.interests.nodes import Node, NodePolicy, Vector, is_younger, profile_key
+from streams.interests.nodes import Node, NodePolicy, Vector, is_younger, profile_key, recents_of
 from streams.interests.priors import CohortFirst, withdrawn_firsts
+from streams.interests.recents import pack_recents, younger
 from streams.pipeline.in_flight import InFlight
 from streams.store.base import Fence, Store
 
@@ -69,8 +70,8 @@ async def erase(
     if not erased_at:
         return Erasure(events, [], profiles)
     await flight.after_those_before()  # what is deleted is what is stored
-    younger = _younger(erased_at, profiles)
-    gone = {user: at_ms for user, at_ms in erased_at.items() if user not in younger}
+    stay = _younger(erased_at, profiles)
+    gone = {user: at_ms for user, at_ms in erased_at.items() if user not in stay}
     nothing = np.zeros(deps.encoder.dim, dtype=np.float32)
     before = {user: profiles.get(user) or Node(key=profile_key(user), direction=nothing) for user in gone}
     tombstones = [
@@ -78,17 +79,20 @@ async def erase(
     ]
     await _withdraw([(before[one.key.user_id], one.erased_at_ms, by[one.key.user_id]) for one in tombstones], deps, log)
     await deps.store.erase(tombstones, fence)
-    await deps.store.write([*younger.values()], fence)
+    await deps.store.write([*stay.values()], fence)
     erased = [event for event in events if event.type != "erase" and event.ts_ms <= erased_at.get(event.user_id, -1)]
     ended = {event.source for event in erased}
     kept = [event for event in events if event.source not in ended]
-    return Erasure(kept, erased, {**profiles, **younger, **{node.key.user_id: node for node in tombstones}})
+    return Erasure(kept, erased, {**profiles, **stay, **{node.key.user_id: node for node in tombstones}})
 
 
 def _younger(erased_at: Mapping[str, int], profiles: Mapping[str, Node]) -> dict[str, Node]:
-    """The profiles of those whose trees are all of after their erasure: nothing goes, and they remember it."""
+    """The profiles of those whose trees are all of after their erasure: they stay, and remember it.
+
+    What came to nothing is in no tree, such as a like that its unlike came before, but it is a recent item.
+    """
     return {
-        user: replace(profile, erased_at_ms=max(at_ms, profile.erased_at_ms))
+        user: replace(profile, erased_at_ms=max(at_ms, profile.erased_at_ms), recents=_left(profile, at_ms))
         for user, at_ms in erased_at.items()
         if (profile := profiles.get(user)) is not None and is_younger(profile, at_ms)
     }
@@ -108,10 +112,14 @@ async def _withdraw(ended: Iterable[tuple[Node, int, Source]], deps: Erasing, lo
 
 def _tombstone(profile: Node, ts_ms: int, nothing: Vector, log: int, rereads: bool) -> Node:
     at_ms = max(ts_ms, profile.erased_at_ms)
-    younger = profile.reread or (profile.last_ms > at_ms and profile.applied.log == log)
     return Node(
         key=profile.key, direction=nothing, t0_ms=at_ms, applied=profile.applied,
         erased_at_ms=at_ms, votes=tuple(one for one in profile.votes if one.ts_ms > at_ms),
-        firsts=tuple(one for one in profile.firsts if one.ts_ms > at_ms),
-        reread=younger and rereads,
+        firsts=tuple(one for one in profile.firsts if one.ts_ms > at_ms), recents=_left(profile, at_ms),
+        reread=rereads and (profile.reread or (profile.last_ms > at_ms and profile.applied.log == log)),
     )  # fmt: skip
+
+
+def _left(profile: Node, at_ms: int) -> str:
+    """The recent items that an erasure of that time leaves."""
+    return pack_recents(younger(recents_of(profile), at_ms))

@@ -54,6 +54,9 @@ class NodeSettings(Section):
         64, ge=1, le=1024,
         description="Votes for items that a profile keeps a topic: what one person counts for, at most, in popularity.",
     )  # fmt: skip
+    recents_length: int = Field(
+        50, ge=0, le=1024, description="Last items that a profile keeps, each with its time and signed weight; 0: none."
+    )
     contexts: tuple[str, ...] = Field(
         (), max_length=16, description="Situations to keep nodes for: `daypart` or names in `context`."
     )
@@ -66,7 +69,7 @@ class NodeSettings(Section):
             half_life_s={**_HALF_LIVES, **self.half_life_s},
             expire_below=self.expire_below, faint_below=self.faint_below,
             evidence_length=self.evidence_length, ring_length=self.ring_length, marks_length=self.marks_length,
-            seen_length=self.seen_length, votes_length=self.votes_length,
+            seen_length=self.seen_length, votes_length=self.votes_length, recents_length=self.recents_length,
             contexts=vocabulary(self.contexts, self.context_values), tombstone_s=self.tombstone_s,
         )  # fmt: skip
 
@@ -144,7 +147,10 @@ class PopulationSettings(Section):
     def policy(self) -> NodePolicy:
         """The constants by which cohorts' nodes are folded; they keep no evidence and no ids."""
         half_lives = dict.fromkeys(_HALF_LIVES, self.half_life_s)
-        return NodePolicy(half_life_s=half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0)
+        return NodePolicy(
+            half_life_s=half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0,
+            recents_length=0,
+        )  # fmt: skip
 
     def priors(self) -> PriorPolicy:
         """The constants of newcomers' priors."""

@@ -80,6 +80,7 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         began=unpack_began(payload["began"].string_value) if "began" in payload else NOT_BEGUN,
         votes=unpack_standing(payload["votes"].string_value) if "votes" in payload else (),
         firsts=unpack_firsts(payload["firsts"].string_value) if "firsts" in payload else (),
+        recents=payload["recents"].string_value if "recents" in payload else "",
         reread="reread" in payload,
     )
 

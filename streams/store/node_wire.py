@@ -75,6 +75,8 @@ def _of_person(node: Node) -> list[bytes]:
         has.append(entry("votes", pack_standing(node.votes)))
     if node.firsts:
         has.append(entry("firsts", pack_firsts(node.firsts)))
+    if node.recents:
+        has.append(entry("recents", node.recents))
     if node.erased_at_ms:
         has.append(entry("erased_at", node.erased_at_ms))
     if node.reread:

@@ -252,8 +252,9 @@ class StoreReader:
 
 _HIT = fields("user_id", "level", "path", "mass", "t0", "first", "last")
 _SHOWN = fields(
-    "user_id", "level", "path", "mass", "net", "t0", "first", "last", "count", "evidence", "seen", "began", "erased_at"
-)
+    "user_id", "level", "path", "mass", "net", "t0", "first", "last", "count", "evidence", "seen", "began", "recents",
+    "erased_at",
+)  # fmt: skip
 
 
 # A tombstone counts no events; nor does a profile whose every event was taken back.

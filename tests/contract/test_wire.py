@@ -15,6 +15,7 @@ from streams.interests.applied import Applied, pack_applied
 from streams.interests.ballot import pack_standing, standing_vote
 from streams.interests.evidence import Began, Evidence, Mark, SentFirst, pack_evidence, pack_firsts, pack_marks
 from streams.interests.nodes import Node, NodeKey, expires_at_ms
+from streams.interests.recents import Recent, pack_recents
 from streams.settings.policies import NodeSettings
 from streams.store.base import Fence
 from streams.store.codec import node_of
@@ -112,7 +113,7 @@ def _node(at: int, mass: float, net: float, norm: float, t0_ms: int, last_ms: in
     own: dict[str, Any] = {
         "ring": b"0123456789", "seen": b"012345", "began": Began(5, "/t"), "marks": marks,
         "votes": (standing_vote("clicks", "i", 7, 1.5, True),), "firsts": (SentFirst(("*",), "i", "/t", 9, 0.3),),
-        "erased_at_ms": 1 + last_ms // 2, "reread": True,
+        "recents": pack_recents([Recent("i/é", 2**40, -0.1)]), "erased_at_ms": 1 + last_ms // 2, "reread": True,
     }  # fmt: skip
     return Node(
         key=NodeKey(f"u{at}é", "profile" if person else "topic", "/" if person else "/茶"),
@@ -133,7 +134,7 @@ def _point(node: Node, fence: int) -> Point:
     if node.key.level == "profile":
         payload |= {
             "ring": "MDEyMzQ1Njc4OQ==", "seen": "MDEyMzQ1", "began": "5;/t", "marks": pack_marks(node.marks),
-            "votes": pack_standing(node.votes), "firsts": pack_firsts(node.firsts), "erased_at": node.erased_at_ms,
-            "reread": True,
+            "votes": pack_standing(node.votes), "firsts": pack_firsts(node.firsts), "recents": node.recents,
+            "erased_at": node.erased_at_ms, "reread": True,
         }  # fmt: skip
     return Point(node.id, node.direction, payload)

@@ -12,6 +12,7 @@ from streams.interests.decay import decay
 from streams.interests.evidence import Evidence, extend_ring, extend_seen, order_of, unpack_evidence
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, profile_key
 from streams.interests.plan import Plan
+from streams.interests.recents import merged, pack_recents, unpack_recents
 
 
 def plain_fold(
@@ -87,4 +88,5 @@ def _remembering(node: Node, before: Node, plan: Plan, policy: NodePolicy, log: 
         ring=extend_ring(before.ring, memory.ring, policy.ring_length), marks=memory.marks,
         seen=extend_seen(before.seen, memory.seen, policy.seen_length),
         began=before.began.or_earlier(memory.began), votes=memory.votes, firsts=memory.firsts,
+        recents=pack_recents(merged(unpack_recents(before.recents), memory.recents, policy.recents_length)),
     )  # fmt: skip

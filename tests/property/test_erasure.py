@@ -101,10 +101,13 @@ def tree_of(store: MemoryStore) -> dict[NodeKey, Node]:
     return {node.key: node for tree in trees for node in tree if node.count > 0}
 
 
-def lived(
-    records: Sequence[Draft], size: int, random: Random | None = None, log: Log | None = None
-) -> dict[NodeKey, Node]:
-    """The trees after the records came in batches of about `size`, each again as after a lost acknowledgement.
+def lived(records: Sequence[Draft], size: int, random: Random | None = None) -> dict[NodeKey, Node]:
+    """The trees after the records came, see `stored_after`."""
+    return tree_of(stored_after(records, size, random))
+
+
+def stored_after(records: Sequence[Draft], size: int, random: Random | None = None) -> MemoryStore:
+    """The store after the records came in batches of about `size`, each again as after a lost acknowledgement.
 
     With `random` workers die between writes too, and whoever follows takes other batches from where topics stand.
     """
@@ -117,7 +120,7 @@ def lived(
 
     died = 0
     store = Mortal(dies)
-    deps = dependencies(store, log or Log(records))
+    deps = dependencies(store, Log(records))
     left = list(records)
     while left:
         batch = left[:size]
@@ -128,7 +131,7 @@ def lived(
         except Died:
             died = deaths
             left = _in_another_order(left, random)
-    return tree_of(store)
+    return store
 
 
 def _in_another_order(records: Sequence[Draft], random: Random) -> list[Draft]:
