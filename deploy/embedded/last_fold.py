@@ -41,8 +41,7 @@ class Backlog(NamedTuple):
 
 async def backlog(kafka: KafkaSettings, admin: Admin) -> Backlog:
     """Count it. One reading suffices: a worker sends what follows from an event before it commits the event."""
-    derived = [topic for topic in (kafka.popularity_topic, kafka.population_topic) if topic]
-    others = [kafka.items_topic, *derived]
+    others = [kafka.items_topic, *kafka.derived_topics]
     read = [*kafka.event_topics, *others, kafka.unresolved_topic]
     dead = [f"{topic}.dead" for topic in read]
     lags = await admin.lag(kafka.group, [*read, *dead])

@@ -18,6 +18,7 @@ from streams.api.ingest import send_events
 from streams.api.problems import ApiProblem, not_found
 from streams.api.receipts import Receipt, SharedSum
 from streams.api.scopes import Principal
+from streams.interests.neighbours import pairs_standing
 from streams.interests.nodes import Node
 
 _EVENT_ID = re.compile(r"erase-(\d{1,15})-[0-9a-f]{16}")
@@ -72,13 +73,17 @@ def _receipt(user_id: str, event_id: str, requested_ms: int, nodes: Sequence[Nod
 def _shared(backends: Backends, before: Sequence[Node] | None) -> list[SharedSum]:
     """The sums over everybody that are kept; of `before`, the nodes when the erasure was asked for, what they knew."""
     kafka, population = backends.settings.kafka, backends.settings.population
-    votes = firsts = None
+    votes = pairs = firsts = None
     if before is not None:
+        pairs = sum(pairs_standing(node.votes, population.together_places) for node in before)
         votes = sum(len({(vote.topic, vote.item_id) for vote in node.votes}) for node in before)
         firsts = sum(first.weight > 0 for node in before for first in node.firsts)
     popularity = SharedSum(what="popularity", taken_back=votes, half_life_s=population.popularity_half_life_s)
+    together = SharedSum(what="together", taken_back=pairs, half_life_s=population.together_half_life_s)
     priors = SharedSum(what="priors", taken_back=firsts, half_life_s=population.half_life_s)
-    kept = ((kafka.popularity_topic, popularity), (kafka.population_topic, priors))
+    kept = (
+        (kafka.popularity_topic, popularity), (kafka.together_topic, together), (kafka.population_topic, priors),
+    )  # fmt: skip
     return [shared for topic, shared in kept if topic]
 
 

@@ -42,12 +42,12 @@ class RetainedTopic(ResponseModel):
 class SharedSum(ResponseModel):
     """A sum over everybody, which names nobody, and what an erasure takes back of it.
 
-    `taken_back` is how many of the user's votes (`popularity`) or first events (`priors`) their profile knew when the
-    erasure was asked for; None: not known any more. What it did not know (counted by a version that kept no record of
-    it, or of an item that is deleted) stays in the sum and halves every `half_life_s`.
+    `taken_back` is how many of the user's votes (`popularity`), pairs of items (`together`) or first events (`priors`)
+    their profile knew when the erasure was asked for; None: not known any more. What it did not know (counted by a
+    version that kept no record of it, or of an item that is deleted) stays in the sum and halves every `half_life_s`.
     """
 
-    what: Literal["popularity", "priors"]
+    what: Literal["popularity", "together", "priors"]
     taken_back: int | None = None
     half_life_s: float
 

@@ -17,7 +17,7 @@ from streams.commands.lag_wait import by_topic
 from streams.commands.topics import read_topics, service_topics
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import Settings
-from streams.store.collections import ALIASES, CONTROL, POPULARITY, Collections, indexes_of
+from streams.store.collections import ALIASES, CONTROL, POPULARITY, TOGETHER, Collections, indexes_of
 from streams.store.crash_marks import CrashMark
 from streams.store.survey import Survey
 
@@ -261,7 +261,7 @@ def check_collections(findings: Findings, survey: Survey, info: EncoderInfo | No
     if wanted and nodes != wanted.interests:
         seen = f"interests are read from {nodes}, workers write {wanted.interests}"
         findings.warn("encoder", seen, "once the new collection is full, switch the aliases to it")
-    check_indexes(findings, survey, [*names, *((wanted.population,) if wanted else ()), POPULARITY])
+    check_indexes(findings, survey, [*names, *((wanted.population,) if wanted else ()), POPULARITY, TOGETHER])
     if CONTROL not in survey.collections:
         findings.warn("control points", f"{CONTROL} is not there", begin)
 

@@ -62,8 +62,7 @@ def list_() -> None:
 def read_topics(settings: Settings) -> list[str]:
     """The names of the topics that the workers' group reads."""
     kafka = settings.kafka
-    derived = filter(None, (kafka.popularity_topic, kafka.population_topic))
-    return [*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic, *derived]
+    return [*kafka.event_topics, kafka.items_topic, kafka.unresolved_topic, *kafka.derived_topics]
 
 
 def service_topics(settings: Settings) -> list[str]:

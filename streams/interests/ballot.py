@@ -42,12 +42,16 @@ _Ranked = tuple[tuple[float, int, bool], str, StandingVote]
 
 
 class VoteChange(NamedTuple):
-    """What the event at `source` adds to an item at a time; a negative weight takes back what was added before."""
+    """What the event at `source` adds to an item at a time; a negative weight takes back what was added before.
+
+    `topic` is the one whose votes it changes: an event may take back one that came by another topic than its own.
+    """
 
     item_id: str
     source: Source
     ts_ms: int
     weight: float
+    topic: str
 
 
 class Ballot:
@@ -104,7 +108,7 @@ class Ballot:
         for items in self._topics.values():
             for votes in items.values():
                 if votes:
-                    yield max(votes, key=self._rank)
+                    yield votes[0] if len(votes) == 1 else max(votes, key=self._rank)
 
     def _drop(self, source: Source, items: dict[str, list[StandingVote]]) -> list[VoteChange]:
         ranked = self._weakest.get(source.topic)
@@ -133,9 +137,9 @@ def _change(source: Source, before: StandingVote | None, after: StandingVote | N
         return []
     changes: list[VoteChange] = []
     if before is not None:
-        changes.append(VoteChange(before.item_id, source, before.ts_ms, -before.weight))
+        changes.append(VoteChange(before.item_id, source, before.ts_ms, -before.weight, before.topic))
     if after is not None:
-        changes.append(VoteChange(after.item_id, source, after.ts_ms, after.weight))
+        changes.append(VoteChange(after.item_id, source, after.ts_ms, after.weight, after.topic))
     return changes
 
 

@@ -6,7 +6,7 @@ marks and takes the like's own contribution back, at the like's own time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,9 +24,11 @@ from streams.interests.evidence import (
     seen_entry,
     source_hash,
 )  # fmt: skip
+from streams.interests.neighbours import Neighbours
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.interests.recents import Recent
 from streams.interests.signed_weight import UNDOES
+from streams.interests.together import PairChange
 
 _MARKED = frozenset(UNDOES.values())
 
@@ -61,7 +63,7 @@ class Remembered:
 
 @dataclass(slots=True)
 class Plan:
-    """All contributions of a batch, what to remember by user, and what it changes in the votes for items.
+    """All contributions of a batch, what to remember by user, and what it changes in votes for items and in pairs.
 
     `undone` has by user and record the item, time and weight of each like that it takes back.
     """
@@ -69,6 +71,7 @@ class Plan:
     contributions: Contributions = field(default_factory=Contributions)
     remembered: dict[str, Remembered] = field(default_factory=dict)
     votes: list[VoteChange] = field(default_factory=list)
+    pairs: list[PairChange] = field(default_factory=list)
     undone: dict[tuple[str, Source], list[Mark]] = field(default_factory=dict)
 
     def touched(self) -> list[NodeKey]:
@@ -117,11 +120,13 @@ def plan(
     profiles: Mapping[str, Node],
     policy: NodePolicy,
     log: int,
+    *,
+    places: int = 0,
 ) -> Plan:
     """Spread each event over the nodes of its user's tree.
 
     `events` are all that the batch applies, those without evidence included: they too are remembered, so that a
-    redelivery of them is known.
+    redelivery of them is known. A user's votes up to `places` apart are pairs.
     """
     planned = Plan()
     for event in events:
@@ -135,8 +140,7 @@ def plan(
         memory.sources.append(event.source)
         memory.ring.append(ring_entry(event.event_id, event.source, log, named=event.named))
         memory.last_ms = max(memory.last_ms, event.ts_ms)
-    ballots: dict[str, Ballot] = {}
-    spread = _Spread(planned.contributions, policy)
+    spread, vote = _Spread(planned.contributions, policy), _Polls(planned, policy, places)
     for weighed in weighed_events:
         event, memory = weighed.event, planned.remembered[weighed.event.user_id]
         counts = event.type not in _MARKED or _give(weighed, memory, policy, log)
@@ -155,30 +159,45 @@ def plan(
             continue
         profile = profiles.get(event.user_id)
         if weighed.item_id and not (profile is not None and profile.applied.covers(event.source, log)):
-            planned.votes += _vote(weighed, undone, memory, ballots, policy)
-    for user_id, ballot in ballots.items():
-        planned.remembered[user_id].votes = ballot.standing()
+            vote(weighed, undone)
+    vote.end()
     return planned
 
 
-def _vote(
-    weighed: Weighed, undone: Sequence[Mark], memory: Remembered, ballots: dict[str, Ballot], policy: NodePolicy
-) -> Iterator[VoteChange]:
-    """What an event changes in its user's votes: by what it adds to the whole person for an item, or takes back."""
-    event = weighed.event
-    gives = weighed.weight > 0 and event.type not in UNDOES
-    if not gives and not any(mark.weight > 0 for mark in undone):
-        return
-    ballot = ballots.get(event.user_id)
-    if ballot is None:
-        half_life_ms = policy.half_life_ms("profile")
-        ballot = ballots[event.user_id] = Ballot(memory.votes, policy.votes_length, half_life_ms)
-    for mark in undone:
-        if mark.weight > 0:
-            yield from ballot.take_back(event.source, weighed.item_id, mark.ts_ms, mark.weight)
-    if gives:
-        undoable = event.type in _MARKED
-        yield from ballot.give(event.source, weighed.item_id, event.ts_ms, weighed.weight, undoable=undoable)
+class _Polls:
+    """The votes of a batch's users while it is planned, and which of them stand side by side, if anybody asks."""
+
+    def __init__(self, into: Plan, policy: NodePolicy, places: int) -> None:
+        self._into, self._policy, self._places = into, policy, places
+        self._ballots: dict[str, Ballot] = {}
+        self._neighbours: dict[str, Neighbours] = {}
+
+    def __call__(self, weighed: Weighed, undone: Sequence[Mark]) -> None:
+        """Plan what an event changes: by what it adds to the whole person for an item, or takes back."""
+        event, item_id = weighed.event, weighed.item_id
+        user, source, gives = event.user_id, event.source, weighed.weight > 0 and event.type not in UNDOES
+        taken = [mark for mark in undone if mark.weight > 0]
+        if not gives and not taken:
+            return
+        ballot = self._ballots.get(user) or self._begin(user)
+        changes = [one for mark in taken for one in ballot.take_back(source, item_id, mark.ts_ms, mark.weight)]
+        if gives:
+            changes += ballot.give(source, item_id, event.ts_ms, weighed.weight, undoable=event.type in _MARKED)
+        self._into.votes += changes
+        if self._places:
+            self._into.pairs += self._neighbours[user].changed(changes)
+
+    def _begin(self, user: str) -> Ballot:
+        votes = self._into.remembered[user].votes
+        made = self._ballots[user] = Ballot(votes, self._policy.votes_length, self._policy.half_life_ms("profile"))
+        if self._places:
+            self._neighbours[user] = Neighbours(made.counted(), self._places)
+        return made
+
+    def end(self) -> None:
+        """Remember what stands."""
+        for user, ballot in self._ballots.items():
+            self._into.remembered[user].votes = ballot.standing()
 
 
 def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy, *, counts: bool) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -108,18 +108,26 @@ def tally(changes: Iterable[VoteChange], group: str, log: int) -> list[Votes]:
     return [
         Votes(item_id, group, log, piece)
         for item_id, votes in by_item.items()
-        for piece in (_pieces(votes) if len(votes) > VOTES_A_RECORD else [votes])
+        for piece in pieces(votes, VOTES_A_RECORD)
     ]
 
 
-def _pieces(votes: Sequence[Vote]) -> Iterable[list[Vote]]:
-    """Cut votes, but never between two of one event: the second would be taken for a repetition."""
-    piece: list[Vote] = []
-    for vote in votes:
-        if len(piece) >= VOTES_A_RECORD and vote.source != piece[-1].source:
+class _OfAnEvent(Protocol):
+    @property
+    def source(self) -> Source: ...
+
+
+E = TypeVar("E", bound=_OfAnEvent)
+
+
+def pieces(entries: list[E], about: int) -> Iterable[list[E]]:
+    """Cut entries after so many, but never between two of one event: the second would be taken for a repetition."""
+    piece = entries[:about]
+    for entry in entries[about:]:
+        if len(piece) >= about and entry.source != piece[-1].source:
             yield piece
             piece = []
-        piece.append(vote)
+        piece.append(entry)
     yield piece
 
 

@@ -21,13 +21,12 @@ from streams.events.privacy import Pseudonyms, pseudonymous
 from streams.events.side_outputs import Waiting, side_outputs_of
 from streams.events.spans import ReadSpans
 from streams.events.unresolved import RetryPolicy
-from streams.interests.ballot import VoteChange
 from streams.interests.nodes import Node, NodePolicy, profile_key
 from streams.interests.plan import Plan, Weighed, gate, plan
 from streams.interests.priors import CohortFirst, PriorPolicy, newcomers_firsts
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.describe import describe
-from streams.pipeline.erase import SendDerived, erase
+from streams.pipeline.erase import DerivedChanges, SendDerived, erase
 from streams.pipeline.faultpoints import reach
 from streams.pipeline.fold_and_write import fold_and_write
 from streams.pipeline.in_flight import InFlight
@@ -52,8 +51,8 @@ class Outbox(Protocol):
         """Send records to the topic of unresolved events, with the headers that say when they are due."""
 
 
-async def send_nothing(votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int) -> None:
-    """Send nothing on: neither popularity nor priors are kept."""
+async def send_nothing(changes: DerivedChanges, log: int) -> None:
+    """Send nothing on: no sums over everybody are kept."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,8 +61,9 @@ class PipelineDependencies:
 
     `home` tells whether an event's record lies in the partition of its user. A producer with another partitioner
     would put one user on two workers; such a record is sent on to where its user is. With `pseudonyms` users are
-    known by these from there on. Without `priors` nobody learns from newcomers;
-    without `read_spans` a tree that holds events of before and after its erasure goes whole.
+    known by these from there on. Votes up to `together_places` apart make pairs of items, with 0 none. Without `priors`
+    nobody learns from newcomers; without `read_spans` a tree that holds events of before and after its erasure goes
+    whole.
     """
 
     encoder: Encoder
@@ -76,6 +76,7 @@ class PipelineDependencies:
     home: Callable[[Event], bool]
     pseudonyms: Pseudonyms | None = None
     send_derived: SendDerived = send_nothing
+    together_places: int = 0
     priors: PriorPolicy | None = None
     read_spans: ReadSpans | None = None
 
@@ -110,7 +111,7 @@ async def apply(
     with stage("plan"):
         weighed = weigh(resolved.ready, resolved.items, encoded, deps.tree, deps.weights)
         applied = [event for event in resolved.ready if event.source not in weighed.poison]
-        planned = plan(weighed.events, applied, profiles, deps.policy, log)
+        planned = plan(weighed.events, applied, profiles, deps.policy, log, places=deps.together_places)
         firsts = _firsts(weighed.events, planned, profiles, deps, log)
         again.remember(planned)
     settled = again.sources

@@ -1,6 +1,6 @@
-"""The derived topics: what the path sent on by item and by cohort, folded into popularity and priors.
+"""The derived topics: what the path sent on by item and by cohort, folded into popularity, partners and priors.
 
-Both topics are read by the same group as the events, each by an agent of its own, and both folds know an event by the
+All are read by the same group as the events, each by an agent of its own, and all folds know an event by the
 place of its own record. Where these records lie in their own topics decides nothing, so those may be made anew.
 """
 
@@ -22,19 +22,26 @@ from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
 from streams.interests.plan import Plan
 from streams.interests.popularity import ItemPopularity, Votes, count, unpack_votes
 from streams.interests.priors import Beginnings, PriorPolicy, plan_of_beginnings, unpack_beginnings
+from streams.interests.together import ItemPartners, Pairs, PartnerPolicy, count_pairs, unpack_pairs
 from streams.pipeline.derived_records import DerivedLimits, believed, check_within, reached
 from streams.store.base import Fence
 
-T = TypeVar("T", Votes, Beginnings)
+T = TypeVar("T", Votes, Pairs, Beginnings)
 
 
 class CohortNodes(Protocol):
-    """Where popularity and cohorts' nodes live; `streams.store.cohort_store.CohortStore`."""
+    """Where popularity, partners and cohorts' nodes live; `streams.store.cohort_store.CohortStore`."""
 
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items that have any."""
 
     async def put_popularity(self, items: Sequence[ItemPopularity], fence: Fence) -> None:
+        """Write durably; what is stored under a newer fence stays."""
+
+    async def partners(self, item_ids: Iterable[str]) -> dict[str, ItemPartners]:
+        """The partners of the items that have any."""
+
+    async def put_partners(self, items: Sequence[ItemPartners], fence: Fence) -> None:
         """Write durably; what is stored under a newer fence stays."""
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
@@ -71,6 +78,7 @@ class Deriving:
     group: str
     dim: int
     popularity_half_life_s: float
+    partners: PartnerPolicy
     policy: NodePolicy
     priors: PriorPolicy
     limits: DerivedLimits
@@ -99,6 +107,18 @@ async def count_votes(
     made = count(votes, stored, deps.popularity_half_life_s)
     await deps.cohorts.put_popularity(made.changed, fence)
     return Derived("popularity", made.counted, made.repeated, dead)
+
+
+async def join_partners(
+    records: Sequence[RecordLike], deps: Deriving, fence: Fence, log: int, *, now_ms: int
+) -> Derived:  # fmt: skip
+    """Fold a batch of `items.together`, as `count_votes` does its own."""
+    pairs, dead = await _readable(records, unpack_pairs, deps, log, now_ms)
+    await deps.outbox.dead_letter(dead)
+    stored = await deps.cohorts.partners(dict.fromkeys(record.item_id for record in pairs))
+    made = count_pairs(pairs, stored, deps.partners)
+    await deps.cohorts.put_partners(made.changed, fence)
+    return Derived("together", made.counted, made.repeated, dead)
 
 
 async def learn_beginnings(

@@ -20,6 +20,7 @@ from streams.events.wire import MAX_ID_CHARS, MIN_EVENT_TS_MS
 from streams.interests.ballot import sent_by
 from streams.interests.popularity import VOTES_A_RECORD, Votes
 from streams.interests.priors import Beginnings, First
+from streams.interests.together import Pair, Pairs
 
 #: An event may be ahead of its record, and that ahead of the worker that sends on what it says.
 AHEAD_MS: Final = 2 * times.FUTURE_MS
@@ -28,7 +29,7 @@ _MOST_KEY_CHARS: Final = 2 * MAX_ID_CHARS  # a cohort is a name and a value
 _STAGE: Final = "derive"
 
 
-R = TypeVar("R", Votes, Beginnings)
+R = TypeVar("R", Votes, Pairs, Beginnings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +74,15 @@ def believed(record: RecordLike, said: R, limits: DerivedLimits, log: int, now_m
         times.milliseconds(entry.ts_ms, "ts_ms", MIN_EVENT_TS_MS)
         if isinstance(entry, First):
             _check_path(entry.path)
+        elif isinstance(entry, Pair):
+            _check_other(entry.other, about)
         late = late or entry.ts_ms > latest_ms
     if not late:
         return said
     return said.with_entries([one._replace(ts_ms=min(one.ts_ms, latest_ms)) for one in said.entries])
 
 
-def reached(said: Votes | Beginnings) -> dict[Slot, int]:
+def reached(said: Votes | Pairs | Beginnings) -> dict[Slot, int]:
     """The last offset that a record names of each partition of events' logs."""
     last: dict[Slot, int] = {}
     for entry in said.entries:
@@ -89,10 +92,15 @@ def reached(said: Votes | Beginnings) -> dict[Slot, int]:
     return last
 
 
-def check_within(said: Votes | Beginnings, ends: Mapping[Slot, int]) -> None:
+def check_within(said: Votes | Pairs | Beginnings, ends: Mapping[Slot, int]) -> None:
     """PoisonError where a record names offsets past the ends of events' logs, which no event can have had."""
     if any(offset >= ends[slot] for slot, offset in reached(said).items()):
         raise PoisonError("an offset past the end of its log", reason="bad_source", stage=_STAGE)
+
+
+def _check_other(other: str, item_id: str) -> None:
+    if not 0 < len(other) <= MAX_ID_CHARS or has_invisible(other) or other == item_id:
+        raise PoisonError("other: expected another item's id", reason="bad_id", stage=_STAGE)
 
 
 def _check_path(path: str) -> None:

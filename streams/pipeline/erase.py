@@ -12,9 +12,11 @@ from streams.encoder.base import Encoder
 from streams.events.event import Event, Source
 from streams.events.spans import ReadSpans
 from streams.interests.ballot import VoteChange, withdrawn_votes
+from streams.interests.neighbours import withdrawn_pairs
 from streams.interests.nodes import Node, NodePolicy, Vector, is_younger, profile_key, recents_of
 from streams.interests.priors import CohortFirst, withdrawn_firsts
 from streams.interests.recents import pack_recents, younger
+from streams.interests.together import PairChange
 from streams.pipeline.in_flight import InFlight
 from streams.store.base import Fence, Store
 
@@ -27,8 +29,16 @@ class Erasure(NamedTuple):
     profiles: Mapping[str, Node]
 
 
-SendDerived = Callable[[Sequence[VoteChange], Sequence[CohortFirst], int], Awaitable[None]]
-"""Sends on what changes in the sums over everybody: votes for items, first events by cohort, and their log."""
+class DerivedChanges(NamedTuple):
+    """What changes in the sums over everybody: votes for items, pairs of items, newcomers' first events by cohort."""
+
+    votes: Sequence[VoteChange] = ()
+    pairs: Sequence[PairChange] = ()
+    firsts: Sequence[CohortFirst] = ()
+
+
+SendDerived = Callable[[DerivedChanges, int], Awaitable[None]]
+"""Sends on what changes in the sums over everybody, and of which log that is."""
 
 
 class Erasing(Protocol):
@@ -40,6 +50,8 @@ class Erasing(Protocol):
     def encoder(self) -> Encoder: ...
     @property
     def policy(self) -> NodePolicy: ...
+    @property
+    def together_places(self) -> int: ...
     @property
     def send_derived(self) -> SendDerived: ...
     @property
@@ -102,12 +114,14 @@ async def _withdraw(ended: Iterable[tuple[Node, int, Source]], deps: Erasing, lo
     """Take back what is no younger than its erasure: profiles, the erasures' times and their records' places."""
     half_life_ms = deps.policy.half_life_ms("profile")
     votes: list[VoteChange] = []
+    pairs: list[PairChange] = []
     firsts: list[CohortFirst] = []
     for profile, at_ms, by in ended:
         votes += withdrawn_votes(profile.votes, at_ms, by, half_life_ms)
+        pairs += withdrawn_pairs(profile.votes, at_ms, by, half_life_ms, deps.together_places)
         firsts += withdrawn_firsts((one for one in profile.firsts if one.ts_ms <= at_ms), by)
     if votes or firsts:
-        await deps.send_derived(votes, firsts, log)
+        await deps.send_derived(DerivedChanges(votes, pairs, firsts), log)
 
 
 def _tombstone(profile: Node, ts_ms: int, nothing: Vector, log: int, rereads: bool) -> Node:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
-from streams.interests.ballot import VoteChange
 from streams.interests.fold import fold_part, parts
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, without_erased
 from streams.interests.plan import Plan
 from streams.interests.priors import CohortFirst
-from streams.pipeline.erase import SendDerived
+from streams.pipeline.erase import DerivedChanges, SendDerived
 from streams.pipeline.faultpoints import reach
 from streams.pipeline.in_flight import InFlight
 from streams.pipeline.tracing import stage
 from streams.store.base import Fence, Store, Write
+
+T = TypeVar("T")
 
 #: Nodes of a part, about: some calls to Qdrant, and few enough that a full batch is several parts.
 _NODES_A_PART: Final = 2_048
@@ -51,12 +52,9 @@ async def fold_and_write(
     """
     changed: list[Node] = []
     user_of = {source: user for user, memory in planned.remembered.items() for source in memory.sources}
-    votes: dict[str, list[VoteChange]] = {}
-    for vote in planned.votes:
-        votes.setdefault(user_of[vote.source], []).append(vote)
-    beginnings: dict[str, list[CohortFirst]] = {}
-    for one in firsts:
-        beginnings.setdefault(user_of[one.first.source], []).append(one)
+    votes = _by_user((user_of[one.source], one) for one in planned.votes)
+    pairs = _by_user((user_of[one.source], one) for one in planned.pairs)
+    beginnings = _by_user((user_of[one.first.source], one) for one in firsts)
     under_way: deque[asyncio.Task[None]] = deque()
     sending = asyncio.Lock()  # the first is to be written while the others are still sent on
     try:
@@ -68,9 +66,8 @@ async def fold_and_write(
             changed += made
             flight.folded(made)
             users = dict.fromkeys(key.user_id for key in part.keys)
-            theirs = [vote for user in users for vote in votes.get(user, ())]
-            began = [one for user in users for one in beginnings.get(user, ())]
-            under_way.append(asyncio.create_task(_deliver(deps, theirs, began, log, write, flight, sending)))
+            theirs = DerivedChanges(_of(users, votes), _of(users, pairs), _of(users, beginnings))
+            under_way.append(asyncio.create_task(_deliver(deps, theirs, log, write, flight, sending)))
             await asyncio.sleep(0)  # it begins
             if len(under_way) >= _UNDER_WAY:
                 await under_way.popleft()
@@ -85,16 +82,26 @@ async def fold_and_write(
     return changed
 
 
+def _by_user(changes: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for user, change in changes:
+        found.setdefault(user, []).append(change)
+    return found
+
+
+def _of(users: Iterable[str], changes: Mapping[str, Sequence[T]]) -> list[T]:
+    return [change for user in users for change in changes.get(user, ())]
+
+
 async def _deliver(
-    deps: Folding, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int, write: Write, flight: InFlight,
-    sending: asyncio.Lock,
-) -> None:  # fmt: skip
+    deps: Folding, changes: DerivedChanges, log: int, write: Write, flight: InFlight, sending: asyncio.Lock
+) -> None:
     """Send on, then write: once the nodes are written nobody would know that something is still to be sent."""
     with stage("turn"):
         await flight.after_those_before()
     async with sending:
         with stage("send"):
-            await deps.send_derived(votes, firsts, log)
+            await deps.send_derived(changes, log)
     await reach("before_upsert")
     with stage("write"):
         await write()

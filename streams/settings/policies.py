@@ -12,6 +12,7 @@ from streams.interests.nodes import Level, NodePolicy
 from streams.interests.priors import PriorPolicy
 from streams.interests.score import DEFAULT_LEVELS, RankPolicy
 from streams.interests.signed_weight import DEFAULT_BASE, WeightTable
+from streams.interests.together import PartnerPolicy
 
 _DAY_S = 86_400.0
 _HALF_LIVES: dict[Level, float] = {
@@ -126,6 +127,13 @@ class PopulationSettings(Section):
     """What is learned of all users together: the popularity of items, and the priors of newcomers."""
 
     popularity_half_life_s: float = Field(180 * _DAY_S, gt=0, description="Half-life of an item's popularity.")
+    together_places: int = Field(
+        5, ge=1, le=16, description="Two items are touched together by who has votes for both, so many places apart."
+    )
+    together_kept: int = Field(64, ge=1, le=256, description="Items touched together with one that are kept, at most.")
+    together_half_life_s: float = Field(
+        365 * _DAY_S, ge=1, description="Half-life of how many touched two items together."
+    )
     newcomer_events: int = Field(
         5, ge=1, le=100, description="So many events of each user, their first ones, make the priors."
     )
@@ -151,6 +159,10 @@ class PopulationSettings(Section):
             half_life_s=half_lives, evidence_length=0, ring_length=1, marks_length=1, seen_length=0,
             recents_length=0,
         )  # fmt: skip
+
+    def partners(self) -> PartnerPolicy:
+        """The constants by which items that are touched together are kept."""
+        return PartnerPolicy(half_life_s=self.together_half_life_s, kept=self.together_kept)
 
     def priors(self) -> PriorPolicy:
         """The constants of newcomers' priors."""

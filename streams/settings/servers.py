@@ -37,6 +37,9 @@ class KafkaSettings(Section):
     popularity_topic: str = Field(
         "items.popularity", description="Events by item, on their way to its popularity; empty: none is kept."
     )
+    together_topic: str = Field(
+        "items.together", description="Items that a person touched together, by item; empty: none are kept."
+    )
     population_topic: str = Field(
         "population", description="Newcomers' first events, on their way to the priors; empty: none are kept."
     )
@@ -75,6 +78,11 @@ class KafkaSettings(Section):
     ca_file: Path | None = Field(None, description="Certificate authorities that signed the broker's certificate.")
     cert_file: Path | None = Field(None, description="Client certificate, for mutual TLS.")
     key_file: Path | None = Field(None, description="Key of the client certificate.")
+
+    @property
+    def derived_topics(self) -> list[str]:
+        """The topics of what everybody shares, those that are not switched off: popularity, partners, priors."""
+        return [name for name in (self.popularity_topic, self.together_topic, self.population_topic) if name]
 
 
 class TritonSettings(Section):

@@ -72,7 +72,7 @@ def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
     specs = [topic(name, kafka.partitions) for name in (*kafka.event_topics, kafka.unresolved_topic)]
     specs.append(topic(kafka.items_topic, kafka.partitions, config=compacted))
     specs += [topic(f"{spec.name}.dead", 1) for spec in list(specs)]
-    for name in filter(None, (kafka.popularity_topic, kafka.population_topic)):
+    for name in kafka.derived_topics:
         specs += [topic(name, kafka.partitions), topic(f"{name}.dead", 1)]
     if kafka.updated_topic:
         specs.append(topic(kafka.updated_topic, kafka.partitions, config=compacted))

@@ -1,4 +1,4 @@
-"""What all users together say, on Qdrant: items' popularity, and the nodes of cohorts."""
+"""What all users together say, on Qdrant: items' popularity and partners, and the nodes of cohorts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any, Final, NamedTuple
 from streams.interests.applied import Applied, pack_applied, unpack_applied
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy
 from streams.interests.popularity import SHORTER_S, ItemPopularity, forgotten_at_ms
+from streams.interests.together import ItemPartners, PartnerPolicy
 from streams.store import codec
 from streams.store.base import Fence
-from streams.store.collections import POPULARITY, Collections
+from streams.store.collections import POPULARITY, TOGETHER, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import all_of, any_of, expired, fields, not_newer
 from streams.store.node_table import NodeTable
+from streams.store.partners import partners_id, partners_of, partners_point
 from streams.store.points import Called, PointsClient, not_counted
 from streams.store.wire import Point
 
@@ -40,20 +42,22 @@ def popularity_id(group: str, item_id: str) -> str:
 
 
 class CohortStore:
-    """Cohorts' nodes, read and written as users' nodes are, and items' popularity.
+    """Cohorts' nodes, read and written as users' nodes are, and items' popularity and partners.
 
-    Both belong to a consumer group, since fence and log are the group's. `policy` has the half-lives of cohorts'
-    nodes; `half_life_s` is that of popularity. A sweep deletes cohorts that `knows` does not know, as earlier settings
-    may have left them, and what goes beyond `most`.
+    All belong to a consumer group, since fence and log are the group's. `policy` has the half-lives of cohorts'
+    nodes; `half_life_s` is that of popularity, `together_half_life_s` that of partners. A sweep deletes cohorts that
+    `knows` does not know, as earlier settings may have left them, and what goes beyond `most`.
     """
 
     def __init__(
         self, config: QdrantConfig, policy: NodePolicy, collections: Collections, *, group: str, half_life_s: float,
-        knows: Callable[[str], bool] = lambda _: True, most: Bounds = MOST, called: Called = not_counted,
+        together_half_life_s: float = PartnerPolicy().half_life_s, knows: Callable[[str], bool] = lambda _: True,
+        most: Bounds = MOST, called: Called = not_counted,
     ) -> None:  # fmt: skip
         self._points, self._names, self._policy = PointsClient(config, called), collections, policy
         self._nodes = NodeTable(self._points, collections.population, policy)
-        self._group, self._half_life_s, self._knows, self._most = group, half_life_s, knows, most
+        self._group, self._knows, self._most = group, knows, most
+        self._half_life_s, self._together_half_life_s = half_life_s, together_half_life_s
 
     async def prepare(self) -> None:
         """Make the collections and their payload indexes where they are missing, and check their size."""
@@ -80,11 +84,24 @@ class CohortStore:
         """Write items' popularity durably; what is stored under a newer fence stays as it is."""
         await self._points.upsert_all(POPULARITY, (self._point(item, fence) for item in items), not_newer(fence))
 
+    async def partners(self, item_ids: Iterable[str]) -> dict[str, ItemPartners]:
+        """The partners of the items among `item_ids` that have any."""
+        ids = [partners_id(self._group, item_id) for item_id in item_ids]
+        found = [partners_of(point.payload) for point in await self._points.get(TOGETHER, ids)]
+        return {item.item_id: item for item in found}
+
+    async def put_partners(self, items: Sequence[ItemPartners], fence: Fence) -> None:
+        """Write items' partners durably; what is stored under a newer fence stays as it is."""
+        half_life_s, below = self._together_half_life_s, self._policy.expire_below
+        made = (partners_point(item, self._group, fence, half_life_s, below) for item in items)
+        await self._points.upsert_all(TOGETHER, made, not_newer(fence))
+
     async def sweep(self, now_ms: int) -> None:
-        """Delete the nodes that have expired or go beyond the bounds, and the popularity that is forgotten."""
+        """Delete the nodes that have expired or go beyond the bounds, and what is forgotten of items."""
         await self._nodes.delete_expired(now_ms)
         await self._delete_strays()
         await self._points.delete(POPULARITY, all_of(expired(now_ms)))
+        await self._points.delete(TOGETHER, all_of(expired(now_ms)))
 
     async def _delete_strays(self) -> None:
         """Delete this group's unknown cohorts, and the lightest cohorts and nodes beyond the bounds.

@@ -15,6 +15,8 @@ from streams.store.connection import guarded
 CONTROL: Final = "interests__control"
 #: The collection of items' popularity, one point a group and item.
 POPULARITY: Final = "popularity"
+#: The collection of items' partners, one point a group and item.
+TOGETHER: Final = "together"
 ALIASES: Final = ("interests", "items")
 
 Schema: TypeAlias = models.PayloadSchemaType | models.KeywordIndexParams
@@ -29,6 +31,7 @@ _INDEXES: Final[Mapping[str, Mapping[str, Schema]]] = {
     "items": {"path": _KEYWORD, "lang": _KEYWORD, "categories": _KEYWORD, "ts": _INTEGER},
     "population": {"user_id": _TENANT, "expires_at": _INTEGER},
     POPULARITY: {"expires_at": _INTEGER},
+    TOGETHER: {"expires_at": _INTEGER},
 }  # fmt: skip
 
 
@@ -69,9 +72,10 @@ class Collections:
         return info.config.params.shard_number or 1
 
     async def prepare_population(self, client: AsyncQdrantClient, deadline_s: float) -> None:
-        """The same for the collections of cohorts' nodes and of popularity."""
+        """The same for the collections of cohorts' nodes, of popularity and of items' partners."""
         await ensure(client, self.population, self.dim, deadline_s, hnsw=False)
         await ensure(client, POPULARITY, 1, deadline_s, hnsw=False)
+        await ensure(client, TOGETHER, 1, deadline_s, hnsw=False)
 
     async def _alias(self, client: AsyncQdrantClient, deadline_s: float) -> None:
         """Point the aliases here if they point nowhere: switching them is an operator's step."""

@@ -10,17 +10,17 @@ from streams.base.clock import now_ms
 from streams.broker.app import BrokerApp
 from streams.broker.batches import gather_batches
 from streams.broker.in_order import in_order, one_by_one
-from streams.pipeline.derive import Derived, Deriving, count_votes, learn_beginnings
+from streams.pipeline.derive import Derived, Deriving, count_votes, join_partners, learn_beginnings
 from streams.settings.service import Settings
 from streams.worker.batch_worker import BatchWorker, Derive
 
-#: Popularity and priors may be a moment late, and one write of an item then holds many events.
+#: What everybody shares may be a moment late, and one write of an item then holds many events.
 _DERIVED_LINGER_S = 0.5
 _WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind what is due later
 
 
 def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: Deriving) -> None:
-    """Add the agents of events, of events that wait for their item, of items, of popularity and of priors to `app`.
+    """Add the agents of events, of events that wait for their item, of items and of the derived topics to `app`.
 
     One agent reads all topics of events, batch after batch: acknowledging in order is what keeps a failure from being
     committed past. The next is folded while the one before is on its way to the store.
@@ -50,6 +50,13 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
         async def popularity(stream: Any) -> None:
             batches = late(stream, max_records=limits.batch_records)
             await one_by_one(batches, partial(worker.derive, fold=folded(count_votes)))
+
+    if kafka.together_topic:
+
+        @app.agent(app.topic(kafka.together_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
+        async def together(stream: Any) -> None:
+            batches = late(stream, max_records=limits.batch_records)
+            await one_by_one(batches, partial(worker.derive, fold=folded(join_partners)))
 
     if kafka.population_topic:
 

@@ -62,8 +62,9 @@ class Metrics:
         )
         self.derived = Counter(
             "interests_derived_events",
-            "Events folded from the derived topics: kind `popularity` (once per item) or `population` (once per "
-            "cohort), outcome `counted` or `repeated` (sent again after a retry or a restart; changes nothing).",
+            "Events folded from the derived topics: kind `popularity` (once per item), `together` (once per item and "
+            "partner) or `population` (once per cohort), outcome `counted` or `repeated` (sent again after a retry or "
+            "a restart; changes nothing).",
             ("kind", "outcome"),
             registry=registry,
         )

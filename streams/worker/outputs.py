@@ -1,17 +1,17 @@
-"""What a worker sends on beside dead letters: changes of trees, votes by item, newcomers' first events by cohort."""
+"""What a worker sends on beside dead letters: changes of trees, votes and pairs by item, first events by cohort."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.broker.producer import Outgoing, Producer
-from streams.interests.ballot import VoteChange
 from streams.interests.nodes import NodePolicy
 from streams.interests.popularity import pack_votes, tally
-from streams.interests.priors import CohortFirst, beginnings, pack_beginnings
+from streams.interests.priors import beginnings, pack_beginnings
+from streams.interests.together import pack_pairs, pairs_of
 from streams.interests.updates import GROUP, encoded, updates_of
+from streams.pipeline.erase import DerivedChanges
 from streams.pipeline.report import Report
 
 
@@ -45,24 +45,28 @@ class UpdatesProducer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedEventsProducer:
-    """Sends what changes in sums over everybody: votes, and what newcomers begin with; nothing to a nameless topic."""
+    """Sends what changes in sums over everybody, each kind to its topic; nothing to a nameless topic."""
 
     producer: Producer
     popularity_topic: str
+    together_topic: str
     population_topic: str
     group: str
 
-    async def __call__(self, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int) -> None:
+    async def __call__(self, changes: DerivedChanges, log: int) -> None:
         """Send, and return once the broker has acknowledged all. Raises BrokerUnavailable.
 
-        Call it before the nodes are written: a batch that is tried again is sent again, which the readers of both
+        Call it before the nodes are written: a batch that is tried again is sent again, which the readers of these
         topics recognise; after the nodes are written nobody would know that it is still to be sent.
         """
         sends: dict[str, list[Outgoing]] = {}
         if self.popularity_topic:
-            tallied = tally(votes, self.group, log)
+            tallied = tally(changes.votes, self.group, log)
             sends[self.popularity_topic] = [Outgoing(one.item_id.encode(), pack_votes(one)) for one in tallied]
+        if self.together_topic:
+            pairs = pairs_of(changes.pairs, self.group, log)
+            sends[self.together_topic] = [Outgoing(one.item_id.encode(), pack_pairs(one)) for one in pairs]
         if self.population_topic:
-            made = beginnings(firsts, self.group, log)
+            made = beginnings(changes.firsts, self.group, log)
             sends[self.population_topic] = [Outgoing(one.cohort.encode(), pack_beginnings(one)) for one in made]
         await asyncio.gather(*(self.producer.send_packed(topic, out) for topic, out in sends.items() if out))

@@ -108,6 +108,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
                 pseudonyms=pseudonyms,
                 read_spans=without_set_aside(partial(read_spans, config), crash_marks),
                 send_derived=_derived_events(settings, producer),
+                together_places=settings.population.together_places if kafka.together_topic else 0,
                 priors=settings.population.priors() if kafka.population_topic else None,
             ),
             store=store,
@@ -135,7 +136,8 @@ def _cohorts(settings: Settings, names: Collections, metrics: Metrics) -> Cohort
     population = settings.population
     return CohortStore(
         qdrant_config(settings), population.policy(), names, group=settings.kafka.group,
-        half_life_s=population.popularity_half_life_s, knows=population.priors().knows, called=metrics.store_called,
+        half_life_s=population.popularity_half_life_s, together_half_life_s=population.together_half_life_s,
+        knows=population.priors().knows, called=metrics.store_called,
     )  # fmt: skip
 
 
@@ -150,6 +152,7 @@ def _deriving(
         group=settings.kafka.group,
         dim=dim,
         popularity_half_life_s=settings.population.popularity_half_life_s,
+        partners=settings.population.partners(),
         policy=settings.population.policy(),
         priors=settings.population.priors(),
         limits=limits,
@@ -159,12 +162,11 @@ def _deriving(
 
 async def _derived_limits(settings: Settings, config: KafkaConfig, partitions: Mapping[str, int]) -> DerivedLimits:
     """What records of the derived topics may say, by the topics as they are and the settings' weights."""
-    kafka = settings.kafka
-    derived = [name for name in (kafka.popularity_topic, kafka.population_topic) if name]
     async with Admin(config) as admin:
-        counts = {name: topic.partitions for name, topic in (await admin.topics(derived)).items()}
+        topics = await admin.topics(settings.kafka.derived_topics)
+    counts = {name: topic.partitions for name, topic in topics.items()}
     return DerivedLimits(
-        partitions={topic: count for topic, count in partitions.items() if topic != kafka.items_topic},
+        partitions={topic: count for topic, count in partitions.items() if topic != settings.kafka.items_topic},
         home=lambda topic, key, partition: partition == partition_of(key, counts[topic]),
         most_weight=_WEIGHTS_BEFORE * settings.weights.table().most(),
     )
@@ -174,6 +176,7 @@ def _derived_events(settings: Settings, producer: Producer) -> DerivedEventsProd
     return DerivedEventsProducer(
         producer=producer,
         popularity_topic=settings.kafka.popularity_topic,
+        together_topic=settings.kafka.together_topic,
         population_topic=settings.kafka.population_topic,
         group=settings.kafka.group,
     )

@@ -18,7 +18,8 @@ from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Level, Node, NodeKey, profile_key
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
-from streams.pipeline.derive import Deriving, count_votes, learn_beginnings
+from streams.interests.together import ItemPartners, Pair, Pairs, PartnerPolicy, pack_pairs, partners_at
+from streams.pipeline.derive import Deriving, count_votes, join_partners, learn_beginnings
 from streams.pipeline.derived_records import AHEAD_MS, DerivedLimits
 from streams.settings.policies import PopulationSettings
 from streams.store.base import Fence
@@ -65,6 +66,10 @@ def item(item_id: str, mass: float = 2.5, **fields: object) -> ItemPopularity:
     return replace(made, **fields)  # type: ignore[arg-type]
 
 
+def joined(item_id: str, counts: dict[str, float]) -> ItemPartners:
+    return ItemPartners(item_id=item_id, counts=counts, total=7.25, t0_ms=NOW, applied=Applied(2, {"clicks/3": 17}))
+
+
 async def test_popularity_is_read_back_and_is_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, other = stores
     items = [item(f"i{n}", mass=n / 8) for n in range(20)]
@@ -94,6 +99,15 @@ async def test_an_older_fence_writes_nothing(stores: tuple[CohortStore, CohortSt
     assert (await mine.read([cohort.key]))[cohort.key].mass == 1
 
 
+async def test_partners_are_read_back_and_are_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
+    mine, other = stores
+    items = [joined(f"i{n}", {f"i{m}": 0.1 * m for m in range(1, n)}) for n in range(20)]
+    await mine.put_partners(items, Fence(1, 5))
+    await mine.put_partners([joined("i3", {"i9": 9.0})], Fence(1, 4))
+    assert await mine.partners([f"i{n}" for n in range(25)]) == {one.item_id: one for one in items}
+    assert await other.partners(["i3"]) == {}
+
+
 async def test_cohorts_are_the_groups_own(stores: tuple[CohortStore, CohortStore]) -> None:
     mine, other = stores
     nodes = [
@@ -114,7 +128,11 @@ async def test_what_is_forgotten_is_swept(stores: tuple[CohortStore, CohortStore
         for name, mass in (("device=tv", 0.011), ("device=car", 50.0))
     )
     await mine.write([faint, loud], Fence(1, 1))
+    half_life_ms = int(PartnerPolicy().half_life_s * 1000)
+    for name, total in (("rare", 0.02), ("often", 50.0)):
+        await mine.put_partners([ItemPartners(item_id=name, total=total, t0_ms=NOW - half_life_ms)], Fence(1, 1))
     await mine.sweep(NOW + int(2 * HALF_LIFE_S * 1000))
+    assert (await mine.partners(["rare", "often"])).keys() == {"often"}
     assert (await mine.popularity(["faint", "loud"])).keys() == {"loud"}
     assert (await mine.read([faint.key, loud.key])).keys() == {loud.key}
 
@@ -155,7 +173,7 @@ def deriving(cohorts: CohortStore, letters: Letters) -> Deriving:
     items._items["a"] = StoredItem("a", VECTOR, "/sports")
     return Deriving(
         cohorts=cohorts, items=items, outbox=letters, group="g", dim=DIM, popularity_half_life_s=HALF_LIFE_S,
-        policy=POLICY, priors=PopulationSettings().priors(), limits=LIMITS, ends=ends,
+        partners=PartnerPolicy(), policy=POLICY, priors=PopulationSettings().priors(), limits=LIMITS, ends=ends,
     )  # fmt: skip
 
 
@@ -186,6 +204,15 @@ async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_wh
         assert [dead.reason for dead in made.dead] == ["bad_json"]
     assert (await mine.popularity(["a"]))["a"].mass == 1.5
 
+    pair = Pair("clicks", 0, 4, NOW, 1.0, "b")
+    pairs = records(pack_pairs(Pairs("a", "g", 1, [pair])), b"{", pack_pairs(Pairs("a", "h", 1, [pair])))
+    for again in range(3):
+        joins = await join_partners(pairs, parts, Fence(1, 1 + again), 1, now_ms=NOW)
+        assert (joins.kind, joins.counted, joins.repeated) == ("together", *((0, 1) if again else (1, 0)))
+        assert [dead.reason for dead in joins.dead] == ["bad_json"]
+    counts, total = partners_at((await mine.partners(["a"]))["a"], NOW, PartnerPolicy().half_life_s)
+    assert (counts, total) == ({"b": pytest.approx(1.0)}, pytest.approx(1.0))
+
     firsts = [pack_beginnings(Beginnings("*", group, 1, [first])) for group in ("g", "h")]
     for again in range(3):
         learnt = await learn_beginnings(records(*firsts, None, key=b"*"), parts, Fence(1, 1 + again), 1, now_ms=NOW)
@@ -199,7 +226,7 @@ async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_wh
     assert {level: (node.key.path, node.mass) for level, node in learnt_nodes.items()} == {
         "profile": ("/", 1.5), "topic": ("/sports", 1.5), "interest": ("/sports/football", 1.5),
     }  # fmt: skip
-    assert len(letters.dead) == 6
+    assert len(letters.dead) == 9
 
 
 async def test_first_events_of_a_log_that_is_gone_come_too_late(
@@ -242,6 +269,11 @@ async def test_what_nobody_of_ours_sent_marks_nothing_and_what_comes_later_count
     popular = (await mine.popularity(["a"]))["a"]
     assert popular.t0_ms == NOW + AHEAD_MS
     assert popular.mass == pytest.approx(2.5, rel=1e-2)
+
+    lies = [(Pair(*vote[:4], 1.0, "b"), 1) for vote in forged] + [(Pair(*honest[:4], 1.0, "b"), 9)]
+    joins = records(*(pack_pairs(Pairs("a", "g", log, [pair])) for pair, log in lies))
+    made = await join_partners(joins, parts, Fence(1, 1), 1, now_ms=NOW)
+    assert ([dead.reason for dead in made.dead], await mine.partners(["a"])) == (["bad_source"] * 4, {})
 
     begun = First("clicks", 0, 2**62, NOW, 1.5, "a", "/sports/football")
     for one, counts in ((begun, 0), (begun._replace(offset=4), 1)):

@@ -91,8 +91,7 @@ async def crash_everywhere(trial: Trial) -> None:
         trial.rig.clicks,
         kafka.unresolved_topic,
         kafka.items_topic,
-        kafka.popularity_topic,
-        kafka.population_topic,
+        *kafka.derived_topics,
     ]
     killing = _asking("kill", trial.made.every_user(1))
     kinds = ("clicks", "comments")

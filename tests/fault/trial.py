@@ -162,7 +162,7 @@ class Trial:
         """
         kafka, end, still = self.rig.settings.kafka, time.monotonic() + timeout_s, 0
         topics = [*kafka.event_topics, kafka.items_topic, *([kafka.unresolved_topic] if resolved else [])]
-        topics += [topic for topic in (kafka.popularity_topic, kafka.population_topic) if topic]
+        topics += kafka.derived_topics
         while still < 2:
             behind = await self._behind(topics)
             still = still + 1 if behind == {} else 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from streams.interests.decay import decayed
 from streams.interests.nodes import mass_at
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import prior_nodes
+from streams.interests.together import Pair, Pairs, pack_pairs, partners_at
 from streams.settings.wiring import qdrant_config
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
@@ -86,16 +88,31 @@ async def test_an_erasure_is_announced(path: Rig) -> None:
     assert second.nodes[0].mass == 0
 
 
-async def popularity(path: Rig, items: list[str]) -> dict[str, ItemPopularity]:
+@asynccontextmanager
+async def shared(path: Rig) -> AsyncIterator[CohortStore]:
     settings = path.settings
     store = CohortStore(
         qdrant_config(settings), settings.population.policy(), Collections(path._encoder_id(), 384),
         group=settings.kafka.group, half_life_s=settings.population.popularity_half_life_s,
     )  # fmt: skip
     try:
-        return await store.popularity(items)
+        yield store
     finally:
         await store.close()
+
+
+async def popularity(path: Rig, items: list[str]) -> dict[str, ItemPopularity]:
+    async with shared(path) as store:
+        return await store.popularity(items)
+
+
+async def people_who_touched_both(path: Rig, items: list[str]) -> dict[tuple[str, str], int]:
+    """By item and partner, how many people: no half-life is over meanwhile."""
+    now, half_life_s = int(time.time() * 1000), path.settings.population.together_half_life_s
+    async with shared(path) as store:
+        found = await store.partners(items)
+    at_now = {name: partners_at(one, now, half_life_s)[0] for name, one in found.items()}
+    return {(name, other): round(count) for name, counts in at_now.items() for other, count in counts.items()}
 
 
 async def test_an_items_popularity_is_what_everybody_said_for_it(path: Rig) -> None:
@@ -133,9 +150,15 @@ async def test_what_others_than_workers_write_to_the_derived_topics_hides_no_lat
         Votes(item, kafka.group, 1, [Vote("nowhere", 0, 0, now, 1.0)]),
         Votes(item, kafka.group, 1, [Vote(*source, 0, now, 1e9)]),
     ]
+    pairs = [
+        Pairs(item, kafka.group, 1, [Pair(*source, 10**6, now, 1.0, "b")]),
+        Pairs(item, kafka.group, 1, [Pair(*source, 0, now, 1.0, item)]),
+    ]
     await path.mark()
     await path.produce_raw(kafka.popularity_topic, [(item.encode(), pack_votes(votes)) for votes in forged])
-    await path.until(lambda o: o.get("dead", 0) == len(forged))
+    await path.produce_raw(kafka.together_topic, [(item.encode(), pack_pairs(one)) for one in pairs])
+    await path.until(lambda o: o.get("dead", 0) == len(forged) + len(pairs))
+    assert await people_who_touched_both(path, [item]) == {}
     await path.produce(path.clicks, [event(1, one, "click", item, ts=now)])
     found = await eventually(path, [item], lambda found: item in found)
     assert (found[item].count, found[item].mass) == (1, pytest.approx(1.0, rel=1e-6))
@@ -159,6 +182,34 @@ async def test_what_counted_for_everybody_is_taken_back_by_an_erasure(path: Rig)
     await path.produce(path.events, [event(32, one, "erase", ts=int(time.time() * 1000))])
     found = await eventually(path, [item], lambda found: found[item].count == 1)
     assert found[item].mass == pytest.approx(1, rel=1e-4)
+
+
+async def test_items_are_partners_while_their_votes_stand(path: Rig) -> None:
+    one, two = path.user(), path.user()
+    items = [f"{name}-{one}" for name in ("sun", "moon", "star")]
+    await path.items([{"item_id": item, "title": f"Something new: {item}"} for item in items])
+    await path.items_known(len(items))
+    sun, moon, star = items
+    clicks = [event(n, user, "click", item) for user in (one, two) for n, item in enumerate((sun, moon))]
+    await path.produce(path.clicks, clicks)
+    likes = [event(n, one, "like", item) for n, item in ((4, sun), (5, star))]
+    await path.produce(path.events, likes)
+    both = {(sun, moon): 2, (moon, sun): 2}
+    await until_touched(path, items, {**both, (sun, star): 1, (star, sun): 1})  # topics do not mix
+    await path.produce(path.events, [event(6, one, "unlike", star)])
+    await until_touched(path, items, both)
+    await asyncio.sleep(0.05)  # the erasure is younger by its clock
+    await path.produce(path.events, [event(7, one, "erase", ts=int(time.time() * 1000))])
+    await until_touched(path, items, dict.fromkeys(both, 1))
+
+
+async def until_touched(path: Rig, items: list[str], wanted: dict[tuple[str, str], int]) -> None:
+    for _ in range(100):
+        found = await people_who_touched_both(path, items)
+        if found == wanted:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{found}, expected {wanted}\n{path.workers[0].log()}")
 
 
 async def eventually(
@@ -198,7 +249,9 @@ async def test_deaths_before_and_after_the_write_count_every_event_once_and_anno
     )
     assert {name: item.count for name, item in found.items()} == {"football": 4, "jazz": 4}  # people, not clicks
     assert found["football"].mass == pytest.approx(4, rel=1e-4)
-    assert (await worker.metrics())['interests_derived_events_total{kind="popularity",outcome="repeated"}'] > 0
+    await until_touched(path, ["football", "jazz"], {("football", "jazz"): 4, ("jazz", "football"): 4})
+    for kind in ("popularity", "together"):
+        assert (await worker.metrics())[f'interests_derived_events_total{{kind="{kind}",outcome="repeated"}}'] > 0
 
     # All hear of it: at once those whose nodes the last death left written, others may have come in a batch after it.
     first = [LiveUpdate.model_validate_json((await updates(path, user, 1))[0].value) for user in users]

@@ -151,7 +151,8 @@ async def test_names_texts_and_secrets_stay_where_they_belong(
         kafka={
             "group": "interests", "event_topics": ("clicks", "comments", "events"), "items_topic": "items",
             "unresolved_topic": "events.unresolved", "updated_topic": "interests.updated",
-            "popularity_topic": "items.popularity", "population_topic": "population",
+            "popularity_topic": "items.popularity", "together_topic": "items.together",
+            "population_topic": "population",
             "examples_topic": "ranking.examples", "ranking_weights_topic": "ranking.weights",
         },
         privacy={

@@ -21,16 +21,18 @@ from streams.encoder.base import Encoded
 from streams.events.drafts import Draft
 from streams.events.items import Item
 from streams.events.unresolved import RetryPolicy
-from streams.interests.ballot import VoteChange, pack_standing, standing_vote, unpack_standing
+from streams.interests.ballot import pack_standing, standing_vote, unpack_standing
 from streams.interests.decay import decay, decayed
 from streams.interests.evidence import SentFirst, pack_firsts, unpack_firsts
 from streams.interests.fold import fold
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey, NodePolicy
 from streams.interests.popularity import ItemPopularity, Votes, count, tally
-from streams.interests.priors import Beginnings, CohortFirst, PriorPolicy, beginnings, plan_of_beginnings
+from streams.interests.priors import Beginnings, PriorPolicy, beginnings, plan_of_beginnings
 from streams.interests.signed_weight import DEFAULT_BASE, WeightTable
+from streams.interests.together import Pairs, pairs_of
 from streams.pipeline.apply import PipelineDependencies, apply
+from streams.pipeline.erase import DerivedChanges
 from streams.settings.policies import NodeSettings, PopulationSettings
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
@@ -67,8 +69,10 @@ class Town:
     """Workers that apply batches to the same store and die where they are told to, and what everybody shares of it."""
 
     policy: NodePolicy = POLICY
+    places: int = 0
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     votes: dict[str, list[Votes]] = field(default_factory=lambda: defaultdict(list))
+    pairs: dict[str, list[Pairs]] = field(default_factory=lambda: defaultdict(list))
     firsts: dict[str, list[Beginnings]] = field(default_factory=lambda: defaultdict(list))
     sent: int = 0
     dies_after_sending: bool = False
@@ -80,6 +84,7 @@ class Town:
         self.deps = PipelineDependencies(
             encoder=Texts(), store=self.store, outbox=None, tree=None, policy=self.policy, weights=WeightTable(),  # type: ignore[arg-type]  # nothing is dead, waits or has a text
             retries=RetryPolicy(1, 1, 1), home=lambda _: True, send_derived=self.send, priors=PRIORS,
+            together_places=self.places,
         )  # fmt: skip
         self.deps.outbox = self  # type: ignore[assignment]
 
@@ -89,17 +94,19 @@ class Town:
     async def defer(self, waiting: Sequence[Any]) -> None:
         assert not waiting
 
-    async def send(self, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int) -> None:
+    async def send(self, changes: DerivedChanges, log: int) -> None:
         """Records by key; where the worker is to die, some of them arrive and some do not."""
-        self.sent += len(votes)
-        for one in tally(votes, "g", log):
-            if not self.dies_after_sending or self.chance.random() < 0.5:
-                self.votes[one.item_id].append(one)
-        for other in beginnings(firsts, "g", log):
-            if not self.dies_after_sending or self.chance.random() < 0.5:
-                self.firsts[other.cohort].append(other)
-        if self.dies_after_sending and (votes or firsts):
+        self.sent += len(changes.votes)
+        self._arrive(self.votes, tally(changes.votes, "g", log))
+        self._arrive(self.pairs, pairs_of(changes.pairs, "g", log))
+        self._arrive(self.firsts, beginnings(changes.firsts, "g", log))
+        if self.dies_after_sending and any(changes):
             raise Died
+
+    def _arrive(self, topic: dict[str, list[Any]], records: Sequence[Any]) -> None:
+        for record in records:
+            if not self.dies_after_sending or self.chance.random() < 0.5:
+                topic[record.about].append(record)
 
     def apply(self, records: Sequence[Draft], *, dies: bool = False) -> None:
         self.dies_after_sending = dies

@@ -40,7 +40,7 @@ sources = st.lists(st.lists(said, max_size=12), min_size=1, max_size=3)
 
 
 def change(partition: int, offset: int, item: str, at: int, weight: float) -> VoteChange:
-    return VoteChange(item, Source("clicks", partition, offset), T0 + at, weight)
+    return VoteChange(item, Source("clicks", partition, offset), T0 + at, weight, "clicks")
 
 
 def fold(records: list[Votes], stored: dict[str, ItemPopularity] | None = None) -> dict[str, ItemPopularity]:

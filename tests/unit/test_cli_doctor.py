@@ -20,7 +20,7 @@ from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
 from streams.settings.service import ConceptSettings, Settings
-from streams.store.collections import CONTROL, POPULARITY, indexes_of
+from streams.store.collections import CONTROL, POPULARITY, TOGETHER, indexes_of
 from streams.store.crash_marks import CrashMark, SetAside
 from streams.store.survey import CollectionFacts, Survey
 
@@ -38,6 +38,7 @@ WELL = Survey(
     {
         **{name: holding(name) for name in ("interests__e5", "items__e5", "population__e5")},
         POPULARITY: holding(POPULARITY, 1),
+        TOGETHER: holding(TOGETHER, 1),
         CONTROL: holding(CONTROL, 1),
     },
     {"interests": "interests__e5", "items": "items__e5"},
@@ -97,7 +98,7 @@ def test_what_does_not_fit_is_named(collections: Mapping[str, CollectionFacts | 
     assert any(told in line for line in judged(replace(WELL, collections=held))[status])
 
 
-@pytest.mark.parametrize("name", ["interests__e5", "items__e5", "population__e5", POPULARITY])
+@pytest.mark.parametrize("name", ["interests__e5", "items__e5", "population__e5", POPULARITY, TOGETHER])
 def test_every_index_that_is_made_is_missed(name: str) -> None:
     for field in indexes_of(name):
         lacking = replace(WELL.collections[name], indexed=WELL.collections[name].indexed - {field})

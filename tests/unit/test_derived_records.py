@@ -12,6 +12,7 @@ from streams.interests.ballot import by_erasure
 from streams.interests.popularity import VOTES_A_RECORD, Vote, Votes
 from streams.interests.priors import Beginnings, First
 from streams.interests.signed_weight import WeightTable
+from streams.interests.together import Pair, Pairs
 from streams.pipeline.derived_records import AHEAD_MS, DerivedLimits, believed, check_within, reached
 from tests.fixtures.records import NOW_MS, record
 
@@ -22,6 +23,7 @@ LIMITS = DerivedLimits(
     most_weight=WeightTable().most(),
 )  # fmt: skip
 VOTE = Vote("clicks", 0, 17, SENT_MS, 1.5)
+PAIR = Pair("clicks", 0, 17, SENT_MS, 1.0, "b")
 FIRST = First("clicks", 0, 17, SENT_MS, 1.5, "a", "/sports/football")
 
 
@@ -35,6 +37,10 @@ def votes(*entries: Vote, item: str = "a", log: int = LOG) -> Votes:
     return Votes(item, "g", log, list(entries))
 
 
+def pairs(*entries: Pair, item: str = "a", log: int = LOG) -> Pairs:
+    return Pairs(item, "g", log, list(entries))
+
+
 def firsts(*entries: First, cohort: str = "*", log: int = LOG) -> Beginnings:
     return Beginnings(cohort, "g", log, list(entries))
 
@@ -45,6 +51,7 @@ def test_what_workers_send_is_believed_as_it_is() -> None:
     waited = VOTE._replace(topic="events.unresolved", partition=3)
     for said in (
         votes(VOTE, erased, ahead, waited), votes(VOTE, log=1), votes(VOTE, item="茶" * 256), votes(),
+        pairs(PAIR, PAIR._replace(weight=-1.0), PAIR._replace(other="茶" * 256)),
         firsts(FIRST, FIRST._replace(path=""), FIRST._replace(path="/sports")), firsts(FIRST, cohort="first=/sports"),
     ):  # fmt: skip
         assert settled(said) is said
@@ -71,7 +78,10 @@ def test_what_workers_send_is_believed_as_it_is() -> None:
     ],
 )
 def test_an_entry_that_no_event_can_have_caused_is_refused(fields: dict[str, Any], reason: str) -> None:
-    for said in (votes(VOTE, VOTE._replace(**fields)), firsts(FIRST, FIRST._replace(**fields))):
+    for said in (
+        votes(VOTE, VOTE._replace(**fields)), pairs(PAIR, PAIR._replace(**fields)),
+        firsts(FIRST, FIRST._replace(**fields)),
+    ):  # fmt: skip
         with pytest.raises(PoisonError) as refused:
             settled(said)
         assert refused.value.reason == reason
@@ -84,6 +94,12 @@ def test_an_entry_that_no_event_can_have_caused_is_refused(fields: dict[str, Any
         (votes(VOTE, log=LOG + 1), {}, "bad_source"),
         (votes(VOTE, log=2**63), {}, "bad_source"),
         (firsts(FIRST, log=LOG + 1), {}, "bad_source"),
+        (pairs(PAIR, log=LOG + 1), {}, "bad_source"),
+        (pairs(PAIR), {"partition": 2}, "key_mismatch"),
+        (pairs(PAIR._replace(other="")), {}, "bad_id"),
+        (pairs(PAIR._replace(other="a")), {}, "bad_id"),
+        (pairs(PAIR._replace(other="b\x1fc")), {}, "bad_id"),
+        (pairs(PAIR._replace(other="b" * 10_000)), {}, "bad_id"),
         (votes(VOTE), {"partition": 2}, "key_mismatch"),
         (votes(VOTE), {"key": b"b"}, "key_mismatch"),
         (votes(VOTE), {"key": b""}, "empty_key"),

@@ -14,7 +14,7 @@ from streams.events.event import Event, Source
 from streams.interests.ballot import VoteChange
 from streams.interests.nodes import Node, NodePolicy
 from streams.interests.plan import Plan, Weighed, plan
-from streams.interests.priors import CohortFirst
+from streams.pipeline.erase import DerivedChanges
 from streams.pipeline.fold_and_write import fold_and_write
 from streams.pipeline.in_flight import InFlight
 from streams.settings.policies import NodeSettings
@@ -62,9 +62,9 @@ class Deps:
     policy: NodePolicy = field(default_factory=lambda: POLICY)
     sent: list[VoteChange] = field(default_factory=list)
 
-    async def send_derived(self, votes: Sequence[VoteChange], firsts: Sequence[CohortFirst], log: int) -> None:
+    async def send_derived(self, changes: DerivedChanges, log: int) -> None:
         self.store.said.append("sent")
-        self.sent += votes
+        self.sent += changes.votes
 
 
 def planned() -> Plan:

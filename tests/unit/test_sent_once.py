@@ -18,6 +18,7 @@ from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, profile_key
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.apply import PipelineDependencies, apply
+from streams.pipeline.erase import DerivedChanges
 from streams.store.base import Fence, Write
 from streams.store.memory import MemoryStore
 from streams.worker.crashes import Crashes, CrashSurroundings
@@ -80,8 +81,8 @@ def records() -> list[Any]:
 async def dependencies(store: MemoryStore, gone: Gone) -> tuple[PipelineDependencies, SentOnce, list[VoteChange]]:
     outbox, votes = SentOnce(gone), list[VoteChange]()
 
-    async def send_derived(changes: Sequence[VoteChange], *_: Any) -> None:
-        votes.extend(changes)
+    async def send_derived(changes: DerivedChanges, log: int) -> None:
+        votes.extend(changes.votes)
 
     deps = PipelineDependencies(
         encoder=Texts(), store=store, outbox=outbox, tree=None, policy=POLICY, weights=WeightTable(),  # type: ignore[arg-type]  # nothing has a text

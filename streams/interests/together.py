@@ -1,0 +1,249 @@
+"""Which items the same people touch: of each item decayed counts of its partners, folded as popularity is. Pure.
+
+A person's pairs (`neighbours.py`) go to both their items, by the topic `items.together` and before the person's nodes
+are written, each with the place of its event's own record: so what comes again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import msgspec
+
+from streams.base.errors import PoisonError
+from streams.events.decode import own_record
+from streams.events.event import Source
+from streams.interests.applied import Applied
+from streams.interests.decay import decay, runs_out_ms
+from streams.interests.evidence import ENTRY, FIELD
+from streams.interests.popularity import pieces
+
+#: Pairs a record holds, about: with ids as long as may be it stays under Kafka's limit of 1 MiB.
+PAIRS_A_RECORD: Final = 500
+_NOTHING_LEFT = 1e-9  # a count under this share of what was taken from it is rounding error
+
+
+class PairChange(NamedTuple):
+    """What the event at `source` changes for an item: one person more, or with weight -1 one less, has `other` too.
+
+    `ts_ms` is the time of the later of the two votes.
+    """
+
+    item_id: str
+    other: str
+    source: Source
+    ts_ms: int
+    weight: float
+
+
+class Pair(NamedTuple):
+    """The same in an item's record."""
+
+    topic: str
+    partition: int
+    offset: int
+    ts_ms: int
+    weight: float
+    other: str
+
+    @property
+    def source(self) -> Source:
+        """Where the event's own record lies."""
+        return Source(self.topic, self.partition, self.offset)
+
+
+class Pairs(msgspec.Struct, frozen=True, gc=False):
+    """A record of the topic: one item's pairs of a batch, from one group's reading of one incarnation of its log."""
+
+    item_id: str
+    group: str
+    log: int
+    pairs: list[Pair]
+
+    @property
+    def about(self) -> str:
+        """The item: the record's key."""
+        return self.item_id
+
+    @property
+    def entries(self) -> list[Pair]:
+        """The pairs."""
+        return self.pairs
+
+    def with_entries(self, pairs: list[Pair]) -> Pairs:
+        """The same record with other pairs."""
+        return msgspec.structs.replace(self, pairs=pairs)
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Pairs)
+
+
+def pairs_of(changes: Iterable[PairChange], group: str, log: int) -> list[Pairs]:
+    """The changes of a batch by item, in their order."""
+    by_item: dict[str, list[Pair]] = {}
+    for change in changes:
+        pair = Pair(*change.source, change.ts_ms, change.weight, change.other)
+        by_item.setdefault(change.item_id, []).append(pair)
+    return [
+        Pairs(item_id, group, log, piece)
+        for item_id, pairs in by_item.items()
+        for piece in pieces(pairs, PAIRS_A_RECORD)
+    ]
+
+
+def pack_pairs(pairs: Pairs) -> bytes:
+    """A record's value."""
+    return _encode(pairs)
+
+
+def unpack_pairs(value: bytes | None) -> Pairs:
+    """Read back what `pack_pairs` wrote. PoisonError for anything else."""
+    pairs = own_record(value, _decoder, "a record of pairs")
+    if not all(pair.weight in (1.0, -1.0) for pair in pairs.pairs):
+        raise PoisonError("a pair's weight: expected 1 or -1", reason="out_of_range")
+    return pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartnerPolicy:
+    """How an item's partners are kept: the half-life of their counts, and how many of them."""
+
+    half_life_s: float = 365 * 86_400.0
+    kept: int = 64
+
+    @property
+    def half_life_ms(self) -> int:
+        """The half-life in whole ms."""
+        return max(1, round(self.half_life_s * 1000.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemPartners:
+    """An item's partners that are kept, by id, and the total of all it ever had, both in people as of `t0_ms`."""
+
+    item_id: str
+    counts: Mapping[str, float] = field(default_factory=dict)
+    total: float = 0.0
+    t0_ms: int = 0
+    applied: Applied = field(default_factory=Applied)
+
+
+def partners_at(partners: ItemPartners, at_ms: int, half_life_s: float) -> tuple[dict[str, float], float]:
+    """The counts of an item's partners and their total as they are at a moment."""
+    left = decay(max(0, at_ms - partners.t0_ms), half_life_s * 1000.0)
+    return {other: count * left for other, count in partners.counts.items()}, partners.total * left
+
+
+class PartnerCounts:
+    """One item's partners while pairs are counted: after each the weakest that is too many falls out.
+
+    Of equally weak ones that is the one whose id comes first. So what is kept depends on the pairs in their order, and
+    not on how they come by records and batches. To hold that to the bit, all counts are as of a `t0_ms` that only moves
+    by whole half-lives, which multiplies them by powers of two.
+    """
+
+    def __init__(self, partners: ItemPartners, policy: PartnerPolicy) -> None:
+        self.counts, self.total, self.t0_ms = dict(partners.counts), partners.total, partners.t0_ms
+        self._half_life_ms, self._kept = policy.half_life_ms, policy.kept
+        if self.t0_ms % self._half_life_ms:  # kept under another half-life
+            self._move(self.t0_ms - self.t0_ms % self._half_life_ms)
+        while len(self.counts) > self._kept:
+            del self.counts[self._weakest()[1]]
+
+    def add(self, other: str, ts_ms: int, weight: float) -> None:
+        """Count a pair, or with weight -1 take it back; of a partner that is not kept only in the total.
+
+        Neither a count nor the total falls below 0.
+        """
+        if ts_ms >= self.t0_ms + self._half_life_ms:
+            self._move(ts_ms - ts_ms % self._half_life_ms)
+        one = decay(self.t0_ms - ts_ms, self._half_life_ms)
+        if weight < 0:
+            self.total = _without(self.total, one)
+            if other in self.counts:
+                self.counts[other] = _without(self.counts[other], one)
+                if not self.counts[other]:
+                    del self.counts[other]
+            return
+        self.total += one
+        if other in self.counts:
+            self.counts[other] += one
+        elif len(self.counts) < self._kept:
+            self.counts[other] = one
+        elif (weakest := self._weakest()) < (one, other):
+            del self.counts[weakest[1]]
+            self.counts[other] = one
+
+    def _weakest(self) -> tuple[float, str]:
+        least = min(self.counts.values())
+        return least, min(other for other, count in self.counts.items() if count == least)
+
+    def _move(self, t0_ms: int) -> None:
+        left = decay(t0_ms - self.t0_ms, self._half_life_ms)
+        self.counts = {other: count * left for other, count in self.counts.items() if count * left > 0}
+        self.total, self.t0_ms = self.total * left, t0_ms
+
+
+def _without(count: float, one: float) -> float:
+    left = count - one
+    return left if left > _NOTHING_LEFT * one else 0.0
+
+
+class CountedPairs(NamedTuple):
+    """The items that changed, and how many pairs counted and how many came again or too late."""
+
+    changed: list[ItemPartners]
+    counted: int
+    repeated: int
+
+
+def count_pairs(
+    records: Iterable[Pairs], stored: Mapping[str, ItemPartners], policy: PartnerPolicy
+) -> CountedPairs:  # fmt: skip
+    """Fold pairs, in the order of their records, into the items they are for; exact over redelivery, as votes are.
+
+    Pairs from an earlier incarnation of the log than an item has seen are passed over.
+    """
+    marks: dict[str, Applied] = {}
+    folded: dict[str, PartnerCounts] = {}
+    counted = repeated = 0
+    for record in records:
+        item_id = record.item_id
+        before = stored.get(item_id) or ItemPartners(item_id=item_id)
+        applied = marks.get(item_id, before.applied)
+        fresh = [pair for pair in record.pairs if not applied.covers(pair.source, record.log)]
+        counted, repeated = counted + len(fresh), repeated + len(record.pairs) - len(fresh)
+        if not fresh:
+            continue
+        if record.log < applied.log:
+            counted, repeated = counted - len(fresh), repeated + len(fresh)
+            continue
+        if item_id not in folded:
+            folded[item_id] = PartnerCounts(before, policy)
+        for pair in fresh:
+            folded[item_id].add(pair.other, pair.ts_ms, pair.weight)
+        marks[item_id] = applied.advance((pair.source for pair in fresh), record.log)
+    changed = [
+        ItemPartners(item_id=name, counts=made.counts, total=made.total, t0_ms=made.t0_ms, applied=marks[name])
+        for name, made in folded.items()
+    ]
+    return CountedPairs(changed, counted, repeated)
+
+
+def forgotten_at_ms(partners: ItemPartners, half_life_s: float, below: float) -> int:
+    """When the total falls under `below`, in ms."""
+    return runs_out_ms(partners.total, partners.t0_ms, half_life_s * 1000.0, below)
+
+
+def pack_counts(counts: Mapping[str, float]) -> str:
+    """Partners as one string; counts keep all digits."""
+    return ENTRY.join(f"{other}{FIELD}{count!r}" for other, count in counts.items())
+
+
+def unpack_counts(packed: str) -> dict[str, float]:
+    """Read back what `pack_counts` wrote."""
+    rows = (entry.split(FIELD) for entry in packed.split(ENTRY)) if packed else ()
+    return {other: float(count) for other, count in rows}
