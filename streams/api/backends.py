@@ -14,12 +14,15 @@ from streams.api.priors import Priors, PriorTerms
 from streams.api.rate_limits import RateLimits
 from streams.api.retention import Retention
 from streams.api.sender import RecordSender
+from streams.api.served_weights import ServedWeights, WeightsFollower
 from streams.api.telemetry import ApiMetrics
 from streams.base.errors import EncoderUnavailable
 from streams.encoder.client import TritonEncoder
 from streams.events.privacy import Pseudonyms
 from streams.interests.nodes import NodePolicy, Vector
 from streams.interests.score import RankPolicy
+from streams.pipeline.ranking_view import RankingReader
+from streams.ranking.rows import fixed_weights
 from streams.settings.privacy import pseudonyms_of
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
@@ -51,6 +54,9 @@ class Backends:
     sender: RecordSender
     priors: Priors
     popularity: Popularity
+    ranking_reader: RankingReader
+    weights: ServedWeights
+    weights_follower: WeightsFollower | None
     retention: Retention
     hub: Hub
     item_changes: ItemChanges
@@ -62,6 +68,8 @@ class Backends:
         """Get ready for requests, inside the loop that serves them; nothing is waited for."""
         self.reader.open()
         self.item_changes.start()
+        if self.weights_follower is not None:
+            self.weights_follower.start()
 
     async def started_hub(self) -> Hub:
         """The hub of live trees; the first watcher starts it, and all wait until it has started.
@@ -81,6 +89,8 @@ class Backends:
             await asyncio.gather(self._hub_start, return_exceptions=True)
         await self.hub.close()
         await self.item_changes.close()
+        if self.weights_follower is not None:
+            await self.weights_follower.close()
         await self.sender.close()
         await self.encoder.close()
         await self.reader.close()
@@ -119,11 +129,14 @@ def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backend
     kafka = kafka_config(settings.kafka)
     cohorts = CohortReader(reader, settings.kafka.group, settings.population.popularity_half_life_s)
     terms = PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
+    ranking = settings.ranking.policy()
+    weights = ServedWeights(fixed_weights(ranking), int(settings.ranking.weights_max_age_s * 1000))
+    topic = settings.kafka.ranking_weights_topic
     metrics.watch_caches({"cards": catalogue.cache_stats, "texts": encoder.cache_stats})
     return Backends(
         settings=settings,
         policy=settings.nodes.policy(),
-        ranking=settings.ranking.policy(),
+        ranking=ranking,
         names=NodeNames(settings.concepts.file),
         metrics=metrics,
         access=Access(api, metrics.keys_file, wait=wait_for_keys),
@@ -134,6 +147,15 @@ def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backend
         sender=RecordSender(kafka, api.deadline_s),
         priors=Priors(cohorts, terms),
         popularity=cohorts.popularity,
+        ranking_reader=RankingReader(
+            cards=catalogue.cards,
+            popularity=cohorts.item_popularity,
+            partners=cohorts.partners,
+            popularity_half_life_s=settings.population.popularity_half_life_s,
+            together_half_life_s=settings.population.together_half_life_s,
+        ),
+        weights=weights,
+        weights_follower=WeightsFollower(kafka, topic, weights) if topic and settings.ranking.learned else None,
         retention=Retention(kafka, settings.kafka),
         hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams, share=api.live_share),
         item_changes=ItemChanges(kafka, settings.kafka.items_topic, catalogue),

@@ -16,13 +16,19 @@ _NODE: Final = {
     "expires_at_ms": _T + 4_600_000_000, "prior": False, "evidence": [_EVIDENCE], "vector": None,
 }  # fmt: skip
 _PULL: Final = {
-    "node_id": _NODE["id"], "level": "interest", "path": "/food/coffee", "name": "Coffee", "contribution": 0.51,
+    "node_id": _NODE["id"], "level": "interest", "path": "/food/coffee", "name": "Coffee", "contribution": 0.41,
     "attention": 0.83, "prior": False,
 }  # fmt: skip
-_PARTS: Final = {"relevance": 0.51, "aversion": 0.0, "freshness": 0.04, "popularity": 0.03}
+_PARTS: Final = {
+    "relevance": 0.41, "aversion": 0.0, "recent": 0.09, "together": 0.02, "attributes": 0.01, "shares": -0.02,
+    "freshness": 0.04, "popularity": 0.02, "touched": 0.01,
+}  # fmt: skip
+_RECENT: Final = {
+    "item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000, "weight": 1.0, "contribution": 0.11,
+}  # fmt: skip
 _ITEM: Final = {
     "item_id": "i12", "text_index": None, "title": "Pour-over, step by step", "path": "/food/coffee", "lang": "en",
-    "ts_ms": _T - 90_000_000, "score": 0.58, "parts": _PARTS, "because": [_PULL],
+    "ts_ms": _T - 90_000_000, "score": 0.58, "parts": _PARTS, "because": [_PULL], "recents": [_RECENT],
 }  # fmt: skip
 
 TREE: Final = {
@@ -30,7 +36,7 @@ TREE: Final = {
     "last_ms": _T - 3_600_000, "erased_at_ms": None, "nodes": [_NODE], "next_cursor": None,
 }  # fmt: skip
 USERS: Final = {"users": [{"user_id": "u17", "events": 23, "last_ms": _T - 3_600_000}], "next_cursor": None}
-RECOMMENDATIONS: Final = {"user_id": "u17", "at_ms": _T, "prior": False, "items": [_ITEM]}
+RECOMMENDATIONS: Final = {"user_id": "u17", "at_ms": _T, "prior": False, "weights_version": 12, "items": [_ITEM]}
 RANKING: Final = {**RECOMMENDATIONS, "unknown": ["i404"]}
 RANK_REQUESTS: Final = {
     "items": {"summary": "Items", "value": {"items": ["i12", "i9", "i404"], "context": {"device": "mobile"}}},
@@ -38,7 +44,15 @@ RANK_REQUESTS: Final = {
 }
 EXPLANATION: Final = {
     "user_id": "u17", "item_id": "i12", "title": _ITEM["title"], "path": "/food/coffee", "at_ms": _T, "prior": False,
-    "score": 0.58, "parts": _PARTS, "pulls": [{**_PULL, "share": 0.88, "evidence": [_EVIDENCE]}],
+    "weights_version": 12, "score": 0.58, "parts": _PARTS,
+    "pulls": [{**_PULL, "share": 0.68, "evidence": [_EVIDENCE]}], "recents": [{**_RECENT, "share": 0.18}],
+    "others": [
+        {"part": "shares", "contribution": -0.01, "share": 0.02},
+        {"part": "freshness", "contribution": 0.04, "share": 0.07},
+        {"part": "popularity", "contribution": 0.02, "share": 0.03},
+        {"part": "touched", "contribution": 0.01, "share": 0.02},
+    ],
+    "features": [{"name": "relevance_interest", "part": "relevance", "value": 0.41, "weight": 1.0}],
 }  # fmt: skip
 ITEM: Final = {
     "item_id": "i12", "title": "Pour-over, step by step", "description": None, "path": "/food/coffee",

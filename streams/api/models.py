@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streams.events.text import to_be_read
-from streams.events.times import not_seconds
-from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.levels import Level
 
 MAX_ID = 256
@@ -38,7 +36,9 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")  # a newer server may send more
 
 
-class _RequestModel(BaseModel):
+class RequestModel(BaseModel):
+    """A body that the server is sent."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt option must not pass unnoticed
 
 
@@ -98,42 +98,7 @@ class Tree(ResponseModel):
     next_cursor: str | None = None
 
 
-# -- items and scores --------------------------------------------------------------------------------------------
-
-
-class Pull(ResponseModel):
-    """What one node adds to a score: negative where it pushes away. `prior` marks a node of the prior."""
-
-    node_id: str
-    level: Level
-    path: str
-    name: str
-    contribution: float
-    attention: float
-    prior: bool = False
-
-
-class ScoreParts(ResponseModel):
-    """The parts of a score: score = relevance + aversion + freshness + popularity. Aversion is never positive."""
-
-    relevance: float
-    aversion: float
-    freshness: float
-    popularity: float
-
-
-class RankedItem(ResponseModel):
-    """An item (or a text) with its score, the parts of it and the nodes that made it, strongest first."""
-
-    item_id: str | None = None
-    text_index: int | None = None
-    title: str | None = None
-    path: str = ""
-    lang: str | None = None
-    ts_ms: int | None = None
-    score: float
-    parts: ScoreParts
-    because: list[Pull] = []
+# -- items ------------------------------------------------------------------------------------------------------
 
 
 class ItemCard(ResponseModel):
@@ -150,58 +115,6 @@ class ItemCard(ResponseModel):
     lang: str | None = None
     ts_ms: int | None = None
     popularity: float = 0.0
-
-
-class Recommendations(ResponseModel):
-    """Items for a user, best first."""
-
-    user_id: str
-    at_ms: int
-    prior: bool = False
-    erased_at_ms: ErasedAtMs = None
-    items: list[RankedItem] = []
-
-
-class RankRequest(_RequestModel):
-    """What to put in order: items by id or texts, `MAX_TARGETS` together at most."""
-
-    items: list[ItemId] = Field(default=[], max_length=MAX_TARGETS)
-    texts: list[ReadText] = Field(default=[], max_length=64)
-    context: Context = Field(default={}, max_length=16)
-    at_ms: Annotated[int | None, BeforeValidator(not_seconds)] = Field(default=None, ge=MIN_ITEM_TS_MS, lt=MAX_TS_MS)
-
-
-class Ranking(ResponseModel):
-    """The targets in order; `unknown` are items that nobody has described."""
-
-    user_id: str
-    at_ms: int
-    prior: bool = False
-    erased_at_ms: ErasedAtMs = None
-    items: list[RankedItem] = []
-    unknown: list[str] = []
-
-
-class ExplainedPull(Pull):
-    """A node's contribution with the events behind it."""
-
-    share: float
-    evidence: list[EvidenceEntry] = []
-
-
-class Explanation(ResponseModel):
-    """Why an item has its score. `pulls` and the parts freshness and popularity add up to `score`."""
-
-    user_id: str
-    item_id: str
-    title: str | None = None
-    path: str = ""
-    at_ms: int
-    prior: bool = False
-    erased_at_ms: ErasedAtMs = None
-    score: float
-    parts: ScoreParts
-    pulls: list[ExplainedPull] = []
 
 
 # -- people ------------------------------------------------------------------------------------------------------
@@ -223,7 +136,7 @@ class SimilarUsers(ResponseModel):
     users: list[SimilarUser] = []
 
 
-class AudienceRequest(_RequestModel):
+class AudienceRequest(RequestModel):
     """Who is interested in a text or an item: exactly one of the two."""
 
     text: ReadText | None = None

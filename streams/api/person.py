@@ -9,8 +9,10 @@ from streams.api.backends import Backends
 from streams.api.interest_tree import living
 from streams.api.models import Context
 from streams.interests.contexts import KNOWN, situation
-from streams.interests.nodes import Node, NodePolicy
-from streams.interests.score import Interest, interests_of
+from streams.interests.nodes import Node, NodePolicy, recents_of
+from streams.interests.recents import Recent
+from streams.interests.score import Interest
+from streams.pipeline.ranking_view import interests_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,11 @@ class Person:
         return next((node for node in self.stored if node.key.level == "profile"), None)
 
     @property
+    def recents(self) -> Sequence[Recent]:
+        """The last items they gave evidence of, latest first."""
+        return recents_of(self.profile) if self.profile else ()
+
+    @property
     def erased_at_ms(self) -> int | None:
         """When they were erased last, be there new evidence since or not; None where they never were."""
         return (self.profile.erased_at_ms or None) if self.profile else None
@@ -47,8 +54,7 @@ class Person:
         """What to score against: every node, but of situations only those they are in."""
         known = {**KNOWN, **policy.contexts}
         here = {situation(name, value, known[name]) for name, value in context.items() if name in known}
-        nodes = [node for node in self.alive if node.key.level != "context" or node.key.path in here]
-        found = interests_of(nodes, self.at_ms, policy)
+        found = interests_in(self.alive, here, self.at_ms, policy)
         return [one._replace(prior=True) if one.id in self.prior_ids else one for one in found]
 
 

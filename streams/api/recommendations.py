@@ -1,4 +1,4 @@
-"""Recommendations, rankings and explanations: reads, then one score (`interests/score.py`), then the answer."""
+"""Recommendations, rankings and explanations: reads, then one row a target (`ranking/features.py`), then the answer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ import numpy as np
 from streams.api.backends import Backends
 from streams.api.candidates import candidates
 from streams.api.interest_tree import NodeView, item_ids
-from streams.api.models import Context, ExplainedPull, Explanation, Ranking, RankRequest, Recommendations
+from streams.api.models import Context
 from streams.api.person import Person, read_person
 from streams.api.problems import unknown_item
-from streams.api.score_view import PULLS_SHOWN, ScoreView, targets_of, with_texts
+from streams.api.score_models import (
+    ExplainedPart,
+    ExplainedPull,
+    ExplainedRecent,
+    Explanation,
+    Ranking,
+    RankRequest,
+    Recommendations,
+)
+from streams.api.score_view import PULLS_SHOWN, ScoreView
+from streams.base.clock import now_ms
 from streams.interests.evidence import seen_entry
 from streams.interests.mmr import mmr
 from streams.interests.nodes import seen_of
-from streams.interests.score import score
+from streams.pipeline.ranking_view import with_texts
+from streams.ranking.examples import Kind
+from streams.ranking.features import feature_rows
+from streams.ranking.rows import PersonView, TargetItems
 from streams.store.catalogue import ItemFilter
 
 SEEN_BYTES = len(seen_entry(""))
@@ -44,22 +57,25 @@ async def recommend(backends: Backends, query: RecommendationQuery) -> Recommend
     person = await read_person(backends, query.user_id, query.at_ms, query.context, prior=query.prior)
     interests = person.interests(query.context, backends.policy)
     seen = ExcludedItems(person) if query.exclude_seen else None
-    cards = await candidates(backends, interests, query.item_filter, query.k, seen.count if seen else 0)
+    cards, recents = await asyncio.gather(
+        candidates(backends, interests, query.item_filter, query.k, seen.count if seen else 0),
+        backends.ranking_reader.recents(person.recents, query.at_ms),
+    )
     cards = [card for card in cards if seen is None or card.item_id not in seen]
-    targets = targets_of(cards, await backends.popularity([card.item_id for card in cards], query.at_ms))
-    scored = score(interests, targets, backends.ranking, at_ms=query.at_ms)
-    best = np.argsort(-scored.total, kind="stable")[: max(4 * query.k, 100)]
-    rows = [int(best[at]) for at in mmr(targets.vectors[best], scored.total[best], query.k, query.diversity)]
-    score_view = ScoreView(interests=interests, scored=scored, name_of=backends.names, prior_ids=person.prior_ids)
+    targets = await backends.ranking_reader.targets(cards, query.at_ms)
+    view = await score_view(backends, person, PersonView(interests=interests, recents=recents), targets, "next")
+    best = np.argsort(-view.scores, kind="stable")[: max(4 * query.k, 100)]
+    rows = [int(best[at]) for at in mmr(targets.vectors[best], view.scores[best], query.k, query.diversity)]
+    titles = await backends.catalogue.titles(view.recent_ids()) if query.explain else None
     shown = PULLS_SHOWN if query.explain else 0
     return Recommendations(
         user_id=query.user_id, at_ms=query.at_ms, prior=person.prior, erased_at_ms=person.erased_at_ms,
-        items=[score_view.item(row, cards[row], pulls=shown) for row in rows],
+        weights_version=view.version, items=[view.item(row, cards[row], pulls=shown, titles=titles) for row in rows],
     )  # fmt: skip
 
 
 async def rank(backends: Backends, user_id: str, request: RankRequest, at_ms: int, *, prior: bool) -> Ranking:
-    """Put given items and texts in order for a person."""
+    """Put given items and texts in order for a person, as a list that is shown to them."""
     ids = list(dict.fromkeys(request.items))
     person, cards, vectors = await asyncio.gather(
         read_person(backends, user_id, at_ms, request.context, prior=prior),
@@ -67,54 +83,71 @@ async def rank(backends: Backends, user_id: str, request: RankRequest, at_ms: in
         backends.encode(request.texts) if request.texts else _no_vectors(),
     )
     known = [cards[item_id] for item_id in ids if item_id in cards]
-    targets = targets_of(known, await backends.popularity([card.item_id for card in known], at_ms))
-    targets = with_texts(targets, vectors)
-    interests = person.interests(request.context, backends.policy)
-    scored = score(interests, targets, backends.ranking, at_ms=at_ms)
-    score_view = ScoreView(interests=interests, scored=scored, name_of=backends.names, prior_ids=person.prior_ids)
-    items = [
-        score_view.item(row, known[row], pulls=PULLS_SHOWN) if row < len(known)
-        else score_view.item(row, None, text_index=row - len(known), pulls=PULLS_SHOWN)
-        for row in map(int, np.argsort(-scored.total, kind="stable"))
-    ]  # fmt: skip
-    unknown = [item_id for item_id in ids if item_id not in cards]
-    return Ranking(
-        user_id=user_id, at_ms=at_ms, prior=person.prior, erased_at_ms=person.erased_at_ms, items=items, unknown=unknown
+    targets, recents = await asyncio.gather(
+        backends.ranking_reader.targets(known, at_ms), backends.ranking_reader.recents(person.recents, at_ms)
     )
+    seen = PersonView(interests=person.interests(request.context, backends.policy), recents=recents)
+    view = await score_view(backends, person, seen, with_texts(targets, vectors), "impression")
+    items = [
+        view.item(row, known[row], pulls=PULLS_SHOWN) if row < len(known)
+        else view.item(row, None, text_index=row - len(known), pulls=PULLS_SHOWN)
+        for row in map(int, np.argsort(-view.scores, kind="stable"))
+    ]  # fmt: skip
+    return Ranking(
+        user_id=user_id, at_ms=at_ms, prior=person.prior, erased_at_ms=person.erased_at_ms,
+        weights_version=view.version, items=items, unknown=[item_id for item_id in ids if item_id not in cards],
+    )  # fmt: skip
 
 
 async def explain(
     backends: Backends, user_id: str, item_id: str, at_ms: int, context: Context, *, prior: bool
 ) -> Explanation:
-    """Why an item has its score for a person: every interest that moved it, with the events behind the interest."""
+    """Why an item has its score for a person: every interest and every recent item that moved it, and the rest."""
     person, cards = await asyncio.gather(
         read_person(backends, user_id, at_ms, context, prior=prior), backends.catalogue.cards([item_id])
     )
     card = cards.get(item_id)
     if card is None:
         raise unknown_item()
-    interests = person.interests(context, backends.policy)
-    targets = targets_of([card], await backends.popularity([item_id], at_ms))
-    scored = score(interests, targets, backends.ranking, at_ms=at_ms)
-    score_view = ScoreView(interests=interests, scored=scored, name_of=backends.names, prior_ids=person.prior_ids)
-    pulls = score_view.pulls(0, len(interests))
-    parts = score_view.parts(0)
-    moved = sum(abs(pull.contribution) for pull in pulls) + abs(parts.freshness) + abs(parts.popularity)
+    targets, recents = await asyncio.gather(
+        backends.ranking_reader.targets([card], at_ms), backends.ranking_reader.recents(person.recents, at_ms)
+    )
+    seen = PersonView(interests=person.interests(context, backends.policy), recents=recents)
+    view = await score_view(backends, person, seen, targets, "next")
+    pulls = view.pulls(0, len(seen.interests))
     nodes = {node.id: node for node in person.alive}
-    titles = await backends.catalogue.titles(item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED))
+    evidence = item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED)
+    titles = await backends.catalogue.titles([*evidence, *view.recent_ids()])
     node_view = NodeView(at_ms=at_ms, policy=backends.policy, name_of=backends.names, titles=titles)
+    by_recents, others = view.recents(0, titles), view.untraced(0)
+    contributions = (*(one.contribution for one in pulls), *(one.contribution for one in by_recents), *others.values())
+    moved = sum(map(abs, contributions)) or 1.0
     return Explanation(
         user_id=user_id, item_id=item_id, title=card.title, path=card.path, at_ms=at_ms,
-        prior=person.prior, erased_at_ms=person.erased_at_ms,
-        score=float(scored.total[0]), parts=parts,
+        prior=person.prior, erased_at_ms=person.erased_at_ms, weights_version=view.version,
+        score=float(view.scores[0]), parts=view.parts(0),
         pulls=[
             ExplainedPull(
-                **pull.model_dump(), share=abs(pull.contribution) / moved if moved else 0.0,
+                **pull.model_dump(), share=abs(pull.contribution) / moved,
                 evidence=node_view.evidence(nodes[pull.node_id], _EVIDENCE_EXPLAINED),
             )
             for pull in pulls
         ],
+        recents=[ExplainedRecent(**one.model_dump(), share=abs(one.contribution) / moved) for one in by_recents],
+        others=[ExplainedPart(part=part, contribution=by, share=abs(by) / moved) for part, by in others.items()],
+        features=view.features(0),
     )  # fmt: skip
+
+
+async def score_view(
+    backends: Backends, person: Person, seen: PersonView, targets: TargetItems, kind: Kind
+) -> ScoreView:
+    """Score targets for a person as they are `seen`, with the weights that count now for this kind of list."""
+    encoder_id = (await backends.reader.names()).encoder_id
+    weights = backends.weights.at(encoder_id, kind, now_ms())
+    backends.metrics.ranked(kind, weights.version)
+    rows = feature_rows(seen, targets, backends.ranking, at_ms=person.at_ms)
+    return ScoreView(rows, weights, backends.names, person.prior_ids)
 
 
 class ExcludedItems:

@@ -1,84 +1,110 @@
-"""From scores to answers: targets from cards, and the parts and pulls of a score (`interests/score.py`)."""
+"""From feature rows to answers: a score, its parts, and what each node and each recent item added to it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streams.api.interest_tree import NameOf
-from streams.api.models import Pull, RankedItem, ScoreParts
-from streams.interests.nodes import Vector
-from streams.interests.score import Interest, Scored, Targets
+from streams.api.score_models import FeatureValue, Pull, RankedItem, RecentPull, ScoreParts
+from streams.api.served_weights import Weights
+from streams.interests.score import Floats
+from streams.ranking.features import FeatureRows
+from streams.ranking.rows import COLUMN, NAMES, PART_OF
 from streams.store.cards import Card
 
-PULLS_SHOWN = 5
+PULLS_SHOWN: Final = 5
+PARTS: Final = tuple(dict.fromkeys(PART_OF.values()))
+_TO_PARTS: Final = np.array([[PART_OF[name] == part for part in PARTS] for name in NAMES], np.float64)
+#: Parts of which every feature comes from the nodes, or from the recent items.
+_TRACED: Final = frozenset({"relevance", "aversion", "recent", "together", "attributes"})
+
+Titles = Mapping[str, str | None]
 
 
-def targets_of(cards: Sequence[Card], popularity: Mapping[str, float]) -> Targets:
-    """Items as targets; `popularity` is the decayed mass by item id, nothing for those not in it."""
-    return Targets(
-        ids=tuple(card.item_id for card in cards),
-        vectors=_stack([card.vector for card in cards]),
-        paths=tuple(card.path for card in cards),
-        ts_ms=np.array([np.nan if card.ts_ms is None else card.ts_ms for card in cards], np.float64),
-        popularity=np.array([popularity.get(card.item_id, 0.0) for card in cards], np.float64),
-    )
-
-
-def with_texts(targets: Targets, vectors: Vector) -> Targets:
-    """Targets with texts behind them, vectors of shape (n, dim), of which neither age nor popularity is known."""
-    n = len(vectors)
-    if not n:
-        return targets
-    rows = np.concatenate([targets.vectors, vectors.astype(np.float32)]) if targets.ids else vectors
-    return Targets(
-        ids=(*targets.ids, *[""] * n), vectors=rows, paths=(*targets.paths, *[""] * n),
-        ts_ms=np.concatenate([targets.ts_ms, np.full(n, np.nan)]),
-        popularity=np.concatenate([targets.popularity, np.zeros(n)]),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreView:
-    """Scores as the API shows them: with the interests they came from, their names, and which are the prior's."""
+    """Scores of n targets as the API shows them. `scores` float64 (n,) are the sums of their parts."""
 
-    interests: Sequence[Interest]
-    scored: Scored
-    name_of: NameOf
-    prior_ids: frozenset[str]
+    def __init__(self, rows: FeatureRows, weights: Weights, name_of: NameOf, prior_ids: frozenset[str]) -> None:
+        self._rows, self._weights, self._name_of, self._prior_ids = rows, weights, name_of, prior_ids
+        self._parts: Floats = (rows.values * weights.values) @ _TO_PARTS
+        self._by_node = rows.by_node(weights.values)
+        self.scores: Floats = self._parts.sum(axis=1)
+
+    @property
+    def version(self) -> int:
+        """The version of the weights; 0: the fixed ones."""
+        return self._weights.version
 
     def parts(self, row: int) -> ScoreParts:
         """The parts of a target's score."""
-        scored = self.scored
-        return ScoreParts(
-            relevance=float(scored.relevance[row]), aversion=float(scored.aversion[row]),
-            freshness=float(scored.freshness[row]), popularity=float(scored.popularity[row]),
-        )  # fmt: skip
+        return ScoreParts(**dict(zip(PARTS, self._parts[row].tolist(), strict=True)))
 
     def pulls(self, row: int, shown: int) -> list[Pull]:
         """The interests that made a target's score, strongest first; those that add nothing are left out."""
-        contributions = self.scored.by_node[row]
-        order = np.argsort(-np.abs(contributions), kind="stable")[:shown]
-        return [self._pull(row, int(at)) for at in order if contributions[at] != 0.0]
+        order, added = self._order[row, :shown].tolist(), self._by_node[row]
+        return [self._pull(row, at) for at in order if added[at]]
+
+    @cached_property
+    def _order(self) -> NDArray[np.intp]:
+        """Of each target the places of the interests, the strongest first; one sorting for all targets."""
+        return np.argsort(-np.abs(self._by_node), axis=1, kind="stable")
 
     def _pull(self, row: int, at: int) -> Pull:
-        interest = self.interests[at]
+        interest = self._rows.person.interests[at]
         return Pull(
             node_id=interest.id, level=interest.level, path=interest.path,
-            name=self.name_of(interest.level, interest.path), contribution=float(self.scored.by_node[row, at]),
-            attention=float(self.scored.attention[row, at]), prior=interest.id in self.prior_ids,
+            name=self._name_of(interest.level, interest.path), contribution=float(self._by_node[row, at]),
+            attention=float(self._rows.scored.attention[row, at]), prior=interest.id in self._prior_ids,
         )  # fmt: skip
 
-    def item(self, row: int, card: Card | None, *, text_index: int | None = None, pulls: int = 0) -> RankedItem:
-        """A target with its score."""
+    def recent_ids(self) -> list[str]:
+        """The ids of the recent items that are looked at."""
+        return [one.item_id for one in self._rows.person.recents]
+
+    def recents(self, row: int, titles: Titles, shown: int | None = None) -> list[RecentPull]:
+        """The recent items that made a target's score, strongest first; those that add nothing are left out."""
+        recents, added = self._rows.person.recents, self._rows.by_recent(row, self._weights.values)
+        return [
+            RecentPull(
+                item_id=recents[at].item_id, title=titles.get(recents[at].item_id), ts_ms=recents[at].ts_ms,
+                weight=recents[at].weight, contribution=float(added[at]),
+            )
+            for at in np.argsort(-np.abs(added), kind="stable")[:shown].tolist()
+            if added[at]
+        ]  # fmt: skip
+
+    def untraced(self, row: int) -> dict[str, float]:
+        """By part, what neither a node nor a recent item added to a target's score."""
+        language = float(self._rows.values[row, _LANGUAGE] * self._weights.values[_LANGUAGE])
+        rest = {part: float(self._parts[row, at]) for at, part in enumerate(PARTS) if part not in _TRACED}
+        rest["shares"] -= language  # the recent items have it
+        return {part: added for part, added in rest.items() if added}
+
+    def features(self, row: int) -> list[FeatureValue]:
+        """The whole row of a target."""
+        return [FeatureValue(**one._asdict()) for one in self._rows.features(row, self._weights.values)]
+
+    def item(
+        self,
+        row: int,
+        card: Card | None,
+        *,
+        text_index: int | None = None,
+        pulls: int = 0,
+        titles: Titles | None = None,
+    ) -> RankedItem:
+        """A target with its score, and with `titles` with the recent items behind it."""
         return RankedItem(
             item_id=card.item_id if card else None, text_index=text_index, title=card.title if card else None,
             path=card.path if card else "", lang=card.lang if card else None, ts_ms=card.ts_ms if card else None,
-            score=float(self.scored.total[row]), parts=self.parts(row), because=self.pulls(row, pulls) if pulls else [],
+            score=float(self.scores[row]), parts=self.parts(row), because=self.pulls(row, pulls) if pulls else [],
+            recents=self.recents(row, titles, pulls) if titles is not None else [],
         )  # fmt: skip
 
 
-def _stack(rows: Sequence[Vector]) -> Vector:
-    return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+_LANGUAGE: Final = COLUMN["share_language"]

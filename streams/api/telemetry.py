@@ -54,6 +54,16 @@ class ApiMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.rankings = Counter(
+            "interests_api_rankings",
+            "Lists that were scored, by kind (`next`: recommendations and explanations; `impression`: rankings of what "
+            "was given) and weights, `learned` or `fixed`.",
+            ("kind", "weights"), registry=registry,
+        )  # fmt: skip
+        self.weights_version = Gauge(
+            "interests_api_weights_version", "Version of the weights that scored last, by kind of list; 0: fixed.",
+            ("kind",), registry=registry, multiprocess_mode="livemax",
+        )  # fmt: skip
         self.encode_seconds = Histogram(
             "interests_api_encode_seconds", "One request of texts to Triton.", buckets=_SECONDS, registry=registry
         )
@@ -85,6 +95,11 @@ class ApiMetrics:
     def keys_file(self, setting: str, usable: bool) -> None:
         """The file of keys that a setting names was found whole, or not."""
         self.keys_usable.labels(setting).set(usable)
+
+    def ranked(self, kind: str, version: int) -> None:
+        """A list was scored with weights of this version, 0 for the fixed ones."""
+        self.rankings.labels(kind, "learned" if version else "fixed").inc()
+        self.weights_version.labels(kind).set(version)
 
     def store_called(self, call: str, seconds: float) -> None:
         """One read of Qdrant was answered after `seconds`."""

@@ -19,18 +19,15 @@ from streams.api.models import (
     AudienceMember,
     AudienceRequest,
     Context,
-    Explanation,
     ItemCard,
     Order,
-    Ranking,
-    RankRequest,
     Ready,
-    Recommendations,
     SimilarUsers,
     Tree,
     Users,
 )
 from streams.api.receipts import Accepted, Receipt
+from streams.api.score_models import Explanation, Ranking, RankRequest, Recommendations
 from streams.client.errors import BadRequest, misfit
 from streams.interests.levels import Level
 

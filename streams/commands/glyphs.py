@@ -30,6 +30,7 @@ class Glyphs:
     dot: str = "·"
     fresh: str = "▓"
     popular: str = "░"
+    recent: str = "▚"
 
     def fit(self, text: str, cells: int) -> str:
         """Text in exactly so many cells; what does not fit is cut."""
@@ -60,7 +61,7 @@ class Glyphs:
 
 ASCII: Final = Glyphs(
     liked="#", trace=".", disliked="-", child="|- ", last="`- ", beside="|  ", cut=".", into=" > ", quotes='""',
-    minus="-", dot="-", fresh="+", popular="=",
+    minus="-", dot="-", fresh="+", popular="=", recent="*",
 )  # fmt: skip
 
 

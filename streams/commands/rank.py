@@ -49,6 +49,7 @@ def rank(
                 prior=ranking.prior,
                 erased_at_ms=ranking.erased_at_ms,
                 texts=texts,
+                weights=ranking.weights_version,
             )
         )
     if ranking.unknown and not as_json:

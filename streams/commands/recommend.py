@@ -49,8 +49,9 @@ def recommend(
 ) -> None:  # fmt: skip
     """The best items for a person, best first.
 
-    The bar is the score: interest, freshness and popularity, and at its end what was taken off again. Below each item
-    stand the interests that say most. Exit code 1: nothing to recommend, or the API is away.
+    The bar is the score: interest, recent items, freshness and popularity, and at its end what was taken off again.
+    Below each item stand the interests and recent items that say most. Exit code 1: nothing to recommend, or the API is
+    away.
     """
     daypart, device = daypart_and_device(parse_context(context))
     with open_client(api, key_file) as client:
@@ -70,6 +71,7 @@ def recommend(
                 out,
                 prior=recommended.prior,
                 erased_at_ms=recommended.erased_at_ms,
+                weights=recommended.weights_version,
             )
         )
     else:

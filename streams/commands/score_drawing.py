@@ -10,11 +10,16 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from streams.api.models import EvidenceEntry, Explanation, Pull, RankedItem, ScoreParts
+from streams.api.models import EvidenceEntry
+from streams.api.score_models import Explanation, Pull, RankedItem, RecentPull, ScoreParts
 from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
 from streams.commands.when import ago, stamp
 
-_STYLES: Final = {"relevance": "green", "freshness": "cyan", "popularity": "magenta", "taken": "red"}
+_STYLES: Final = {"interest": "green", "recent": "yellow", "fresh": "cyan", "popular": "magenta", "taken": "red"}
+_OTHERS: Final = {
+    "freshness": "How new it is", "popularity": "How popular it is", "touched": "When anybody last took it up",
+    "shares": "How much of their interest its topic has",
+}  # fmt: skip
 _REASONS: Final = 3
 _SLIGHT: Final = 0.005
 """Share of a score below which what moved it is summed up with the rest."""
@@ -24,10 +29,13 @@ _NOTHING: Final = "nothing is known of them: this is what is new and popular"
 
 def draw_ranked(
     user_id: str, at_ms: int, items: Sequence[RankedItem], console: Console, *, prior: bool,
-    erased_at_ms: int | None = None, texts: Sequence[str] = (),
+    erased_at_ms: int | None = None, texts: Sequence[str] = (), weights: int = 0,
 ) -> RenderableType:  # fmt: skip
-    """Items in order, each with its bar and, where they were asked for, its reasons; `texts` are those ranked."""
-    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, at_ms)
+    """Items in order, each with its bar and, where they were asked for, its reasons; `texts` are those ranked.
+
+    `weights` is the version of the weights, 0 for the fixed ones.
+    """
+    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, at_ms, weights)
     return Group(*drawing.list(user_id, items, texts, prior=prior, erased_at_ms=erased_at_ms))
 
 
@@ -36,7 +44,9 @@ def draw_explained(explanation: Explanation, console: Console, *, evidence: int,
 
     With `fold` those that hardly moved it are summed up.
     """
-    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, explanation.at_ms)
+    drawing = _Scores(
+        glyphs_of(console), min(console.width, WIDEST) - 1, explanation.at_ms, explanation.weights_version
+    )
     return Group(*drawing.explanation(explanation, evidence, fold=fold))
 
 
@@ -55,15 +65,16 @@ class _Scores:
     glyphs: Glyphs
     width: int
     at_ms: int
+    weights: int
 
     def list(
         self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool, erased_at_ms: int | None
     ) -> Iterator[Text]:
         yield Text(self.glyphs.cut_to(user_id, self.width), "bold")
         count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
-        summary = f"{count} {self.glyphs.dot} best first {self.glyphs.dot} as of {stamp(self.at_ms)}"
-        yield Text(self.glyphs.cut_to(summary, self.width), "dim")
-        moved = any(item.parts.relevance or item.parts.aversion for item in items)
+        summary = [count, "best first", f"as of {stamp(self.at_ms)}", *self.learned()]
+        yield Text(self.glyphs.cut_to(f" {self.glyphs.dot} ".join(summary), self.width), "dim")
+        moved = any(item.parts.relevance or item.parts.aversion or item.parts.recent for item in items)
         if erased_at_ms:
             yield Text(self.glyphs.cut_to(_erased(erased_at_ms), self.width), "yellow")
         if prior or not moved:
@@ -90,33 +101,40 @@ class _Scores:
         about += [item.item_id] if item.item_id and item.title else []
         if about:
             yield Text("    " + self.glyphs.cut_to(f" {self.glyphs.dot} ".join(about), self.width - 4), "dim")
-        if item.because:
-            yield self.because(item.because)
+        if item.because or item.recents:
+            yield self.because(item)
 
-    def because(self, pulls: Sequence[Pull]) -> Text:
-        """The strongest pulls in one line; what does not fit is left out."""
+    def because(self, item: RankedItem) -> Text:
+        """The strongest interests and recent items in one line; what does not fit is left out."""
+        reasons = [(label(pull), pull.contribution) for pull in item.because]
+        reasons += [(self.recent_label(one), one.contribution) for one in item.recents]
         line = Text("    ")
-        for pull in pulls[:_REASONS]:
-            value = self.glyphs.signed(pull.contribution)
-            name = self.glyphs.cut_to(label(pull), self.width - 5 - len(value))
-            part = f"{name} {value}"
-            if pull is not pulls[0]:
+        for number, (name, by) in enumerate(sorted(reasons, key=lambda reason: -abs(reason[1]))[:_REASONS]):
+            value = self.glyphs.signed(by)
+            part = f"{self.glyphs.cut_to(name, self.width - 5 - len(value))} {value}"
+            if number:
                 part = f"   {part}"
             if cell_len(line.plain) + cell_len(part) > self.width:
                 break
-            line.append(part, "green" if pull.contribution >= 0 else "red")
+            line.append(part, "green" if by >= 0 else "red")
         return line
+
+    def recent_label(self, recent: RecentPull) -> str:
+        return self.glyphs.quoted(" ".join((recent.title or recent.item_id).split()))
+
+    def learned(self) -> tuple[str, ...]:
+        """The version of the weights, where they were learned."""
+        return (f"weights {self.weights}",) if self.weights else ()
 
     def bar(self, parts: ScoreParts, most: float, cells: int) -> Text:
         """What was gained, part by part; at its end what was taken off again."""
         gained = _gained(parts)
         length = round(cells * gained / most) if most > 0 else 0
         taken = min(length, round(cells * _taken(parts) / most)) if most > 0 else 0
-        pieces = ((parts.relevance, "relevance"), (parts.freshness, "freshness"), (parts.popularity, "popularity"))
         row: list[str] = []
         sofar = 0.0
-        for value, name in pieces:
-            sofar += max(0.0, value)
+        for name, value in _gains(parts).items():
+            sofar += value
             row += [name] * (round(length * sofar / gained) - len(row) if gained else 0)
         row[length - taken :] = ["taken"] * taken
         bar = Text()
@@ -127,12 +145,16 @@ class _Scores:
 
     def glyph(self, part: str) -> str:
         return {
-            "relevance": self.glyphs.liked, "freshness": self.glyphs.fresh,
-            "popularity": self.glyphs.popular, "taken": self.glyphs.disliked,
+            "interest": self.glyphs.liked, "recent": self.glyphs.recent, "fresh": self.glyphs.fresh,
+            "popular": self.glyphs.popular, "taken": self.glyphs.disliked,
         }[part]  # fmt: skip
 
     def legend(self) -> Text:
-        names = {"relevance": "interest", "freshness": "fresh", "popularity": "popular", "taken": "taken off again"}
+        names = {
+            "interest": "interest", "fresh": "fresh", "popular": "popular", "taken": "taken off again",
+        }  # fmt: skip
+        if self.weights:
+            names = {"interest": "interest", "recent": "recent items", **names}
         line = Text(style="dim")
         for part, name in names.items():
             if cell_len(line.plain) + cell_len(name) + 4 > self.width:
@@ -145,7 +167,7 @@ class _Scores:
     def explanation(self, explanation: Explanation, evidence: int, *, fold: bool) -> Iterator[Text]:
         title = explanation.title or explanation.item_id
         yield Text(self.glyphs.cut_to(title, self.width), "bold")
-        about = [f"for {explanation.user_id}", f"as of {stamp(self.at_ms)}"]
+        about = [f"for {explanation.user_id}", f"as of {stamp(self.at_ms)}", *self.learned()]
         about[:0] = [explanation.path] if explanation.path not in {"", "/"} else []
         yield Text(self.glyphs.cut_to(f" {self.glyphs.dot} ".join(about), self.width), "dim")
         if explanation.erased_at_ms:
@@ -154,7 +176,7 @@ class _Scores:
             yield Text(self.glyphs.cut_to(_PRIOR, self.width), "yellow")
         yield Text()
         yield Text(f"{'adds':>{self.width - 7}} {'share':>6}", "dim")
-        moves = sorted(_moves(explanation), key=lambda move: -abs(move.value))
+        moves = sorted(self.moves(explanation), key=lambda move: -abs(move.value))
         most = max((abs(move.value) for move in moves), default=0.0)
         shown = [move for move in moves if not fold or move.share >= _SLIGHT]
         for move in shown:
@@ -165,6 +187,17 @@ class _Scores:
             yield self.pull(name, sum(move.value for move in rest), sum(move.share for move in rest), most)
         yield Text()
         yield Text(f"{'score':<{self.width - 15}}{self.glyphs.signed(explanation.score, 3):>8}", "bold")
+
+    def moves(self, explanation: Explanation) -> Iterator[_Move]:
+        for pull in explanation.pulls:
+            yield _Move(
+                name=label(pull), value=pull.contribution, share=pull.share, evidence=pull.evidence,
+                away=pull.level == "aversion",
+            )  # fmt: skip
+        for one in explanation.recents:
+            name = f"{self.recent_label(one)}, {ago(one.ts_ms, self.at_ms)}"
+            yield _Move(name, one.contribution, one.share)
+        yield from (_Move(_OTHERS.get(o.part, o.part), o.contribution, o.share) for o in explanation.others)
 
     def pull(self, name: str, value: float, share: float, most: float) -> Text:
         bar = max(8, min(30, self.width // 4))
@@ -196,23 +229,21 @@ class _Move(NamedTuple):
     away: bool = False
 
 
-def _moves(explanation: Explanation) -> Iterator[_Move]:
-    own = {"How new it is": explanation.parts.freshness, "How popular it is": explanation.parts.popularity}
-    moved = sum(abs(pull.contribution) for pull in explanation.pulls) + sum(map(abs, own.values()))
-    for pull in explanation.pulls:
-        yield _Move(
-            name=label(pull), value=pull.contribution, share=pull.share, evidence=pull.evidence,
-            away=pull.level == "aversion",
-        )  # fmt: skip
-    yield from (_Move(name, value, abs(value) / moved) for name, value in own.items() if value)
+def _gains(parts: ScoreParts) -> dict[str, float]:
+    """What a score has gained, by what is drawn of it."""
+    recent = (parts.recent, parts.together, parts.attributes, parts.shares)
+    return {
+        "interest": max(0.0, parts.relevance), "recent": sum(max(0.0, one) for one in recent),
+        "fresh": max(0.0, parts.freshness), "popular": max(0.0, parts.popularity) + max(0.0, parts.touched),
+    }  # fmt: skip
 
 
 def _gained(parts: ScoreParts) -> float:
-    return sum(max(0.0, value) for value in (parts.relevance, parts.freshness, parts.popularity))
+    return sum(_gains(parts).values())
 
 
 def _taken(parts: ScoreParts) -> float:
-    return -sum(min(0.0, value) for value in (parts.relevance, parts.aversion, parts.freshness, parts.popularity))
+    return -sum(min(0.0, float(value)) for value in parts.model_dump().values())
 
 
 def _erased(at_ms: int) -> str:

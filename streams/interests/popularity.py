@@ -193,12 +193,6 @@ def _mass(mass: float, votes: Sequence[Vote], t0_ms: int, half_life_ms: float) -
     return mass if mass > _NOTHING_LEFT * summed else 0.0
 
 
-def masses_at(item: ItemPopularity, at_ms: int, half_life_s: float) -> tuple[float, ...]:
-    """The masses decayed to a moment, in the order of `half_lives_s`."""
-    lives = half_lives_s(half_life_s)
-    return tuple(decayed(mass, item.t0_ms, at_ms, life * 1000.0) for mass, life in zip(item.masses, lives, strict=True))
-
-
 def forgotten_at_ms(item: ItemPopularity, half_life_s: float, below: float) -> int:
     """When the last of the masses falls under `below`, in ms."""
     masses = zip(item.masses, half_lives_s(half_life_s), strict=True)

@@ -30,6 +30,7 @@ from streams.pipeline.erase import DerivedChanges, SendDerived, erase
 from streams.pipeline.faultpoints import reach
 from streams.pipeline.fold_and_write import fold_and_write
 from streams.pipeline.in_flight import InFlight
+from streams.pipeline.ranking_examples import MakeExamples, make_none
 from streams.pipeline.read_again import read_again
 from streams.pipeline.report import Report
 from streams.pipeline.resolve import resolve
@@ -63,7 +64,7 @@ class PipelineDependencies:
     would put one user on two workers; such a record is sent on to where its user is. With `pseudonyms` users are
     known by these from there on. Votes up to `together_places` apart make pairs of items, with 0 none. Without `priors`
     nobody learns from newcomers; without `read_spans` a tree that holds events of before and after its erasure goes
-    whole.
+    whole. `make_examples` makes examples of what people choose, for whoever learns from them.
     """
 
     encoder: Encoder
@@ -79,6 +80,7 @@ class PipelineDependencies:
     together_places: int = 0
     priors: PriorPolicy | None = None
     read_spans: ReadSpans | None = None
+    make_examples: MakeExamples = make_none
 
 
 async def apply(
@@ -101,6 +103,7 @@ async def apply(
     gated = gate(events, stored, log, whole_trees=deps.store.whole_trees)
     erasure = await erase(gated.fresh, stored, deps, fence, log, flight)
     profiles = erasure.profiles
+    send_examples = deps.make_examples(erasure.kept, profiles, flight, log)
     again = await read_again(profiles, deps, log, now_ms)
     kept, doubled = again.with_others(erasure.kept, log)
     with stage("resolve"):
@@ -114,6 +117,7 @@ async def apply(
         planned = plan(weighed.events, applied, profiles, deps.policy, log, places=deps.together_places)
         firsts = _firsts(weighed.events, planned, profiles, deps, log)
         again.remember(planned)
+    await send_examples(weighed.events)  # before anything of the batch is written
     settled = again.sources
     waiting = [event for event in resolved.waiting if event.source not in settled]
     poison = _without(refused | resolved.poison | weighed.poison, settled)

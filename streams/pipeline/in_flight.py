@@ -7,7 +7,7 @@ they are there; where one of them fails, it is superseded and folded again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from streams.base.errors import InterestsError
 from streams.interests.nodes import Node, NodeKey
@@ -48,6 +48,15 @@ class InFlight:
             else:
                 found[key] = node
         return found | await store.read(asked) if asked else found
+
+    def ahead(self, users: Set[str]) -> dict[str, dict[NodeKey, Node]]:
+        """By user, the nodes of some as those before leave them: the store may not have them yet."""
+        found: dict[str, dict[NodeKey, Node]] = {}
+        for one in self._before:
+            for key, node in one.nodes.items():
+                if key.user_id in users:
+                    found.setdefault(key.user_id, {})[key] = node
+        return found
 
     async def after_those_before(self) -> None:
         """Wait until the batches before are written. Raises Superseded where one was not."""

@@ -12,6 +12,7 @@ from streams.events.dead_letters import DeadLetter
 from streams.events.event import Header
 from streams.events.side_outputs import Waiting
 from streams.pipeline.apply import PipelineDependencies, apply, send_nothing
+from streams.pipeline.ranking_examples import make_none
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
 
@@ -48,8 +49,9 @@ async def apply_plain_event(deps: PipelineDependencies, now_ms: int) -> None:
     Raises whatever the path raises, and RuntimeError where the event is not applied.
     """
     beside = replace(
-        deps, store=MemoryStore(deps.policy), outbox=_Nowhere(), home=lambda _: True, send_derived=send_nothing
-    )
+        deps, store=MemoryStore(deps.policy), outbox=_Nowhere(), home=lambda _: True, send_derived=send_nothing,
+        make_examples=make_none,
+    )  # fmt: skip
     report = await apply([_PlainRecord(now_ms)], beside, Fence(1, 1), 1, now_ms=now_ms)
     if len(report.events["applied"]) != 1:
         raise RuntimeError("a plain event was not applied")

@@ -25,11 +25,21 @@ MOST_TARGETS: Final = 200
 _GREATEST: Final = 1e6
 
 
+Cohort = Literal["new", "light", "heavy"]
+#: Up to so many events before, a person is new, or light; with more they are heavy.
+_NEW, _LIGHT = 10, 50
+
+
+def cohort_of(events: int) -> Cohort:
+    """How much a person had done before, by their events."""
+    return "new" if events <= _NEW else "light" if events <= _LIGHT else "heavy"
+
+
 class Example(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One list: n targets as rows, and which of them were taken.
 
     `kind` says whether the list was shown as it is (`impression`) or sampled around one new item (`next`). `cohort` is
-    how much the person had done before: `new`, `light` or `heavy`. `features` is the version of the rows, `rows` their
+    how much the person had done before. `features` is the version of the rows, `rows` their
     float32 bytes, n of len(NAMES) each. `group` and `log` are the consumer group that read the event and the
     incarnation of its log.
     """
@@ -41,7 +51,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     offset: int
     ts_ms: int
     kind: Kind
-    cohort: str
+    cohort: Cohort
     encoder: str
     features: int
     rows: bytes

@@ -10,6 +10,7 @@ import numpy as np
 
 from streams.interests.levels import Level
 from streams.interests.score import Floats, Interest, RankPolicy, Scored, score
+from streams.ranking.parts import Part
 from streams.ranking.recent_features import by_recent, fill_recents
 from streams.ranking.rows import (
     AGES_S,
@@ -19,7 +20,6 @@ from streams.ranking.rows import (
     PART_OF,
     POPULARITIES_S,
     TOUCHED_S,
-    Part,
     PersonView,
     TargetItems,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -16,17 +16,13 @@ from streams.interests.levels import Level
 from streams.interests.nodes import Vector
 from streams.interests.popularity import SHORTER_S
 from streams.interests.score import Floats, Interest, RankPolicy, Targets
+from streams.ranking.parts import Part
 
 #: Goes up when a feature's meaning, its place or their number changes: weights of another version are not used.
 VERSION: Final = 1
 
 _HOUR_S: Final = 3_600.0
 _DAY_S: Final = 24 * _HOUR_S
-
-Part = Literal[
-    "relevance", "aversion", "recent", "together", "attributes", "shares", "freshness", "popularity", "touched"
-]
-"""What a feature belongs to, as the parts of a score are shown."""
 
 LEVELS: Final[tuple[Level, ...]] = ("profile", "topic", "interest", "session", "context")
 #: Half-lives beside those of the settings, in s, by name.

@@ -15,7 +15,7 @@ import numpy as np
 from streams.base.errors import PoisonError
 from streams.events.decode import own_record
 from streams.interests.score import Floats
-from streams.ranking.examples import KINDS, Kind
+from streams.ranking.examples import Kind
 from streams.ranking.rows import NAMES, VERSION
 
 _GREATEST: Final = 1e6
@@ -69,33 +69,3 @@ def unpack_weights(value: bytes | None) -> PublishedWeights | None:
     if not all(math.isfinite(one) and abs(one) < _GREATEST for one in weights.values.values()):
         raise PoisonError("values: one is not finite or too great", reason="out_of_range")
     return weights
-
-
-class ServedWeights:
-    """The latest published weights of one encoder, and which of them count now. Not pure: it is what a follower fills.
-
-    `max_age_ms` is how long weights are believed that nobody renews.
-    """
-
-    def __init__(self, encoder: str, fixed: Floats, max_age_ms: int) -> None:
-        self._encoder, self._fixed, self._max_age_ms = encoder, fixed, max_age_ms
-        self._latest: dict[Kind, PublishedWeights] = {}
-
-    def take(self, weights: PublishedWeights) -> None:
-        """Take up a record, unless it is older than what is there or another encoder's."""
-        had = self._latest.get(weights.kind)
-        if weights.encoder == self._encoder and (had is None or weights.version >= had.version):
-            self._latest[weights.kind] = weights
-
-    def at(self, kind: Kind, now_ms: int) -> tuple[Floats, int]:
-        """The weights (F,) for a kind of list, and their version; the fixed ones have version 0.
-
-        Where nothing was learned for this kind, what was learned for the other counts.
-        """
-        order = (kind, *(other for other in KINDS if other != kind))
-        for one in order:
-            weights = self._latest.get(one)
-            if weights is not None:
-                fresh = weights.serve and now_ms - weights.made_ms <= self._max_age_ms
-                return (weights.array(), weights.version) if fresh else (self._fixed, 0)
-        return self._fixed, 0

@@ -10,8 +10,11 @@ from streams.settings.policies import Section
 
 
 class LearningSettings(Section):
-    """The learner: what it learns for, how often it writes and publishes, where it is watched."""
+    """The learner: what it learns from and for, how often it writes and publishes, where it is watched."""
 
+    examples_per_s: float = Field(
+        5.0, ge=0, le=1000, description="Examples that a worker makes of what people choose, at most; 0: none."
+    )
     encoder: str | None = Field(
         None, description="Id of the encoder whose lists are learned from; unset: that behind Qdrant's alias `items`."
     )

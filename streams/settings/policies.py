@@ -115,12 +115,17 @@ class RankingSettings(Section):
     freshness: float = Field(0.3, ge=0, description="What a new item gains and a very old one loses.")
     freshness_half_life_s: float = Field(3 * _DAY_S, gt=0, description="Age at which freshness adds nothing.")
     popularity: float = Field(0.1, ge=0, description="Weight of ln(1 + an item's popularity).")
+    learned: bool = Field(True, description="Whether weights that were learned take the place of these.")
+    weights_max_age_s: float = Field(
+        3600.0, gt=0, description="How long learned weights are believed that no learner renews."
+    )
 
     def policy(self) -> RankPolicy:
         """The constants of the score; levels that are not set keep their default weight."""
         if any(weight < 0 for weight in self.levels.values()):
             raise ConfigurationError("ranking.levels: expected weights of 0 or more")
-        return RankPolicy(**{**self.model_dump(), "levels": {**DEFAULT_LEVELS, **self.levels}})
+        fields = self.model_dump(exclude={"learned", "weights_max_age_s"})
+        return RankPolicy(**{**fields, "levels": {**DEFAULT_LEVELS, **self.levels}})
 
 
 class PopulationSettings(Section):

@@ -9,19 +9,23 @@ from streams.base.caches import BoundedCache
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node
 from streams.interests.popularity import ItemPopularity
+from streams.interests.together import ItemPartners
 from streams.store import codec
 from streams.store.cohort_store import popularity_id, popularity_of, scoped, unscoped
-from streams.store.collections import POPULARITY
+from streams.store.collections import POPULARITY, TOGETHER
 from streams.store.filters import VECTORS, all_of, any_of, fields
+from streams.store.partners import partners_id, partners_of
 from streams.store.reader import CollectionMissing, StoreReader
 
 _POPULAR_FOR_S = 30.0
 _COHORTS_FOR_S = 30.0
 _MOST_POPULAR = 100_000
+_PARTNERS_BYTES = 32 << 20
 _MOST_COHORTS = 1_000
 _IDS_PER_CALL = 1_000
 
 
+_OF_PARTNERS = fields("item_id", "partners", "total", "t0")
 _UNMARKED = fields("item_id", "mass", "shorter", "t0", "last", "count")
 _point_id = lru_cache(maxsize=_MOST_POPULAR)(popularity_id)
 
@@ -32,6 +36,9 @@ class CohortReader:
     def __init__(self, reading: StoreReader, group: str, half_life_s: float) -> None:
         self._reading, self._group, self._half_life_ms = reading, group, half_life_s * 1000.0
         self._popular: BoundedCache[str, ItemPopularity] = BoundedCache(_MOST_POPULAR, ttl_s=_POPULAR_FOR_S)
+        self._partners: BoundedCache[str, ItemPartners] = BoundedCache(
+            _PARTNERS_BYTES, size_of=_size_of, ttl_s=_POPULAR_FOR_S
+        )
         self._cohorts: BoundedCache[str, list[Node]] = BoundedCache(_MOST_COHORTS, ttl_s=_COHORTS_FOR_S)
 
     async def popularity(self, item_ids: Iterable[str], at_ms: int) -> dict[str, float]:
@@ -52,6 +59,16 @@ class CohortReader:
                 found[item_id] = read.get(item_id) or ItemPopularity(item_id=item_id)
                 self._popular.put(item_id, found[item_id])
         return {item_id: one for item_id, one in found.items() if one.count or one.last_ms}
+
+    async def partners(self, item_ids: Iterable[str]) -> dict[str, ItemPartners]:
+        """What was touched together with the items among `item_ids`, of those that have any, without marks."""
+        found, missing = self._partners.among(item_ids)
+        if missing:
+            read = await self._read_partners(missing)
+            for item_id in missing:
+                found[item_id] = read.get(item_id) or ItemPartners(item_id=item_id)
+                self._partners.put(item_id, found[item_id])
+        return {item_id: one for item_id, one in found.items() if one.total}
 
     async def cohorts(self, names: Sequence[str]) -> dict[str, list[Node]]:
         """The nodes of cohorts by name; those that have none are left out."""
@@ -86,3 +103,17 @@ class CohortReader:
         except CollectionMissing:  # no worker has counted any item
             return {}
         return {item.item_id: item for item in (popularity_of(point.payload) for point in points)}
+
+    async def _read_partners(self, item_ids: Sequence[str]) -> dict[str, ItemPartners]:
+        ids = [partners_id(self._group, item_id) for item_id in item_ids]
+        try:
+            points = await self._reading.points.get(
+                TOGETHER, ids, payload=_OF_PARTNERS, at_once=_IDS_PER_CALL, doing="partners"
+            )
+        except CollectionMissing:  # no worker has counted any pair
+            return {}
+        return {item.item_id: item for item in (partners_of(point.payload) for point in points)}
+
+
+def _size_of(partners: ItemPartners) -> int:
+    return 300 + sum(130 + len(other) for other in partners.counts)

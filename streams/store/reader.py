@@ -76,13 +76,18 @@ class UserPage:
 class StoreReader:
     """Reads of Qdrant with one deadline a call, and the names of the collections that the aliases point at.
 
+    With `collections` these are read whatever the aliases say: a worker reads what it writes.
+
     Every call raises StoreUnavailable where the server is away, answers late or holds no collections yet, and
     CollectionMissing, which is one, where the collection that is read is not there.
     """
 
-    def __init__(self, config: QdrantConfig, called: Called = not_counted) -> None:
+    def __init__(
+        self, config: QdrantConfig, called: Called = not_counted, collections: Collections | None = None
+    ) -> None:
         self.points = PointsClient(config, called, self._guarded)
         self._tombstones = Tombstones(self.points)
+        self._given = collections
         self._names: tuple[float, Collections] | None = None
         self._values: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
 
@@ -95,7 +100,9 @@ class StoreReader:
         await self.points.close()
 
     async def names(self) -> Collections:
-        """The collections that the aliases point at, asked anew every few seconds."""
+        """The collections that the aliases point at, asked anew every few seconds; or those that were given."""
+        if self._given is not None:
+            return self._given
         if self._names is not None and monotonic() < self._names[0]:
             return self._names[1]
         known = self._names[1] if self._names is not None else None

@@ -17,6 +17,7 @@ from streams.base.caches import CacheStats
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.pipeline.report import Report
+from streams.ranking.examples import Kind
 
 _AGE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
 _CALL_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -66,6 +67,27 @@ class Metrics:
             "partner) or `population` (once per cohort), outcome `counted` or `repeated` (sent again after a retry or "
             "a restart; changes nothing).",
             ("kind", "outcome"),
+            registry=registry,
+        )
+        self.examples = Counter(
+            "interests_ranking_examples",
+            "Examples of what people choose that were sent to the learner, kind `next` or `impression`.",
+            ("kind",),
+            registry=registry,
+        )
+        self.dropped_examples = Counter(
+            "interests_ranking_examples_dropped",
+            "Examples that were begun and not sent. `slow`, `store`: Qdrant did not answer within a second, or failed; "
+            "`broker`: Kafka did not take them within a second; `few_items`, `undescribed`: too few to choose from; "
+            "`out_of_order`: the person has done something later already; `not_for_it`: the event speaks against its "
+            "item, or waits; `failed`: a defect, see the log.",
+            ("reason",),
+            registry=registry,
+        )
+        self.examples_seconds = Histogram(
+            "interests_ranking_examples_seconds",
+            "How long a batch waited until its examples were made and sent.",
+            buckets=_CALL_S,
             registry=registry,
         )
         self.unknown_fields = Counter(
@@ -183,6 +205,18 @@ class Metrics:
         """One call to the store was answered after `seconds`."""
         self.store_seconds.labels(call).observe(seconds)
         self.progress()
+
+    def examples_sent(self, kind: Kind, count: int) -> None:
+        """So many examples were sent."""
+        self.examples.labels(kind).inc(count)
+
+    def examples_dropped(self, reason: str, count: int) -> None:
+        """So many were begun and not sent."""
+        self.dropped_examples.labels(reason).inc(count)
+
+    def examples_waited(self, seconds: float) -> None:
+        """A batch waited so long for its examples."""
+        self.examples_seconds.observe(seconds)
 
     def count(self, report: Report) -> None:
         """Count what became of a batch."""

@@ -1,8 +1,9 @@
-"""What a worker sends on beside dead letters: changes of trees, votes and pairs by item, first events by cohort."""
+"""What a worker sends on: changes of trees, votes and pairs by item, first events by cohort, ranking examples."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streams.broker.producer import Outgoing, Producer
@@ -13,6 +14,9 @@ from streams.interests.together import pack_pairs, pairs_of
 from streams.interests.updates import GROUP, encoded, updates_of
 from streams.pipeline.erase import DerivedChanges
 from streams.pipeline.report import Report
+from streams.ranking.examples import Example, pack_example
+
+_EXAMPLES_WITHIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +74,16 @@ class DerivedEventsProducer:
             made = beginnings(changes.firsts, self.group, log)
             sends[self.population_topic] = [Outgoing(one.cohort.encode(), pack_beginnings(one)) for one in made]
         await asyncio.gather(*(self.producer.send_packed(topic, out) for topic, out in sends.items() if out))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesProducer:
+    """Sends examples of what people choose to the learner."""
+
+    producer: Producer
+    topic: str
+
+    async def __call__(self, examples: Sequence[Example]) -> None:
+        """Send, and return once the broker has acknowledged all: within a second, or BrokerUnavailable is raised."""
+        records = [Outgoing(one.key, pack_example(one)) for one in examples]
+        await self.producer.send_packed(self.topic, records, deadline_s=_EXAMPLES_WITHIN_S)

@@ -34,6 +34,7 @@ from streams.store.collections import Collections
 from streams.store.crash_marks import QdrantCrashMarks
 from streams.store.qdrant import QdrantStore
 from streams.worker.crashes import without_set_aside
+from streams.worker.examples import making_examples
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import DerivedEventsProducer
 from streams.worker.sent_once import SentOnce
@@ -94,6 +95,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         stack.push_async_callback(log_ends.close)
         limits = await answered(waiting, _derived_limits, settings, config, partitions)
         deriving = _deriving(settings, store, cohorts, outbox, info.dim, limits, log_ends)
+        make_examples = await stack.enter_async_context(making_examples(settings, names, cohorts, producer, metrics))
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
         yield Connected(
             deps=PipelineDependencies(
@@ -110,6 +112,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
                 send_derived=_derived_events(settings, producer),
                 together_places=settings.population.together_places if kafka.together_topic else 0,
                 priors=settings.population.priors() if kafka.population_topic else None,
+                make_examples=make_examples,
             ),
             store=store,
             cohorts=cohorts,

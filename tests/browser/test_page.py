@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from playwright.async_api import Page, Route, expect
 from qdrant_client import QdrantClient
 from qdrant_client.models import Filter, FilterSelector
 
+from streams.interests.score import RankPolicy
+from streams.ranking.rows import NAMES, VERSION, fixed_weights
+from streams.ranking.weights import PublishedWeights, pack_weights
 from tests.fixtures.api import ApiServer
 from tests.fixtures.path import Rig
 
@@ -140,6 +145,46 @@ async def test_recommendations_say_why_and_a_like_moves_them(rig: Rig, visit: Ca
     await knob.focus()
     await knob.press("End")
     await expect(page.locator("#diversity-value")).to_have_text("1.00")
+
+
+async def test_parts_of_a_score_and_the_version_of_its_weights_are_shown(
+    rig: Rig, server: ApiServer, visit: Callable[..., Any]
+) -> None:
+    user = rig.user()
+    await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "football"}])
+    page = await visit(user)
+    await live(page)
+    await expect(page.locator("#weights-version")).to_have_text("the fixed weights")
+    await publish(rig, 3, serve=True)
+    try:
+        async with asyncio.timeout(20), httpx.AsyncClient(base_url=server.url) as http:
+            while (await http.get(f"/v1/users/{user}/recommendations")).json()["weights_version"] != 3:
+                await asyncio.sleep(0.1)
+        await page.get_by_label("Diversity").press("End")  # asks again
+        await expect(page.locator("#weights-version")).to_have_text("learned weights, version 3")
+        await expect(page.locator("#parts-legend")).to_contain_text("near recent items")
+        first = page.locator("#recommended > li").first
+        await expect(first.locator(".part-recent.for")).to_have_attribute("title", re.compile(r"near recent items \+"))
+        await expect(first.locator(".because")).to_contain_text("“The striker scored twice in the cup final”")
+        await first.get_by_text("Why?").click()
+        table = first.locator(".why-table")
+        await expect(table.locator("caption")).to_contain_text("learned weights, version 3")
+        await expect(table).to_contain_text("“The striker scored twice in the cup final”recent item")
+        parts = [_number(text) for text in await table.locator("tbody td").all_inner_texts()]
+        total = _number(await table.locator("tfoot td").inner_text())
+        assert abs(sum(parts) - total) < 0.0006 * (len(parts) + 1), (parts, total)
+    finally:
+        await publish(rig, 4, serve=False)
+
+
+async def publish(rig: Rig, version: int, *, serve: bool) -> None:
+    """Publish weights that look at recent items, as a learner does."""
+    values = dict(zip(NAMES, fixed_weights(RankPolicy()).tolist(), strict=True)) | {"recent_mean": 0.6}
+    weights = PublishedWeights(
+        encoder=rig._encoder_id(), kind="next", version=version, features=VERSION, lists=100, serve=serve,
+        made_ms=int(time.time() * 1000), values=values,
+    )  # fmt: skip
+    await rig.produce_raw(rig.settings.kafka.ranking_weights_topic, [(weights.key, pack_weights(weights))])
 
 
 async def test_an_audience_is_found_and_leads_to_its_people(rig: Rig, visit: Callable[..., Any]) -> None:

@@ -23,7 +23,6 @@ from streams.interests.popularity import (
     Votes,
     count,
     forgotten_at_ms,
-    masses_at,
     pack_votes,
     tally,
     unpack_votes,
@@ -92,7 +91,7 @@ def test_deaths_and_rebalances_anywhere_change_nothing(
     for start, end in lives(len(topic), chance, 3):
         stored = fold(topic[start:end], stored)
     assert masses(stored) == pytest.approx(expected(partitions), rel=1e-9)
-    day = sum(masses_at(item, T0 + 100 * 86_400_000, HALF_LIFE_S)[1] for item in stored.values())
+    day = sum(decayed(item.masses[1], item.t0_ms, T0 + 100 * 86_400_000, 86_400_000) for item in stored.values())
     assert day == pytest.approx(sum(expected(partitions, 86_400.0).values()), rel=1e-9, abs=1e-300)
     every = [item for partition in partitions for item, *_ in partition]
     latest = {item: T0 + max(at for p in partitions for i, at, _ in p if i == item) for item in every}

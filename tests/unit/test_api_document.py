@@ -8,7 +8,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from streams.api import examples, models, receipts
+from streams.api import examples, models, receipts, score_models
 from streams.api.app import create_app
 from streams.api.openapi import FILE, text
 from streams.settings.document import defaults
@@ -68,8 +68,8 @@ async def test_the_page_of_it_needs_no_script_and_no_other_host() -> None:
 
 def test_examples_are_what_the_models_write() -> None:
     for model, example in (
-        (models.Tree, examples.TREE), (models.Users, examples.USERS), (models.Explanation, examples.EXPLANATION),
-        (models.Recommendations, examples.RECOMMENDATIONS), (models.Ranking, examples.RANKING),
+        (models.Tree, examples.TREE), (models.Users, examples.USERS), (score_models.Explanation, examples.EXPLANATION),
+        (score_models.Recommendations, examples.RECOMMENDATIONS), (score_models.Ranking, examples.RANKING),
         (models.ItemCard, examples.ITEM), (models.Audience, examples.AUDIENCE), (receipts.Receipt, examples.RECEIPT),
         (models.SimilarUsers, examples.SIMILAR), (receipts.Accepted, examples.ACCEPTED),
     ):  # fmt: skip
@@ -78,10 +78,14 @@ def test_examples_are_what_the_models_write() -> None:
 
 
 def test_the_examples_score_adds_up() -> None:
-    explanation = models.Explanation.model_validate(examples.EXPLANATION)
+    explanation = score_models.Explanation.model_validate(examples.EXPLANATION)
     parts = explanation.parts
-    assert parts.relevance + parts.aversion + parts.freshness + parts.popularity == pytest.approx(explanation.score)
+    assert sum(parts.model_dump().values()) == pytest.approx(explanation.score)
     assert sum(pull.contribution for pull in explanation.pulls) == pytest.approx(parts.relevance + parts.aversion)
+    added = [(one.contribution, one.share) for one in explanation.pulls]
+    added += [(one.contribution, one.share) for one in explanation.recents]
+    added += [(one.contribution, one.share) for one in explanation.others]
+    assert (sum(by for by, _ in added), sum(share for _, share in added)) == pytest.approx((explanation.score, 1.0))
 
 
 def _without_defaults(read: Any, example: Any) -> Any:

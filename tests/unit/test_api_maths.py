@@ -14,11 +14,10 @@ from streams.api.interest_tree import NameOf, NodeView, TreeQuery, below, chosen
 from streams.api.person import Person
 from streams.api.priors import PRIOR_USER_PREFIX, PriorTerms
 from streams.api.recommendations import ExcludedItems
-from streams.api.score_view import ScoreView, targets_of, with_texts
 from streams.interests.evidence import Began, Evidence, extend_seen, seen_entry
-from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
+from streams.interests.nodes import Level, Node, NodeKey, profile_key
 from streams.interests.priors import PriorPolicy
-from streams.interests.score import RankPolicy, interests_of, score
+from streams.interests.score import RankPolicy, interests_of
 from streams.settings.policies import NodeSettings, PopulationSettings
 from streams.store.cards import Card
 from streams.store.catalogue import card_cache
@@ -97,33 +96,6 @@ def test_below_a_path_is_itself_and_what_lies_under_it_not_what_begins_alike() -
     assert not below("/food", "/food/tea")
 
 
-@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.1, 50)), min_size=1, max_size=6), st.booleans())
-def test_pulls_shown_are_the_parts_of_the_score(rows: list[tuple[float, float]], averse: bool) -> None:
-    nodes = [
-        node("interest", f"/x/{n}", mass, direction=_near(cosine)) for n, (cosine, mass) in enumerate(rows)
-    ] + ([node("aversion", "/", 3.0, direction=_near(0.5))] if averse else [])  # fmt: skip
-    interests = interests_of(nodes, NOW, POLICY)
-    targets = targets_of([Card("i", UNIT[0], "/x", ts_ms=NOW - DAY_MS)], {"i": 4.0})
-    scored = score(interests, targets, RankPolicy(), at_ms=NOW)
-    view = ScoreView(interests=interests, scored=scored, name_of=lambda level, path: path, prior_ids=frozenset())
-    item, pulls = view.item(0, Card("i", UNIT[0], "/x"), pulls=3), view.pulls(0, len(interests))
-    assert sum(pull.contribution for pull in pulls) == pytest.approx(item.parts.relevance + item.parts.aversion)
-    assert sum(item.parts.model_dump().values()) == pytest.approx(item.score)
-    sizes = [abs(pull.contribution) for pull in pulls]
-    assert sizes == sorted(sizes, reverse=True)
-    assert item.because == pulls[:3]
-
-
-def test_texts_stand_behind_items_and_are_neither_fresh_nor_popular() -> None:
-    empty = with_texts(targets_of([], {}), UNIT[:2])
-    assert empty.vectors.shape == (2, 4)
-    both = with_texts(targets_of([Card("i", UNIT[3], "", ts_ms=NOW)], {"i": 2.0}), UNIT[:2])
-    assert (both.ids, both.popularity.tolist()) == (("i", "", ""), [2.0, 0.0, 0.0])
-    assert np.isnan(both.ts_ms).tolist() == [False, True, True]
-    scored = score([], both, RankPolicy(), at_ms=NOW)
-    assert scored.total[1:].tolist() == [0.0, 0.0]
-
-
 def test_candidates_are_looked_for_with_what_weighs_most_and_never_with_aversions() -> None:
     nodes = [node("interest", f"/a/{n}", float(n + 1)) for n in range(12)]
     nodes += [node("aversion", "/", 500.0), node("interest", "/zero", 400.0, direction=np.zeros(4, np.float32))]
@@ -189,7 +161,3 @@ def test_a_card_is_kept_for_its_time_and_within_its_room() -> None:
     assert cards.get("19") is None
     cards.clear()
     assert cards.stats().nbytes == 0
-
-
-def _near(cosine: float) -> Vector:
-    return np.array([cosine, np.sqrt(1 - cosine**2), 0, 0], np.float32)

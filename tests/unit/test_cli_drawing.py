@@ -15,13 +15,18 @@ from streams.api.models import (
     AudienceMember,
     AudienceNode,
     EvidenceEntry,
-    ExplainedPull,
-    Explanation,
     InterestNode,
     LiveEvent,
     LiveUpdate,
+)
+from streams.api.score_models import (
+    ExplainedPart,
+    ExplainedPull,
+    ExplainedRecent,
+    Explanation,
     Pull,
     RankedItem,
+    RecentPull,
     ScoreParts,
 )
 from streams.commands.audience import draw_audience
@@ -89,6 +94,30 @@ def test_a_bar_is_the_parts_of_the_score_and_ends_with_what_was_taken_off() -> N
     assert lines[3].endswith("0.650")
 
 
+def test_with_learned_weights_a_bar_has_recent_items_too_and_says_which_weights() -> None:
+    parts = ScoreParts(
+        relevance=0.4, aversion=-0.1, recent=0.2, together=0.1, attributes=-0.1, freshness=0.1, popularity=0.05,
+        touched=0.05,
+    )  # fmt: skip
+    near = RecentPull(item_id="i2", title="A  kettle", ts_ms=NOW, weight=1.0, contribution=0.6)
+    one = item().model_copy(update={"parts": parts, "recents": [near]})
+    lines = drawn(lambda console: draw_ranked("u", NOW, [one], console, prior=False, weights=12), 121)
+    assert lines[1].endswith("weights 12")
+    (bar,) = re.findall(r"[█▚▓░▒]{4,}", lines[3])
+    assert len(bar) == 30
+    assert (bar.count("▚"), bar.count("▒")) == (10, round(30 * 0.2 / 0.9))
+    assert "▚ recent items" in lines[-1]
+    assert any("“A kettle” +0.60" in line for line in lines)
+
+
+def test_an_explanation_has_recent_items_and_the_item_s_own_parts() -> None:
+    recents = [ExplainedRecent(item_id="i2", title="A kettle", ts_ms=NOW, weight=1.0, contribution=0.2, share=0.2)]
+    one = explanation().model_copy(update={"recents": recents, "weights_version": 7})
+    lines = drawn(lambda console: draw_explained(one, console, evidence=0))
+    assert any(line.startswith("“A kettle”, ") and "+0.200" in line for line in lines)
+    assert lines[1].endswith("weights 7")
+
+
 def test_pushes_and_interests_of_the_cohort_are_named() -> None:
     text = "\n".join(drawn(lambda console: draw_ranked("u", NOW, [item()], console, prior=True), 120))
     assert "Food +0.50   Turned away from Food (cohort) −0.10" in text
@@ -111,7 +140,8 @@ def explanation() -> Explanation:
         for n, value in enumerate([0.6, -0.3, 0.002, 0.002])
     ]  # fmt: skip
     parts = ScoreParts(relevance=0.604, aversion=-0.3, freshness=0.1, popularity=0.0)
-    return Explanation(user_id="u", item_id="i", at_ms=NOW, score=0.404, parts=parts, pulls=pulls)
+    others = [ExplainedPart(part="freshness", contribution=0.1, share=0.1 / 1.004)]
+    return Explanation(user_id="u", item_id="i", at_ms=NOW, score=0.404, parts=parts, pulls=pulls, others=others)
 
 
 def test_what_hardly_moved_a_score_is_summed_up_and_all_shows_it() -> None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from streams.api.admission import guard
 from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECOMMENDATIONS, TREE, USERS, example
 from streams.api.interest_tree import TreeQuery
-from streams.api.models import MAX_K, Explanation, Order, Ranking, RankRequest, Recommendations, Tree, Users
+from streams.api.models import MAX_K, Order, Tree, Users
 from streams.api.params import (
     ApiBackends,
     AtMs,
@@ -28,6 +28,7 @@ from streams.api.recommendations import RecommendationQuery, recommend
 from streams.api.recommendations import explain as explain_item
 from streams.api.recommendations import rank as rank_targets
 from streams.api.responses import json_response, problems
+from streams.api.score_models import Explanation, Ranking, RankRequest, Recommendations
 from streams.api.user_queries import interest_tree, user_page
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.nodes import Level
@@ -171,7 +172,7 @@ async def explain(
 ) -> Response:
     """The interests that pulled and pushed, how much each, and the events behind them.
 
-    The pulls' contributions, freshness and popularity add up to the score.
+    The contributions of `pulls`, `recents` and `others` add up to the score. `features` is the whole row behind it.
     """
     moment = at_ms if at_ms is not None else now_ms()
     context = context_of(daypart, device)

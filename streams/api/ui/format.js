@@ -100,6 +100,22 @@ export function called({ level, path, name, prior }) {
   return (plain[level] ?? name) + (prior ? " (borrowed)" : "");
 }
 
+/** The parts of a score, as they are called. */
+export const PARTS = {
+  relevance: "interests",
+  aversion: "pushed away",
+  recent: "near recent items",
+  together: "touched together",
+  attributes: "filed alike",
+  shares: "share of its topic",
+  freshness: "freshness",
+  popularity: "popularity",
+  touched: "taken up lately",
+};
+
+/** Which weights made some scores. */
+export const madeWith = (version) => (version ? `learned weights, version ${version}` : "the fixed weights");
+
 /** Which way an interest speaks: what is pushed away speaks against, however much there is of it. */
 export const leaning = (node) => (node.level === "aversion" ? -node.net : node.net);
 

@@ -3,10 +3,11 @@
 import { getJson, query, userPath } from "./api.js";
 import { byId, el, keyed, setText } from "./dom.js";
 import { clear, fail } from "./failing.js";
-import { called, setTime, signed, time } from "./format.js";
+import { PARTS, called, madeWith, setTime, signed, time } from "./format.js";
 import { whyBox } from "./why.js";
 
 const AT_LEAST_MS = 1200;
+const SLIGHT = 0.005;
 
 export class Recommendations {
   #list = byId("recommended");
@@ -37,6 +38,7 @@ export class Recommendations {
     this.user = user;
     this.#list.replaceChildren();
     byId("recommend-none").hidden = true;
+    byId("recommend-weights").hidden = true;
     clear(this.#slot);
     this.refresh(0);
   }
@@ -67,9 +69,18 @@ export class Recommendations {
   #show(answer) {
     this.items = answer.items;
     byId("recommend-none").hidden = answer.items.length > 0;
-    const most = Math.max(...answer.items.map((item) => item.because.reduce((sum, pull) => sum + Math.abs(pull.contribution), 0)), 1e-9);
+    const most = Math.max(...answer.items.map((item) => weighty(item).reduce((sum, [, value]) => sum + Math.abs(value), 0)), 1e-9);
+    this.#legend(answer);
     const ids = new Map(answer.items.map((item) => [item.item_id ?? "", item]));
     keyed(this.#list, [...ids.values()], (item) => item.item_id ?? "", (item) => this.#line(item), (row, item) => fillLine(row, item, most));
+  }
+
+  /** Which weights made the scores, and which colour is which part. */
+  #legend(answer) {
+    byId("recommend-weights").hidden = answer.items.length === 0;
+    setText(byId("weights-version"), madeWith(answer.weights_version));
+    const shown = Object.keys(PARTS).filter((part) => answer.items.some((item) => weighty(item).some(([name]) => name === part)));
+    keyed(byId("parts-legend"), shown, (part) => part, (part) => el("li", {}, el("span", { class: `swatch part part-${part}` }), PARTS[part]), () => {});
   }
 
   #line(item) {
@@ -81,7 +92,7 @@ export class Recommendations {
       {},
       el("div", { class: "rec-head" }, el("span", { class: "title" }), el("span", { class: "score", title: "score" })),
       el("p", { class: "faint rec-meta" }, el("span", { class: "path" }), el("span", { class: "age" }, " · ", time(0))),
-      el("div", { class: "pulls", "aria-hidden": "true" }),
+      el("div", { class: "parts", "aria-hidden": "true" }),
       el("p", { class: "because" }),
       el("div", { class: "actions" }, act("click", "Click"), act("like", "Like"), act("hide", "Hide"), whyBox(() => this.user, item.item_id, title)),
     );
@@ -97,29 +108,35 @@ function fillLine(row, item, most) {
   if (item.ts_ms) setTime(row.querySelector(".age time"), item.ts_ms);
   setText(row.querySelector(".because"), reason(item));
   keyed(
-    row.querySelector(".pulls"),
-    item.because.filter((pull) => Math.abs(pull.contribution) > 0.005).slice(0, 6),
-    (pull) => pull.node_id,
+    row.querySelector(".parts"),
+    weighty(item),
+    ([part]) => part,
     () => el("span", {}),
-    (part, pull) => {
-      part.className = `pull-bar ${pull.contribution < 0 ? "against" : "for"}`;
-      part.style.setProperty("--share", String(Math.abs(pull.contribution) / most));
-      part.title = `${called(pull)} ${signed(pull.contribution)}`;
+    (bar, [part, value]) => {
+      bar.className = `part part-${part} ${value < 0 ? "against" : "for"}`;
+      bar.style.setProperty("--share", String(Math.abs(value) / most));
+      bar.title = `${PARTS[part]} ${signed(value)}`;
     },
   );
 }
 
-/** The reason for an item in a sentence: the interests that pulled and pushed, then what came besides. */
+/** The parts of an item's score that moved it, in their order. */
+const weighty = (item) => Object.keys(PARTS).map((part) => [part, item.parts[part] ?? 0]).filter(([, value]) => Math.abs(value) > SLIGHT);
+
+/** The reason for an item in a sentence: the interests and recent items that pulled and pushed, then what came besides. */
 export function reason(item) {
-  const named = (pull) => `${called(pull)} ${signed(pull.contribution)}`;
-  const pulled = item.because.filter((pull) => pull.contribution > 0.005).slice(0, 3).map(named);
-  const pushed = item.because.filter((pull) => pull.contribution < -0.005).slice(0, 2).map(named);
+  const nodes = item.because.map((pull) => [called(pull), pull.contribution]);
+  const recents = (item.recents ?? []).map((recent) => [`“${recent.title ?? recent.item_id}”`, recent.contribution]);
+  const moved = [...nodes, ...recents].sort((one, other) => Math.abs(other[1]) - Math.abs(one[1]));
+  const named = ([name, value]) => `${name} ${signed(value)}`;
+  const pulled = moved.filter(([, value]) => value > SLIGHT).slice(0, 3).map(named);
+  const pushed = moved.filter(([, value]) => value < -SLIGHT).slice(0, 2).map(named);
   const sentences = [];
   if (pulled.length) sentences.push(`Because of ${listed(pulled)}.`);
   if (pushed.length) sentences.push(`Held back by ${listed(pushed)}.`);
-  const besides = [];
-  if (Math.abs(item.parts.freshness) >= 0.005) besides.push(`freshness ${signed(item.parts.freshness)}`);
-  if (Math.abs(item.parts.popularity) >= 0.005) besides.push(`popularity ${signed(item.parts.popularity)}`);
+  const besides = weighty(item)
+    .filter(([part]) => ["shares", "freshness", "popularity", "touched"].includes(part))
+    .map(([part, value]) => `${PARTS[part]} ${signed(value)}`);
   if (besides.length) sentences.push(`${sentences.length ? "Besides" : "Because of"} ${listed(besides)}.`);
   return sentences.join(" ") || "No interest speaks for or against it.";
 }

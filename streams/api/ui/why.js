@@ -1,9 +1,9 @@
-// "Why?": every interest behind a score with the events behind the interest, and the sum.
+// "Why?": every interest behind a score with the events behind it, every recent item, what came besides, and the sum.
 
 import { getJson, userPath } from "./api.js";
 import { el } from "./dom.js";
 import { clear, fail } from "./failing.js";
-import { about, called, signed } from "./format.js";
+import { PARTS, about, called, madeWith, signed } from "./format.js";
 
 const SHOWN = 6;
 
@@ -32,25 +32,30 @@ function explained(explanation) {
   const others = strongest.slice(shown.length);
   const row = (name, value, about = "") =>
     el("tr", {}, el("th", { scope: "row" }, name, about && el("span", { class: "faint events-behind" }, about)), el("td", { class: "number" }, signed(value, 3)));
-  const rest = others.reduce((sum, pull) => sum + pull.contribution, 0);
+  const sum = (list) => list.reduce((total, one) => total + one.contribution, 0);
+  const recents = explanation.recents ?? [];
+  const weaker = recents.slice(SHOWN);
   return [
     el(
       "table",
       { class: "why-table" },
-      el("caption", {}, "What adds up to the score"),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Interest, and events behind it"), el("th", { scope: "col", class: "number" }, "Adds"))),
+      el("caption", {}, `What adds up to the score, by ${madeWith(explanation.weights_version)}`),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Interest and events behind it, or recent item"), el("th", { scope: "col", class: "number" }, "Adds"))),
       el(
         "tbody",
         {},
         ...shown.map((pull) => row(called(pull), pull.contribution, behind(pull.evidence))),
-        others.length ? row(`${others.length} weaker interests`, rest) : null,
-        row("Freshness", explanation.parts.freshness),
-        row("Popularity", explanation.parts.popularity),
+        others.length ? row(`${others.length} weaker interests`, sum(others)) : null,
+        ...recents.slice(0, SHOWN).map((recent) => row(`“${recent.title ?? recent.item_id}”`, recent.contribution, "recent item")),
+        weaker.length ? row(`${weaker.length} weaker recent items`, sum(weaker)) : null,
+        ...explanation.others.map((one) => row(upper(PARTS[one.part] ?? one.part), one.contribution)),
       ),
       el("tfoot", {}, row("Score", explanation.score)),
     ),
   ];
 }
+
+const upper = (word) => word[0].toUpperCase() + word.slice(1);
 
 /** Items that events were about, each with what its events weighed. */
 function behind(evidence) {
