@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from streams.events.event import Source
 from streams.interests.ballot import Ballot, StandingVote, VoteChange, by_erasure
@@ -33,33 +33,31 @@ class Neighbours:
         for order in self._orders.values():
             order.sort()
 
-    def changed(self, changes: Iterable[VoteChange]) -> list[PairChange]:
+    def changed(self, changes: Sequence[VoteChange]) -> list[PairChange]:
         """Follow what one event changes in the votes; gives what that changes in the pairs."""
+        if not changes:
+            return []
         net: dict[_TwoPlaces, int] = {}
-        source = None
         for change in changes:
-            source = change.source
-            for pair, sign in self._moved(change):
-                net[pair] = net.get(pair, 0) + sign
-        return list(_both_ways(net, source)) if source else []
+            self._follow(change, net)
+        return _both_ways(net, changes[0].source)
 
-    def _moved(self, change: VoteChange) -> Iterator[tuple[_TwoPlaces, int]]:
-        order, place = self._orders.setdefault(change.topic, []), (change.ts_ms, change.item_id)
+    def _follow(self, change: VoteChange, net: dict[_TwoPlaces, int]) -> None:
+        order, places = self._orders.setdefault(change.topic, []), self._places
+        place, sign = (change.ts_ms, change.item_id), 1 if change.weight > 0 else -1
         at = bisect_left(order, place)
-        sign = 1 if change.weight > 0 else -1
         if sign < 0:
             del order[at]
-        before, after = order[max(0, at - self._places) : at], order[at : at + self._places]
+        before, after = order[max(0, at - places) : at], order[at : at + places]
         if sign > 0:
             order.insert(at, place)
         for other in before:
-            yield (other, place), sign
+            net[other, place] = net.get((other, place), 0) + sign
         for other in after:
-            yield (place, other), sign
+            net[place, other] = net.get((place, other), 0) + sign
         # Those that are just near enough without it, and not with it between them.
-        for back, other in enumerate(reversed(before), start=1):
-            if self._places - back < len(after):
-                yield (other, after[self._places - back]), -sign
+        for other, far in zip(before[::-1][places - len(after) :], after[::-1], strict=False):
+            net[other, far] = net.get((other, far), 0) - sign
 
 
 def withdrawn_pairs(
@@ -71,7 +69,7 @@ def withdrawn_pairs(
     for votes, sign in ((standing, -1), ([vote for vote in standing if vote.ts_ms > until_ms], 1)):
         for pair in _pairs(Ballot(votes, 0, half_life_ms).counted(), places):
             net[pair] = net.get(pair, 0) + sign
-    return list(_both_ways(net, by_erasure(source)))
+    return _both_ways(net, by_erasure(source))
 
 
 def pairs_standing(standing: Iterable[StandingVote], places: int) -> int:
@@ -90,9 +88,11 @@ def _pairs(counted: Iterable[StandingVote], places: int) -> Iterator[_TwoPlaces]
                 yield place, other
 
 
-def _both_ways(net: Mapping[_TwoPlaces, int], source: Source) -> Iterator[PairChange]:
+def _both_ways(net: Mapping[_TwoPlaces, int], source: Source) -> list[PairChange]:
+    changes: list[PairChange] = []
     for ((_, one), (ts_ms, other)), people in net.items():
+        weight = 1.0 if people > 0 else -1.0
         for _ in range(abs(people)):
-            weight = 1.0 if people > 0 else -1.0
-            yield PairChange(one, other, source, ts_ms, weight)
-            yield PairChange(other, one, source, ts_ms, weight)
+            changes.append(PairChange(one, other, source, ts_ms, weight))
+            changes.append(PairChange(other, one, source, ts_ms, weight))
+    return changes

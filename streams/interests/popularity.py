@@ -62,8 +62,9 @@ class Votes(msgspec.Struct, frozen=True, gc=False):
         """The votes."""
         return self.votes
 
-    def with_entries(self, votes: list[Vote]) -> Votes:
-        """The same record with other votes."""
+    def no_later_than(self, ts_ms: int) -> Votes:
+        """The same record with no time after `ts_ms`."""
+        votes = [vote._replace(ts_ms=min(vote.ts_ms, ts_ms)) for vote in self.votes]
         return msgspec.structs.replace(self, votes=votes)
 
 

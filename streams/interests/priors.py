@@ -108,8 +108,9 @@ class Beginnings(msgspec.Struct, frozen=True, gc=False):
         """The first events."""
         return self.firsts
 
-    def with_entries(self, firsts: list[First]) -> Beginnings:
-        """The same record with other first events."""
+    def no_later_than(self, ts_ms: int) -> Beginnings:
+        """The same record with no time after `ts_ms`."""
+        firsts = [first._replace(ts_ms=min(first.ts_ms, ts_ms)) for first in self.firsts]
         return msgspec.structs.replace(self, firsts=firsts)
 
 

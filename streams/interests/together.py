@@ -6,6 +6,8 @@ are written, each with the place of its event's own record: so what comes again 
 
 from __future__ import annotations
 
+import struct
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -25,7 +27,7 @@ PAIRS_A_RECORD: Final = 500
 _NOTHING_LEFT = 1e-9  # a count under this share of what was taken from it is rounding error
 
 
-class PairChange(NamedTuple):
+class PairChange(msgspec.Struct, frozen=True, gc=False):
     """What the event at `source` changes for an item: one person more, or with weight -1 one less, has `other` too.
 
     `ts_ms` is the time of the later of the two votes.
@@ -38,7 +40,7 @@ class PairChange(NamedTuple):
     weight: float
 
 
-class Pair(NamedTuple):
+class Pair(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The same in an item's record."""
 
     topic: str
@@ -72,8 +74,9 @@ class Pairs(msgspec.Struct, frozen=True, gc=False):
         """The pairs."""
         return self.pairs
 
-    def with_entries(self, pairs: list[Pair]) -> Pairs:
-        """The same record with other pairs."""
+    def no_later_than(self, ts_ms: int) -> Pairs:
+        """The same record with no time after `ts_ms`."""
+        pairs = [msgspec.structs.replace(pair, ts_ms=min(pair.ts_ms, ts_ms)) for pair in self.pairs]
         return msgspec.structs.replace(self, pairs=pairs)
 
 
@@ -214,23 +217,37 @@ def count_pairs(
         item_id = record.item_id
         before = stored.get(item_id) or ItemPartners(item_id=item_id)
         applied = marks.get(item_id, before.applied)
-        fresh = [pair for pair in record.pairs if not applied.covers(pair.source, record.log)]
+        fresh, reached = _fresh(record, applied)
         counted, repeated = counted + len(fresh), repeated + len(record.pairs) - len(fresh)
-        if not fresh:
-            continue
-        if record.log < applied.log:
-            counted, repeated = counted - len(fresh), repeated + len(fresh)
-            continue
-        if item_id not in folded:
-            folded[item_id] = PartnerCounts(before, policy)
-        for pair in fresh:
-            folded[item_id].add(pair.other, pair.ts_ms, pair.weight)
-        marks[item_id] = applied.advance((pair.source for pair in fresh), record.log)
+        if fresh:
+            made = folded.get(item_id)
+            if made is None:
+                made = folded[item_id] = PartnerCounts(before, policy)
+            for pair in fresh:
+                made.add(pair.other, pair.ts_ms, pair.weight)
+            marks[item_id] = applied.moved(reached.items(), record.log)
     changed = [
         ItemPartners(item_id=name, counts=made.counts, total=made.total, t0_ms=made.t0_ms, applied=marks[name])
         for name, made in folded.items()
     ]
     return CountedPairs(changed, counted, repeated)
+
+
+def _fresh(record: Pairs, applied: Applied) -> tuple[list[Pair], dict[str, int]]:
+    """The pairs that an item has not had, and up to where these come by `topic/partition`."""
+    if record.log < applied.log:
+        return [], {}
+    fresh: list[Pair] = []
+    reached: dict[str, int] = {}
+    had: dict[str, int] = {}
+    for pair in record.pairs:
+        slot = f"{pair.topic}/{pair.partition}"
+        if slot not in had:
+            had[slot] = applied.up_to(slot, record.log)
+        if pair.offset > had[slot]:
+            fresh.append(pair)
+            reached[slot] = max(reached.get(slot, -1), pair.offset)
+    return fresh, reached
 
 
 def forgotten_at_ms(partners: ItemPartners, half_life_s: float, below: float) -> int:
@@ -239,11 +256,17 @@ def forgotten_at_ms(partners: ItemPartners, half_life_s: float, below: float) ->
 
 
 def pack_counts(counts: Mapping[str, float]) -> str:
-    """Partners as one string; counts keep all digits."""
-    return ENTRY.join(f"{other}{FIELD}{count!r}" for other, count in counts.items())
+    """Partners as one string: their ids, then the counts as little-endian doubles in base64, exact."""
+    if not counts:
+        return ""
+    doubles = b64encode(struct.pack(f"<{len(counts)}d", *counts.values())).decode()
+    return f"{ENTRY.join(counts)}{FIELD}{doubles}"
 
 
 def unpack_counts(packed: str) -> dict[str, float]:
     """Read back what `pack_counts` wrote."""
-    rows = (entry.split(FIELD) for entry in packed.split(ENTRY)) if packed else ()
-    return {other: float(count) for other, count in rows}
+    if not packed:
+        return {}
+    ids, _, doubles = packed.partition(FIELD)
+    others = ids.split(ENTRY)
+    return dict(zip(others, struct.unpack(f"<{len(others)}d", b64decode(doubles)), strict=True))

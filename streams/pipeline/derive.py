@@ -6,9 +6,10 @@ place of its own record. Where these records lie in their own topics decides not
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from streams.pipeline.derived_records import DerivedLimits, believed, check_with
 from streams.store.base import Fence
 
 T = TypeVar("T", Votes, Pairs, Beginnings)
+
+#: Records that are read or folded before others have their turn.
+_AT_ONCE: Final = 500
 
 
 class CohortNodes(Protocol):
@@ -116,9 +120,16 @@ async def join_partners(
     pairs, dead = await _readable(records, unpack_pairs, deps, log, now_ms)
     await deps.outbox.dead_letter(dead)
     stored = await deps.cohorts.partners(dict.fromkeys(record.item_id for record in pairs))
-    made = count_pairs(pairs, stored, deps.partners)
-    await deps.cohorts.put_partners(made.changed, fence)
-    return Derived("together", made.counted, made.repeated, dead)
+    counted = repeated = 0
+    changed: dict[str, ItemPartners] = {}
+    for at in range(0, len(pairs), _AT_ONCE):
+        made = count_pairs(pairs[at : at + _AT_ONCE], stored, deps.partners)
+        counted, repeated = counted + made.counted, repeated + made.repeated
+        changed |= {item.item_id: item for item in made.changed}
+        stored |= changed
+        await asyncio.sleep(0)
+    await deps.cohorts.put_partners(list(changed.values()), fence)
+    return Derived("together", counted, repeated, dead)
 
 
 async def learn_beginnings(
@@ -151,7 +162,9 @@ async def _readable(
     read: list[tuple[RecordLike, T]] = []
     good: list[T] = []
     dead: list[DeadLetter] = []
-    for record in records:
+    for at, record in enumerate(records, start=1):
+        if at % _AT_ONCE == 0:
+            await asyncio.sleep(0)
         try:
             said = unpack(record.value)
             if said.group == deps.group:

@@ -62,13 +62,14 @@ def believed(record: RecordLike, said: R, limits: DerivedLimits, log: int, now_m
         raise PoisonError(f"more than {_MOST_ENTRIES} entries", reason="out_of_range", stage=_STAGE)
     latest_ms = times.reference_ms(record.timestamp, now_ms) + AHEAD_MS
     late = False
-    for entry in said.entries:
-        topic, partition, offset = entry.source
-        if not 0 <= partition < limits.partitions.get(sent_by(topic), 0) or offset < 0:
+    for topic, partition in {(entry.topic, entry.partition) for entry in said.entries}:
+        if not 0 <= partition < limits.partitions.get(sent_by(topic), 0):
             raise PoisonError(
-                "expected topics that events come by, and partitions and offsets that these have",
-                reason="bad_source", stage=_STAGE,
-            )  # fmt: skip
+                "expected topics that events come by, and partitions that these have", reason="bad_source", stage=_STAGE
+            )
+    for entry in said.entries:
+        if entry.offset < 0:
+            raise PoisonError("offset: expected 0 or more", reason="bad_source", stage=_STAGE)
         if not 0 < abs(entry.weight) <= limits.most_weight:
             raise PoisonError(f"weight: at most {limits.most_weight:g}, and not 0", reason="out_of_range", stage=_STAGE)
         times.milliseconds(entry.ts_ms, "ts_ms", MIN_EVENT_TS_MS)
@@ -77,19 +78,21 @@ def believed(record: RecordLike, said: R, limits: DerivedLimits, log: int, now_m
         elif isinstance(entry, Pair):
             _check_other(entry.other, about)
         late = late or entry.ts_ms > latest_ms
-    if not late:
-        return said
-    return said.with_entries([one._replace(ts_ms=min(one.ts_ms, latest_ms)) for one in said.entries])
+    return said.no_later_than(latest_ms) if late else said
 
 
 def reached(said: Votes | Pairs | Beginnings) -> dict[Slot, int]:
     """The last offset that a record names of each partition of events' logs."""
     last: dict[Slot, int] = {}
     for entry in said.entries:
-        topic, partition, offset = entry.source
+        slot = entry.topic, entry.partition
+        if entry.offset > last.get(slot, -1):
+            last[slot] = entry.offset
+    ends: dict[Slot, int] = {}
+    for (topic, partition), offset in last.items():
         slot = sent_by(topic), partition
-        last[slot] = max(last.get(slot, -1), offset)
-    return last
+        ends[slot] = max(ends.get(slot, -1), offset)
+    return ends
 
 
 def check_within(said: Votes | Pairs | Beginnings, ends: Mapping[Slot, int]) -> None:

@@ -41,6 +41,9 @@ class WorkerSettings(Section):
     batch_records: int = Field(8000, ge=1, description="Records per batch, at most.")
     batch_within_s: float = Field(2.0, gt=0, description="Batches are kept so small that one takes about so long.")
     batch_bytes: int = Field(4 << 20, ge=1 << 10, description="Bytes of records per batch, at most.")
+    together_linger_s: float = Field(
+        5.0, ge=0, description="How long pairs of items are gathered, so that many of an item become one write."
+    )
     batch_linger_ms: float = Field(20.0, ge=0, description="How long a batch that is not full waits for more.")
     nodes_cache_mib: int = Field(256, ge=1, description="Memory of the cache of nodes.")
     items_cache_mib: int = Field(128, ge=1, description="Memory of the cache of item vectors.")

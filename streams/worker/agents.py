@@ -16,6 +16,7 @@ from streams.worker.batch_worker import BatchWorker, Derive
 
 #: What everybody shares may be a moment late, and one write of an item then holds many events.
 _DERIVED_LINGER_S = 0.5
+_MORE_PAIRS = 4  # times the records and bytes of a batch: an event makes some
 _WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind what is due later
 
 
@@ -55,7 +56,8 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
 
         @app.agent(app.topic(kafka.together_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
         async def together(stream: Any) -> None:
-            batches = late(stream, max_records=limits.batch_records)
+            linger_s, most = limits.together_linger_s, _MORE_PAIRS * limits.batch_records
+            batches = late(stream, max_records=most, max_bytes=_MORE_PAIRS * limits.batch_bytes, within_s=linger_s)
             await one_by_one(batches, partial(worker.derive, fold=folded(join_partners)))
 
     if kafka.population_topic:

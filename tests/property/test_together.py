@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from streams.base.errors import PoisonError
 from streams.events.event import Source
@@ -154,13 +155,13 @@ def test_an_erasure_in_the_midst_leaves_the_pairs_of_what_is_younger(rows: list[
     def net(*changes: Sequence[PairChange]) -> dict[tuple[str, str, int], float]:
         found: dict[tuple[str, str, int], float] = {}
         for one in itertools.chain(*changes):
-            found[one.item_id, one.other, one.ts_ms] = found.get(one[:2] + one[3:4], 0.0) + one.weight
+            found[one.item_id, one.other, one.ts_ms] = found.get((one.item_id, one.other, one.ts_ms), 0.0) + one.weight
         return {key: people for key, people in found.items() if people}
 
     def pairs(after_ms: int) -> list[PairChange]:
         younger = [vote for vote in votes if vote.ts_ms > after_ms]
         taken_back = withdrawn_pairs(younger, 2**60, by, POLICY.half_life_ms("profile"), PLACES)
-        return [one._replace(weight=-one.weight) for one in taken_back]
+        return [structs.replace(one, weight=-one.weight) for one in taken_back]
 
     withdrawn = withdrawn_pairs(votes, until, by, POLICY.half_life_ms("profile"), PLACES)
     assert net(pairs(0), withdrawn) == net(pairs(until))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from streams.base.errors import PoisonError
 from streams.events.times import FUTURE_MS
@@ -51,7 +52,7 @@ def test_what_workers_send_is_believed_as_it_is() -> None:
     waited = VOTE._replace(topic="events.unresolved", partition=3)
     for said in (
         votes(VOTE, erased, ahead, waited), votes(VOTE, log=1), votes(VOTE, item="茶" * 256), votes(),
-        pairs(PAIR, PAIR._replace(weight=-1.0), PAIR._replace(other="茶" * 256)),
+        pairs(PAIR, replace(PAIR, weight=-1.0), replace(PAIR, other="茶" * 256)),
         firsts(FIRST, FIRST._replace(path=""), FIRST._replace(path="/sports")), firsts(FIRST, cohort="first=/sports"),
     ):  # fmt: skip
         assert settled(said) is said
@@ -79,7 +80,7 @@ def test_what_workers_send_is_believed_as_it_is() -> None:
 )
 def test_an_entry_that_no_event_can_have_caused_is_refused(fields: dict[str, Any], reason: str) -> None:
     for said in (
-        votes(VOTE, VOTE._replace(**fields)), pairs(PAIR, PAIR._replace(**fields)),
+        votes(VOTE, VOTE._replace(**fields)), pairs(PAIR, replace(PAIR, **fields)),
         firsts(FIRST, FIRST._replace(**fields)),
     ):  # fmt: skip
         with pytest.raises(PoisonError) as refused:
@@ -96,10 +97,10 @@ def test_an_entry_that_no_event_can_have_caused_is_refused(fields: dict[str, Any
         (firsts(FIRST, log=LOG + 1), {}, "bad_source"),
         (pairs(PAIR, log=LOG + 1), {}, "bad_source"),
         (pairs(PAIR), {"partition": 2}, "key_mismatch"),
-        (pairs(PAIR._replace(other="")), {}, "bad_id"),
-        (pairs(PAIR._replace(other="a")), {}, "bad_id"),
-        (pairs(PAIR._replace(other="b\x1fc")), {}, "bad_id"),
-        (pairs(PAIR._replace(other="b" * 10_000)), {}, "bad_id"),
+        (pairs(replace(PAIR, other="")), {}, "bad_id"),
+        (pairs(replace(PAIR, other="a")), {}, "bad_id"),
+        (pairs(replace(PAIR, other="b\x1fc")), {}, "bad_id"),
+        (pairs(replace(PAIR, other="b" * 10_000)), {}, "bad_id"),
         (votes(VOTE), {"partition": 2}, "key_mismatch"),
         (votes(VOTE), {"key": b"b"}, "key_mismatch"),
         (votes(VOTE), {"key": b""}, "empty_key"),
@@ -133,7 +134,11 @@ def test_a_record_that_no_worker_of_the_group_can_have_sent_is_refused(said: Any
 def test_no_time_is_later_than_the_record_s_own_by_more_than_clocks_may_differ(sent_ms: int, latest_ms: int) -> None:
     """The bound of events: by the record's timestamp where that is sane, by now where it is not."""
     year_2099 = 4_102_000_000_000
-    for said in (votes(VOTE, VOTE._replace(ts_ms=year_2099)), firsts(FIRST, FIRST._replace(ts_ms=year_2099))):
+    for said in (
+        votes(VOTE, VOTE._replace(ts_ms=year_2099)),
+        firsts(FIRST, FIRST._replace(ts_ms=year_2099)),
+        pairs(PAIR, replace(PAIR, ts_ms=year_2099)),
+    ):
         assert [one.ts_ms for one in settled(said, sent_ms=sent_ms).entries] == [SENT_MS, latest_ms]
 
 
