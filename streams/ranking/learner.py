@@ -56,9 +56,9 @@ class LearnerPolicy:
     """
 
     temperature: float = 6.0
-    prior: float = 1.0
+    prior: float = 0.3
     forget: float = 0.999
-    eta: float = 1.0
+    eta: float = 0.3
     decay: float = 0.999
     experts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(EXPERTS))
 
