@@ -18,7 +18,8 @@ from streams.commands.when import lasting
 if TYPE_CHECKING:
     from streams.evaluation.contest import Contest
     from streams.evaluation.experiment import ExperimentResult
-    from streams.evaluation.prequential import Kind
+    from streams.evaluation.prequential import Case
+    from streams.ranking.examples import Kind
 
 _EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
 _CASES: Final[dict[str, frozenset[Kind]]] = {
@@ -26,14 +27,16 @@ _CASES: Final[dict[str, frozenset[Kind]]] = {
 }  # fmt: skip
 
 Events = Annotated[
-    list[Path], typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of events. Repeatable.")
+    list[Path] | None, typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of events. Repeatable.")
 ]
 Items = Annotated[
-    list[Path], typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
+    list[Path] | None, typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
 ]
+All = Annotated[bool, typer.Option("--all", help="Make every table and picture of docs/evaluation.md instead.")]
+Data = Annotated[Path, typer.Option("--data", file_okay=False, help="With --all: the folder that has the logs.")]
 Protocol = Annotated[str, typer.Option("--protocol", help="prequential: rank before each event, then fold it.")]
 Name = Annotated[str | None, typer.Option("--name", help="What to call the results; else the events' folder.")]
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of the results, NAME.json and NAME.html.")]
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of what is written.")]
 Cases = Annotated[str, typer.Option("--cases", help="all, next (new items) or impressions.")]
 Without = Annotated[str, typer.Option("--without", help="Parts to leave out in turn, by commas; all: every one.")]
 Users = Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many users (with impressions).")]
@@ -54,7 +57,8 @@ def add(app: typer.Typer) -> None:
 
 
 def evaluate(
-    items: Items, events: Events, protocol: Protocol = "prequential", name: Name = None,
+    items: Items = None, events: Events = None, every: All = False, data: Data = Path("shared/data"),
+    protocol: Protocol = "prequential", name: Name = None,
     out: Out = Path(".interests/eval"), cases: Cases = "all", without: Without = "", users: Users = None,
     limit: Limit = None, negatives: Negatives = 49, seed: Seed = 7, undated: Undated = "known",
     model: Model = "multilingual-e5-small", triton: Triton = None, cache: Cache = Path(".cache/interests"),
@@ -63,9 +67,16 @@ def evaluate(
 
     Needs no server: texts are encoded in this process and kept, so that the next run is quick; events are folded by
     the worker's own code, and ranked with the score of the API. The next new item is ranked among sampled items that
-    were known then (recall@10, MRR, nDCG@10), an impression among what it showed (AUC, nDCG@10). Settings apply, such
-    as INTERESTS_RANKING__BETA=5 or INTERESTS_WEIGHTS__COMMENT_ENGAGEMENT=0.9.
+    were known then (recall@10, MRR, nDCG@10), an impression among what it showed (AUC, nDCG@10). Weights learn from
+    each list after it was ranked. Settings apply, such as INTERESTS_RANKING__BETA=5 or
+    INTERESTS_WEIGHTS__COMMENT_ENGAGEMENT=0.9. Results are NAME.json and NAME.html, with --all tables.md, results.json
+    and pictures.
     """
+    if every:
+        _write_everything(data, out, model, triton, cache)
+        return
+    if not items or not events:
+        raise ConfigurationError("got no --items or no --events, expected both, or --all")
     if protocol != "prequential":
         raise ConfigurationError(f"got --protocol {protocol!r}, expected prequential")
     if cases not in _CASES:
@@ -74,10 +85,11 @@ def evaluate(
         raise ConfigurationError(f"got --undated {undated!r}, expected known or met")
     with extra("encoder"):
         from streams.evaluation import experiment
+        from streams.evaluation.ground import EncoderPlan
     plan = experiment.ExperimentPlan(
         name=name or events[0].resolve().parent.name, kinds=_CASES[cases], without=score_parts(without),
-        negatives=negatives, seed=seed, undated="met" if undated == "met" else "known", model=model, triton=triton,
-        cache=cache,
+        negatives=negatives, seed=seed, undated="met" if undated == "met" else "known",
+        encoder=EncoderPlan(model=model, triton=triton, cache=cache),
     )  # fmt: skip
     log = read(items, events, users, limit, only_met=cases == "impressions")
     shown, settings = console(), load_settings()
@@ -87,6 +99,23 @@ def evaluate(
         )
     )
     write_and_show(result, plan.name, out, shown)
+
+
+def _write_everything(data: Path, out: Path, model: str, triton: str | None, cache: Path) -> None:
+    with extra("encoder"):
+        from streams.evaluation import everything
+        from streams.evaluation.ground import EncoderPlan
+
+    def logged(folder: Path, users: int | None, only_met: bool) -> everything.LogRecords:
+        log = read([folder / "items.jsonl.gz"], [folder / "events.jsonl.gz"], users, None, only_met=only_met)
+        return everything.LogRecords(log.items, log.events, log.last_ms)
+
+    shown = console()
+    plan = everything.EverythingPlan(
+        data=data, out=out, encoder=EncoderPlan(model=model, triton=triton, cache=cache), read=logged
+    )
+    written = run(everything.everything(load_settings(), plan, lambda step, n: meter(shown, step, n)))
+    shown.print(f"{written} and the pictures beside it", soft_wrap=True)
 
 
 def score_parts(without: str) -> tuple[str, ...]:
@@ -118,9 +147,9 @@ def write_and_show(result: ExperimentResult, name: str, out: Path, shown: Consol
     shown.print(f"{figures} and {page}", soft_wrap=True)
 
 
-def tables(contest: Contest) -> list[Table]:
+def tables(contest: Contest[Case]) -> list[Table]:
     """A table for each group of cases but the halves: a line a scorer, best of a column in bold."""
-    from streams.evaluation.contest import GROUPS
+    from streams.evaluation.groups import about
 
     drawn = []
     for group, scorers in contest.results().items():
@@ -128,7 +157,7 @@ def tables(contest: Contest) -> list[Table]:
             continue
         names = list(next(iter(scorers.values())))
         best = {m: max(by[m].mean for by in scorers.values()) for m in names}
-        table = Table(title=f"{group}: {GROUPS[group]}, {contest.cases()[group]:,} cases", title_justify="left")
+        table = Table(title=f"{group}: {about(group)}, {contest.cases()[group]:,} cases", title_justify="left")
         best |= {m: min(by[m].mean for by in scorers.values()) for m in names} if "disliked" in group else {}
         table.add_column("ranked by")
         for measure in names:

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from streams.evaluation.prequential import Case
-from streams.evaluation.scorers import Scorer
+from streams.evaluation.groups import Head, members
+from streams.evaluation.prequential import ListCase
+from streams.evaluation.world import Floats
 from streams.ranking import measures
+from streams.ranking.examples import KINDS, Kind
 
-#: What each group holds, in the order of the tables.
-GROUPS: Mapping[str, str] = {
-    "next": "every next new item",
-    "next, not own": "without items that the event itself made",
-    "next, liked": "the event spoke for its item",
-    "next, disliked": "the event spoke against its item: lower is better",
-    "next, half a": "the users that the constants were tuned on",
-    "next, half b": "the other users",
-    "impression": "what was shown, and clicked",
-    "impression, half a": "the users that the constants were tuned on",
-    "impression, half b": "the other users",
-}
-
-
-def half_of(user_id: str) -> str:
-    """One of two halves of the users, `a` or `b`, by the user id's CRC-32."""
-    return "ab"[zlib.crc32(user_id.encode()) & 1]
-
-
-def groups_of(case: Case) -> list[str]:
-    """The groups a case counts in."""
-    groups = [case.kind, f"{case.kind}, half {half_of(case.event.user_id)}"]
-    if case.kind == "next":
-        groups += [] if case.own else ["next, not own"]
-        groups += ["next, liked"] if case.weight > 0 else ["next, disliked"] if case.weight < 0 else []
-    return groups
+CaseT = TypeVar("CaseT", bound=ListCase)
+#: The measures of a kind, the one that is compared first.
+MEASURES: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "next": ("recall@10", "mrr", "ndcg@10"), "impression": ("auc", "ndcg@10"),
+}  # fmt: skip
+_DRAWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +31,62 @@ class Mean:
     error: float
 
 
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """By how much one scorer is ahead of another, and between which bounds with 95% confidence, over users."""
+
+    mean: float
+    low: float
+    high: float
+
+
 @dataclass
-class Contest:
+class Contest(Generic[CaseT]):
     """Scorers by name, and how each has ranked the cases so far."""
 
-    scorers: Mapping[str, Scorer]
-    _values: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
-    _cases: dict[str, int] = field(default_factory=dict)
+    scorers: Mapping[str, Callable[[CaseT], Floats]]
+    _heads: dict[Kind, list[Head]] = field(default_factory=dict)
+    _values: dict[tuple[Kind, str, str], list[float]] = field(default_factory=dict)
 
-    def add(self, case: Case) -> None:
-        """Let every scorer rank a case."""
-        groups = groups_of(case)
-        for group in groups:
-            self._cases[group] = self._cases.get(group, 0) + 1
+    def add(self, case: CaseT) -> None:
+        """Let every scorer rank a case; cases come in order of time."""
+        kind = case.kind
+        self._heads.setdefault(kind, []).append(Head(kind, case.user_id, case.events, case.own, case.weight))
         for name, scorer in self.scorers.items():
             scores = scorer(case)
-            if case.kind == "next":
+            if kind == "next":
                 values = measures.next_item(scores, int(np.argmax(case.relevant)))
             else:
                 values = measures.impression(scores, case.relevant)
-            for group in groups:
-                kept = self._values.setdefault(group, {}).setdefault(name, {})
-                for measure, value in values.items():
-                    kept.setdefault(measure, []).append(value)
+            for measure, value in values.items():
+                self._values.setdefault((kind, name, measure), []).append(value)
 
     def cases(self) -> dict[str, int]:
-        """How many cases each group has, in the order of `GROUPS`; groups without any are left out,
-        and `next, not own` where it is every next item."""
-        counts = {group: self._cases[group] for group in GROUPS if group in self._cases}
-        if counts.get("next, not own") == counts.get("next"):
-            counts.pop("next, not own", None)
-        return counts
+        """How many cases each group has; groups without any are left out."""
+        return {group: len(rows) for kind in self._kinds() for group, rows in self._groups(kind).items()}
 
     def results(self) -> dict[str, dict[str, dict[str, Mean]]]:
         """Means by group, scorer and measure."""
         return {
             group: {
-                name: {measure: _mean(values) for measure, values in by_measure.items()}
-                for name, by_measure in self._values[group].items()
+                name: {m: _mean(np.array(self._values[kind, name, m])[rows]) for m in MEASURES[kind]}
+                for name in self.scorers
             }
-            for group in self.cases()
+            for kind in self._kinds()
+            for group, rows in self._groups(kind).items()
         }
+
+    def margins(self, scorer: str, other: str) -> dict[str, dict[str, Margin]]:
+        """By how much a scorer is ahead of another, by group and measure; users are drawn with replacement."""
+        found: dict[str, dict[str, Margin]] = {}
+        for kind in self._kinds():
+            users = np.unique([head.user_id for head in self._heads[kind]], return_inverse=True)[1]
+            for group, rows in self._groups(kind).items():
+                found[group] = {}
+                for measure in MEASURES[kind]:
+                    ours, theirs = (np.array(self._values[kind, name, measure]) for name in (scorer, other))
+                    found[group][measure] = _margin((ours - theirs)[rows], users[rows])
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """The results as plain numbers, rounded to what the errors allow."""
@@ -105,7 +102,21 @@ class Contest:
             for group, scorers in self.results().items()
         }
 
+    def _kinds(self) -> list[Kind]:
+        return [kind for kind in KINDS if kind in self._heads]
 
-def _mean(values: list[float]) -> Mean:
-    array = np.array(values)
-    return Mean(float(array.mean()), float(array.std() / np.sqrt(len(array))))
+    def _groups(self, kind: Kind) -> dict[str, NDArray[np.int64]]:
+        return {f"{kind}, {name}" if name else kind: rows for name, rows in members(self._heads[kind]).items()}
+
+
+def _mean(values: Floats) -> Mean:
+    return Mean(float(values.mean()), float(values.std() / np.sqrt(len(values))))
+
+
+def _margin(ahead: Floats, users: NDArray[np.int64]) -> Margin:
+    """The mean of `ahead` (n,), with bounds by the bootstrap over the `users` (n,) it belongs to (Efron, 1979)."""
+    _, place = np.unique(users, return_inverse=True)
+    sums, counts = np.bincount(place, ahead), np.bincount(place).astype(float)
+    drawn = np.random.default_rng(7).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), _DRAWS)
+    low, high = np.percentile((drawn @ sums) / (drawn @ counts), [2.5, 97.5])
+    return Margin(float(ahead.mean()), float(low), float(high))

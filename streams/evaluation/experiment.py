@@ -3,72 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from encoders.encoder import load_encoder
-from streams.concepts.tree import ConceptTree
-from streams.encoder.base import model_errors
-from streams.encoder.client import TritonEncoder
-from streams.encoder.concept_tree import read_or_encode_tree
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
+
 from streams.evaluation.contest import Contest
-from streams.evaluation.prequential import Counts, Kind, PrequentialProtocol, Replay
-from streams.evaluation.scorers import SERVICE, ablations, baselines, service
-from streams.evaluation.texts import KeptEncoder, LocalEncoder
-from streams.evaluation.world import KnownItems, Undated
+from streams.evaluation.ground import EncoderPlan, Ground, Meter, encoder_of, prepare
+from streams.evaluation.online import OnlineRanking
+from streams.evaluation.prequential import Case, Counts, PrequentialProtocol, Replay
+from streams.evaluation.scorers import FIXED, SERVICE, ablations, baselines, fixed
+from streams.evaluation.world import Undated
 from streams.events.event import RecordLike
-from streams.events.parse import parse_events, parse_items
-from streams.interests.item_vectors import ItemPoint
-from streams.pipeline.describe import describe
-from streams.pipeline.weigh import texts_of
+from streams.ranking.examples import KINDS, Kind
+from streams.ranking.rows import fixed_weights
 from streams.settings.service import Settings
-from streams.store.memory import MemoryStore
-
-_CHUNK = 512
-
-
-class Step(Protocol):
-    """Shows how far a step is."""
-
-    def add(self, count: int) -> None:
-        """`count` more are done."""
-
-
-Meter = Callable[[str, int], AbstractContextManager[Step]]
-"""Opens a step by its name and how many it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentPlan:
-    """What to evaluate. `model` is loaded here, unless `triton` names a server; `cache` is a folder."""
+    """What to evaluate."""
 
     name: str
-    kinds: frozenset[Kind] = frozenset({"next", "impression"})
+    kinds: frozenset[Kind] = frozenset(KINDS)
     without: tuple[str, ...] = ()
     negatives: int = 49
     seed: int = 7
     undated: Undated = "known"
-    model: str = "multilingual-e5-small"
-    triton: str | None = None
-    cache: Path = Path(".cache/interests")
-
-
-class NamedEncoder(NamedTuple):
-    """An encoder with the id that names its vectors."""
-
-    encoder: KeptEncoder
-    encoder_id: str
+    encoder: EncoderPlan = field(default_factory=EncoderPlan)
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
     """What came of it: `figures` are plain JSON, without any id or text of the log."""
 
-    contest: Contest
+    contest: Contest[Case]
     counts: Counts
     figures: dict[str, Any]
 
@@ -83,84 +54,36 @@ async def run(
 ) -> ExperimentResult:  # fmt: skip
     """Replay `events` in their order; times up to `now_ms` are believed. Raises ConfigurationError and PoisonError."""
     began = monotonic()
-    policy, nodes, weights = settings.ranking.policy(), settings.nodes.policy(), settings.weights.table()
-    contest = Contest(
-        {SERVICE: service(policy), **ablations(policy, plan.without), **baselines(policy, plan.seed)}
-    )  # fmt: skip
-    async with encoder_of(settings, plan) as (encoder, encoder_id):
-        tree = await read_or_encode_tree(settings.concepts.file, encoder, encoder_id)
-        points = await _described(items, encoder, tree, now_ms, meter)
-        await _warm(events, encoder, now_ms, meter)
-        store = MemoryStore(nodes)
-        await store.put_items(points)
-        protocol = PrequentialProtocol(
-            negatives=plan.negatives, seed=plan.seed, kinds=plan.kinds,
-            popularity_half_life_s=settings.population.popularity_half_life_s, undated=plan.undated,
-        )  # fmt: skip
-        replay = Replay(
-            catalogue=KnownItems(points, encoder.dim), encoder=encoder, store=store, tree=tree, nodes=nodes,
-            weights=weights, protocol=protocol,
-        )  # fmt: skip
-        with meter("rank", len(events)) as step:
-            done = 0
-            async for case in replay.cases(events, now_ms=now_ms):
-                contest.add(case)
-                step.add(case.index - done)
-                done = case.index
-            step.add(len(events) - done)
+    policy = settings.ranking.policy()
+    ours = OnlineRanking(fixed=fixed_weights(policy))
+    contest: Contest[Case] = Contest({
+        SERVICE: ours, FIXED: fixed(policy), **ablations(policy, plan.without), **baselines(policy, plan.seed),
+    })  # fmt: skip
+    async with encoder_of(settings, plan.encoder) as named:
+        ground = await prepare(settings, named, items, events, now_ms=now_ms, undated=plan.undated, meter=meter)
+        replay = await ground.replay(
+            PrequentialProtocol(negatives=plan.negatives, seed=plan.seed, kinds=plan.kinds, first=True)
+        )
+        async for case in ranked(ground, replay, meter):
+            contest.add(case)
     figures = {
-        "name": plan.name, "encoder": encoder_id, "tree": tree.version,
-        "protocol": {"negatives": plan.negatives, "seed": plan.seed, "undated": plan.undated,
-                     "popularity_half_life_s": protocol.popularity_half_life_s},
+        "name": plan.name, "encoder": ground.encoder_id, "tree": ground.tree.version,
+        "protocol": {"negatives": plan.negatives, "seed": plan.seed, **asdict(ground.everybody)},
         "policy": asdict(policy) | {"levels": dict(policy.levels)},
-        "log": {"items": len(points), **asdict(replay.counts)},
+        "learner": {**asdict(ours.learner), **asdict(ours.judge)},
+        "log": {"items": len(ground.points), **asdict(replay.counts)},
         "seconds": round(monotonic() - began, 1),
         "groups": contest.as_json(),
     }  # fmt: skip
     return ExperimentResult(contest, replay.counts, figures)
 
 
-@asynccontextmanager
-async def encoder_of(settings: Settings, plan: ExperimentPlan) -> AsyncIterator[NamedEncoder]:
-    """The encoder of a plan, with what it encoded before kept in `plan.cache`."""
-    folder = plan.cache / "evaluate"
-    if plan.triton is None:
-        with model_errors():
-            model = load_encoder(plan.model, cache=plan.cache / "models")
-        with KeptEncoder(LocalEncoder(model), folder / f"{model.encoder_id}.sqlite") as kept:
-            yield NamedEncoder(kept, model.encoder_id)
-        return
-    client = TritonEncoder(
-        plan.triton, model_name=settings.triton.model, deadline_s=settings.triton.deadline_s,
-        max_batch=settings.triton.max_batch,
-    )  # fmt: skip
-    try:
-        info = await client.info()
-        with KeptEncoder(client, folder / f"{info.encoder_id}.sqlite") as kept:
-            yield NamedEncoder(kept, info.encoder_id)
-    finally:
-        await client.close()
-
-
-async def _described(
-    records: Sequence[RecordLike], encoder: KeptEncoder, tree: ConceptTree, now_ms: int, meter: Meter
-) -> list[ItemPoint]:
-    """The catalogue: every item that can be read, with its vector and path."""
-    described = list({item.item_id: item for item, _ in parse_items(records, now_ms=now_ms).upserts}.values())
-    points: list[ItemPoint] = []
-    with meter("items", len(described)) as step:
-        for start in range(0, len(described), _CHUNK):
-            chunk = described[start : start + _CHUNK]
-            points += (await describe(chunk, encoder, tree))[0]
-            step.add(len(chunk))
-    return points
-
-
-async def _warm(records: Sequence[RecordLike], encoder: KeptEncoder, now_ms: int, meter: Meter) -> None:
-    """Encode what the events will ask for, many texts at a time."""
-    texts = list(dict.fromkeys(texts_of(parse_events(records, now_ms=now_ms).events)))
-    with meter("texts", len(texts)) as step:
-        for start in range(0, len(texts), _CHUNK):
-            chunk = texts[start : start + _CHUNK]
-            await encoder.encode(chunk)
-            step.add(len(chunk))
+async def ranked(ground: Ground, replay: Replay, meter: Meter, step: str = "rank") -> AsyncIterator[Case]:
+    """The cases of a replay, while a meter shows how far it is; small products on one thread."""
+    with meter(step, len(ground.events)) as shown, threadpool_limits(1, user_api="blas"):
+        done = 0
+        async for case in replay.cases(ground.events, now_ms=ground.now_ms):
+            yield case
+            shown.add(case.index - done)
+            done = case.index
+        shown.add(len(ground.events) - done)

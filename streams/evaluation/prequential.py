@@ -5,61 +5,84 @@ Nothing of an event, or after it, is known when its item is ranked, but that the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.concepts.tree import ConceptTree
 from streams.encoder.base import Encoder
-from streams.evaluation.world import Floats, KnownItems, Undated, World
+from streams.evaluation.world import Floats, KnownItems, World, WorldPolicy
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import Event, RecordLike
 from streams.events.parse import parse_events
 from streams.events.side_outputs import Waiting
 from streams.events.unresolved import RetryPolicy
-from streams.interests.nodes import Node, NodeKey, NodePolicy
-from streams.interests.score import Interest, Targets, interests_of
+from streams.interests.contexts import situations
+from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, profile_key, recents_of
+from streams.interests.score import RankPolicy
 from streams.interests.signed_weight import WeightTable, signed_weight
 from streams.pipeline.apply import PipelineDependencies, apply
+from streams.pipeline.ranking_view import interests_in
 from streams.pipeline.weigh import texts_of
+from streams.ranking.examples import KINDS, Kind
+from streams.ranking.features import FeatureRows, feature_rows
+from streams.ranking.rows import PersonView
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
 
-Kind = Literal["next", "impression"]
-
 
 @dataclass(slots=True, kw_only=True)
-class Case:
-    """One ranking: n targets, those that were taken (`relevant`, bool (n,)), and all that was known of the user.
+class ListCase:
+    """One ranking of n targets: their rows, float64 (n, F), and those that were taken, `relevant`, bool (n,).
 
-    `history` float32 (h, dim) and `ages_s` (h,) are the user's earlier items, oldest first. `own` says that the
-    event made its item, which is then new by itself; `weight` is the signed weight of the event.
+    `events` is how many the user had before. `own` says that the event made its item, which is then new by itself;
+    `weight` is the signed weight of the event, and `index` its place in the log.
     """
 
     kind: Kind
     index: int
-    event: Event
+    user_id: str
+    events: int
     own: bool
     weight: float
-    targets: Targets
+    values: Floats
     relevant: NDArray[np.bool_]
-    interests: list[Interest]
-    history: NDArray[np.float32]
+
+
+@dataclass(slots=True, kw_only=True)
+class Case(ListCase):
+    """A ranking with all that was known of the user and the targets.
+
+    `history` float32 (h, dim) and `ages_s` (h,) are the user's earlier items, oldest first.
+    """
+
+    event: Event
+    rows: FeatureRows
+    history: Vector
     ages_s: Floats
+
+    def bare(self) -> ListCase:
+        """What is kept of a case to rank it once more with other weights."""
+        return ListCase(**{one.name: getattr(self, one.name) for one in fields(ListCase)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrequentialProtocol:
-    """What is ranked: `negatives` sampled with `seed` beside each next new item; which kinds of cases."""
+    """What is ranked: `negatives` sampled with `seed` beside each next new item, None for all there are; which kinds.
 
-    negatives: int = 49
+    With `first` a user's first event is ranked too. Nothing of an event counts until `delay_ms` later, but that its
+    items are known and its user has met them.
+    """
+
+    negatives: int | None = 49
     seed: int = 7
-    kinds: frozenset[Kind] = frozenset({"next", "impression"})
-    popularity_half_life_s: float = 7 * 86_400.0
-    undated: Undated = "known"
+    kinds: frozenset[Kind] = frozenset(KINDS)
+    first: bool = False
+    delay_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -84,6 +107,18 @@ class _CountedSideOutputs:
         self.counts.deferred += len(waiting)
 
 
+class _Event(NamedTuple):
+    """An event that does not count yet, and its record."""
+
+    event: Event
+    weights: Sequence[tuple[str, float]]
+    record: RecordLike
+
+
+def _kind_of(event: Event) -> Kind:
+    return "impression" if event.type == "impression" else "next"
+
+
 @dataclass(kw_only=True)
 class Replay:
     """A log, replayed event by event through `streams.pipeline.apply.apply` on the in-memory store.
@@ -97,11 +132,14 @@ class Replay:
     tree: ConceptTree
     nodes: NodePolicy
     weights: WeightTable
+    ranking: RankPolicy
+    everybody: WorldPolicy
     protocol: PrequentialProtocol
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
-        self._world = World(self.catalogue, self.protocol.popularity_half_life_s, self.protocol.undated, self.nodes)
+        self._world = World(self.catalogue, self.everybody, self.nodes)
+        self._late: deque[_Event] = deque()
         self._trees: dict[str, dict[NodeKey, Node]] = {}
         self._pending: dict[str, list[RecordLike]] = {}
         self._deps = PipelineDependencies(
@@ -116,34 +154,49 @@ class Replay:
             self.counts.events += 1
             self.counts.dead += len(parsed.dead)
             for event in parsed.events:
+                self._catch_up(event.ts_ms - self.protocol.delay_ms)
                 weights = await self._item_weights(event)
                 case = await self._case(index, event, weights, now_ms)
                 if case is not None:
                     yield case
-                self._world.apply(event, weights)
-                self._pending.setdefault(event.user_id, []).append(record)
+                self._world.meet(event, weights)
+                self._late.append(_Event(event, weights, record))
+                if not self.protocol.delay_ms:
+                    self._catch_up(event.ts_ms)
+
+    def _catch_up(self, until_ms: int) -> None:
+        """Count what has happened until a moment, in the order of the log."""
+        while self._late and (self._late[0].event.ts_ms <= until_ms or not self.protocol.delay_ms):
+            event, weights, record = self._late.popleft()
+            self._world.apply(event, weights)
+            self._pending.setdefault(event.user_id, []).append(record)
 
     async def _case(self, index: int, event: Event, weights: Sequence[tuple[str, float]], now_ms: int) -> Case | None:
-        if not self._world.user(event.user_id).events:
+        user, kind = self._world.user(event.user_id), _kind_of(event)
+        if kind not in self.protocol.kinds or not (user.events or self.protocol.first):
             return None
-        if event.type == "impression":
-            rows, relevant = self._shown(event)
-            kind: Kind = "impression"
-        else:
-            rows, relevant = self._sampled(event, index)
-            kind = "next"
-        if kind not in self.protocol.kinds or not len(rows):
+        chosen, relevant = self._shown(event) if kind == "impression" else self._sampled(event, index)
+        if not len(chosen):
             return None
-        await self._fold(event.user_id, now_ms)
-        user, catalogue = self._world.user(event.user_id), self.catalogue
-        targets = catalogue.targets(rows, self._world.popularity.at(rows, event.ts_ms))
-        tree = self._trees.get(event.user_id, {}).values()
+        rows = await self.rows(event, chosen, now_ms)
         return Case(
-            kind=kind, index=index, event=event, own=event.type == "post",
-            weight=sum(weight for _, weight in weights), targets=targets, relevant=relevant,
-            interests=interests_of(tree, event.ts_ms, self.nodes), history=catalogue.vectors[user.rows],
+            kind=kind, index=index, user_id=event.user_id, events=user.events, own=event.type == "post",
+            weight=sum(weight for _, weight in weights), values=rows.values, relevant=relevant, event=event, rows=rows,
+            history=self.catalogue.vectors[user.rows],
             ages_s=(event.ts_ms - np.array(user.times_ms, np.float64)) / 1000.0,
         )  # fmt: skip
+
+    async def rows(self, event: Event, chosen: NDArray[np.int64], now_ms: int) -> FeatureRows:
+        """The rows of the items at `chosen` (n,) of the catalogue, for an event's user at its time."""
+        await self._fold(event.user_id, now_ms)
+        tree = self._trees.get(event.user_id, {})
+        profile = tree.get(profile_key(event.user_id))
+        here = frozenset(situations(event.ts_ms, event.context, self.nodes.contexts))
+        person = PersonView(
+            interests=interests_in(tree.values(), here, event.ts_ms, self.nodes),
+            recents=self._world.recents(recents_of(profile) if profile else (), event.ts_ms),
+        )
+        return feature_rows(person, self._world.targets(chosen, event.ts_ms), self.ranking, at_ms=event.ts_ms)
 
     def _sampled(self, event: Event, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The event's item, where it is new to the user, among items they could have met instead."""
@@ -153,7 +206,8 @@ class Replay:
         others = self._world.unseen(event.user_id, event.ts_ms)
         others = others[others != row]
         chance = np.random.default_rng([self.protocol.seed, index])
-        others = chance.choice(others, min(self.protocol.negatives, len(others)), replace=False)
+        if self.protocol.negatives is not None:
+            others = chance.choice(others, min(self.protocol.negatives, len(others)), replace=False)
         rows = np.concatenate([[row], others]).astype(np.int64)
         return rows, np.arange(len(rows)) == 0
 

@@ -1,10 +1,13 @@
-"""What is known at a moment of a replayed log: the items there are, who has seen what, what is popular."""
+"""What is known at a moment of a replayed log: the items there are, who has met what, and what everybody did.
+
+Votes, pairs and popularity are the service's own functions (`streams.interests`), event by event.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,85 +15,80 @@ from numpy.typing import NDArray
 from streams.events.event import Event
 from streams.interests.ballot import Ballot
 from streams.interests.item_vectors import ItemPoint
+from streams.interests.neighbours import Neighbours
 from streams.interests.nodes import NodePolicy, Vector
-from streams.interests.score import Targets
+from streams.interests.popularity import ItemPopularity, count, tally
+from streams.interests.recents import Recent
+from streams.interests.together import ItemPartners, PartnerPolicy, count_pairs, pairs_of
+from streams.pipeline.ranking_view import recent_items, target_items
+from streams.ranking.rows import RecentItem, TargetItems
+from streams.store.cards import Card
 
 Floats = NDArray[np.float64]
 Undated = Literal["known", "met"]
+_GROUP: Final = "evaluation"
 
 
 class KnownItems:
     """The items that a log can be about, a row each: `vectors` float32 (n, dim), `ts_ms` float64 (n,), nan unknown."""
 
     def __init__(self, points: Sequence[ItemPoint], dim: int) -> None:
-        self.ids = [point.item.item_id for point in points]
-        self.rows = {item_id: row for row, item_id in enumerate(self.ids)}
-        self.paths = [point.path for point in points]
+        self.cards = [_card(point) for point in points]
+        self.rows = {card.item_id: row for row, card in enumerate(self.cards)}
+        self.by_id = {card.item_id: card for card in self.cards}
         self.ts_ms: Floats = np.array([np.nan if p.item.ts_ms is None else p.item.ts_ms for p in points], np.float64)
         self.vectors: Vector = np.stack([p.vector for p in points]) if points else np.zeros((0, dim), np.float32)
 
-    def targets(self, rows: NDArray[np.int64], popularity: Floats) -> Targets:
-        """The items at `rows` (n,) as targets, with their popularity (n,)."""
-        return Targets(
-            ids=tuple(self.ids[row] for row in rows), vectors=self.vectors[rows],
-            paths=tuple(self.paths[row] for row in rows), ts_ms=self.ts_ms[rows], popularity=popularity,
-        )  # fmt: skip
+
+def _card(point: ItemPoint) -> Card:
+    item = point.item
+    return Card(
+        item_id=item.item_id, vector=point.vector, path=point.path, categories=item.categories, tags=item.tags,
+        brand=item.brand, lang=item.lang, ts_ms=item.ts_ms,
+    )  # fmt: skip
 
 
-class Popularity:
-    """A decayed count an item, as the service keeps it: everybody's votes that stand, halved every `half_life_s`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldPolicy:
+    """The constants of what everybody did, as the settings have them; votes up to `places` apart are pairs.
 
-    def __init__(self, n: int, half_life_s: float) -> None:
-        self._mass = np.zeros(n)
-        self._t0_ms = np.zeros(n)
-        self._half_life_ms = half_life_s * 1000.0
+    An item is known from its own time on, or once somebody has met it; one without a time from the start, as a
+    catalogue's items are, or with `undated` as "met" only once somebody has met it.
+    """
 
-    def add(self, row: int, ts_ms: int, weight: float) -> None:
-        """Count evidence of `weight` at `ts_ms`; late evidence counts as much as it would have left."""
-        at = max(float(ts_ms), self._t0_ms[row])
-        self._mass[row] = self._at(self._mass[row], at - self._t0_ms[row]) + self._at(weight, at - ts_ms)
-        self._t0_ms[row] = at
-
-    def at(self, rows: NDArray[np.int64], at_ms: int) -> Floats:
-        """The masses (n,) of the items at `rows` at `at_ms`."""
-        left: Floats = np.exp2(-np.maximum(at_ms - self._t0_ms[rows], 0.0) / self._half_life_ms)
-        return self._mass[rows] * left
-
-    def _at(self, mass: float, elapsed_ms: float) -> float:
-        return float(mass * np.exp2(-elapsed_ms / self._half_life_ms))
+    popularity_half_life_s: float = 180 * 86_400.0
+    partners: PartnerPolicy = field(default_factory=PartnerPolicy)
+    places: int = 5
+    undated: Undated = "known"
 
 
 @dataclass(slots=True)
 class ReplayedUser:
-    """What a user did before: their votes, the rows of their items with times, in order, and how many events."""
+    """What a user did before: the rows of their items with times, in order, how many events, and their votes."""
 
     ballot: Ballot
+    neighbours: Neighbours
     events: int = 0
     rows: list[int] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
 
 
 class World:
-    """The state of a log between two events.
+    """The state of a log between two events."""
 
-    An item is known from its own time on, or once somebody has met it; one without a time from the start, as a
-    catalogue's items are, or with `undated` as "met" only once somebody has met it.
-    """
-
-    def __init__(
-        self, catalogue: KnownItems, popularity_half_life_s: float, undated: Undated, nodes: NodePolicy
-    ) -> None:
-        self.catalogue, self._nodes = catalogue, nodes
-        self.popularity = Popularity(len(catalogue.ids), popularity_half_life_s)
+    def __init__(self, catalogue: KnownItems, policy: WorldPolicy, nodes: NodePolicy) -> None:
+        self.catalogue, self._policy, self._nodes = catalogue, policy, nodes
+        self.popularity: dict[str, ItemPopularity] = {}
+        self.partners: dict[str, ItemPartners] = {}
         self.users: dict[str, ReplayedUser] = {}
-        self._met: NDArray[np.bool_] = np.isnan(catalogue.ts_ms) & (undated == "known")
+        self._met: NDArray[np.bool_] = np.isnan(catalogue.ts_ms) & (policy.undated == "known")
 
     def user(self, user_id: str) -> ReplayedUser:
         """The user's past."""
         user = self.users.get(user_id)
         if user is None:
             ballot = Ballot((), self._nodes.votes_length, self._nodes.half_life_ms("profile"))
-            user = self.users[user_id] = ReplayedUser(ballot)
+            user = self.users[user_id] = ReplayedUser(ballot, Neighbours((), self._policy.places))
         return user
 
     def unseen(self, user_id: str, at_ms: int) -> NDArray[np.int64]:
@@ -100,20 +98,38 @@ class World:
         known[self.user(user_id).rows] = False
         return np.flatnonzero(known)
 
-    def apply(self, event: Event, weights: Sequence[tuple[str, float]]) -> None:
-        """Add an event; `weights` are the items it is about, each with its signed weight."""
+    def targets(self, rows: NDArray[np.int64], at_ms: int) -> TargetItems:
+        """The items at `rows` (n,) as targets, with what everybody did with them."""
+        cards = [self.catalogue.cards[row] for row in rows]
+        return target_items(cards, self.popularity, at_ms, self._policy.popularity_half_life_s)
+
+    def recents(self, recents: Iterable[Recent], at_ms: int) -> list[RecentItem]:
+        """A person's recent items, those that are described."""
+        half_life_s = self._policy.partners.half_life_s
+        return recent_items(recents, self.catalogue.by_id, self.partners, at_ms, half_life_s)
+
+    def meet(self, event: Event, weights: Sequence[tuple[str, float]]) -> None:
+        """Note whom and what an event has brought together; `weights` are the items it is about."""
         user = self.user(event.user_id)
         user.events += 1
-        for item_id in event.items:
+        for item_id in (*event.items, *(item_id for item_id, _ in weights)):
             if (row := self.catalogue.rows.get(item_id)) is not None:
                 self._met[row] = True
+        for item_id, _ in weights:
+            if (row := self.catalogue.rows.get(item_id)) is not None:
+                user.rows.append(row)
+                user.times_ms.append(event.ts_ms)
+
+    def apply(self, event: Event, weights: Sequence[tuple[str, float]]) -> None:
+        """Count an event's positive evidence, each item with its signed weight, in what everybody did."""
+        user = self.user(event.user_id)
         for item_id, weight in weights:
-            row = self.catalogue.rows.get(item_id)
-            if row is None:
+            if weight <= 0 or item_id not in self.catalogue.rows:
                 continue
-            self._met[row] = True
-            user.rows.append(row)
-            user.times_ms.append(event.ts_ms)
-            if weight > 0:
-                for vote in user.ballot.give(event.source, item_id, event.ts_ms, weight, undoable=False):
-                    self.popularity.add(self.catalogue.rows[vote.item_id], vote.ts_ms, vote.weight)
+            changes = user.ballot.give(event.source, item_id, event.ts_ms, weight, undoable=False)
+            pairs = user.neighbours.changed(changes)
+            votes = tally(changes, _GROUP, 0)
+            for item in count(votes, self.popularity, self._policy.popularity_half_life_s).changed:
+                self.popularity[item.item_id] = item
+            for partners in count_pairs(pairs_of(pairs, _GROUP, 0), self.partners, self._policy.partners).changed:
+                self.partners[partners.item_id] = partners

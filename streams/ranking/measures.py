@@ -30,3 +30,12 @@ def impression(scores: Floats, relevant: NDArray[np.bool_]) -> dict[str, float]:
     gains = np.where(ranks <= 10.0, 1.0 / np.log2(1.0 + ranks), 0.0).sum()
     ideal = (1.0 / np.log2(2.0 + np.arange(min(good, 10)))).sum()
     return {"auc": auc, "ndcg@10": float(gains / ideal)}
+
+
+def places(scores: Floats, relevant: NDArray[np.bool_]) -> tuple[float, float]:
+    """Recall@10 and reciprocal rank of one list: the share of what is relevant among the first ten, and 1 / best rank.
+
+    `relevant` (n,) has at least one in it.
+    """
+    ranks = [rank_of(scores, int(row)) for row in np.flatnonzero(relevant)]
+    return sum(rank <= 10.0 for rank in ranks) / len(ranks), 1.0 / min(ranks)

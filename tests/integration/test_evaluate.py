@@ -21,13 +21,16 @@ from streams.commands.evaluation_log import ReplayLog, read
 from streams.concepts.tree import Concept, build_tree
 from streams.concepts.tree_file import load_tree, save_tree
 from streams.evaluation.experiment import ExperimentPlan, run
+from streams.evaluation.ground import EncoderPlan
+from streams.evaluation.online import OnlineRanking
 from streams.evaluation.prequential import Case, PrequentialProtocol, Replay
 from streams.evaluation.scorers import SERVICE
 from streams.evaluation.texts import KeptEncoder, LocalEncoder
-from streams.evaluation.world import KnownItems
+from streams.evaluation.world import KnownItems, WorldPolicy
 from streams.events.parse import parse_items
 from streams.interests.score import RankPolicy, score
 from streams.pipeline.describe import describe
+from streams.ranking.rows import COLUMN, fixed_weights
 from streams.settings.service import Settings
 from streams.store.memory import MemoryStore
 from tests.fixtures.logs import rows
@@ -82,7 +85,10 @@ def log_of(folder: Path, limit: int | None = None) -> ReplayLog:
     return read([folder / "items.jsonl.gz"], [folder / "events.jsonl.gz"], None, limit, only_met=False)
 
 
-async def cases_of(log: ReplayLog, now_ms: int, settings: Settings, encoder: KeptEncoder, folder: Path) -> list[Case]:
+async def cases_of(
+    log: ReplayLog, now_ms: int, settings: Settings, encoder: KeptEncoder, folder: Path,
+    protocol: PrequentialProtocol | None = None,
+) -> list[Case]:  # fmt: skip
     tree = load_tree(folder / "tree.npz")
     items = [item for item, _ in parse_items(log.items, now_ms=now_ms).upserts]
     points, _ = await describe(items, encoder, tree)
@@ -90,7 +96,8 @@ async def cases_of(log: ReplayLog, now_ms: int, settings: Settings, encoder: Kep
     await store.put_items(points)
     replay = Replay(
         catalogue=KnownItems(points, encoder.dim), encoder=encoder, store=store, tree=tree,
-        nodes=settings.nodes.policy(), weights=settings.weights.table(), protocol=PrequentialProtocol(),
+        nodes=settings.nodes.policy(), weights=settings.weights.table(), ranking=settings.ranking.policy(),
+        everybody=WorldPolicy(), protocol=protocol or PrequentialProtocol(),
     )  # fmt: skip
     return [case async for case in replay.cases(log.events, now_ms=now_ms)]
 
@@ -115,7 +122,7 @@ def test_the_command_says_the_same_twice_and_encodes_once(folder: Path, settings
 
     log = log_of(folder)
     parts = tuple(name.removeprefix("without ") for name in figures if name.startswith("without"))
-    plan = ExperimentPlan(name="again", model=LIGHT_MODEL, cache=folder / "cache", without=parts)
+    plan = ExperimentPlan(name="again", without=parts, encoder=EncoderPlan(model=LIGHT_MODEL, cache=folder / "cache"))
 
     def quiet(_: str, __: int) -> AbstractContextManager[Silent]:
         return nullcontext(Silent())
@@ -139,9 +146,39 @@ async def test_what_comes_later_changes_no_ranking(folder: Path, settings: Setti
     after = await cases_of(whole, whole.last_ms, settings, encoder, folder)
     assert 5 < len(before) < len(after)
     for one, other in zip(before, after, strict=False):
-        assert one.targets.ids == other.targets.ids
-        scored, again = (score(c.interests, c.targets, RankPolicy(), at_ms=c.event.ts_ms) for c in (one, other))
-        assert np.allclose(scored.total, again.total, atol=1e-6)
+        assert one.rows.targets.ids == other.rows.targets.ids
+        assert np.allclose(one.values, other.values, atol=1e-6)
+    ours, again = (OnlineRanking(fixed=fixed_weights(RankPolicy())) for _ in range(2))
+    for one, other in zip(before, after, strict=False):
+        assert np.allclose(ours(one), again(other), atol=1e-5)
+
+
+async def test_a_row_with_the_fixed_weights_is_the_score(
+    folder: Path, settings: Settings, encoder: KeptEncoder
+) -> None:
+    log, policy = log_of(folder), settings.ranking.policy()
+    cases = await cases_of(log, log.last_ms, settings, encoder, folder)
+    assert any(case.rows.person.recents for case in cases)
+    assert any(case.values[:, COLUMN["together_sum"]].any() for case in cases)
+    for case in cases:
+        expected = score(case.rows.person.interests, case.rows.targets, policy, at_ms=case.event.ts_ms)
+        assert np.allclose(case.values @ fixed_weights(policy), expected.total, atol=1e-9)
+
+
+async def test_a_delay_hides_what_happened_and_nothing_else(
+    folder: Path, settings: Settings, encoder: KeptEncoder
+) -> None:
+    log = log_of(folder)
+    hour_ms = 3_600_000
+    at_once, later, never = [
+        await cases_of(log, log.last_ms, settings, encoder, folder, PrequentialProtocol(delay_ms=delay_ms))
+        for delay_ms in (0, hour_ms, 10**15)
+    ]
+    assert [case.rows.targets.ids for case in at_once] == [case.rows.targets.ids for case in later]
+    assert any(not np.array_equal(one.values, other.values) for one, other in zip(at_once, later, strict=True))
+    newest = [max((one.ts_ms for one in case.rows.person.recents), default=0) for case in later]
+    assert all(at <= case.event.ts_ms - hour_ms for at, case in zip(newest, later, strict=True))
+    assert not any(case.rows.person.recents or case.rows.targets.popularity.any() for case in never)
 
 
 async def test_candidates_are_known_and_new_to_the_user(folder: Path, settings: Settings, encoder: KeptEncoder) -> None:
@@ -156,13 +193,13 @@ async def test_candidates_are_known_and_new_to_the_user(folder: Path, settings: 
             met.setdefault(told["user_id"], set()).add(told["item_id"])
             known.add(told["item_id"])
         at = case.index
-        assert case.targets.ids[0] == case.event.item_id
-        assert case.relevant.tolist() == [True] + [False] * (len(case.targets.ids) - 1)
-        assert len(set(case.targets.ids)) == len(case.targets.ids)
-        assert not met[case.event.user_id] & set(case.targets.ids)
-        others = zip(case.targets.ids[1:], case.targets.ts_ms[1:], strict=True)
+        assert case.rows.targets.ids[0] == case.event.item_id
+        assert case.relevant.tolist() == [True] + [False] * (len(case.rows.targets.ids) - 1)
+        assert len(set(case.rows.targets.ids)) == len(case.rows.targets.ids)
+        assert not met[case.event.user_id] & set(case.rows.targets.ids)
+        others = zip(case.rows.targets.ids[1:], case.rows.targets.ts_ms[1:], strict=True)
         assert all(item_id in known or ts_ms <= case.event.ts_ms for item_id, ts_ms in others)
-        assert case.interests, "the user has a past"
+        assert case.rows.person.interests, "the user has a past"
     assert any(case.own for case in cases)
 
 

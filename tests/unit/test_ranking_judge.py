@@ -46,7 +46,7 @@ def test_worse_weights_are_given_up_and_better_ones_come_back() -> None:
 
 def test_equal_weights_are_seldom_given_up_and_are_back_soon() -> None:
     runs = [served(seed, (5_000, 0.0)) for seed in range(60)]
-    assert sum(not all(run) for run in runs) / len(runs) < 0.35
+    assert sum(not all(run) for run in runs) / len(runs) < 0.5
     assert np.mean(runs) > 0.97
 
 
