@@ -23,7 +23,8 @@ assignment has ended is `stale()`; its partitions are read again from their comm
 - `lifecycle`  start, watch, stop, exit code
 - `liveness`   the judge of what stands still · `consumer_state` what it is judged by · `lag` what lag is
 - `producer`   acknowledged sending · `partitions` which partition a key belongs to
-- `admin`      topics, groups, lag · `follow` a topic from now on · `read_all` a topic once, to its end
+- `admin`      topics, groups, lag · `topic_session` a whole topic without a group · `follow` one from now on
+- `read_all`   a topic once, to its end
 - `read_spans` stretches of the log a second time
 - `clients`    foreign errors to ours · `tansu` what exists for the embedded broker alone
 """
