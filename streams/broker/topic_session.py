@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 
@@ -83,7 +83,7 @@ class TopicSession:
         end: int | None = self._consumer.highwater(self._sources[partition])
         return end
 
-    async def batches(self) -> AsyncIterator[Sequence[Record]]:
+    async def batches(self) -> AsyncGenerator[Sequence[Record], None]:
         """Records of one partition in the order of their offsets, over and over; nothing after a quarter of a second.
 
         BrokerUnavailable where it is no longer the broker or the topic it was, or nothing comes any more.

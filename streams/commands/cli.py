@@ -17,6 +17,10 @@ from streams.commands.shell import EXIT_CONFIGURATION, print_defect, print_error
 #: which is the first of its own help. They are shown in this order.
 _COMMANDS: Final = {
     "worker": ("worker", "Fold events into interests until Ctrl-C or SIGTERM."),
+    "learner": (
+        "learner",
+        "Learn what makes people choose, publish it as weights, and measure rankings live, until Ctrl-C or SIGTERM.",
+    ),
     "produce": ("produce", "Send one event made of options, or the lines of a file."),
     "replay": ("replay", "Play a log into Kafka: items first, then events in time order."),
     "show": ("show", "Draw a person's tree of interests."),

@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from streams.api.telemetry import ApiMetrics
 from streams.events.event import Outcome
+from streams.learner.metrics import LearnerMetrics
 from streams.worker.metrics import Metrics
 
 FILE: Final = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
@@ -34,8 +35,8 @@ _HEAD: Final = """# Metrics
 Made from the metrics' own help texts by `python -m streams.commands.metrics_document`; a test holds the two together.
 
 Times are in seconds, sizes in bytes. No label holds anything personal. Labels are topics, partitions, types, outcomes,
-stages, reasons, kinds, levels, calls, gRPC codes, servers, caches and their results; of the API also methods, route
-templates and statuses.
+stages, reasons, kinds, levels, calls, gRPC codes, servers, caches and their results; of the learner also rankers,
+encoders and cohorts; of the API methods, route templates and statuses.
 
 ## A worker
 
@@ -46,6 +47,15 @@ _ALERTS: Final = """\
 What to alert on: `interests_lag_records` rising while `interests_seconds_since_commit` rises (stuck; the worker ends
 itself after `INTERESTS_WORKER__STUCK_AFTER_S`), `rate(interests_dead_letters_total[5m])`, `interests_retries_total`
 (a server is away), and the 99th percentile of `interests_age_at_apply_seconds`.
+"""
+_LEARNER: Final = """## The learner
+
+The [learner](operations.md#the-learner) serves metrics on `INTERESTS_LEARNING__METRICS_HOST`:
+`INTERESTS_LEARNING__METRICS_PORT` (`http://127.0.0.1:9109/metrics` by default).
+"""
+_LEARNER_ALERTS: Final = """\
+What to alert on: `interests_weights_served` at 0 (the learned weights did worse than the fixed ones), the rate of
+`interests_dead_letters_total`, `interests_lag_records` that rises, and `interests_learner_lost_records_total`.
 """
 _API: Final = """## The API
 
@@ -66,7 +76,7 @@ class Entry(NamedTuple):
     about: str
 
 
-def entries(metrics: Metrics | ApiMetrics) -> Iterator[Entry]:
+def entries(metrics: Metrics | ApiMetrics | LearnerMetrics) -> Iterator[Entry]:
     """Every metric that is served, in the order of their declaration."""
     # prometheus_client shows the names of labels nowhere but in samples, of which there are none yet.
     declared = {m._name: m._labelnames for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)}
@@ -111,6 +121,10 @@ def markdown() -> str:
         *outcomes,
         "",
         _ALERTS,
+        _LEARNER,
+        *(map(_item, entries(LearnerMetrics()))),
+        "",
+        _LEARNER_ALERTS,
         _API,
         *(map(_item, entries(of_api()))),
         "",

@@ -46,7 +46,7 @@ def dead_letter_policy_of(settings: Settings, pseudonyms: Pseudonyms | None) -> 
         bodies=privacy.dead_letter_bodies,
         recipient=recipient,
         pseudonyms=pseudonyms,
-        impersonal=frozenset({settings.kafka.items_topic}),
+        impersonal=frozenset({settings.kafka.items_topic, settings.kafka.examples_topic}),
     )
 
 

@@ -77,7 +77,8 @@ def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
     if kafka.updated_topic:
         specs.append(topic(kafka.updated_topic, kafka.partitions, config=compacted))
     if kafka.examples_topic:
-        examples = topic(kafka.examples_topic, kafka.partitions, config=_EXAMPLES_KEPT)
+        # One partition, so that their order is the same for every learner that reads them.
+        examples = topic(kafka.examples_topic, 1, config=_EXAMPLES_KEPT)
         specs += [examples, topic(f"{kafka.examples_topic}.dead", 1)]
     if kafka.ranking_weights_topic:
         specs.append(topic(kafka.ranking_weights_topic, 1, config=compacted))

@@ -60,13 +60,18 @@ class LearnerStates:
         raise StoreUnavailable("learners take the state from each other over and over: run only one")
 
     async def write(self, packed: str) -> None:
-        """Write the state durably. Fenced where another learner has taken it; to be called again after StoreUnavailable."""
+        """Write the state durably, again after StoreUnavailable. Fenced where another learner has taken it."""
         wanted = self._held._replace(revision=self._held.revision + 1)
         mine = in_range("fence", gte=wanted.fence, lte=wanted.fence), any_of("writer", [wanted.writer])
         await self._put(wanted, packed, *mine, in_range("revision", lte=wanted.revision))
         if await self._head() != wanted:
             raise Fenced("another learner has begun and owns the learned state now: this one ends, nothing is lost")
         self._held = wanted
+
+    async def keep_aside(self, packed: str) -> None:
+        """Keep a state that nobody could read beside the one that is written from now on; the latest such one."""
+        aside = Point(str(uuid.uuid5(NAMESPACE, f"aside\x1f{self._id}")), codec.ONE, {"learner": packed})
+        await self._points.upsert(CONTROL, [aside], None)
 
     async def close(self) -> None:
         """Close the channels."""

@@ -12,6 +12,8 @@ from streams.api.telemetry import ApiMetrics
 from streams.base.caches import CacheStats
 from streams.commands.metrics_document import FILE, markdown
 from streams.events.event import Outcome
+from streams.learner.figures import Figure, Label
+from streams.learner.metrics import LearnerMetrics
 from streams.worker.metrics import Metrics
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -30,7 +32,9 @@ def documented() -> dict[str, tuple[str, set[str], str]]:
 def served() -> dict[str, tuple[str, set[str], str]]:
     api = ApiMetrics()
     api.watch_caches({"cards": lambda: CacheStats(1, 2, 3)})
-    return served_by_worker() | served_by(api)
+    learner = LearnerMetrics()
+    learner.figures = [(Label("fixed", "next", "an encoder", "new"), Figure(1, 1.0, 1.0, 1.0, 1.0, 1.0))]
+    return served_by_worker() | served_by(learner) | served_by(api)
 
 
 def served_by_worker() -> dict[str, tuple[str, set[str], str]]:
@@ -40,7 +44,7 @@ def served_by_worker() -> dict[str, tuple[str, set[str], str]]:
     return served_by(metrics)
 
 
-def served_by(metrics: Metrics | ApiMetrics) -> dict[str, tuple[str, set[str], str]]:
+def served_by(metrics: Metrics | ApiMetrics | LearnerMetrics) -> dict[str, tuple[str, set[str], str]]:
     labels = {m._name: set(m._labelnames) for m in vars(metrics).values() if isinstance(m, MetricWrapperBase)}
     entries = {}
     for family in metrics.registry.collect():

@@ -1,0 +1,142 @@
+"""The learner's Prometheus metrics; no label holds personal data. docs/metrics.md is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.events.dead_letters import DeadLetter
+from streams.learner.figures import Figure, Label
+
+_CALL_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class LearnerMetrics:
+    """All metrics of one learner, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.examples = Counter(
+            "interests_learner_examples",
+            "Examples by what became of them: `learned`; `scored` (another encoder's, not learned from); `repeated` "
+            "(sent again after a retry or a restart; changes nothing); `other_version` (of other features). Counted "
+            "once what they changed is durable.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "interests_dead_letters",
+            "Records sent to `<topic>.dead`; docs/events.md lists the reasons.",
+            ("topic", "stage", "reason"),
+            registry=registry,
+        )
+        self.refused = Counter(
+            "interests_refused_records",
+            "Waiting events and dead letters that a topic took in no form; `record_refused` in the log names them.",
+            ("topic",),
+            registry=registry,
+        )
+        self.lost = Counter(
+            "interests_learner_lost_records",
+            "Offsets that retention removed before the learner had read them.",
+            registry=registry,
+        )
+        self.log = Gauge(
+            "interests_learner_log",
+            "Incarnation of the topic of examples; rises when the topic or the broker is new.",
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "interests_lag_records",
+            "Offsets between what is committed, or the start of the log where that is later, and the end of what can "
+            "be read.",
+            ("topic", "partition"),
+            registry=registry,
+        )
+        self.commit_seconds = Histogram(
+            "interests_learner_commit_seconds",
+            "One write of the state, waits for Qdrant included.",
+            buckets=_CALL_S,
+            registry=registry,
+        )
+        self.store_seconds = Histogram(
+            "interests_store_seconds",
+            "One call to Qdrant: get, upsert, delete, scroll.",
+            ("call",),
+            buckets=_CALL_S,
+            registry=registry,
+        )
+        self.retries = Counter(
+            "interests_retries",
+            "Waits for triton, qdrant or kafka to come back; `other`: what names no server.",
+            ("server",),
+            registry=registry,
+        )
+        self.version = Gauge(
+            "interests_weights_version", "Version of the weights published last.", ("kind",), registry=registry
+        )
+        self.lists = Gauge(
+            "interests_weights_lists", "Lists that the weights were learned from.", ("kind",), registry=registry
+        )
+        self.served = Gauge(
+            "interests_weights_served",
+            "1 while the learned weights are served, 0 while the fixed ones are because the learned did worse.",
+            ("kind",),
+            registry=registry,
+        )
+        self.published = Counter(
+            "interests_weights_published", "Records of weights published.", ("kind",), registry=registry
+        )
+
+        self.figures: Sequence[tuple[Label, Figure]] = ()
+        registry.register(_Live(lambda: self.figures))
+
+    def store_called(self, call: str, seconds: float) -> None:
+        """One call to the store was answered after `seconds`."""
+        self.store_seconds.labels(call).observe(seconds)
+
+    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """Count dead letters."""
+        for dead in dead_letters:
+            self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
+
+
+class _Live(Collector):
+    """Live quality. Its sums are those of the durable state, so they go on where the last learner was."""
+
+    def __init__(self, read: Callable[[], Iterable[tuple[Label, Figure]]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        return self._families(())
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families(self._read())
+
+    def _families(self, figures: Iterable[tuple[Label, Figure]]) -> Iterable[Metric]:
+        labels = list(Label._fields)
+        lists = CounterMetricFamily("interests_live_lists", "Lists scored by what people took of them.", labels=labels)
+        recall = CounterMetricFamily(
+            "interests_live_recall_at_10", "Sum of recall@10; its rate over that of the lists is the mean.",
+            labels=labels,
+        )  # fmt: skip
+        reciprocal = CounterMetricFamily(
+            "interests_live_reciprocal_rank", "Sum of reciprocal ranks; its rate over that of the lists is the MRR.",
+            labels=labels,
+        )  # fmt: skip
+        late_recall = GaugeMetricFamily(
+            "interests_live_recall_at_10_late", "Mean recall@10 of about the last 500 lists.", labels=labels
+        )
+        late_mrr = GaugeMetricFamily("interests_live_mrr_late", "MRR of about the last 500 lists.", labels=labels)
+        for label, figure in figures:
+            lists.add_metric(label, figure.lists)
+            recall.add_metric(label, figure.recall)
+            reciprocal.add_metric(label, figure.reciprocal_rank)
+            late_recall.add_metric(label, figure.late_recall / figure.late)
+            late_mrr.add_metric(label, figure.late_reciprocal_rank / figure.late)
+        return lists, recall, reciprocal, late_recall, late_mrr
