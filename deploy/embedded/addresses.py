@@ -23,6 +23,7 @@ def addresses_of(ports: Ports, *, prometheus: bool) -> dict[str, str]:
         "Qdrant (gRPC)": f"{HOST}:{ports.qdrant_grpc}",
         "Qdrant (REST)": f"http://{HOST}:{ports.qdrant_http}",
         "Worker (metrics)": worker_metrics_url(ports),
+        "Learner (metrics)": learner_metrics_url(ports),
         "API": api_url(ports),
         "Page": f"{api_url(ports)}/ui",
     }
@@ -34,6 +35,11 @@ def addresses_of(ports: Ports, *, prometheus: bool) -> dict[str, str]:
 def worker_metrics_url(ports: Ports) -> str:
     """Where the worker serves its metrics."""
     return f"http://{HOST}:{ports.worker_metrics}/metrics"
+
+
+def learner_metrics_url(ports: Ports) -> str:
+    """Where the learner serves its metrics."""
+    return f"http://{HOST}:{ports.learner_metrics}/metrics"
 
 
 def api_url(ports: Ports) -> str:
@@ -52,6 +58,7 @@ def settings_for(ports: Ports, broker: BrokerImplementation = "tansu") -> Settin
         triton={"url": f"{HOST}:{ports.triton_grpc}"},
         qdrant={"host": HOST, "grpc_port": ports.qdrant_grpc, "http_port": ports.qdrant_http, "https": False},
         worker={"metrics_host": HOST, "metrics_port": ports.worker_metrics},
+        learning={"metrics_host": HOST, "metrics_port": ports.learner_metrics},
         api={"host": HOST, "port": ports.api},
         client={"url": api_url(ports)},
     )
@@ -71,6 +78,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "INTERESTS_QDRANT__HTTPS": "false",
         "INTERESTS_WORKER__METRICS_HOST": settings.worker.metrics_host,
         "INTERESTS_WORKER__METRICS_PORT": str(settings.worker.metrics_port),
+        "INTERESTS_LEARNING__METRICS_HOST": settings.learning.metrics_host,
+        "INTERESTS_LEARNING__METRICS_PORT": str(settings.learning.metrics_port),
         "INTERESTS_API__HOST": settings.api.host,
         "INTERESTS_API__PORT": str(settings.api.port),
         "INTERESTS_CLIENT__URL": settings.client.url,

@@ -218,6 +218,16 @@ def worker(ports: Ports, environment: Mapping[str, str], probes: Probes) -> Stac
     )  # fmt: skip
 
 
+def learner(ports: Ports, environment: Mapping[str, str], probes: Probes) -> StackPart:
+    """The learner, ready once it reads examples; started again for ever: its state is in Qdrant."""
+    argv = [sys.executable, "-m", "streams.commands.cli", "learner"]
+    ready = probes.answers(f"http://{HOST}:{ports.learner_metrics}/readyz")
+    return StackPart(
+        name="learner", argv=argv, ready=ready, env={**environment, "PYTHONUNBUFFERED": "1"},
+        ready_within_s=60.0, stop_within_s=15.0, restarts=ALWAYS, on_orphaned=signal.SIGKILL, niceness=BEHIND,
+    )  # fmt: skip
+
+
 def api(ports: Ports, environment: Mapping[str, str], probes: Probes) -> StackPart:
     """The HTTP API and its page, ready once it can read trees. Started again for ever: it keeps nothing."""
     argv = [sys.executable, "-m", "streams.commands.cli", "api"]

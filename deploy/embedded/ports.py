@@ -31,6 +31,7 @@ class Ports:
     qdrant_http: int = 6333
     qdrant_grpc: int = 6334
     worker_metrics: int = 9108
+    learner_metrics: int = 9109
     prometheus: int = 9090
     api: int = 8080
 

@@ -13,7 +13,14 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from deploy.embedded import kafka, parts
-from deploy.embedded.addresses import addresses_of, api_url, environment_of, settings_for, worker_metrics_url
+from deploy.embedded.addresses import (
+    addresses_of,
+    api_url,
+    environment_of,
+    learner_metrics_url,
+    settings_for,
+    worker_metrics_url,
+)
 from deploy.embedded.concepts import tree_file
 from deploy.embedded.data_directory import describe, forget_description, fresh_logs, lock
 from deploy.embedded.front import Front
@@ -26,14 +33,15 @@ from streams.broker.config import BrokerImplementation
 from streams.settings.service import ConceptSettings, Settings
 from streams.settings.wiring import kafka_config, topic_specs
 
-#: What is stopped together: the worker, which commits, and the API first; then what they talked to.
 _HOPELESS_S = 2.0
 _LAG = re.compile(r"^interests_lag_records\{.*\} (\S+)$", re.MULTILINE)
-_STOP_ORDER = (("api", "worker"), ("prometheus", "triton", "broker", "qdrant"))
+#: What is stopped together: the worker, which commits, and the API first; the learner, which reads what the worker sent
+#: last; then what they talked to.
+_STOP_ORDER = (("api", "worker"), ("learner",), ("prometheus", "triton", "broker", "qdrant"))
 
 
 class Stack:
-    """Broker, Triton, Qdrant, Prometheus where there is one, a worker and the API, on 127.0.0.1, as child processes.
+    """Broker, Triton, Qdrant, Prometheus where there is one, worker, learner and API, on 127.0.0.1, as child processes.
 
     Data and logs lie in `data_dir`, which one stack at a time may use. `broker` is the one that keeps its records in
     memory (`tansu`) or an Apache Kafka that is installed here and keeps them in `data_dir` (`kafka`). `observe` is
@@ -100,6 +108,11 @@ class Stack:
         return worker_metrics_url(self.ports)
 
     @property
+    def learner_metrics_url(self) -> str:
+        """Where the learner serves its metrics."""
+        return learner_metrics_url(self.ports)
+
+    @property
     def api_url(self) -> str:
         """Where the HTTP API answers."""
         return api_url(self.ports)
@@ -152,7 +165,7 @@ class Stack:
         """Take no more events: the API stops, and nobody reaches the broker but the worker and this process."""
         await self._running["api"].stop()
         if self._front is not None:
-            self._front.only(lambda: {os.getpid(), self._running["worker"].pid})
+            self._front.only(lambda: {os.getpid(), self._running["worker"].pid, self._running["learner"].pid})
 
     async def reported_lag(self) -> int | None:
         """How many records the worker had still to fold, by its own last count; None where it does not answer."""
@@ -180,7 +193,7 @@ class Stack:
         for part in servers:
             if part is not None:
                 self._add(part)
-        for name in ("concepts", "worker", "api"):
+        for name in ("concepts", "worker", "learner", "api"):
             self._observe(Change(name, "waiting"))
         if self._front is not None:
             await self._front.start()
@@ -189,8 +202,9 @@ class Stack:
         await self._find_concepts()
         environment = self._environment_of_parts()
         self._add(parts.worker(self.ports, environment, self._probes))
+        self._add(parts.learner(self.ports, environment, self._probes))
         self._add(parts.api(self.ports, environment, self._probes))
-        await _together(*(self._running[name].start() for name in ("worker", "api")))
+        await _together(*(self._running[name].start() for name in ("worker", "learner", "api")))
         self._described = True
         self._describe()
 
@@ -236,9 +250,10 @@ class Stack:
 
     async def _stop(self) -> None:
         self._stopping, self._described = True, False
-        if self._running and not self._running["broker"].running and "worker" in self._running:
-            # Without a broker it cannot commit, and aiokafka would wait half a minute for one.
-            await self._running["worker"].stop(within_s=_HOPELESS_S)
+        if self._running and not self._running["broker"].running:
+            # Without a broker they cannot commit, and aiokafka would wait half a minute for one.
+            hopeless = [self._running[name] for name in ("worker", "learner") if name in self._running]
+            await asyncio.gather(*(one.stop(within_s=_HOPELESS_S) for one in hopeless))
         for names in _STOP_ORDER:
             await asyncio.gather(*(self._running[name].stop() for name in names if name in self._running))
         if self._running:

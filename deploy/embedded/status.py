@@ -25,6 +25,7 @@ ABOUT = {
     "concepts": "the tree of concepts, encoded once",
     "prometheus": "metrics",
     "worker": "folds events into interests",
+    "learner": "learns what makes people choose",
     "api": "answers over HTTP, and the page",
 }
 

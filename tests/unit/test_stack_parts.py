@@ -32,6 +32,7 @@ def test_the_template_scrapes_the_default_ports() -> None:
     ports = Ports()
     assert targets(TEMPLATE.read_text()) == {
         "worker": [f"127.0.0.1:{ports.worker_metrics}"],
+        "learner": [f"127.0.0.1:{ports.learner_metrics}"],
         "api": [f"127.0.0.1:{ports.api}"],
         "triton": [f"127.0.0.1:{ports.triton_metrics}"],
         "qdrant": [f"127.0.0.1:{ports.qdrant_http}"],
