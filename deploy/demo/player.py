@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from time import monotonic, time
+from typing import NamedTuple
 
 import httpx
 from rich.console import Console
 
 from deploy.demo.accounts import ReportedCounts, read_counters
+from deploy.demo.live import LiveCounts, read_live
 from streams.base.errors import FatalError
 from streams.broker.admin import Admin
 from streams.commands.event_log import Timed, moved
@@ -25,10 +27,18 @@ from streams.settings.service import Settings
 _BATCH = 500
 _CHECK_EVERY_S = 0.2
 _STALLED_S = 90.0
+_LEARNED_WITHIN_S = 10.0
 
 
 class DemoFailed(FatalError):
     """Something the demo promises did not come about."""
+
+
+class MetricsPages(NamedTuple):
+    """Where worker and learner serve their metrics."""
+
+    worker: str
+    learner: str
 
 
 class Player:
@@ -39,10 +49,10 @@ class Player:
     """
 
     def __init__(
-        self, settings: Settings, sender: Sender, admin: Admin, metrics_url: str, console: Console, shift_ms: int
+        self, settings: Settings, sender: Sender, admin: Admin, pages: MetricsPages, console: Console, shift_ms: int
     ) -> None:
         self._settings, self._sender, self._admin = settings, sender, admin
-        self._metrics_url, self._console, self._shift_ms = metrics_url, console, shift_ms
+        self._pages, self._console, self._shift_ms = pages, console, shift_ms
         self._http = httpx.AsyncClient(trust_env=False, timeout=10.0)
         self.sent: Counter[str] = Counter()
         self.users: Counter[str] = Counter()
@@ -85,8 +95,17 @@ class Player:
 
     async def counted(self) -> ReportedCounts:
         """The worker's counters as they are now."""
-        answer = await self._http.get(self._metrics_url)
+        answer = await self._http.get(self._pages.worker)
         return read_counters(answer.text, self._settings.kafka.items_topic)
+
+    async def live(self) -> LiveCounts:
+        """The learner's figures once it has caught up, or after some seconds: they are no part of the accounts."""
+        end_s = monotonic() + _LEARNED_WITHIN_S
+        while True:
+            await asyncio.sleep(_CHECK_EVERY_S)
+            counts = read_live((await self._http.get(self._pages.learner)).text)
+            if not counts.behind or monotonic() > end_s:
+                return counts
 
     def _moved(self, line: Line) -> Line:
         return Line(line.number, moved(line.body, self._shift_ms))

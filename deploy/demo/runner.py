@@ -13,7 +13,8 @@ from rich.text import Text
 
 from deploy.demo.accounts import ReportedCounts, quantile, verdict
 from deploy.demo.data import LIMIT, DemoLog, invented, real
-from deploy.demo.player import DemoFailed, Player
+from deploy.demo.live import LiveCounts, table
+from deploy.demo.player import DemoFailed, MetricsPages, Player
 from deploy.demo.readers import READERS
 from deploy.demo.search import interested_users
 from deploy.demo.trees import Trees
@@ -31,8 +32,10 @@ from streams.commands.when import stamp
 DATA_DIR = Path(".interests/demo")
 #: So that the trees remember every event of the demo and can be counted.
 RING_LENGTH = 4096
-#: Small batches, so that the bars move while long texts are encoded.
-_BATCH_RECORDS = 100
+#: Small batches, so that the bars move while long texts are encoded, and the learner gets an example of each reader
+#: from each of them.
+_BATCH_RECORDS = 8
+_EXAMPLES_PER_S = 200
 #: All items are sent before the first event: what a log says of an item that it does not describe need not wait long.
 _UNRESOLVED_S = 4
 _OUTCOMES = (("applied", "applied"), ("redelivered", "redelivered"), ("duplicate", "duplicate"),
@@ -51,6 +54,7 @@ def run(folder: Path | None, *, keep: bool, data_dir: Path = DATA_DIR) -> int:
     environment = {
         "INTERESTS_NODES__RING_LENGTH": str(RING_LENGTH),
         "INTERESTS_WORKER__BATCH_RECORDS": str(_BATCH_RECORDS),
+        "INTERESTS_LEARNING__EXAMPLES_PER_S": str(_EXAMPLES_PER_S),
         "INTERESTS_UNRESOLVED__DEADLINE_S": str(_UNRESOLVED_S),
     }
     stack = Stack(data_dir, ports="any", fresh=True, environment=environment, observe=status.changed)
@@ -103,8 +107,9 @@ class Demo:
         settings, console = self._stack.settings, self._console
         with EventLog([data.events]) as log:
             shift_ms = int(time() * 1000) - (log.last_ms or 0)
+            pages = MetricsPages(self._stack.worker_metrics_url, self._stack.learner_metrics_url)
             async with sender_of(settings) as sender, admin_of(settings) as admin:
-                player = Player(settings, sender, admin, self._stack.worker_metrics_url, console, shift_ms)
+                player = Player(settings, sender, admin, pages, console, shift_ms)
                 async with Trees(settings, console) as trees:
                     try:
                         await self._halves(data, log, player, trees, shift_ms)
@@ -122,16 +127,26 @@ class Demo:
         split_ms = (first[-1].ts_ms if first else 0) + shift_ms
         self._heading("First half", f"{len(first):,} events, to {stamp(split_ms)}: as fast as the worker takes them")
         await player.events(iter(first), "events")
+        half = await self._live_since(LiveCounts({}, 0, 0), player)
         for user, about in data.shown.items():
             self._heading(f"{_short(user)} at half-time", about)
             console.print(await trees.draw(user, split_ms))
         self._heading("Second half", f"{log.count - len(first):,} events, to now")
         await player.events(entries, "events")
+        await self._live_since(half, player)
         for user in data.shown:
             self._heading(f"{_short(user)} now", "large branches of the same tree")
             console.print(await trees.draw(user))
             console.print(Text("\nWhat they like, by topic, at half-time and now:", "dim"))
             console.print(trees.changed(user))
+
+    async def _live_since(self, before: LiveCounts, player: Player) -> LiveCounts:
+        """Show how well what people took was foretold since `before`."""
+        now = await player.live()
+        title = f"weights of version {now.version}" if now.version else "nothing learned yet"
+        self._heading("Live quality", f"what each ranking made of what they took, before it was learned from; {title}")
+        self._console.print(table(before, now))
+        return now
 
     async def _search(self, data: DemoLog, trees: Trees) -> None:
         self._heading("A question in words", "encoded by Triton; any Qdrant client can ask, here on level interest")

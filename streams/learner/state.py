@@ -123,7 +123,7 @@ class LearnerState:
         )  # fmt: skip
 
     def pack(self) -> str:
-        """All of it as JSON; about 60 kB, and 100 bytes a figure."""
+        """All of it as JSON; about 25 kB, and 100 bytes a figure."""
         packed = _Packed(
             form=_FORM, encoder=self.encoder, features=VERSION, log=self.place.number, cluster=self.place.cluster,
             next=dict(self.place.next),

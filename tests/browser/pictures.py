@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Page
 from rich.console import Console
 
 from deploy.demo.data import invented
-from deploy.demo.player import Player
+from deploy.demo.player import MetricsPages, Player
 from deploy.embedded.stack import Stack
 from streams.commands.connections import admin_of
 from streams.commands.event_log import EventLog
@@ -39,7 +39,8 @@ async def play(stack: Stack, folder: Path) -> None:
     with EventLog([data.events]) as log:
         shift_ms = int(time.time() * 1000) - (log.last_ms or 0)
         async with sender_of(stack.settings) as sender, admin_of(stack.settings) as admin:
-            player = Player(stack.settings, sender, admin, stack.worker_metrics_url, Console(stderr=True), shift_ms)
+            pages = MetricsPages(stack.worker_metrics_url, stack.learner_metrics_url)
+            player = Player(stack.settings, sender, admin, pages, Console(stderr=True), shift_ms)
             try:
                 await player.items(data.items)
                 await player.events(log.lines(), "events")

@@ -23,7 +23,7 @@ from streams.learner.state import LearnerState, Rules
 from streams.learner.status import LearnerStatus
 from streams.ranking.measures import places
 from streams.ranking.rows import COLUMN, NAMES, fixed_weights
-from streams.ranking.weights import ServedWeights, pack_weights, unpack_weights
+from streams.ranking.weights import pack_weights, unpack_weights
 from streams.settings.policies import RankingSettings
 from tests.fixtures.learner import ENCODER, examples, known, planted, replayed
 
@@ -104,13 +104,6 @@ def test_what_is_published_is_what_was_learned() -> None:
     assert published is not None
     assert (published.version, published.lists, published.serve, published.made_ms) == (7, 50, True, 1_000)
     assert published.array().tolist() == state.kinds["next"].learner.weights().tolist()
-    served = ServedWeights(ENCODER, RULES.fixed, 10_000)
-    served.take(published)
-    assert served.at("next", 2_000)[1] == 7
-    served.take(msgspec.structs.replace(published, version=6, made_ms=900))  # late, of a learner that was replaced
-    assert served.at("next", 2_000)[1] == 7
-    served.take(msgspec.structs.replace(published, version=1, made_ms=5_000))  # its state was deleted
-    assert served.at("next", 5_000)[1] == 1
 
 
 @pytest.mark.parametrize("packed", ["", "{}", "no JSON", '{"form": 1}', "\ud800"])
