@@ -104,6 +104,7 @@ async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_p
         await tree_with(stack, 10)
         first = stack.pids()["worker"]
         os.kill(first, signal.SIGKILL)
+        os.kill(stack.pids()["learner"], signal.SIGKILL)
         await send(stack, events(10, 10, now_ms))
         before = await tree_with(stack, 20)
         assert stack.restarts("worker") == 1
@@ -118,10 +119,11 @@ async def test_trees_survive_the_death_of_a_worker_and_a_stop_of_the_stack(tmp_p
                 await asyncio.sleep(0.1)
         assert about["parts"]["qdrant"] == stack.pids()["qdrant"]
         before = await tree_with(stack, 420)
-        assert stack.restarts("worker") == 1  # it has waited
+        assert stack.restarts("worker") == stack.restarts("learner") == 1  # they have waited
         pids = stack.pids()
     assert not any(map(alive, pids.values()))
     assert "code=0" in (tmp_path / "logs" / "worker.log").read_text()
+    assert "code=0" in (tmp_path / "logs" / "learner.log").read_text()
     assert "Exit timeout expired" not in (tmp_path / "logs" / "triton.log").read_text()
 
     # The broker has forgotten topics, groups and offsets; the trees are there. Event 419 comes again under offset 0.
