@@ -206,10 +206,11 @@ def _retries(settings: Settings) -> RetryPolicy:
 
 async def partition_counts(config: KafkaConfig, kafka: KafkaSettings) -> dict[str, int]:
     """Partitions by topic; all that carry users must have the same number, so that one worker has all of a user."""
-    specs = topic_specs(kafka)
+    of_others = {f"{kafka.examples_topic}.dead", kafka.ranking_weights_topic}  # the learner's and the API's
+    names = [spec.name for spec in topic_specs(kafka) if spec.name not in of_others]
     async with Admin(config) as admin:
-        topics = await admin.topics([spec.name for spec in specs])
-    missing = [spec.name for spec in specs if spec.name not in topics]
+        topics = await admin.topics(names)
+    missing = [name for name in names if name not in topics]
     if missing:
         raise ConfigurationError(f"the broker has no topic {', '.join(missing)}: run `interests topics create`")
     counts = {name: topics[name].partitions for name in (*kafka.event_topics, kafka.unresolved_topic)}
