@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from streams.broker.admin import Admin
 from streams.broker.producer import Outgoing, Producer
+from streams.evaluation.ground import EncoderPlan, encoder_of, prepare
+from streams.evaluation.prequential import PrequentialProtocol
 from streams.interests.score import RankPolicy
 from streams.ranking.examples import Example, unpack_example
-from streams.ranking.rows import COLUMN, NAMES, VERSION, fixed_weights
+from streams.ranking.rows import COLUMN, NAMES, PART_OF, VERSION, fixed_weights
 from streams.ranking.weights import PublishedWeights, pack_weights
 from tests.fixtures.api import ApiServer
 from tests.fixtures.path import Rig
@@ -49,6 +56,11 @@ def weights_of(version: int, encoder: str, **more: Any) -> PublishedWeights:
         "made_ms": int(time.time() * 1000), "values": values, **more,
     }  # fmt: skip
     return PublishedWeights(**fields)
+
+
+def unseen(name: str, count: int) -> AbstractContextManager[Any]:
+    """A meter that shows nothing."""
+    return nullcontext(SimpleNamespace(add=lambda count: None))
 
 
 class Stack:
@@ -86,11 +98,12 @@ class Stack:
         ]
         await self.rig.produce(self.rig.clicks, events)
 
-    async def popular(self, votes: int) -> None:
-        """Wait until so many votes are in the items' popularity."""
-        counted = 'interests_derived_events_total{kind="popularity",outcome="counted"}'
-        async with asyncio.timeout(READ_WITHIN_S):
-            while (await self.rig.workers[0].metrics()).get(counted, 0) < votes:
+    async def settled(self) -> None:
+        """Wait until every event is folded, and all that follows from it for everybody."""
+        await self.rig.settled()
+        kafka = self.rig.settings.kafka
+        async with asyncio.timeout(READ_WITHIN_S), Admin(self.rig.config) as admin:
+            while sum(lag.lag for lag in await admin.lag(kafka.group, kafka.derived_topics)):
                 await asyncio.sleep(0.1)
 
     async def examples(self, count: int) -> list[Example]:
@@ -102,12 +115,18 @@ class Stack:
 
 @pytest.fixture
 async def stack(broker: Any, make_rig: Callable[..., Rig], make_api: Callable[..., ApiServer]) -> AsyncIterator[Stack]:
-    rig = make_rig(broker, ranking={"weights_max_age_s": 600.0})
+    rig = make_rig(broker, ranking={"weights_max_age_s": 600.0}, worker={"together_linger_s": 0.2})
     await rig.prepare()
     rig.worker()
     made = Stack(rig, make_api(rig.settings))
     rows: list[Mapping[str, Any]] = [
-        {"item_id": made.ids[n], "title": title, "categories": path, "lang": "en"}
+        {
+            "item_id": made.ids[n],
+            "title": title,
+            "categories": path,
+            "lang": "en",
+            "ts": int(time.time() * 1000) - 3_600_000 * (n + 2),
+        }
         for n, (title, *path) in enumerate(CATALOGUE)
     ]
     await rig.items(rows)
@@ -159,7 +178,7 @@ async def test_a_worker_makes_examples_of_new_items_and_of_what_was_shown(stack:
         await stack.likes(rig.user(), place)
     await stack.likes(ana, 3, 4)
     await rig.until(lambda outcomes: outcomes.get("applied", 0) >= 13)
-    await stack.popular(13)
+    await stack.settled()
     await stack.likes(ana, 12, start=2)
     await rig.until(lambda outcomes: outcomes.get("applied", 0) >= 14)
     shown = {"event_id": f"{ana}-shown", "user_id": ana, "type": "impression", "items": stack.ids[5:9],
@@ -179,3 +198,55 @@ async def test_a_worker_makes_examples_of_new_items_and_of_what_was_shown(stack:
     metrics = await rig.workers[0].metrics()
     assert metrics['interests_ranking_examples_total{kind="next"}'] == 1
     assert metrics['interests_ranking_examples_total{kind="impression"}'] == 1
+
+
+async def test_a_row_made_live_is_that_of_the_evaluation(stack: Stack, tmp_path: Path) -> None:
+    rig, ana, began_ms = stack.rig, stack.rig.user(), int(time.time() * 1000) - 3_600_000
+    people = [rig.user() for _ in range(4)]
+    habits = {people[0]: (3, 4, 10), people[1]: (5, 11, 6, 7), people[2]: (0, 1, 9, 12), people[3]: (13, 8, 7, 2),
+              ana: (4, 3, 5, 11)}  # fmt: skip
+    told = [(user, place) for user, places in habits.items() for place in places]
+    kinds = ["click", "comment", "like", "view", "hide"]
+    events: list[dict[str, Any]] = [
+        {"event_id": f"{ana}-{n}", "user_id": user, "type": kinds[n % 5], "item_id": stack.ids[place],
+         "ts": began_ms + 60_000 * n, **({"text": "a wonderful thing"} if kinds[n % 5] == "comment" else {})}
+        for n, (user, place) in enumerate(told)
+    ]  # fmt: skip
+    await rig.produce(rig.clicks, events)
+    await rig.until(lambda outcomes: outcomes.get("applied", 0) >= len(events))
+    await stack.settled()
+    at_ms = began_ms + 60_000 * len(events)
+    await rig.produce(rig.clicks, [{**events[-1], "event_id": f"{ana}-new", "type": "click", "item_id": stack.ids[10],
+                                    "ts": at_ms, "text": None}])  # fmt: skip
+    await stack.settled()
+    shown = {"event_id": f"{ana}-shown", "user_id": ana, "type": "impression", "items": stack.ids[4:12],
+             "clicked": [stack.ids[7], stack.ids[8]], "ts": at_ms + 60_000}  # fmt: skip
+    await rig.produce(rig.clicks, [shown])
+    await stack.settled()
+
+    sent = await rig.read(rig.settings.kafka.examples_topic, int(await made(rig)))
+    live = {one.ts_ms: one for record in sent if (one := unpack_example(record.value, VERSION)) is not None}
+    items = await rig.read(rig.items_topic, len(CATALOGUE))
+    log = sorted(await rig.read(rig.clicks, len(events) + 2), key=lambda record: json.loads(record.value)["ts"])
+    protocol = PrequentialProtocol(negatives=None, first=True)
+    async with encoder_of(rig.settings, EncoderPlan(triton=rig.triton.grpc_url, cache=tmp_path)) as named:
+        now_ms = int(time.time() * 1000)
+        ground = await prepare(rig.settings, named, items, log, now_ms=now_ms, undated="known", meter=unseen)
+        replay = await ground.replay(protocol)
+        cases = {case.event.ts_ms: case async for case in replay.cases(log, now_ms=now_ms)}
+
+    new, seen = cases[at_ms], cases[at_ms + 60_000]
+    assert live[at_ms + 60_000].source == seen.event.source
+    np.testing.assert_allclose(live[at_ms + 60_000].values(), seen.values, rtol=2e-5, atol=2e-6)
+    assert live[at_ms + 60_000].relevant().tolist() == seen.relevant.tolist()
+    np.testing.assert_allclose(live[at_ms].values()[0], new.values[0], rtol=2e-5, atol=2e-6)
+    for row in live[at_ms].values()[1:]:  # which items were drawn beside it only the worker knows
+        assert np.min(np.abs(new.values[1:] - row).max(axis=1)) < 2e-5
+    parts = {PART_OF[name] for name, value in zip(NAMES, np.abs(seen.values).max(axis=0), strict=True) if value > 0.01}
+    assert parts >= set(PART_OF.values()) - {"aversion"}, "no part is compared by zeros alone"
+
+
+async def made(rig: Rig) -> float:
+    """How many examples the worker has sent."""
+    metrics = await rig.workers[0].metrics()
+    return sum(value for name, value in metrics.items() if name.startswith("interests_ranking_examples_total"))
