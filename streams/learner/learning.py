@@ -39,6 +39,7 @@ from streams.store.learner_state import LearnerStates
 log = structlog.get_logger(__name__)
 
 _RETRY_S, _LONGEST_RETRY_S = 0.5, 10.0
+_PUBLISH_WITHIN_S: Final = 5.0
 _AT_ONCE_S: Final = 0.05  # of learning between turns of the event loop
 
 
@@ -76,9 +77,9 @@ class Learning:
         Fenced where another learner has taken the state.
         """
         pause_s = _RETRY_S
-        await self._commit()
         while not self._over():
             try:
+                await self._commit()  # weights of an earlier learner are published anew
                 async with topic_session(self._deps.kafka, self._deps.topic) as session:
                     await self._begin(session)
                     pause_s = _RETRY_S
@@ -88,7 +89,10 @@ class Learning:
                 log.warning("waiting", server="kafka", error=str(error))
                 await self._pause(pause_s)
                 pause_s = min(_LONGEST_RETRY_S, 2 * pause_s)
-        await self._commit()
+        try:
+            await self._commit()
+        except BrokerUnavailable as error:
+            log.warning("unpublished", error=str(error))
 
     def _over(self) -> bool:
         return self._stop.is_set() or self._deps.switched()
@@ -152,20 +156,23 @@ class Learning:
         return self._state.kinds[kind].learner.lists
 
     async def _commit(self) -> None:
-        """Write the state, then publish the weights that changed, or all of them where that is due."""
+        """Write the state, then publish the weights that changed, or all of them where that is due.
+
+        BrokerUnavailable where dead letters or weights cannot be sent: the next one sends them.
+        """
         deps, state = self._deps, self._state
         if self._dead:
-            await answered(deps.waiting, deps.outbox.dead_letter, self._dead)
+            await deps.outbox.dead_letter(self._dead)
         kinds = self._to_publish()
         for kind in kinds:
             state.kinds[kind].version += 1
-        began_s = monotonic()
+        began_s, waiting_for = monotonic(), deps.status.waiting_for
         await answered(deps.waiting, deps.states.write, state.pack())
+        deps.status.waiting_for = waiting_for
         deps.metrics.commit_seconds.observe(monotonic() - began_s)
         self._count()
         if kinds:
             await self._publish(kinds)
-        deps.status.waiting_for = None if state.place.number else deps.status.waiting_for
 
     def _to_publish(self) -> list[Kind]:
         learned = [kind for kind in KINDS if self._learned(kind)] if self._deps.weights_topic else []
@@ -180,7 +187,7 @@ class Learning:
         deps = self._deps
         made = [self._state.published(kind, now_ms()) for kind in kinds]
         out = [Outgoing(one.key, pack_weights(one)) for one in made]
-        await answered(deps.waiting, deps.producer.send_many, deps.weights_topic, out)
+        await deps.producer.send_many(deps.weights_topic, out, deadline_s=_PUBLISH_WITHIN_S)
         for one in made:
             was = self._published.get(one.kind)
             if was is not None and was[1] != one.serve:

@@ -47,10 +47,10 @@ async def test_killed_at_random_it_knows_what_an_uninterrupted_learner_knows(
     made = examples(600)
     chance = random.Random(7)
     learner = rig.learner()
-    for start in range(0, 600, 150):
+    for start in range(0, 600, 200):
         await rig.until(learner.ready)
         again = made[max(0, start - 20) : start]  # a worker that died sends some again
-        await rig.send([*again, *made[start : start + 150]])
+        await rig.send([*again, *made[start : start + 200]])
         await asyncio.sleep(chance.uniform(0.0, 0.3))
         learner.kill()
         learner.start()
