@@ -52,12 +52,17 @@ def extend_recents(packed: str, more: Iterable[Recent], length: int) -> str:
     if not length:
         return ""
     kept = packed.split(ENTRY) if packed else []
-    renewed = [
-        one for one in merged((), more, length)
-        if f"{one.item_id}{FIELD}" not in packed or _makes_way(kept, one)
-    ]  # fmt: skip
-    at = 0
+    renewed: list[Recent] = []
+    for one in merged((), more, length):
+        name = f"{one.item_id}{FIELD}"
+        had = _entry_of(packed, name) if name in packed else ""
+        if had and _rank(_unpacked(had)) >= _rank(one):
+            continue
+        if had:
+            kept.remove(had)
+        renewed.append(one)
     if kept and renewed and _order_of(kept[0]) < _order(renewed[-1]):
+        at = 0
         for one in renewed:
             at = bisect_left(kept, _order(one), at, key=_order_of)
             kept.insert(at, _packed(one))
@@ -66,16 +71,10 @@ def extend_recents(packed: str, more: Iterable[Recent], length: int) -> str:
     return ENTRY.join(kept[:length])
 
 
-def _makes_way(kept: list[str], one: Recent) -> bool:
-    """Take an item's entry out of what is kept, should it have one, but for the new one's that is no greater."""
-    name = f"{one.item_id}{FIELD}"
-    for at, entry in enumerate(kept):
-        if entry.startswith(name):
-            if _rank(_unpacked(entry)) >= _rank(one):
-                return False
-            del kept[at]
-            break
-    return True
+def _entry_of(packed: str, name: str) -> str:
+    """The entry that begins with `name`, "" where none does: it may also be the end of another item's."""
+    at = f"{ENTRY}{packed}".find(f"{ENTRY}{name}")
+    return packed[at:].partition(ENTRY)[0] if at >= 0 else ""
 
 
 def _packed(one: Recent) -> str:
@@ -96,4 +95,5 @@ def _order(one: Recent) -> tuple[int, str]:
 
 
 def _order_of(entry: str) -> tuple[int, str]:
-    return _order(_unpacked(entry))
+    item_id, ts_ms, _ = entry.split(FIELD)
+    return -int(ts_ms), item_id
