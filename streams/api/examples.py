@@ -35,6 +35,10 @@ TREE: Final = {
     "user_id": "u17", "at_ms": _T, "prior": False, "events": 23, "first_ms": _T - 900_000_000,
     "last_ms": _T - 3_600_000, "erased_at_ms": None, "nodes": [_NODE], "next_cursor": None,
 }  # fmt: skip
+RECENTS: Final = {
+    "user_id": "u17", "erased_at_ms": None,
+    "items": [{"item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000, "weight": 1.0}],
+}  # fmt: skip
 USERS: Final = {"users": [{"user_id": "u17", "events": 23, "last_ms": _T - 3_600_000}], "next_cursor": None}
 RECOMMENDATIONS: Final = {"user_id": "u17", "at_ms": _T, "prior": False, "weights_version": 12, "items": [_ITEM]}
 RANKING: Final = {**RECOMMENDATIONS, "unknown": ["i404"]}

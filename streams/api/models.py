@@ -120,6 +120,23 @@ class ItemCard(ResponseModel):
 # -- people ------------------------------------------------------------------------------------------------------
 
 
+class RecentEntry(ResponseModel):
+    """An item and a person's latest event with it: its time and its signed weight then, 0 where it was taken back."""
+
+    item_id: str
+    title: str | None = None
+    ts_ms: int
+    weight: float
+
+
+class Recents(ResponseModel):
+    """The last items that a person has given evidence of, for or against, latest first."""
+
+    user_id: str
+    erased_at_ms: ErasedAtMs = None
+    items: list[RecentEntry] = []
+
+
 class SimilarUser(ResponseModel):
     """A person with alike interests; `similarity` is the cosine of the two whole persons."""
 

@@ -1,4 +1,4 @@
-"""Reads about users that are not scores: a person's tree of interests, and the list of all people, by pages."""
+"""Reads about users that are not scores: a person's tree and recent items, and the list of all people, by pages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import uuid
 
 from streams.api.backends import Backends
 from streams.api.interest_tree import NodeView, TreeQuery, chosen, item_ids, tree
-from streams.api.models import Context, Tree, UserCard, Users
+from streams.api.models import Context, RecentEntry, Recents, Tree, UserCard, Users
 from streams.api.params import bad_cursor, cursor, read_cursor
 from streams.api.person import read_person
 from streams.api.problems import unknown_user
+from streams.interests.nodes import is_forgotten, recents_of
 
 
 async def interest_tree(
@@ -27,6 +28,22 @@ async def interest_tree(
     return tree(
         user_id, person.stored, person.alive, view, query, prior=person.prior, cursor=lambda end: cursor(at_ms, end)
     )
+
+
+async def recent_items(backends: Backends, user_id: str, limit: int) -> Recents:
+    """A person's recent items, latest first, none where they were erased. 404 where nothing is kept of them."""
+    profile = await backends.reader.profile(user_id)
+    if profile is None:
+        raise unknown_user()
+    kept = () if is_forgotten(profile) else recents_of(profile)[:limit]
+    titles = await backends.catalogue.titles(one.item_id for one in kept)
+    return Recents(
+        user_id=user_id, erased_at_ms=profile.erased_at_ms or None,
+        items=[
+            RecentEntry(item_id=one.item_id, title=titles.get(one.item_id), ts_ms=one.ts_ms, weight=one.weight)
+            for one in kept
+        ],
+    )  # fmt: skip
 
 
 async def user_page(backends: Backends, limit: int, following: str | None) -> Users:

@@ -71,6 +71,7 @@ class AsyncInterestClient:
     iter_users = _paged(paging.iter_users)
     interests = _method(calls.interests)
     iter_interests = _paged(paging.iter_interests)
+    recents = _method(calls.recents)
     recommendations = _method(calls.recommendations)
     rank = _method(calls.rank)
     explain = _method(calls.explain)

@@ -22,6 +22,7 @@ from streams.api.models import (
     ItemCard,
     Order,
     Ready,
+    Recents,
     SimilarUsers,
     Tree,
     Users,
@@ -141,6 +142,11 @@ def interests(
         prior=prior, daypart=daypart, device=device, at_ms=at_ms,
     )  # fmt: skip
     return _get(f"/v1/users/{segment(user_id)}/interests", Tree, params)
+
+
+def recents(user_id: str, *, limit: int | None = None) -> Call[Recents]:
+    """The last items that a user has given evidence of, latest first, each with its time and signed weight."""
+    return _get(f"/v1/users/{segment(user_id)}/recents", Recents, _params(limit=limit))
 
 
 def recommendations(

@@ -48,8 +48,9 @@ def show(
     """Draw a person's tree of interests.
 
     Bars are what is left of the evidence now; the light part was pushed away. Shares are of all topics together, so an
-    interest's is part of its topic's. Under each interest stand the events that say most why it is there. Needs Qdrant
-    alone. Exit code 1: nobody is known by this id, or everything has faded.
+    interest's is part of its topic's. Under each interest stand the events that say most why it is there; the last
+    items they dealt with come at the end. Needs Qdrant alone. Exit code 1: nobody is known by this id, or everything
+    has faded.
     """
     now_ms = int(time() * 1000)
     unknown = sorted(set(level or ()) - set(LEVELS))

@@ -12,12 +12,14 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
-from streams.commands.tree_view import Branch, NameOf, Reason, TreeView
+from streams.commands.tree_view import Branch, NameOf, Reason, Touched, TreeView
 from streams.commands.when import ago, stamp
 
 _NARROW: Final = 60
 _FOLD: Final = (8, 6)
 """Topics, and interests of one topic, that are drawn before the rest is summed up."""
+_RECENTS: Final = 5
+"""Recent items that are drawn before the rest is summed up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class _Drawing:
             yield from self.block("Situations", self.tree.contexts)
         if self.tree.aversions:
             yield from self.block("Pushed away", self.tree.aversions)
+        if self.tree.recents and not self.tree.is_empty:
+            yield from self.recents(self.tree.recents)
         yield from self.footer()
 
     def header(self) -> Iterator[Text]:
@@ -154,7 +158,7 @@ class _Drawing:
         weighed = f"{self.glyphs.signed(reason.weight)} = {percent(reason.share)} of it, {when}"
         lead = f"{below}{self.glyphs.dot} "
         room = self.columns.width - cell_len(lead) - cell_len(weighed) - 2
-        quoted = f"{self.glyphs.quotes[0]}{reason.title}{self.glyphs.quotes[1]}" if reason.title else reason.item_id
+        quoted = self.quoted(reason.item_id, reason.title)
         item = " ".join(part for part in (reason.type, quoted) if part)
         event_room = min(cell_len(reason.event_id), max(0, room - 24)) if item else room
         line = Text.assemble((lead, "dim"))
@@ -164,6 +168,24 @@ class _Drawing:
         line.append(self.glyphs.fit(reason.event_id, event_room), "dim")
         line.append(f"  {weighed}", "dim")
         return line
+
+    def quoted(self, item_id: str, title: str) -> str:
+        """What to call an item."""
+        return f"{self.glyphs.quotes[0]}{title}{self.glyphs.quotes[1]}" if title else item_id
+
+    def recents(self, recents: Sequence[Touched]) -> Iterator[Text]:
+        yield Text()
+        yield Text("Last items", "bold cyan")
+        shown = recents[:_RECENTS] if self.fold else recents
+        for one in shown:
+            weight = self.glyphs.signed(one.weight) if one.weight else "taken back"
+            said = f"{weight}, {ago(one.ts_ms, self.tree.at_ms)}"
+            lead = f"{self.glyphs.dot} "
+            room = self.columns.width - cell_len(lead) - cell_len(said) - 2
+            item = self.glyphs.fit(self.quoted(one.item_id, one.title), room)
+            yield Text.assemble((lead, "dim"), (item, "dim italic"), (f"  {said}", "dim"))
+        if more := len(recents) - len(shown):
+            yield Text(f"and {more} more (--all shows them)", "dim")
 
     def rest(self, branches: Sequence[Branch], lead: str) -> Iterator[Text]:
         if branches:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streams.interests.evidence import Evidence
 from streams.interests.levels import Level
-from streams.interests.nodes import Node, NodePolicy, evidence_share, is_alive, mass_at
+from streams.interests.nodes import Node, NodePolicy, evidence_share, is_alive, is_forgotten, mass_at, recents_of
 
 if TYPE_CHECKING:
     from streams.store.cards import Card
@@ -31,6 +31,16 @@ class Reason:
     ts_ms: int
     weight: float
     share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """A recent item: when something was done with it last, and what that weighed; 0 where it was taken back."""
+
+    item_id: str
+    title: str
+    ts_ms: int
+    weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +67,10 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeView:
-    """A user's tree at `at_ms`. Branches are heaviest first; `last_ms` is the last event's time, 0 where unknown."""
+    """A user's tree at `at_ms`. Branches are heaviest first; `last_ms` is the last event's time, 0 where unknown.
+
+    `recents` are the last items they dealt with, latest first, whatever has faded.
+    """
 
     user_id: str
     at_ms: int
@@ -70,6 +83,7 @@ class TreeView:
     contexts: tuple[Branch, ...]
     aversions: tuple[Branch, ...]
     expired: int
+    recents: tuple[Touched, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -153,8 +167,10 @@ class TreeOptions:
 
 
 def item_ids(nodes: Iterable[Node], evidence: int) -> set[str]:
-    """The items that the evidence to be shown speaks of."""
-    return {entry.item_id for node in nodes for entry in node.evidence[:evidence] if entry.item_id}
+    """The items that the evidence to be shown speaks of, and the recent ones."""
+    found = list(nodes)
+    spoken_of = {entry.item_id for node in found for entry in node.evidence[:evidence] if entry.item_id}
+    return spoken_of | {one.item_id for node in found for one in recents_of(node)}
 
 
 def view(
@@ -174,7 +190,18 @@ def view(
         count=profile.count if profile else 0, erased_at_ms=profile.erased_at_ms if profile else 0,
         topics=grown.topics, session=grown.session, contexts=grown.contexts, aversions=grown.aversions,
         expired=sum(not is_alive(node, at_ms, policy) for node in others),
+        recents=_touched(profile, cards) if profile and options.level("profile") else (),
     )  # fmt: skip
+
+
+def _touched(profile: Node, cards: Mapping[str, Card]) -> tuple[Touched, ...]:
+    """The recent items of a person who was not forgotten."""
+    kept = () if is_forgotten(profile) else recents_of(profile)
+    titles = {item_id: card.title or "" for item_id, card in cards.items()}
+    return tuple(
+        Touched(item_id=one.item_id, title=titles.get(one.item_id, ""), ts_ms=one.ts_ms, weight=one.weight)
+        for one in kept
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,25 @@ async def test_recommendations_ranks_and_explanations_agree(mine: Either.Caller,
     assert (await mine.item("football")).title == "The striker scored twice in the cup final"
 
 
+async def test_recent_items_and_what_was_taken_back(mine: Either.Caller, path: Rig) -> None:
+    user = path.user()
+    await fan(mine, user, "football")
+    now_ms = int(time.time() * 1000) + 1000
+    rows = [("unlike", "jazz", 3), ("like", "jazz", 2), ("hide", "茶", 1)]
+    await mine.send_events([{"user_id": user, "type": t, "item_id": i, "ts": now_ms + at} for t, i, at in rows])
+
+    async def listed() -> Any:
+        items = (await mine.recents(user)).items
+        return items if len(items) == 3 else None
+
+    items = await until(listed)
+    assert [(one.item_id, one.weight) for one in items] == [("jazz", 0.0), ("茶", -2.0), ("football", 1.0)]
+    assert [one.ts_ms for one in items[:2]] == [now_ms + 2, now_ms + 1]
+    assert [one.item_id for one in (await mine.recents(user, limit=1)).items] == ["jazz"]
+    with pytest.raises(NotFound):
+        await mine.recents(path.user())
+
+
 async def test_audiences_and_similar_people(mine: Either.Caller, path: Rig) -> None:
     one, other = path.user(), path.user()
     await asyncio.gather(fan(mine, one, "茶"), fan(mine, other, "茶"))

@@ -22,6 +22,7 @@ from streams.interests.evidence import Evidence, extend_seen, seen_entry
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.popularity import ItemPopularity
+from streams.interests.recents import Recent, pack_recents
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.base import Fence
@@ -94,14 +95,16 @@ async def fill(settings: Settings) -> None:
     points += [ItemPoint(Item(f"seen-{at}", title=f"Seen {at}"), axis(at), "/") for at in range(3)]
     await store.put_items(points)
     seen = extend_seen(b"", [seen_entry("bean-0"), seen_entry("bean-1")], 512)
+    recents = pack_recents([Recent("bean-0", NOW - 5, 2.0), Recent("lost", NOW - 9, 0.0), Recent("sax-1", 7, -2.0)])
     people = [
-        person("fan", {SPORTS: 8.0, COFFEE: 2.0}), person("barista", {COFFEE: 9.0}, seen=seen),
+        person("fan", {SPORTS: 8.0, COFFEE: 2.0}), person("barista", {COFFEE: 9.0}, seen=seen, recents=recents),
         person("a/b 😀", {JAZZ: 3.0}),
         [node("cook", level, path, axis(KITCHEN), 1.0, count=1) for level, path in FIRST_SEARCH],
         [*person("torn", {SPORTS: 4.0, JAZZ: 4.0}), node("torn", "aversion", "/", axis(JAZZ), 6.0, net=-6.0)],
         [*person("evening", {SPORTS: 3.0}), node("evening", "context", "/daypart/evening", axis(JAZZ), 50.0)],
         [node("faded", "profile", "/", axis(0), 0.001, t0_ms=NOW - 900 * DAY_MS, last_ms=NOW - 900 * DAY_MS)],
-        [Node(key=profile_key("gone"), direction=axis(0) * 0, t0_ms=NOW - DAY_MS, erased_at_ms=NOW - DAY_MS)],
+        [Node(key=profile_key("gone"), direction=axis(0) * 0, t0_ms=NOW - DAY_MS, erased_at_ms=NOW - DAY_MS,
+              recents=recents)],
         person("back", {SPORTS: 1.0}, erased_at_ms=NOW - 90 * DAY_MS),
     ]  # fmt: skip
     await store.write([one for nodes in people for one in nodes], Fence(0, 1))
@@ -237,6 +240,19 @@ async def test_who_was_erased_is_lent_nothing_until_there_is_new_evidence(http: 
     similar = await get(http, "/v1/users/gone/similar")
     assert (similar["erased_at_ms"], similar["users"]) == (NOW - DAY_MS, [])
     assert (await get(http, "/v1/users/back/similar"))["erased_at_ms"] == NOW - 90 * DAY_MS
+
+
+async def test_recent_items_are_listed_with_titles_and_what_was_taken_back(http: httpx.AsyncClient) -> None:
+    answer = await get(http, "/v1/users/barista/recents")
+    assert [(one["item_id"], one["title"], one["ts_ms"], one["weight"]) for one in answer["items"]] == [
+        ("bean-0", "About bean-0", NOW - 5, 2.0), ("lost", None, NOW - 9, 0.0), ("sax-1", "About sax-1", 7, -2.0)
+    ]  # fmt: skip
+    assert (await get(http, "/v1/users/barista/recents", limit=1))["items"] == answer["items"][:1]
+    assert (await get(http, "/v1/users/fan/recents"))["items"] == []
+    gone = await get(http, "/v1/users/gone/recents")
+    assert (gone["items"], gone["erased_at_ms"]) == ([], NOW - DAY_MS)
+    assert (await http.get("/v1/users/nobody/recents")).status_code == 404
+    assert (await http.get("/v1/users/barista/recents?limit=0")).status_code == 422
 
 
 async def test_recommendations_follow_the_interests_and_leave_out_what_was_seen(http: httpx.AsyncClient) -> None:

@@ -18,6 +18,7 @@ from streams.commands.tree_drawing import draw
 from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, view
 from streams.interests.evidence import Evidence
 from streams.interests.nodes import Level, Node, NodeKey
+from streams.interests.recents import Recent, pack_recents
 from streams.settings.policies import NodeSettings
 from streams.store.cards import Card
 
@@ -109,6 +110,36 @@ def test_only_as_much_evidence_as_is_wanted_and_its_items() -> None:
     assert item_ids([many], 2) == {"i0", "i1"}
     assert len(branch(see([many], evidence=3), many.key.path).reasons) == 3
     assert branch(see([many], evidence=0), many.key.path).reasons == ()
+
+
+LATEST = (
+    Recent("q1", NOW - 3 * H, 3.0),
+    Recent("lost", NOW - D, 0.0),
+    *(Recent(f"i{n}", 9 - n, -2.0) for n in range(4)),
+)
+DEALT_WITH = [replace(TREE[0], recents=pack_recents(LATEST)), *TREE[1:]]
+
+
+def test_recent_items_have_their_titles_and_those_of_an_erased_person_are_not_shown() -> None:
+    recents = see(DEALT_WITH).recents
+    assert [(one.item_id, one.title, one.ts_ms, one.weight) for one in recents[:2]] == [
+        ("q1", CARDS["q1"].title, NOW - 3 * H, 3.0), ("lost", "", NOW - D, 0.0)
+    ]  # fmt: skip
+    assert len(recents) == len(LATEST)
+    assert item_ids(DEALT_WITH[:1], 0) == {one.item_id for one in LATEST}
+    assert see(DEALT_WITH, levels=frozenset({"topic"})).recents == ()
+    assert see([replace(DEALT_WITH[0], count=0, erased_at_ms=NOW)]).recents == ()
+
+
+def test_the_last_items_are_drawn_below_the_tree_and_the_rest_is_counted() -> None:
+    lines = drawn(80, see(DEALT_WITH)).splitlines()
+    first = lines.index("Last items") + 1
+    assert CARDS["q1"].title[:20] in lines[first]
+    assert lines[first].endswith("+3.00, 3 h ago")
+    assert lines[first + 1].endswith("taken back, 1 d ago")
+    assert lines[first + 5] == "and 1 more (--all shows them)"
+    assert "more (--all" not in drawn(80, see(DEALT_WITH), fold=False)
+    assert "Last items" not in drawn(80, see(DEALT_WITH[:1]))
 
 
 def test_situations_are_shares_of_their_own_kind() -> None:

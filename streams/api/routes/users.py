@@ -1,4 +1,4 @@
-"""A person: their tree, recommendations, rankings, explanations; and who there is."""
+"""A person: their tree, recent items, recommendations, rankings, explanations; and who there is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
 from streams.api.admission import guard
-from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECOMMENDATIONS, TREE, USERS, example
+from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECENTS, RECOMMENDATIONS, TREE, USERS, example
 from streams.api.interest_tree import TreeQuery
-from streams.api.models import MAX_K, Order, Tree, Users
+from streams.api.models import MAX_K, Order, Recents, Tree, Users
 from streams.api.params import (
     ApiBackends,
     AtMs,
@@ -29,7 +29,7 @@ from streams.api.recommendations import explain as explain_item
 from streams.api.recommendations import rank as rank_targets
 from streams.api.responses import json_response, problems
 from streams.api.score_models import Explanation, Ranking, RankRequest, Recommendations
-from streams.api.user_queries import interest_tree, user_page
+from streams.api.user_queries import interest_tree, recent_items, user_page
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.nodes import Level
 from streams.store.catalogue import ItemFilter
@@ -89,6 +89,22 @@ async def tree(
     return json_response(
         await interest_tree(backends, user_id, moment, query, context_of(daypart, device), prior=prior)
     )
+
+
+@router.get(
+    "/{user_id}/recents", response_model=Recents, responses={**problems(404), 200: example(RECENTS)},
+    summary="The last items they dealt with",
+)  # fmt: skip
+async def recents(
+    backends: ApiBackends,
+    user_id: User,
+    limit: Annotated[int, Query(ge=1, le=1024, description="Items, at most.")] = 50,
+) -> Response:
+    """A person's last items with evidence for or against, latest first: of each the latest event's time and weight.
+
+    What was taken back weighs 0. 404 where nothing is kept of them; an erased person's list is empty.
+    """
+    return json_response(await recent_items(backends, user_id, limit))
 
 
 @router.get(
