@@ -31,14 +31,12 @@ async def interest_tree(
 
 
 async def recent_items(backends: Backends, user_id: str, limit: int) -> Recents:
-    """A person's recent items, latest first, none where they were erased. 404 where nothing is kept of them."""
+    """A person's recent items, latest first; none where they were erased, or nothing is kept of them."""
     profile = await backends.reader.profile(user_id)
-    if profile is None:
-        raise unknown_user()
-    kept = () if is_forgotten(profile) else recents_of(profile)[:limit]
+    kept = () if profile is None or is_forgotten(profile) else recents_of(profile)[:limit]
     titles = await backends.catalogue.titles(one.item_id for one in kept)
     return Recents(
-        user_id=user_id, erased_at_ms=profile.erased_at_ms or None,
+        user_id=user_id, erased_at_ms=(profile.erased_at_ms or None) if profile else None,
         items=[
             RecentEntry(item_id=one.item_id, title=titles.get(one.item_id), ts_ms=one.ts_ms, weight=one.weight)
             for one in kept

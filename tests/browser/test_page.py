@@ -187,6 +187,25 @@ async def publish(rig: Rig, version: int, *, serve: bool) -> None:
     await rig.produce_raw(rig.settings.kafka.ranking_weights_topic, [(weights.key, pack_weights(weights))])
 
 
+async def test_the_last_items_are_listed_and_a_like_that_is_taken_back_is_undone(
+    rig: Rig, visit: Callable[..., Any]
+) -> None:
+    user = rig.user()
+    await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "football"}])
+    page = await visit(user)
+    await live(page)
+    items = page.locator("#recents li")
+    await expect(items).to_have_count(1)
+    await expect(items.first).to_contain_text("The striker scored twice in the cup final")
+    await expect(items.first).to_contain_text("▲ +1.0")
+    for kind, shown in (("like", "▲ +2.0"), ("unlike", "undone")):
+        event = {"event_id": f"{user}-{kind}", "user_id": user, "type": kind, "item_id": "jazz"}
+        await rig.produce(rig.events, [event])
+        await expect(items.first).to_contain_text(shown)
+        await expect(items).to_have_count(2)
+    await expect(page.locator("#recents-none")).to_be_hidden()
+
+
 async def test_an_audience_is_found_and_leads_to_its_people(rig: Rig, visit: Callable[..., Any]) -> None:
     user = rig.user()
     await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "jazz"}])

@@ -92,7 +92,7 @@ async def tree(
 
 
 @router.get(
-    "/{user_id}/recents", response_model=Recents, responses={**problems(404), 200: example(RECENTS)},
+    "/{user_id}/recents", response_model=Recents, responses={**problems(), 200: example(RECENTS)},
     summary="The last items they dealt with",
 )  # fmt: skip
 async def recents(
@@ -102,7 +102,7 @@ async def recents(
 ) -> Response:
     """A person's last items with evidence for or against, latest first: of each the latest event's time and weight.
 
-    What was taken back weighs 0. 404 where nothing is kept of them; an erased person's list is empty.
+    What was taken back weighs 0. The list of somebody unknown or erased is empty.
     """
     return json_response(await recent_items(backends, user_id, limit))
 

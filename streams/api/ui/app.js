@@ -9,6 +9,7 @@ import { Events } from "./events.js";
 import { clear, fail } from "./failing.js";
 import { moment, number, refreshTimes, setTime, signed, span, verdict } from "./format.js";
 import { follow } from "./live.js";
+import { Recents } from "./recents.js";
 import { Recommendations } from "./recommend.js";
 import { Send } from "./send.js";
 import { Sunburst } from "./sunburst.js";
@@ -41,6 +42,7 @@ const weights = new Weights();
 const events = new Events();
 const send = new Send(() => user, sent);
 const recommendations = new Recommendations((type, item) => send.send(user, { type, item_id: item.item_id }));
+const recents = new Recents();
 const users = new Users(open);
 new Audience(open);
 users.onRetry = begin;
@@ -69,6 +71,7 @@ function open(name) {
   draw();
   read(name).then(() => name === user && watch(name)); // the stream repeats the tree, with less behind each interest
   recommendations.of(name);
+  recents.of(name);
 }
 
 function leave() {
@@ -79,7 +82,7 @@ function leave() {
 }
 
 function aboutPerson(shown) {
-  for (const id of ["person", "recommend-card", "events-card", "audience-card"]) byId(id).hidden = !shown;
+  for (const id of ["person", "recommend-card", "events-card", "recents-card", "audience-card"]) byId(id).hidden = !shown;
 }
 
 /** Nobody to show: say what to do, and look now and then whether somebody has come. */
@@ -153,6 +156,7 @@ function happened(update) {
   if (update.erased) announce("This person was erased: all interests are gone.");
   else if (fresh.length) announce(spoken(fresh, before, update));
   recommendations.refresh();
+  recents.refresh();
   if (!tree.prior) return;
   const name = user;
   clearTimeout(reread);
