@@ -43,7 +43,7 @@ def _bar(row: Bar, left: float, zero: float, scale: float, y: float) -> list[str
     lines = [
         _text(left + _LABEL - 8, y + 14, row.name, anchor="end"),
         f'<rect x="{x:.1f}" y="{y + 3}" width="{wide:.1f}" height="{_BAR - 6}" fill="{row.colour}"/>',
-        _text(left + _LABEL + _WIDE + 8, y + 14, f"{row.value:+.3f}" if row.value < 0 else f"{row.value:.3f}"),
+        _text(left + _LABEL + _WIDE + 8, y + 14, f"{round(row.value, 3) + 0.0:.3f}"),
     ]
     if row.error:
         by = row.error * scale
@@ -61,7 +61,8 @@ class Line(NamedTuple):
 
 
 def curves(title: str, places: Sequence[str], panels: Mapping[str, Sequence[Line]]) -> str:
-    """Panels side by side, each with a scale of its own that does not begin at 0; values stand at their points."""
+    """Panels side by side, each with a scale of its own that does not begin at 0; values stand at their points,
+    those of dashed lines below."""
     drawn: list[str] = []
     for at, (name, lines) in enumerate(panels.items()):
         left = 30 + at * (_WIDE + 2 * _GAP)
@@ -79,7 +80,7 @@ def curves(title: str, places: Sequence[str], panels: Mapping[str, Sequence[Line
             dashes = ' stroke-dasharray="5 4"' if line.dashed else ""
             drawn.append(f'<polyline points="{path}" fill="none" stroke="{line.colour}" stroke-width="2"{dashes}/>')
             drawn += [
-                _text(x, y - 6, f"{value:.3f}", colour=line.colour)
+                _text(x, y + (16 if line.dashed else -6), f"{value:.3f}", colour=line.colour)
                 for (x, y), value in zip(points, line.values, strict=True)
             ]
         for place, label in enumerate(places):

@@ -20,8 +20,10 @@ from streams.commands.cli import app
 from streams.commands.evaluation_log import ReplayLog, read
 from streams.concepts.tree import Concept, build_tree
 from streams.concepts.tree_file import load_tree, save_tree
+from streams.evaluation import tables
 from streams.evaluation.experiment import ExperimentPlan, run
-from streams.evaluation.ground import EncoderPlan
+from streams.evaluation.ground import EncoderPlan, NamedEncoder, prepare
+from streams.evaluation.log_study import DELAYS_S, study
 from streams.evaluation.online import OnlineRanking
 from streams.evaluation.prequential import Case, PrequentialProtocol, Replay
 from streams.evaluation.scorers import SERVICE
@@ -30,7 +32,7 @@ from streams.evaluation.world import KnownItems, WorldPolicy
 from streams.events.parse import parse_items
 from streams.interests.score import RankPolicy, score
 from streams.pipeline.describe import describe
-from streams.ranking.rows import COLUMN, fixed_weights
+from streams.ranking.rows import COLUMN, NAMES, fixed_weights
 from streams.settings.service import Settings
 from streams.store.memory import MemoryStore
 from tests.fixtures.logs import rows
@@ -105,7 +107,9 @@ async def cases_of(
 def test_the_command_says_the_same_twice_and_encodes_once(folder: Path, settings: Settings) -> None:
     asked = ["eval", "--items", str(folder / "items.jsonl.gz"), "--events", str(folder / "events.jsonl.gz")]
     asked += ["--encoder", LIGHT_MODEL, "--cache", str(folder / "cache"), "--out", str(folder / "out")]
-    first = CliRunner().invoke(app, [*asked, "--name", "first", "--without", "all"], catch_exceptions=False)
+    first = CliRunner().invoke(
+        app, [*asked, "--name", "first", "--without", "freshness,attention"], catch_exceptions=False
+    )
     assert first.exit_code == 0, first.output
     kept = next((folder / "cache" / "evaluate").glob("*.sqlite"))
     encoded = sqlite3.connect(kept).execute("SELECT count(*) FROM texts").fetchone()[0]
@@ -124,9 +128,6 @@ def test_the_command_says_the_same_twice_and_encodes_once(folder: Path, settings
     parts = tuple(name.removeprefix("without ") for name in figures if name.startswith("without"))
     plan = ExperimentPlan(name="again", without=parts, encoder=EncoderPlan(model=LIGHT_MODEL, cache=folder / "cache"))
 
-    def quiet(_: str, __: int) -> AbstractContextManager[Silent]:
-        return nullcontext(Silent())
-
     again = asyncio.run(run(settings, plan, log.items, log.events, now_ms=log.last_ms, meter=quiet))
     assert again.figures["groups"] == said["groups"]
     assert sqlite3.connect(kept).execute("SELECT count(*) FROM texts").fetchone()[0] == encoded
@@ -137,6 +138,10 @@ class Silent:
 
     def add(self, count: int) -> None:
         """Say nothing."""
+
+
+def quiet(_: str, __: int) -> AbstractContextManager[Silent]:
+    return nullcontext(Silent())
 
 
 async def test_what_comes_later_changes_no_ranking(folder: Path, settings: Settings, encoder: KeptEncoder) -> None:
@@ -216,3 +221,31 @@ async def test_what_is_kept_is_used(tmp_path: Path, model: LoadedEncoder) -> Non
         kept = await encoder.encode(["a wallet", "something new"])
     assert (kept.vectors[0] == 0.5).all()
     assert np.linalg.norm(kept.vectors[1]) == pytest.approx(1.0, abs=1e-3)
+
+
+async def test_all_that_is_measured_on_a_log(
+    folder: Path, settings: Settings, encoder: KeptEncoder, model: LoadedEncoder
+) -> None:
+    log, named = log_of(folder, EVENTS // 2), NamedEncoder(encoder, model.encoder_id)
+    ground = await prepare(
+        settings,
+        named,
+        log.items,
+        log.events,
+        now_ms=log.last_ms,
+        undated="known",
+        meter=quiet,
+    )
+    found = await study(ground, "next", quiet)
+    figures = json.loads(json.dumps(found.figures))
+    assert len(found.cases) > found.figures["groups"]["next"]["cases"] > 20
+    assert sum(figures["experts"].values()) == pytest.approx(1.0)
+    assert set(figures["delays"]) == set(DELAYS_S)
+    assert figures["everything"]["targets"] > 1
+    assert figures["everything"]["ten"][SERVICE]["own language"] == 1.0
+    assert figures["groups"]["next"]["cases"] == figures["unsigned"]["next"]["cases"]
+    assert found.weights.shape == (len(NAMES),)
+    assert "| without text |" in tables.page(
+        {"logs": {"slice": figures}, "encoder": "light", "tree": "small", "minutes": 1, "transfer": {"a to b": figures["split"]},
+         "languages": {"ranking": {}, "ten": {}}, "ratings": {"log": "none", "errors": {"ratings": 0.0}}}
+    )  # fmt: skip

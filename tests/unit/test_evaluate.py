@@ -19,6 +19,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.cli import app
 from streams.commands.evaluate import write_and_show
 from streams.commands.evaluation_log import read
+from streams.evaluation import pictures, tables
 from streams.evaluation.contest import Contest
 from streams.evaluation.experiment import ExperimentResult
 from streams.evaluation.factorisation import Ratings, biases, factorised, rmse
@@ -325,3 +326,22 @@ def test_a_log_of_which_nothing_could_be_ranked_writes_nothing_and_says_what_was
     with pytest.raises(ConfigurationError, match=r"no event could be ranked \(0 events, 4 refused"):
         write_and_show(result, "bad", tmp_path, Console())
     assert not list(tmp_path.iterdir())
+
+
+def test_the_committed_tables_and_pictures_are_those_of_the_committed_figures() -> None:
+    folder = Path(__file__).resolve().parents[2] / "docs" / "evaluation"
+    figures = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert (folder / "tables.md").read_text(encoding="utf-8") == tables.page(figures)
+    for name, picture in pictures.drawn(figures).items():
+        assert (folder / f"{name}.svg").read_text(encoding="utf-8") == picture
+        assert f"evaluation/{name}.svg" in (folder.parent / "evaluation.md").read_text(encoding="utf-8")
+
+
+def test_a_folder_without_the_logs_is_one_line_and_2(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["eval", "--all", "--data", str(tmp_path), "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "has no cardano" in result.stderr
+    assert not list(tmp_path.iterdir())
+    result = CliRunner().invoke(app, ["eval"])
+    assert result.exit_code == 2
+    assert "expected both, or --all" in result.stderr
