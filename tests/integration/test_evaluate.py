@@ -246,6 +246,7 @@ async def test_all_that_is_measured_on_a_log(
     assert figures["groups"]["next"]["cases"] == figures["unsigned"]["next"]["cases"]
     assert found.weights.shape == (len(NAMES),)
     assert "| without text |" in tables.page(
-        {"logs": {"slice": figures}, "encoder": "light", "tree": "small", "minutes": 1, "transfer": {"a to b": figures["split"]},
+        {"logs": {"slice": figures}, "encoder": "light", "tree": "small", "minutes": 1,
+         "transfer": {"a to b": figures["split"]},
          "languages": {"ranking": {}, "ten": {}}, "ratings": {"log": "none", "errors": {"ratings": 0.0}}}
     )  # fmt: skip
