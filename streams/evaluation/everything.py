@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import structs
 
 from streams.base.errors import ConfigurationError
-from streams.evaluation import pictures, studies, tables
+from streams.evaluation import charts, studies, tables
 from streams.evaluation.contest import Contest
 from streams.evaluation.experiment import ranked
 from streams.evaluation.ground import EncoderPlan, Ground, Meter, NamedEncoder, encoder_of, prepare
@@ -126,7 +126,7 @@ async def _two_languages(one: Ground, other: Ground, meter: Meter) -> dict[str, 
 def _written(figures: dict[str, Any], out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name, picture in pictures.drawn(figures).items():
+    for name, picture in charts.drawn(figures).items():
         (out / f"{name}.svg").write_text(picture, encoding="utf-8")
     page = out / "tables.md"
     page.write_text(tables.page(figures), encoding="utf-8")

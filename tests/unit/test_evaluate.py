@@ -19,7 +19,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.cli import app
 from streams.commands.evaluate import write_and_show
 from streams.commands.evaluation_log import read
-from streams.evaluation import pictures, tables
+from streams.evaluation import charts, tables
 from streams.evaluation.contest import Contest
 from streams.evaluation.experiment import ExperimentResult
 from streams.evaluation.factorisation import Ratings, biases, factorised, rmse
@@ -332,7 +332,7 @@ def test_the_committed_tables_and_pictures_are_those_of_the_committed_figures() 
     folder = Path(__file__).resolve().parents[2] / "docs" / "evaluation"
     figures = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert (folder / "tables.md").read_text(encoding="utf-8") == tables.page(figures)
-    for name, picture in pictures.drawn(figures).items():
+    for name, picture in charts.drawn(figures).items():
         assert (folder / f"{name}.svg").read_text(encoding="utf-8") == picture
         assert f"evaluation/{name}.svg" in (folder.parent / "evaluation.md").read_text(encoding="utf-8")
 
