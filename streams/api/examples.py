@@ -63,6 +63,14 @@ ITEM: Final = {
     "name": "Coffee", "categories": ["Food", "Coffee"], "tags": [], "brand": None, "lang": "en",
     "ts_ms": _T - 90_000_000, "popularity": 3.2,
 }  # fmt: skip
+SIMILAR_ITEMS: Final = {
+    "item_id": "i12", "by": "both", "at_ms": _T,
+    "items": [
+        {"item_id": "i9", "title": "A kettle for slow coffee", "path": "/food/coffee", "lang": "en",
+         "ts_ms": _T - 900_000_000, "score": 0.0325, "content": 0.91, "together": 0.14, "people": 11.6,
+         "found_by": ["content", "together"]},
+    ],
+}  # fmt: skip
 EVENTS: Final = {
     "one": {
         "summary": "One event",

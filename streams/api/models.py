@@ -23,6 +23,7 @@ Word = Annotated[str, Field(max_length=256)]
 ReadText = Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(to_be_read)]
 Context = dict[Word, Word | float | bool]
 Order = Literal["strongest", "latest"]
+SimilarBy = Literal["both", "content", "together"]
 ErasedAtMs = Annotated[
     int | None,
     Field(description="When the person was erased last; nothing older is known of them, and nothing is guessed until "
@@ -151,6 +152,36 @@ class SimilarUsers(ResponseModel):
     user_id: str
     erased_at_ms: ErasedAtMs = None
     users: list[SimilarUser] = []
+
+
+class SimilarItem(ResponseModel):
+    """An item like another. `found_by` says which way; both figures are given either way.
+
+    `content` is the cosine of their vectors. `together` says how much the same people touch both:
+    n / √((a + 3)(b + 3)), where n is `people`, who touched both, and a and b are the totals of such numbers that either
+    item has with all others. `score` is the figure of the way that was asked for; for both it is the sum of
+    1 / (60 + rank) over the ways that found it.
+    """
+
+    item_id: str
+    title: str | None = None
+    path: str = ""
+    lang: str | None = None
+    ts_ms: int | None = None
+    score: float
+    content: float
+    together: float = 0.0
+    people: float = 0.0
+    found_by: list[Literal["content", "together"]] = []
+
+
+class SimilarItems(ResponseModel):
+    """The items most like one, best first."""
+
+    item_id: str
+    by: SimilarBy
+    at_ms: int
+    items: list[SimilarItem] = []
 
 
 class AudienceRequest(RequestModel):

@@ -17,6 +17,7 @@ from streams.api.problems import ApiProblem
 from streams.events.text import has_invisible
 from streams.events.times import not_seconds
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
+from streams.store.catalogue import ItemFilter
 
 
 def now_ms() -> int:
@@ -73,6 +74,29 @@ AtMs = Annotated[
 Prior = Annotated[bool, Query(description="Give a newcomer a prior: the interests of people who began alike.")]
 Daypart = Annotated[str | None, Query(max_length=32, description="Part of the day they are in, such as `evening`.")]
 Device = Annotated[str | None, Query(max_length=64, description="Device they use, such as `mobile`.")]
+
+
+Category = Annotated[
+    str | None,
+    Query(
+        min_length=1, max_length=200, description="At or below a path (`/sports`), or a category's name, in any case."
+    ),
+]
+ItemLang = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=35,
+        description="Language of the items (BCP 47), in any case: `en` has `en-US` in it.",
+    ),
+]
+MaxAgeS = Annotated[float | None, Query(gt=0, le=4e9, description="Only items published within so many seconds.")]
+
+
+def wanted(category: str | None, lang: str | None, max_age_s: float | None, at_ms: int) -> ItemFilter:
+    """What a request's items must be."""
+    since = None if max_age_s is None else at_ms - int(max_age_s * 1000)
+    return ItemFilter(category=category, lang=lang, since_ms=since)
 
 
 def context_of(daypart: str | None, device: str | None) -> Context:

@@ -58,7 +58,15 @@ async def recommend(backends: Backends, query: RecommendationQuery) -> Recommend
     interests = person.interests(query.context, backends.policy)
     seen = ExcludedItems(person) if query.exclude_seen else None
     cards, recents = await asyncio.gather(
-        candidates(backends, interests, query.item_filter, query.k, seen.count if seen else 0),
+        candidates(
+            backends,
+            interests,
+            person.recents,
+            query.item_filter,
+            k=query.k,
+            seen=seen.count if seen else 0,
+            at_ms=query.at_ms,
+        ),
         backends.ranking_reader.recents(person.recents, query.at_ms),
     )
     cards = [card for card in cards if seen is None or card.item_id not in seen]

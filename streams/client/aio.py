@@ -77,6 +77,7 @@ class AsyncInterestClient:
     explain = _method(calls.explain)
     item = _method(calls.item)
     similar = _method(calls.similar)
+    similar_items = _method(calls.similar_items)
     audience = _method(calls.audience)
     export_audience = _streamed(calls.export_audience)
     send_event = _method(calls.send_event)

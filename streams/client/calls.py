@@ -23,6 +23,8 @@ from streams.api.models import (
     Order,
     Ready,
     Recents,
+    SimilarBy,
+    SimilarItems,
     SimilarUsers,
     Tree,
     Users,
@@ -195,6 +197,15 @@ def explain(
 def item(item_id: str) -> Call[ItemCard]:
     """An item as the catalogue describes it. Raises NotFound where nobody has."""
     return _get(f"/v1/items/{segment(item_id)}", ItemCard)
+
+
+def similar_items(
+    item_id: str, *, by: SimilarBy | None = None, k: int | None = None, category: str | None = None,
+    lang: str | None = None, max_age_s: float | None = None, at_ms: int | None = None,
+) -> Call[SimilarItems]:  # fmt: skip
+    """The `k` items most like one: near it in `content`, touched `together` with it, or by `both`. Raises NotFound."""
+    params = _params(by=by, k=k, category=category, lang=lang, max_age_s=max_age_s, at_ms=at_ms)
+    return _get(f"/v1/items/{segment(item_id)}/similar", SimilarItems, params)
 
 
 def similar(user_id: str, *, k: int | None = None) -> Call[SimilarUsers]:

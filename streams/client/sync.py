@@ -78,6 +78,7 @@ class InterestClient:
     explain = _method(calls.explain)
     item = _method(calls.item)
     similar = _method(calls.similar)
+    similar_items = _method(calls.similar_items)
     audience = _method(calls.audience)
     export_audience = _streamed(calls.export_audience)
     send_event = _method(calls.send_event)

@@ -43,6 +43,7 @@ _ASK_THE_API: Final = {
         "explain",
         "Why an item has its score for a person: what pulled, what pushed, and the events behind it.",
     ),
+    "similar": ("similar", "The items most like one: near it in content, touched by the same people, or both."),
     "audience": ("audience", "Who is interested in a text or an item: how strongly, since when, and in what."),
     "watch": ("watch", "Watch a person's tree and their last events until Ctrl-C."),
     "erase": ("erase", "Erase all that is kept of a person, wait until it has taken effect, and print the receipt."),

@@ -6,6 +6,7 @@ are written, each with the place of its event's own record: so what comes again 
 
 from __future__ import annotations
 
+import math
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ from streams.interests.popularity import pieces
 
 #: Pairs a record holds, about: with ids as long as may be it stays under Kafka's limit of 1 MiB.
 PAIRS_A_RECORD: Final = 500
+#: People added to a total, who touched something else: so little evidence says little.
+DOUBT: Final = 3.0
 _NOTHING_LEFT = 1e-9  # a count under this share of what was taken from it is rounding error
 
 
@@ -138,6 +141,15 @@ def partners_at(partners: ItemPartners, at_ms: int, half_life_s: float) -> tuple
     """The counts of an item's partners and their total as they are at a moment."""
     left = decay(max(0, at_ms - partners.t0_ms), half_life_s * 1000.0)
     return {other: count * left for other, count in partners.counts.items()}, partners.total * left
+
+
+def strength(people: float, total: float, other_total: float) -> float:
+    """How much two items belong together: n / √((a + 3)(b + 3)), from 0 to 1.
+
+    n is how many people touched both, a and b the totals of the two items: a cosine, which what everybody touches does
+    not lead. The 3 keep a pair of which little is known below one of which much is.
+    """
+    return people / math.sqrt((total + DOUBT) * (other_total + DOUBT))
 
 
 class PartnerCounts:

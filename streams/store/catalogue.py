@@ -33,6 +33,18 @@ class ItemFilter:
     lang: str | None = None
     since_ms: int | None = None
 
+    def lets(self, card: Card) -> bool:
+        """Whether a card is what is wanted, as the queries judge it."""
+        if self.category is not None and self.category.startswith("/"):
+            above, path = self.category.casefold(), card.path.casefold()
+            if path != above and not path.startswith(f"{above.rstrip('/')}/"):
+                return False
+        elif self.category is not None and not any(_same(one, self.category) for one in card.categories):
+            return False
+        if self.lang is not None and not (card.lang and within(card.lang, self.lang)):
+            return False
+        return self.since_ms is None or (card.ts_ms is not None and card.ts_ms >= self.since_ms)
+
 
 def card_cache(max_bytes: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> BoundedCache[str, Card]:
     """Cards by point id, bounded in bytes, each kept for `ttl_s`."""

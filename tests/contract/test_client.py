@@ -147,6 +147,8 @@ async def test_audiences_and_similar_people(mine: Either.Caller, path: Rig) -> N
     rows = await mine.each("export_audience", item_id="茶", min_similarity=0.5, limit=1000)
     assert {row.user_id for row in rows} == set(members)
     assert one not in {m.user_id for m in (await mine.audience(text="tea", path="/sports")).members}
+    alike = await mine.similar_items("football", by="content", k=2)
+    assert (alike.by, [item.found_by for item in alike.items]) == ("content", [["content"]] * 2)
     near = await mine.similar(one, k=100)
     assert other in {user.user_id for user in near.users}
 

@@ -17,15 +17,19 @@ from fastapi import FastAPI
 
 from streams.api.app import create_app
 from streams.api.backends import Backends
+from streams.api.candidates import candidates
 from streams.events.items import Item
 from streams.interests.evidence import Evidence, extend_seen, seen_entry
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Level, Node, NodeKey, Vector, profile_key
 from streams.interests.popularity import ItemPopularity
 from streams.interests.recents import Recent, pack_recents
+from streams.interests.score import Interest
+from streams.interests.together import ItemPartners
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.base import Fence
+from streams.store.catalogue import ItemFilter
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.qdrant import QdrantStore
@@ -116,6 +120,10 @@ async def fill(settings: Settings) -> None:
     await cohorts.prepare()
     popular = ItemPopularity(item_id="ball-5", masses=(40.0, 1.0, 5.0, 9.0), t0_ms=NOW, last_ms=NOW, count=40)
     await cohorts.put_popularity([popular], Fence(0, 1))
+    partners = {"ball-0": {"ball-5": 4.0, "sax-3": 9.0, "nobody described it": 20.0}, "sax-3": {"ball-0": 9.0}, "ball-5": {}}
+    await cohorts.put_partners(
+        [ItemPartners(item_id=name, counts=of, total=40.0, t0_ms=NOW) for name, of in partners.items()], Fence(0, 1)
+    )
     cohort = [
         node("*", "profile", "/", axis(JAZZ), 30.0, count=30), node("*", "interest", "/music/jazz", axis(JAZZ), 20.0),
         node("first=/sports", "profile", "/", axis(SPORTS), 25.0, count=25),
@@ -364,6 +372,75 @@ async def test_similar_people_and_what_they_share(http: httpx.AsyncClient) -> No
     assert "/sports/football" in answer["users"][0]["shared_paths"]
     assert (await http.get("/v1/users/nobody/similar")).status_code == 404
     assert (await get(http, "/v1/users/gone/similar"))["users"] == []
+
+
+async def test_items_like_an_item_by_content_by_who_touched_them_and_by_both(http: httpx.AsyncClient) -> None:
+    near = await get(http, "/v1/items/ball-0/similar", by="content", k=3)
+    assert {one["item_id"].partition("-")[0] for one in near["items"]} == {"ball", "seen"}
+    assert [one["score"] for one in near["items"]] == sorted((one["content"] for one in near["items"]), reverse=True)
+    assert all(one["found_by"] == ["content"] for one in near["items"])
+
+    touched = await get(http, "/v1/items/ball-0/similar", by="together", at_ms=NOW)
+    found = {one["item_id"]: one for one in touched["items"]}
+    assert list(found) == ["sax-3", "ball-5"]  # not what nobody described
+    sax = found["sax-3"]
+    assert sax["score"] == sax["together"] == pytest.approx(9.0 / 43.0)
+    assert (sax["people"], sax["found_by"], sax["content"]) == (9.0, ["together"], pytest.approx(0, abs=0.1))
+    assert found["ball-5"]["together"] == pytest.approx(4.0 / 43.0)
+
+    both = await get(http, "/v1/items/ball-0/similar", k=200)
+    ways = {one["item_id"]: one["found_by"] for one in both["items"]}
+    assert ways["ball-5"] == ["content", "together"]
+    assert both["items"][0]["found_by"] == ["content", "together"]
+    assert len(ways) == len(both["items"])
+    assert "ball-0" not in ways
+    assert [one["score"] for one in both["items"]] == sorted((one["score"] for one in both["items"]), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("params", "fits"),
+    [
+        ({"category": "/music"}, {"sax-3"}), ({"category": "/sports"}, {"ball-5"}), ({"category": "by-hand"}, None),
+        ({"category": "/mus"}, set()), ({"lang": "en"}, None), ({"lang": "de"}, set()), ({"category": "no"}, set()),
+        ({"max_age_s": 4 * 86_400}, {"sax-3"}),
+    ],
+)  # fmt: skip
+async def test_filters_hold_for_partners_as_for_what_is_near(
+    http: httpx.AsyncClient, params: dict[str, Any], fits: set[str] | None
+) -> None:
+    found = await get(http, "/v1/items/ball-0/similar", by="together", **params)
+    assert set(ids(found)) == ({"sax-3", "ball-5"} if fits is None else fits)
+    near = await get(http, "/v1/items/ball-0/similar", by="content", k=200, **params)
+    assert {"sax-3", "ball-5"} & set(ids(near)) == set(ids(found))
+
+
+async def test_an_item_that_nobody_touched_or_described(http: httpx.AsyncClient) -> None:
+    assert (await get(http, "/v1/items/bean-0/similar", by="together"))["items"] == []
+    answer = await http.get("/v1/items/nobody%20described%20it/similar")
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (404, "unknown-item")
+    assert (await http.get("/v1/items/ball-0/similar", params={"by": "chance"})).status_code == 422
+
+
+async def test_what_was_touched_together_with_recent_items_is_a_candidate(
+    seeded: tuple[QdrantServer, Settings],
+) -> None:
+    api = seeded[1].api.model_copy(update={"candidates": 1})
+    app = create_app(seeded[1].model_copy(update={"api": api}))
+    sports = [Interest("n", "interest", "/sports/football", axis(SPORTS), 1.0, 1.0)]
+
+    async def found(*recents: Recent, **wanted: Any) -> set[str]:
+        backends = app.state.backends
+        cards = await candidates(backends, sports, recents, ItemFilter(**wanted), k=1, seen=0, at_ms=NOW)
+        return {card.item_id for card in cards}
+
+    async with client_of(app):
+        near = await found()
+        assert "sax-3" not in near
+        ball = Recent("ball-0", NOW, 1.0)
+        assert await found(ball) == near | {"sax-3", "ball-5"}
+        assert await found(ball, Recent("sax-3", NOW, 1.0)) == near | {"ball-5"}  # known already
+        assert await found(ball._replace(weight=-1.0)) == near
+        assert "sax-3" not in await found(ball, category="/sports")
 
 
 async def test_audiences_are_grouped_filtered_and_exported(http: httpx.AsyncClient) -> None:

@@ -71,7 +71,8 @@ def test_examples_are_what_the_models_write() -> None:
         (models.Tree, examples.TREE), (models.Users, examples.USERS), (score_models.Explanation, examples.EXPLANATION),
         (score_models.Recommendations, examples.RECOMMENDATIONS), (score_models.Ranking, examples.RANKING),
         (models.ItemCard, examples.ITEM), (models.Audience, examples.AUDIENCE), (receipts.Receipt, examples.RECEIPT),
-        (models.SimilarUsers, examples.SIMILAR), (models.Recents, examples.RECENTS),
+        (models.SimilarItems, examples.SIMILAR_ITEMS), (models.SimilarUsers, examples.SIMILAR),
+        (models.Recents, examples.RECENTS),
         (receipts.Accepted, examples.ACCEPTED),
     ):  # fmt: skip
         read = model.model_validate(example).model_dump(mode="json")

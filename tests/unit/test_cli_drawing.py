@@ -18,6 +18,8 @@ from streams.api.models import (
     InterestNode,
     LiveEvent,
     LiveUpdate,
+    SimilarItem,
+    SimilarItems,
 )
 from streams.api.score_models import (
     ExplainedPart,
@@ -31,6 +33,7 @@ from streams.api.score_models import (
 )
 from streams.commands.audience import draw_audience
 from streams.commands.score_drawing import draw_explained, draw_ranked
+from streams.commands.similar import draw_similar
 from streams.commands.watch import WatchedTree, draw_live_tree
 
 NOW = 1_790_000_000_000
@@ -60,6 +63,12 @@ def item(score: float = 0.5, aversion: float = -0.1, **more: Any) -> RankedItem:
     return RankedItem(score=score + aversion + 0.15, parts=parts, **{**fields, "because": [pull, away], **more})
 
 
+def similar(**more: Any) -> SimilarItems:
+    fields = {"item_id": "i2", "score": 0.03, "content": 0.912, "together": 0.14, "people": 11.6, "lang": "zh"}
+    items = [SimilarItem(**{**fields, "found_by": ["together"], **more})] * 2
+    return SimilarItems(item_id="i" * 200, by="both", at_ms=NOW, items=items)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_no_line_is_wider_than_the_terminal(width: int, ascii_only: bool) -> None:
@@ -78,11 +87,19 @@ def test_no_line_is_wider_than_the_terminal(width: int, ascii_only: bool) -> Non
         lambda console: draw_ranked("u" * 200, NOW, [item()] * 3, console, prior=True, texts=[TITLE]),
         lambda console: draw_audience(Audience(at_ms=NOW, members=[member]), console, TITLE, None),
         lambda console: draw_explained(why, console, evidence=1),
+        lambda console: draw_similar(similar(item_id="i" * 200, title=TITLE, path="/food/coffee-tea"), console),
         lambda console: draw_live_tree(tree, NOW, console, "live " * 50, fold=True),
     ):
         lines = drawn(make, width, ascii_only=ascii_only)
         assert max(cell_len(line) for line in lines) <= width
         assert not ascii_only or all(line.isascii() for line in lines)
+
+
+def test_similar_items_have_both_figures_and_how_many_people_touched_both() -> None:
+    lines = drawn(lambda console: draw_similar(similar(title=None), console), 80)
+    assert lines[3].split() == ["content", "together"]
+    assert lines[4].split() == ["1", "i2", "0.912", "0.140"]
+    assert "11.6 people" in lines[5]
 
 
 def test_a_bar_is_the_parts_of_the_score_and_ends_with_what_was_taken_off() -> None:

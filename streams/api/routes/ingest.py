@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from streams.api.admission import Admitted, guard
-from streams.api.examples import ACCEPTED, EVENTS, ITEM, ITEM_BATCH, ITEMS, example
+from streams.api.examples import ACCEPTED, EVENTS, ITEM_BATCH, ITEMS, example
 from streams.api.ingest import bodies, send_events, send_items, with_item_id
-from streams.api.models import MAX_BATCH, ItemCard
+from streams.api.models import MAX_BATCH
 from streams.api.params import ApiBackends, ItemInPath, now_ms
-from streams.api.problems import ApiProblem, unknown_item
+from streams.api.problems import ApiProblem
 from streams.api.receipts import Accepted
 from streams.api.responses import json_response, problems
 
@@ -74,22 +74,3 @@ async def post_items(backends: ApiBackends, request: Request) -> Response:
     """Describe one item or a list of them: all are accepted, or none."""
     rows = bodies(await json_body(request))
     return json_response(await send_items(backends, rows, now_ms()), 202)
-
-
-@router.get(
-    "/items/{item_id}", response_model=ItemCard, tags=["items"], dependencies=guard("read"),
-    responses={**problems(404), 200: example(ITEM)}, summary="An item",
-)  # fmt: skip
-async def item(backends: ApiBackends, item_id: ItemInPath) -> Response:
-    """An item as the catalogue describes it, with its path on the concept tree and its popularity now."""
-    card = (await backends.catalogue.cards([item_id])).get(item_id)
-    if card is None:
-        raise unknown_item()
-    popularity = (await backends.popularity([item_id], now_ms())).get(item_id, 0.0)
-    return json_response(
-        ItemCard(
-            item_id=item_id, title=card.title, description=card.description, path=card.path,
-            name=backends.names.of_path(card.path), categories=list(card.categories), tags=list(card.tags),
-            brand=card.brand, lang=card.lang, ts_ms=card.ts_ms, popularity=popularity,
-        )
-    )  # fmt: skip

@@ -14,15 +14,19 @@ from streams.api.models import MAX_K, Order, Recents, Tree, Users
 from streams.api.params import (
     ApiBackends,
     AtMs,
+    Category,
     Daypart,
     Device,
     ItemInPath,
+    ItemLang,
+    MaxAgeS,
     Prior,
     User,
     bad_cursor,
     context_of,
     now_ms,
     read_cursor,
+    wanted,
 )
 from streams.api.recommendations import RecommendationQuery, recommend
 from streams.api.recommendations import explain as explain_item
@@ -32,7 +36,6 @@ from streams.api.score_models import Explanation, Ranking, RankRequest, Recommen
 from streams.api.user_queries import interest_tree, recent_items, user_page
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.nodes import Level
-from streams.store.catalogue import ItemFilter
 
 router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))
 
@@ -118,25 +121,9 @@ async def recommendations(
     diversity: Annotated[float, Query(ge=0, le=1, description="0: plain order of scores; 1: as unlike as can be.")] = (
         0.2
     ),
-    category: Annotated[
-        str | None,
-        Query(
-            min_length=1,
-            max_length=200,
-            description="At or below a path (`/sports`), or a category's name, in any case.",
-        ),
-    ] = None,
-    lang: Annotated[
-        str | None,
-        Query(
-            min_length=1,
-            max_length=35,
-            description="Language of the items (BCP 47), in any case: `en` has `en-US` in it.",
-        ),
-    ] = None,
-    max_age_s: Annotated[
-        float | None, Query(gt=0, le=4e9, description="Only items published within so many seconds.")
-    ] = None,
+    category: Category = None,
+    lang: ItemLang = None,
+    max_age_s: MaxAgeS = None,
     exclude_seen: Annotated[bool, Query(description="Leave out items that they have dealt with.")] = True,
     daypart: Daypart = None,
     device: Device = None,
@@ -149,10 +136,9 @@ async def recommendations(
     For somebody unknown without a prior, what is newest and popular.
     """
     moment = at_ms if at_ms is not None else now_ms()
-    since = None if max_age_s is None else moment - int(max_age_s * 1000)
     query = RecommendationQuery(
         user_id=user_id, at_ms=moment, k=k, diversity=diversity,
-        item_filter=ItemFilter(category=category, lang=lang, since_ms=since), exclude_seen=exclude_seen,
+        item_filter=wanted(category, lang, max_age_s, moment), exclude_seen=exclude_seen,
         context=context_of(daypart, device), prior=prior, explain=explain,
     )  # fmt: skip
     return json_response(await recommend(backends, query))
