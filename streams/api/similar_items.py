@@ -85,7 +85,9 @@ async def _together(backends: Backends, query: SimilarQuery) -> dict[str, tuple[
     counts, total = partners_at(stored, query.at_ms, half_life_s)
     theirs = await backends.ranking_reader.partners(counts)
     totals = {item_id: partners_at(one, query.at_ms, half_life_s)[1] for item_id, one in theirs.items()}
-    return {other: (strength(count, total, max(count, totals.get(other, 0.0))), count) for other, count in counts.items()}
+    return {
+        other: (strength(count, total, max(count, totals.get(other, 0.0))), count) for other, count in counts.items()
+    }
 
 
 def _ranks(scores: Mapping[str, float]) -> dict[str, int]:

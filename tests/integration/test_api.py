@@ -120,7 +120,11 @@ async def fill(settings: Settings) -> None:
     await cohorts.prepare()
     popular = ItemPopularity(item_id="ball-5", masses=(40.0, 1.0, 5.0, 9.0), t0_ms=NOW, last_ms=NOW, count=40)
     await cohorts.put_popularity([popular], Fence(0, 1))
-    partners = {"ball-0": {"ball-5": 4.0, "sax-3": 9.0, "nobody described it": 20.0}, "sax-3": {"ball-0": 9.0}, "ball-5": {}}
+    partners = {
+        "ball-0": {"ball-5": 4.0, "sax-3": 9.0, "nobody described it": 20.0},
+        "sax-3": {"ball-0": 9.0},
+        "ball-5": {},
+    }
     await cohorts.put_partners(
         [ItemPartners(item_id=name, counts=of, total=40.0, t0_ms=NOW) for name, of in partners.items()], Fence(0, 1)
     )
