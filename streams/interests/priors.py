@@ -26,6 +26,7 @@ from streams.interests.evidence import Mark, SentFirst
 from streams.interests.levels import Level
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, mass_at, profile_key
 from streams.interests.plan import Plan, Remembered, Weighed
+from streams.interests.popularity import pieces
 
 EVERYBODY: Final = "*"
 #: First events a record holds, at most: it stays far under Kafka's limit of 1 MiB.
@@ -171,9 +172,9 @@ def beginnings(firsts: Iterable[CohortFirst], group: str, log: int) -> list[Begi
     for cohort, first in firsts:
         by_cohort.setdefault(cohort, []).append(first)
     return [
-        Beginnings(cohort, group, log, listed[at : at + EVENTS_A_RECORD])
+        Beginnings(cohort, group, log, piece)
         for cohort, listed in by_cohort.items()
-        for at in range(0, len(listed), EVENTS_A_RECORD)
+        for piece in pieces(listed, EVENTS_A_RECORD)
     ]
 
 

@@ -28,9 +28,10 @@ from streams.interests.fold import fold
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey, NodePolicy
 from streams.interests.popularity import ItemPopularity, Votes, count, tally
-from streams.interests.priors import Beginnings, PriorPolicy, beginnings, plan_of_beginnings
+from streams.interests.priors import Beginnings, CohortFirst, First, PriorPolicy, beginnings, plan_of_beginnings
 from streams.interests.signed_weight import DEFAULT_BASE, WeightTable
 from streams.interests.together import Pairs, pairs_of
+from streams.pipeline import fold_and_write
 from streams.pipeline.apply import PipelineDependencies, apply
 from streams.pipeline.erase import DerivedChanges
 from streams.settings.policies import NodeSettings, PopulationSettings
@@ -66,7 +67,10 @@ class Died(Exception):
 
 @dataclass
 class Town:
-    """Workers that apply batches to the same store and die where they are told to, and what everybody shares of it."""
+    """Workers that apply batches to the same store and die where they are told to, and what everybody shares of it.
+
+    Everybody is a part of their own.
+    """
 
     policy: NodePolicy = POLICY
     places: int = 0
@@ -110,7 +114,8 @@ class Town:
 
     def apply(self, records: Sequence[Draft], *, dies: bool = False) -> None:
         self.dies_after_sending = dies
-        with suppress(Died):
+        with suppress(Died), pytest.MonkeyPatch.context() as patched:
+            patched.setattr(fold_and_write, "_NODES_A_PART", 1)
             asyncio.run(apply(records, self.deps, Fence(0, 1), 1, now_ms=NOW))
 
     def popularity(self) -> dict[str, ItemPopularity]:
@@ -304,3 +309,13 @@ def test_votes_and_first_events_are_read_back_as_they_were_kept(rows: list[tuple
     assert sorted(unpack_standing(pack_standing(votes))) == sorted(votes)
     firsts = tuple(SentFirst(("*", f"first=/{topic}"), item, "/a/b", ts, w) for topic, item, ts, w, _ in rows)
     assert unpack_firsts(pack_firsts(firsts)) == firsts
+
+
+def test_first_events_of_one_record_are_never_parted() -> None:
+    """An erasure takes back several by one place; the second record would be taken for a repetition."""
+    firsts = [CohortFirst("all", First("events#erase", 0, n // 3, T0, -1.0, "a", "/food")) for n in range(3_000)]
+    records = beginnings(firsts, "g", 1)
+    places = [{first.offset for first in record.firsts} for record in records]
+    assert len(records) > 1
+    assert sum(len(record.firsts) for record in records) == len(firsts)
+    assert sum(map(len, places)) == len(set().union(*places)), "one place in two records"
