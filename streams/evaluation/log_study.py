@@ -12,9 +12,9 @@ from streams.evaluation import studies
 from streams.evaluation.contest import Contest
 from streams.evaluation.experiment import ranked
 from streams.evaluation.ground import Ground, Meter
-from streams.evaluation.online import OnlineRanking, scored
+from streams.evaluation.online import OnlineRanking, every_touch, scored
 from streams.evaluation.prequential import Case, ListCase, PrequentialProtocol
-from streams.evaluation.scorers import FIXED, SCORE_PARTS, SERVICE, ablations, baselines, fixed
+from streams.evaluation.scorers import FIXED, SCORE_PARTS, SERVICE, TOUCHES, ablations, baselines, fixed
 from streams.evaluation.signs import NoSentiment, unsigned
 from streams.evaluation.top_ten import TopTens
 from streams.evaluation.world import Floats
@@ -42,8 +42,8 @@ async def study(ground: Ground, kind: Kind, meter: Meter, seed: int = 7) -> LogS
     protocol = PrequentialProtocol(seed=seed, kinds=frozenset({kind}), first=True)
     ours = OnlineRanking(fixed=weights)
     contest: Contest[Case] = Contest({
-        SERVICE: ours, FIXED: fixed(policy), **baselines(policy, seed), **_levels_alone(),
-        **ablations(policy, SCORE_PARTS),
+        SERVICE: ours, TOUCHES: OnlineRanking(fixed=weights, teaches=every_touch), FIXED: fixed(policy),
+        **baselines(policy, seed), **_levels_alone(), **ablations(policy, SCORE_PARTS),
     })  # fmt: skip
     cases: list[ListCase] = []
     replay = await ground.replay(protocol)

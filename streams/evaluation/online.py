@@ -25,8 +25,13 @@ class _OfKind:
     judge: Judge
 
 
-def everybody_known(case: ListCase) -> bool:
-    """Whether a list teaches: as the worker's examples, not those of whom nothing is known yet."""
+def as_the_worker(case: ListCase) -> bool:
+    """Whether a list teaches in the service: the worker sends an example of it (`pipeline.example_rule`)."""
+    return case.teaches
+
+
+def every_touch(case: ListCase) -> bool:
+    """Any list of a user with a past teaches, also of an item they made themselves or are against."""
     return case.events > 0
 
 
@@ -46,7 +51,7 @@ class OnlineRanking:
 
     fixed: Floats
     without: Collection[str] = ()
-    teaches: Callable[[ListCase], bool] = everybody_known
+    teaches: Callable[[ListCase], bool] = as_the_worker
     learner: LearnerPolicy = field(default_factory=LearnerPolicy)
     judge: JudgePolicy = field(default_factory=JudgePolicy)
     served: dict[int, Floats] = field(default_factory=dict)

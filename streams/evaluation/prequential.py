@@ -26,6 +26,7 @@ from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, profile_k
 from streams.interests.score import RankPolicy
 from streams.interests.signed_weight import WeightTable, signed_weight
 from streams.pipeline.apply import PipelineDependencies, apply
+from streams.pipeline.example_rule import gives_example
 from streams.pipeline.ranking_view import interests_in
 from streams.pipeline.weigh import texts_of
 from streams.ranking.examples import KINDS, Kind
@@ -40,7 +41,8 @@ class ListCase:
     """One ranking of n targets: their rows, float64 (n, F), and those that were taken, `relevant`, bool (n,).
 
     `events` is how many the user had before. `own` says that the event made its item, which is then new by itself;
-    `weight` is the signed weight of the event, and `index` its place in the log.
+    `weight` is the signed weight of the event, and `index` its place in the log. `teaches` says whether the worker
+    would send the learner an example of it.
     """
 
     kind: Kind
@@ -49,6 +51,7 @@ class ListCase:
     events: int
     own: bool
     weight: float
+    teaches: bool
     values: Floats
     relevant: NDArray[np.bool_]
 
@@ -179,10 +182,11 @@ class Replay:
         if not len(chosen):
             return None
         rows = await self.rows(event, chosen, now_ms)
+        weight, profile = sum(weight for _, weight in weights), self._profile(event.user_id)
         return Case(
-            kind=kind, index=index, user_id=event.user_id, events=user.events, own=event.type == "post",
-            weight=sum(weight for _, weight in weights), values=rows.values, relevant=relevant, event=event, rows=rows,
-            history=self.catalogue.vectors[user.rows],
+            kind=kind, index=index, user_id=event.user_id, events=user.events, own=event.type == "post", weight=weight,
+            teaches=gives_example(event, profile, self.weights, weight, len(chosen)), values=rows.values,
+            relevant=relevant, event=event, rows=rows, history=self.catalogue.vectors[user.rows],
             ages_s=(event.ts_ms - np.array(user.times_ms, np.float64)) / 1000.0,
         )  # fmt: skip
 
@@ -190,13 +194,16 @@ class Replay:
         """The rows of the items at `chosen` (n,) of the catalogue, for an event's user at its time."""
         await self._fold(event.user_id, now_ms)
         tree = self._trees.get(event.user_id, {})
-        profile = tree.get(profile_key(event.user_id))
+        profile = self._profile(event.user_id)
         here = frozenset(situations(event.ts_ms, event.context, self.nodes.contexts))
         person = PersonView(
             interests=interests_in(tree.values(), here, event.ts_ms, self.nodes),
             recents=self._world.recents(recents_of(profile) if profile else (), event.ts_ms),
         )
         return feature_rows(person, self._world.targets(chosen, event.ts_ms), self.ranking, at_ms=event.ts_ms)
+
+    def _profile(self, user_id: str) -> Node | None:
+        return self._trees.get(user_id, {}).get(profile_key(user_id))
 
     def _sampled(self, event: Event, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The event's item, where it is new to the user, among items they could have met instead."""

@@ -21,6 +21,7 @@ Scorer = Callable[[Case], Floats]
 
 SERVICE: Final = "interests"
 FIXED: Final = "fixed weights"
+TOUCHES: Final = "learned from every touch"
 _AVERAGE_S: Final = 30 * 86_400.0
 
 _TEXT: Final = ("share_topic", "share_interest")

@@ -50,7 +50,7 @@ def by_other_people(cases: Sequence[ListCase], fixed: Floats) -> Contest[ListCas
     """Every case by weights that were learned from four fifths of the people, its own not among them."""
 
     def of_others(fold: int) -> Callable[[ListCase], bool]:
-        return lambda case: case.events > 0 and fold_of(case.user_id) != fold
+        return lambda case: case.teaches and fold_of(case.user_id) != fold
 
     rankings = [OnlineRanking(fixed=fixed, teaches=of_others(fold)) for fold in range(FOLDS)]
 

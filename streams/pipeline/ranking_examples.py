@@ -26,10 +26,11 @@ from streams.interests.evidence import SeenItems
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key, recents_of, seen_of, without_erased
 from streams.interests.plan import Weighed
 from streams.interests.score import RankPolicy
-from streams.interests.signed_weight import UNDOES, WeightTable
+from streams.interests.signed_weight import WeightTable
+from streams.pipeline.example_rule import LEAST_TARGETS, example_kind
 from streams.pipeline.in_flight import InFlight
 from streams.pipeline.ranking_view import RankingReader, interests_in
-from streams.ranking.examples import MOST_TARGETS, Example, Kind, cohort_of, packed_rows
+from streams.ranking.examples import Example, Kind, cohort_of, packed_rows
 from streams.ranking.features import feature_rows
 from streams.ranking.rows import VERSION, PersonView
 
@@ -37,7 +38,6 @@ log = structlog.get_logger(__name__)
 
 #: Items beside the one that was chosen; they are drawn from the latest items that this process has seen evidence of.
 _OTHERS: Final = 49
-_LEAST_OTHERS: Final = 9
 _LATEST_ITEMS: Final = 2_000
 #: Events that are looked at for each example there is room for: a look takes some 50 microseconds.
 _LOOKED_AT: Final = 8
@@ -164,14 +164,7 @@ class RankingExamples:
         ]
 
     def _kind(self, event: Event, profile: Node | None) -> Kind | None:
-        """What example an event may give: of whoever is known, and of what they did not make themselves."""
-        if profile is None or profile.count <= 0 or profile.reread:
-            return None
-        if event.type == "impression":
-            return "impression" if event.clicked and len(event.items) <= MOST_TARGETS else None
-        may_speak_for = event.type not in UNDOES and self._from.weights.base[event.type] > 0
-        new = event.item_id is not None and event.item_id not in seen_of(profile)
-        return "next" if may_speak_for and new and event.type != "post" else None
+        return example_kind(event, profile, self._from.weights)
 
     def _targets(self, event: Event, kind: Kind, profile: Node) -> list[str]:
         """What was shown; or the item of the event, then those drawn beside it."""
@@ -232,7 +225,7 @@ class RankingExamples:
             taken = tuple(row for row, card in enumerate(known) if card.item_id in event.clicked)
         else:
             taken = (0,) if known and known[0].item_id == event.item_id else ()
-            if len(known) <= _LEAST_OTHERS:
+            if len(known) < LEAST_TARGETS:
                 raise _Dropped("few_items")
         if not 0 < len(taken) < len(known):
             raise _Dropped("undescribed")

@@ -26,7 +26,7 @@ from streams.evaluation.ground import EncoderPlan, NamedEncoder, prepare
 from streams.evaluation.log_study import DELAYS_S, study
 from streams.evaluation.online import OnlineRanking
 from streams.evaluation.prequential import Case, PrequentialProtocol, Replay
-from streams.evaluation.scorers import SERVICE
+from streams.evaluation.scorers import SERVICE, TOUCHES
 from streams.evaluation.texts import KeptEncoder, LocalEncoder
 from streams.evaluation.world import KnownItems, WorldPolicy
 from streams.events.parse import parse_items
@@ -239,6 +239,8 @@ async def test_all_that_is_measured_on_a_log(
     found = await study(ground, "next", quiet)
     figures = json.loads(json.dumps(found.figures))
     assert len(found.cases) > found.figures["groups"]["next"]["cases"] > 20
+    assert {SERVICE, TOUCHES} <= set(figures["groups"]["next"]["scorers"])
+    assert 0 < sum(case.teaches for case in found.cases) < sum(case.events > 0 for case in found.cases)
     assert sum(figures["experts"].values()) == pytest.approx(1.0)
     assert set(figures["delays"]) == set(DELAYS_S)
     assert figures["everything"]["targets"] > 1

@@ -24,7 +24,7 @@ from streams.evaluation.contest import Contest
 from streams.evaluation.experiment import ExperimentResult
 from streams.evaluation.factorisation import Ratings, biases, factorised, rmse
 from streams.evaluation.groups import COHORTS, GROUPS, Head, about, members
-from streams.evaluation.online import OnlineRanking
+from streams.evaluation.online import OnlineRanking, every_touch
 from streams.evaluation.prequential import Counts, ListCase
 from streams.evaluation.scorers import FEATURES_OF, POLICIES, known_score_parts
 from streams.evaluation.signs import unsigned
@@ -136,7 +136,7 @@ def test_what_people_touched_together_is_kept_of_their_recent_items() -> None:
 
 def case(index: int, values: np.ndarray, taken: int, *, user: str = "u", events: int = 3, **given: Any) -> ListCase:
     relevant = np.arange(len(values)) == taken
-    known = {"kind": "next", "own": False, "weight": 1.0} | given
+    known = {"kind": "next", "own": False, "weight": 1.0, "teaches": events > 0} | given
     return ListCase(index=index, user_id=user, events=events, values=values, relevant=relevant, **known)
 
 
@@ -166,12 +166,20 @@ def test_learned_weights_use_nothing_of_what_comes_later() -> None:
     assert not np.allclose(whole.weights("next"), FIXED_WEIGHTS)
 
 
-def test_users_of_whom_nothing_is_known_teach_nothing() -> None:
+def test_what_the_worker_would_not_send_teaches_nothing_and_every_touch_of_the_known_where_that_is_asked() -> None:
     ranking = OnlineRanking(fixed=FIXED_WEIGHTS)
+    touched = OnlineRanking(fixed=FIXED_WEIGHTS, teaches=every_touch)
     for one in lists(40):
         assert one.events == 0
         ranking(one)
+        touched(one)
+    assert np.allclose(touched.weights("next"), FIXED_WEIGHTS)
+    for one in lists(80)[40:]:
+        one.teaches = False
+        ranking(one)
+        touched(one)
     assert np.allclose(ranking.weights("next"), FIXED_WEIGHTS)
+    assert not np.allclose(touched.weights("next"), FIXED_WEIGHTS)
 
 
 def test_what_is_left_out_is_not_learned_and_the_rest_is() -> None:
@@ -240,6 +248,10 @@ def test_other_people_s_lists_teach_and_one_s_own_do_not() -> None:
         one.user_id = "alone"
     found = by_other_people(made, FIXED_WEIGHTS).results()["next"]
     assert found["learned from others"] == found["fixed weights"]
+    for one in (untaught := lists(400)):
+        one.teaches = False
+    found = by_other_people(untaught, FIXED_WEIGHTS).results()["next"]
+    assert found["learned from others"] == found["fixed weights"] == found["interests"]
     shared = by_other_people(lists(400), FIXED_WEIGHTS).results()["next"]
     assert shared["learned from others"]["mrr"].mean > shared["fixed weights"]["mrr"].mean + 0.1
 
