@@ -20,6 +20,8 @@ _OTHERS: Final = {
     "freshness": "How new it is", "popularity": "How popular it is", "touched": "When anybody last took it up",
     "shares": "How much of their interest its topic has",
 }  # fmt: skip
+#: Parts that learned weights give an item and no interest or recent item, as they are called in a line of reasons.
+_BESIDES: Final = {"shares": "share of its topic", "touched": "taken up lately"}
 _REASONS: Final = 3
 _SLIGHT: Final = 0.005
 """Share of a score below which what moved it is summed up with the rest."""
@@ -105,9 +107,11 @@ class _Scores:
             yield self.because(item)
 
     def because(self, item: RankedItem) -> Text:
-        """The strongest interests and recent items in one line; what does not fit is left out."""
+        """The strongest interests, recent items and what came besides in one line; what does not fit is left out."""
         reasons = [(label(pull), pull.contribution) for pull in item.because]
         reasons += [(self.recent_label(one), one.contribution) for one in item.recents]
+        besides = ((name, float(getattr(item.parts, part))) for part, name in _BESIDES.items())
+        reasons += [(name, value) for name, value in besides if value]
         line = Text("    ")
         for number, (name, by) in enumerate(sorted(reasons, key=lambda reason: -abs(reason[1]))[:_REASONS]):
             value = self.glyphs.signed(by)
@@ -167,8 +171,8 @@ class _Scores:
     def explanation(self, explanation: Explanation, evidence: int, *, fold: bool) -> Iterator[Text]:
         title = explanation.title or explanation.item_id
         yield Text(self.glyphs.cut_to(title, self.width), "bold")
-        about = [f"for {explanation.user_id}", f"as of {stamp(self.at_ms)}", *self.learned()]
-        about[:0] = [explanation.path] if explanation.path not in {"", "/"} else []
+        about = [explanation.path] if explanation.path not in {"", "/"} else []
+        about += [*self.learned(), f"for {explanation.user_id}", f"as of {stamp(self.at_ms)}"]
         yield Text(self.glyphs.cut_to(f" {self.glyphs.dot} ".join(about), self.width), "dim")
         if explanation.erased_at_ms:
             yield Text(self.glyphs.cut_to(_erased(explanation.erased_at_ms), self.width), "yellow")

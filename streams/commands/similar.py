@@ -91,6 +91,7 @@ def _rows(number: int, item: SimilarItem, at_ms: int, glyphs: Glyphs, width: int
     about += [item.lang] if item.lang else []
     about += [ago(item.ts_ms, at_ms)] if item.ts_ms is not None else []
     about += [item.item_id] if item.title else []
-    about += [f"{item.people:.1f} people"] if item.people else []
+    people = f"{item.people:.1f}".removesuffix(".0")
+    about += [f"{people} {'person' if people == '1' else 'people'}"] if item.people else []
     if about:
         yield Text("    " + glyphs.cut_to(f" {glyphs.dot} ".join(about), width - 4), "dim")

@@ -11,6 +11,7 @@ from streams.base.errors import BrokerUnavailable, ConfigurationError
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.follow import TopicFollower
 from streams.broker.producer import Outgoing, Producer
+from streams.broker.topic_session import topic_session
 from tests.fixtures.secure_kafka import SecureKafka
 
 pytestmark = pytest.mark.integration
@@ -48,6 +49,20 @@ async def test_what_the_api_does_it_may_do(secure_kafka: SecureKafka) -> None:
     await batches.aclose()
 
 
+async def test_what_the_learner_does_it_may_do(secure_kafka: SecureKafka) -> None:
+    mine = secure_kafka.scram("interests-learner")
+    async with Admin(secure_kafka.config()) as admin:
+        names = ("ranking.examples", "ranking.weights", "ranking.examples.dead")
+        await admin.create_topics([TopicSpec(name, 1) for name in names])
+    async with Producer(mine) as producer:
+        for topic in ("ranking.weights", "ranking.examples.dead"):
+            await producer.send_many(topic, RECORD)
+    async with Producer(secure_kafka.scram("interests-worker")) as producer:
+        await producer.send_many("ranking.examples", RECORD)
+    async with asyncio.timeout(20), topic_session(mine, "ranking.examples") as session:
+        assert (await session.begins(), await session.ends()) == ({0: 0}, {0: 1})
+
+
 async def test_mutual_tls(secure_kafka: SecureKafka) -> None:
     async with Admin(secure_kafka.config()) as admin:
         await admin.create_topics([TopicSpec("events.unresolved", 4)])
@@ -83,13 +98,15 @@ async def test_without_a_certificate_of_ours_the_other_port_is_closed(secure_kaf
 async def test_access_lists_let_nobody_do_more_than_documented(secure_kafka: SecureKafka) -> None:
     async with Admin(secure_kafka.config()) as admin:
         await admin.create_topics([TopicSpec("clicks", 4), TopicSpec("secret", 1), TopicSpec("interests.updated", 4)])
+        await admin.create_topics([TopicSpec("ranking.examples", 1)])
     for user, topic in {
         "interests-producer": "interests.updated", "interests-api": "interests.updated", "interests-worker": "clicks",
+        "interests-learner": "ranking.examples",
     }.items():  # fmt: skip
         async with Producer(secure_kafka.scram(user, producer_timeout_s=5.0)) as producer:
             with pytest.raises((ConfigurationError, BrokerUnavailable)):
                 await asyncio.wait_for(producer.send_many(topic, RECORD), 10)
-    for user in ("interests-worker", "interests-api", "interests-producer"):
+    for user in ("interests-worker", "interests-learner", "interests-api", "interests-producer"):
         async with Admin(secure_kafka.scram(user)) as admin:
             assert "secret" not in await admin.topics()
             with pytest.raises(ConfigurationError):

@@ -100,6 +100,8 @@ def test_similar_items_have_both_figures_and_how_many_people_touched_both() -> N
     assert lines[3].split() == ["content", "together"]
     assert lines[4].split() == ["1", "i2", "0.912", "0.140"]
     assert "11.6 people" in lines[5]
+    few = drawn(lambda console: draw_similar(similar(people=0.9997), console), 80)
+    assert any(line.endswith("1 person") for line in few)
 
 
 def test_a_bar_is_the_parts_of_the_score_and_ends_with_what_was_taken_off() -> None:
@@ -125,6 +127,9 @@ def test_with_learned_weights_a_bar_has_recent_items_too_and_says_which_weights(
     assert (bar.count("▚"), bar.count("▒")) == (10, round(30 * 0.2 / 0.9))
     assert "▚ recent items" in lines[-1]
     assert any("“A kettle” +0.60" in line for line in lines)
+    topic = one.model_copy(update={"parts": parts.model_copy(update={"shares": 0.3, "touched": -0.7})})
+    lines = drawn(lambda console: draw_ranked("u", NOW, [topic], console, prior=False, weights=12), 121)
+    assert any("taken up lately −0.70   “A kettle” +0.60" in line for line in lines)
 
 
 def test_an_explanation_has_recent_items_and_the_item_s_own_parts() -> None:
@@ -132,7 +137,7 @@ def test_an_explanation_has_recent_items_and_the_item_s_own_parts() -> None:
     one = explanation().model_copy(update={"recents": recents, "weights_version": 7})
     lines = drawn(lambda console: draw_explained(one, console, evidence=0))
     assert any(line.startswith("“A kettle”, ") and "+0.200" in line for line in lines)
-    assert lines[1].endswith("weights 7")
+    assert "weights 7 · for u" in lines[1]
 
 
 def test_pushes_and_interests_of_the_cohort_are_named() -> None:
