@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.learner.rankers import Quality
+from streams.ranking.examples import Cohort, Kind
 
 #: A list leaves so much of the means before it: about 500 lists count.
 FADES: Final = 0.998
-#: Encoders and cohorts of records are free text, labels are not.
+#: Encoders of records are free text, labels are not.
 MOST_ENCODERS: Final = 4
-COHORTS: Final = frozenset({"new", "light", "heavy"})
 OTHER: Final = "other"
 
 
@@ -52,11 +52,10 @@ class Figures:
     def __init__(self) -> None:
         self._by_label: dict[Label, Figure] = {}
 
-    def add(self, kind: str, encoder: str, cohort: str, of: Mapping[str, Quality]) -> None:
+    def add(self, kind: Kind, encoder: str, cohort: Cohort, of: Mapping[str, Quality]) -> None:
         """What every ranker made of one list."""
         if encoder not in (known := {label.encoder for label in self._by_label}) and len(known) >= MOST_ENCODERS:
             encoder = OTHER
-        cohort = cohort if cohort in COHORTS else OTHER
         for ranker, quality in of.items():
             self._by_label.setdefault(Label(ranker, kind, encoder, cohort), Figure()).add(quality)
 

@@ -1,6 +1,7 @@
 """Examples for the learner: what people chose from, as feature rows, made before their events change anything.
 
 An example is a help, never a duty: where it cannot be made in time it is dropped and counted, and its batch goes on.
+The next batches then make none for a while, so that what is away costs the path little.
 It is chosen by the hash of its event's id, and a repetition of its event gives the same place in the log.
 """
 
@@ -42,6 +43,9 @@ _LATEST_ITEMS: Final = 2_000
 #: Events that are looked at for each example there is room for: a look takes some 50 microseconds.
 _LOOKED_AT: Final = 8
 _READ_WITHIN_S: Final = 1.0
+#: Where a batch waited longer, what examples are made of or sent to is away or slow: none are begun for a while.
+_LONG_WAIT_S: Final = 0.5
+_REST_S: Final = 30.0
 
 SendExamples = Callable[[Sequence[Weighed]], Awaitable[None]]
 """Sends the examples of a batch, of those events whose evidence, now weighed, speaks for their item. Never raises."""
@@ -266,7 +270,10 @@ class RankingExamples:
         except InterestsError as error:
             observer.examples_dropped("broker", len(examples))
             log.warning("examples_unsent", error=type(error).__name__, reason=str(error), examples=len(examples))
-        observer.examples_waited(self._clock() - began_s)
+        waited_s = self._clock() - began_s
+        observer.examples_waited(waited_s)
+        if waited_s > _LONG_WAIT_S:
+            self._tokens = 1.0 - _REST_S * self._per_s
 
 
 def _hash(event_id: str) -> int:

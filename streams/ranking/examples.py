@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streams.base.errors import PoisonError
 from streams.events.decode import own_record
 from streams.events.event import Source
+from streams.events.wire import MAX_ID_CHARS
 from streams.interests.score import Floats
 from streams.ranking.rows import NAMES
 
@@ -23,6 +24,7 @@ KINDS: Final[tuple[Kind, ...]] = ("next", "impression")
 #: Targets of a list, at most.
 MOST_TARGETS: Final = 200
 _GREATEST: Final = 1e6
+_GREATEST_WHOLE: Final = 2**63 - 1
 
 
 Cohort = Literal["new", "light", "heavy"]
@@ -103,6 +105,10 @@ def unpack_example(value: bytes | None, version: int) -> Example | None:
     n, rest = divmod(len(example.rows), 4 * len(NAMES))
     if rest or not 1 < n <= MOST_TARGETS:
         raise PoisonError(f"rows: expected 2 to {MOST_TARGETS} of {len(NAMES)} numbers", reason="out_of_range")
+    if not all(0 < len(name) <= MAX_ID_CHARS for name in (example.group, example.topic, example.encoder)):
+        raise PoisonError(f"group, topic, encoder: expected 1 to {MAX_ID_CHARS} characters", reason="bad_source")
+    if not all(0 <= number <= _GREATEST_WHOLE for number in (example.log, example.partition, example.offset)):
+        raise PoisonError("log, partition, offset: expected numbers that a broker gives", reason="bad_source")
     taken = example.taken
     if not 0 < len(taken) < n or len(set(taken)) < len(taken) or not all(0 <= one < n for one in taken):
         raise PoisonError("taken: expected some of the rows, not all", reason="out_of_range")

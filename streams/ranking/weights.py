@@ -14,6 +14,7 @@ import numpy as np
 
 from streams.base.errors import PoisonError
 from streams.events.decode import own_record
+from streams.events.wire import MAX_ID_CHARS
 from streams.interests.score import Floats
 from streams.ranking.examples import Kind
 from streams.ranking.rows import NAMES, VERSION
@@ -64,6 +65,8 @@ def unpack_weights(value: bytes | None) -> PublishedWeights | None:
     weights = own_record(value, _decoder, "published weights")
     if weights.features != VERSION:
         return None
+    if not 0 < len(weights.encoder) <= MAX_ID_CHARS:
+        raise PoisonError(f"encoder: expected 1 to {MAX_ID_CHARS} characters", reason="out_of_range")
     if tuple(weights.values) != NAMES:
         raise PoisonError("values: expected one for every feature", reason="out_of_range")
     if not all(math.isfinite(one) and abs(one) < _GREATEST for one in weights.values.values()):

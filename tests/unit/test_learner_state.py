@@ -21,8 +21,9 @@ from streams.learner.rankers import Quality, qualities, standing_rankers
 from streams.learner.shadows import read_shadows
 from streams.learner.state import LearnerState, Rules
 from streams.learner.status import LearnerStatus
+from streams.ranking.examples import pack_example, unpack_example
 from streams.ranking.measures import places
-from streams.ranking.rows import COLUMN, NAMES, fixed_weights
+from streams.ranking.rows import COLUMN, NAMES, VERSION, fixed_weights
 from streams.ranking.weights import pack_weights, unpack_weights
 from streams.settings.policies import RankingSettings
 from tests.fixtures.learner import ENCODER, examples, known, planted, replayed
@@ -153,10 +154,24 @@ def test_places_of_several() -> None:
 def test_labels_are_bounded() -> None:
     figures, of = Figures(), {"fixed": Quality(1.0, 0.5)}
     for number in range(50):
-        figures.add("next", f"encoder {number}", f"cohort {number}", of)
-    assert {label.cohort for label, _ in figures} == {"other"}
+        figures.add("next", f"encoder {number}", "new", of)
     assert len({label.encoder for label, _ in figures}) == MOST_ENCODERS + 1
     assert sum(figure.lists for _, figure in figures) == 50
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"encoder": "e" * 500_000}, {"group": "g" * 500_000}, {"topic": ""}, {"topic": "t" * 257}, {"partition": -1},
+        {"log": 2**70}, {"offset": 2**63}, {"offset": -1},
+    ],
+)  # fmt: skip
+def test_what_would_swell_the_state_is_refused(forged: dict[str, object]) -> None:
+    """Each name is kept as a mark or as a label, and a state that Qdrant does not take would stop the learner."""
+    value = json.loads(pack_example(examples(1)[0]))
+    assert unpack_example(json.dumps(value).encode(), VERSION) is not None
+    with pytest.raises(PoisonError, match="expected"):
+        unpack_example(json.dumps({**value, **forged}).encode(), VERSION)
 
 
 def test_shadows_that_are_gone_are_forgotten() -> None:

@@ -293,6 +293,25 @@ async def test_a_batch_goes_on_where_its_example_cannot_be_made_or_sent(
     assert profile.count == 3
 
 
+@pytest.mark.parametrize("per_s", [0.2, 1000.0])
+async def test_what_is_away_costs_one_batch_in_half_a_minute(per_s: float) -> None:
+    town = await Town(per_s=per_s).lived()
+
+    async def away(examples: Sequence[Example]) -> None:
+        town.now_s += 1.0
+        raise BrokerUnavailable("away")
+
+    town.now_s += 10.0
+    send, town.make._from = town.make._from.send, replace(town.make._from, send=away)
+    for n in range(25):
+        await town.apply(town.records({"user_id": f"u{n}", "item_id": "i40"}))
+    assert town.counts == {"broker": 1}
+    town.make._from = replace(town.make._from, send=send)
+    town.now_s += 6.0
+    await town.apply(town.records({"user_id": "ana", "item_id": "i40"}))
+    assert town.counts == {"broker": 1, "next": 1}
+
+
 async def test_an_example_is_sent_before_anything_of_its_batch_is_written() -> None:
     town = await Town().lived()
     written: list[int] = []

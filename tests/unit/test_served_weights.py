@@ -73,8 +73,9 @@ def test_read_again_from_the_beginning_the_latest_stays() -> None:
         (b"e5/next", pack_weights(published(features=VERSION + 1))),
         (b"e5/next", pack_weights(published(made_ms=NOW + 600_000))),
         (b"e5/next", msgspec.json.encode({"encoder": "e5", "kind": "next"})),
+        (b"e" * 257 + b"/next", pack_weights(published(encoder="e" * 257))),
     ],
-    ids=["no JSON", "nothing", "another key", "too great", "other features", "to come", "half of it"],
+    ids=["no JSON", "nothing", "another key", "too great", "other features", "to come", "half of it", "long name"],
 )  # fmt: skip
 def test_what_no_learner_can_have_sent_changes_nothing(key_value: tuple[bytes, bytes | None]) -> None:
     one = served(published(version=2, made_ms=NOW - 1))
@@ -82,5 +83,6 @@ def test_what_no_learner_can_have_sent_changes_nothing(key_value: tuple[bytes, b
     bad, good = record(key=key, value=value), record(key=b"e5/next", value=pack_weights(published()))
     take_all(one, [bad], NOW)
     assert one.at("e5", "next", NOW).version == 2
+    assert one.at("e" * 257, "next", NOW).version == 0
     take_all(one, [bad, good], NOW)
     assert one.at("e5", "next", NOW).version == 3
