@@ -47,7 +47,10 @@ class ServedWeights:
         )
 
     def take(self, published: PublishedWeights) -> None:
-        """Take up a record, unless it was made before what is there: a topic may be read again from its beginning."""
+        """Take up a record, unless it was made before what is there: a topic may be read again from its beginning.
+
+        Of the same version the later one renews how long it is believed.
+        """
         key = published.encoder, published.kind
         had = self._latest.get(key)
         if had is None or published.made_ms >= had[0].made_ms:

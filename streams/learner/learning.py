@@ -32,7 +32,7 @@ from streams.learner.status import LearnerStatus
 from streams.pipeline.outbox import KafkaOutbox
 from streams.ranking.examples import KINDS, Kind, unpack_example
 from streams.ranking.rows import VERSION
-from streams.ranking.weights import pack_weights
+from streams.ranking.weights import PublishedWeights, pack_weights
 from streams.settings.learning import LearningSettings
 from streams.store.learner_state import LearnerStates
 
@@ -69,7 +69,7 @@ class Learning:
         self._outcomes: Counter[Outcome] = Counter()
         self._read = 0  # records since the last commit
         self._committed_s = self._published_s = monotonic()
-        self._published: dict[Kind, tuple[int, bool]] = {}
+        self._published: dict[Kind, PublishedWeights] = {}
 
     async def run(self) -> None:
         """Learn until asked to stop, or until it is to learn for another encoder; what was learned is durable then.
@@ -156,7 +156,7 @@ class Learning:
         return self._state.kinds[kind].learner.lists
 
     async def _commit(self) -> None:
-        """Write the state, then publish the weights that changed, or all of them where that is due.
+        """Write the state, then publish the weights that changed, or all of them as a sign of life where that is due.
 
         BrokerUnavailable where dead letters or weights cannot be sent: the next one sends them.
         """
@@ -164,8 +164,6 @@ class Learning:
         if self._dead:
             await deps.outbox.dead_letter(self._dead)
         kinds = self._to_publish()
-        for kind in kinds:
-            state.kinds[kind].version += 1
         began_s, waiting_for = monotonic(), deps.status.waiting_for
         await answered(deps.waiting, deps.states.write, state.pack())
         deps.status.waiting_for = waiting_for
@@ -176,12 +174,12 @@ class Learning:
 
     def _to_publish(self) -> list[Kind]:
         learned = [kind for kind in KINDS if self._learned(kind)] if self._deps.weights_topic else []
+        versions = {kind: self._state.revise(kind) for kind in learned}
         if monotonic() - self._published_s >= self._deps.limits.publish_s:
             return learned
-        return [kind for kind in learned if self._published.get(kind) != self._now(kind)]
-
-    def _now(self, kind: Kind) -> tuple[int, bool]:
-        return self._learned(kind), self._state.kinds[kind].judge.serve
+        return [
+            kind for kind in learned if kind not in self._published or self._published[kind].version != versions[kind]
+        ]
 
     async def _publish(self, kinds: list[Kind]) -> None:
         deps = self._deps
@@ -190,9 +188,9 @@ class Learning:
         await deps.producer.send_many(deps.weights_topic, out, deadline_s=_PUBLISH_WITHIN_S)
         for one in made:
             was = self._published.get(one.kind)
-            if was is not None and was[1] != one.serve:
+            if was is not None and was.serve != one.serve:
                 log.warning("served_weights_changed", kind=one.kind, learned=one.serve, version=one.version)
-            self._published[one.kind] = (one.lists, one.serve)
+            self._published[one.kind] = one
             deps.metrics.version.labels(one.kind).set(one.version)
             deps.metrics.lists.labels(one.kind).set(one.lists)
             deps.metrics.served.labels(one.kind).set(one.serve)

@@ -35,17 +35,19 @@ _Slot = tuple[str, str, int]
 
 @dataclass(slots=True)
 class LearnedKind:
-    """One kind of lists: what was learned of it, whether that is good, and the version published last."""
+    """One kind of lists: what was learned of it, whether that is good, its version, and the digest of what that is."""
 
     learner: Learner
     judge: Judge
     version: int = 0
+    digest: str = ""
 
 
 class _PackedKind(msgspec.Struct):
     learner: bytes
     judge: bytes
     version: int
+    digest: str = ""
 
 
 class _Packed(msgspec.Struct):
@@ -113,6 +115,13 @@ class LearnerState:
             del self._marks[next(iter(self._marks))]
         return True
 
+    def revise(self, kind: Kind) -> int:
+        """The version of one kind's weights as they are: one more than before where anything of them has changed."""
+        learned, digest = self.kinds[kind], self.published(kind, 0).digest
+        if digest != learned.digest:
+            learned.version, learned.digest = learned.version + 1, digest
+        return learned.version
+
     def published(self, kind: Kind, now_ms: int) -> PublishedWeights:
         """The record of one kind's weights as they are."""
         learned = self.kinds[kind]
@@ -128,7 +137,8 @@ class LearnerState:
             form=_FORM, encoder=self.encoder, features=VERSION, log=self.place.number, cluster=self.place.cluster,
             next=dict(self.place.next),
             kinds={
-                kind: _PackedKind(one.learner.pack(), one.judge.pack(), one.version) for kind, one in self.kinds.items()
+                kind: _PackedKind(one.learner.pack(), one.judge.pack(), one.version, one.digest)
+                for kind, one in self.kinds.items()
             },
             marks=[(*slot, *at) for slot, at in self._marks.items()],
             figures=self.figures.rows(),
@@ -151,6 +161,7 @@ class LearnerState:
                 Learner.unpack(one.learner, rules.fixed, rules.learner),
                 Judge.unpack(one.judge, rules.judge),
                 one.version,
+                one.digest,
             )
         state._marks = {(group, topic, partition): (log, offset) for group, topic, partition, log, offset in read.marks}
         state.figures = Figures.of(read.figures)

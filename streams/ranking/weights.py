@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import xxhash
 
 from streams.base.errors import PoisonError
 from streams.events.decode import own_record
@@ -25,8 +26,9 @@ _GREATEST: Final = 1e6
 class PublishedWeights(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Weights by feature name, in the order of `rows.NAMES`, in units of the score.
 
-    `version` rises by one with every record of a key; `lists` is how many examples they were learned from. `serve` is
-    False where they did worse than the fixed ones of late. `made_ms` is when they were made, by the learner's clock.
+    `version` rises by one whenever anything else of a key's record changes but `made_ms`, which a sign of life renews:
+    when it was made, by the learner's clock. `lists` is how many examples the weights were learned from. `serve` is
+    False where they did worse than the fixed ones of late.
     """
 
     encoder: str
@@ -42,6 +44,11 @@ class PublishedWeights(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def key(self) -> bytes:
         """The record's key."""
         return f"{self.encoder}/{self.kind}".encode()
+
+    @property
+    def digest(self) -> str:
+        """What stands for all of it but `version` and `made_ms`."""
+        return xxhash.xxh3_128_hexdigest(_encode(msgspec.structs.replace(self, version=0, made_ms=0)))
 
     def array(self) -> Floats:
         """The weights (F,)."""

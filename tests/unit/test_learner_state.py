@@ -100,11 +100,35 @@ def test_an_example_is_scored_before_it_is_learned_from() -> None:
 
 def test_what_is_published_is_what_was_learned() -> None:
     state = replayed(examples(50), RULES)
-    state.kinds["next"].version = 7
+    state.kinds["next"].version = 6
+    assert state.revise("next") == 7
     published = unpack_weights(pack_weights(state.published("next", 1_000)))
     assert published is not None
     assert (published.version, published.lists, published.serve, published.made_ms) == (7, 50, True, 1_000)
     assert published.array().tolist() == state.kinds["next"].learner.weights().tolist()
+
+
+def test_a_version_stands_for_one_record() -> None:
+    made = examples(51)
+    state = replayed(made[:50], RULES)
+    assert [state.revise("next") for _ in range(2)] == [1, 1]
+    again = LearnerState.unpack(state.pack(), ENCODER, RULES)
+    assert again.revise("next") == 1
+    again.kinds["next"].judge._serve = False
+    assert again.revise("next") == 2
+    again.fold(made[50])
+    assert again.revise("next") == 3
+    again.fold(msgspec.structs.replace(made[50], offset=99, encoder="another"))  # scored, not learned from
+    assert again.revise("next") == 3
+
+
+def test_a_state_that_knew_no_digest_is_read_and_published_anew() -> None:
+    state = replayed(examples(5), RULES)
+    state.revise("next")
+    packed = json.loads(state.pack())
+    for one in packed["kinds"].values():
+        del one["digest"]
+    assert LearnerState.unpack(json.dumps(packed), ENCODER, RULES).revise("next") == 2
 
 
 @pytest.mark.parametrize("packed", ["", "{}", "no JSON", '{"form": 1}', "\ud800"])

@@ -58,6 +58,11 @@ def test_a_kind_without_its_own_has_the_others_and_one_that_is_held_back_has_non
     assert one.at("e5", "next", NOW).version == 3
 
 
+def test_of_equal_versions_the_later_counts_and_keeps_them_believed() -> None:
+    one = served(published(1.0, version=3), published(2.0, version=3, made_ms=NOW + 2), published(1.0, version=3))
+    assert one.at("e5", "next", NOW + 2 + MAX_AGE_MS).values.tolist() == [2.0] * len(NAMES)
+
+
 def test_read_again_from_the_beginning_the_latest_stays() -> None:
     old, new = published(1.0, version=3), published(2.0, version=4, made_ms=NOW + 1)
     assert served(new, old).at("e5", "next", NOW).version == 4
