@@ -150,7 +150,7 @@ class Learning:
         limits, now_s = self._deps.limits, monotonic()
         if self._read and (self._read >= limits.commit_examples or now_s - self._committed_s >= limits.commit_s):
             return True
-        return now_s - self._published_s >= limits.publish_s and any(self._learned(kind) for kind in KINDS)
+        return now_s - self._published_s >= limits.publish_s and bool(self._to_publish())
 
     def _learned(self, kind: Kind) -> int:
         return self._state.kinds[kind].learner.lists

@@ -253,11 +253,14 @@ class RankingExamples:
     ) -> None:
         began_s, observer = self._clock(), self._from.observer
         speaks_for = {(one.event.source, one.item_id) for one in weighed if one.weight > 0}
+        applied = {one.event.source for one in weighed}  # what waits for an item gives its example when it comes again
         examples: list[Example] = []
         for one, made in zip(chosen, await reading, strict=True):
             if isinstance(made, _Dropped):
                 observer.examples_dropped(str(made), 1)
-            elif one.kind == "next" and (one.event.source, one.event.item_id) not in speaks_for:
+            elif one.event.source not in applied or (
+                one.kind == "next" and (one.event.source, one.event.item_id) not in speaks_for
+            ):
                 observer.examples_dropped("not_for_it", 1)
             else:
                 examples.append(made)

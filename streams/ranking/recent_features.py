@@ -13,10 +13,9 @@ import numpy as np
 
 from streams.interests.nodes import Vector
 from streams.interests.score import Floats
+from streams.interests.together import DOUBT
 from streams.ranking.rows import COLUMN, RecentItem, TargetItems
 
-#: What a recent item's partners are counted beside, so that one person in common is not a certainty.
-_TOGETHER_DOUBT: Final = 3.0
 #: Attributes in common are given in units of so many.
 _ATTRIBUTES_UNIT: Final = 5.0
 _TOP: Final = 3
@@ -61,7 +60,7 @@ def _fill_together(values: Floats, liked: Sequence[RecentItem], targets: TargetI
     if found:
         rows, columns, given = zip(*found, strict=True)
         counts[rows, columns] = given
-    shares = counts / (np.array([one.touched for one in liked]) + _TOGETHER_DOUBT)
+    shares = counts / (np.array([one.touched for one in liked]) + DOUBT)
     values[:, COLUMN["together_sum"]] = shares.sum(axis=1)
     values[:, COLUMN["together_max"]] = shares.max(axis=1)
     values[:, COLUMN["together_last"]] = shares[:, 0]
@@ -130,7 +129,7 @@ def _from_cosines(liked: Sequence[RecentItem], vector: Vector, weights: Floats) 
 
 def _from_together(liked: Sequence[RecentItem], item_id: str, weights: Floats) -> Floats:
     counts = np.array([one.together.get(item_id, 0.0) for one in liked])
-    shares = counts / (np.array([one.touched for one in liked]) + _TOGETHER_DOUBT)
+    shares = counts / (np.array([one.touched for one in liked]) + DOUBT)
     added: Floats = shares * weights[COLUMN["together_sum"]]
     added[shares.argmax()] += shares.max() * weights[COLUMN["together_max"]]
     added[0] += shares[0] * weights[COLUMN["together_last"]]

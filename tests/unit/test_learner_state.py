@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from streams.base.errors import ConfigurationError, PoisonError
 from streams.learner import state as states
 from streams.learner.figures import MOST_ENCODERS, Figure, Figures, Label
+from streams.learner.learning import LearnerDependencies, Learning
 from streams.learner.log_place import LogPlace, met
 from streams.learner.metrics import LearnerMetrics
 from streams.learner.rankers import Quality, qualities, standing_rankers
@@ -25,6 +27,7 @@ from streams.ranking.examples import pack_example, unpack_example
 from streams.ranking.measures import places
 from streams.ranking.rows import COLUMN, NAMES, VERSION, fixed_weights
 from streams.ranking.weights import pack_weights, unpack_weights
+from streams.settings.learning import LearningSettings
 from streams.settings.policies import RankingSettings
 from tests.fixtures.learner import ENCODER, examples, known, planted, replayed
 
@@ -144,6 +147,24 @@ def test_the_state_of_another_encoder_or_form_is_refused() -> None:
     for field, value in (("features", 99), ("form", 99), ("kinds", {})):
         with pytest.raises(PoisonError):
             LearnerState.unpack(json.dumps({**json.loads(packed), field: value}), ENCODER, RULES)
+
+
+@pytest.mark.parametrize(("topic", "due"), [("ranking.weights", True), ("", False)])
+def test_a_state_that_nobody_is_told_of_is_not_written_to_publish_it(topic: str, due: bool) -> None:
+    deps = LearnerDependencies(
+        kafka=None,
+        topic="ranking.examples",
+        weights_topic=topic,
+        limits=LearningSettings(publish_s=1e-9),
+        states=None,
+        producer=None,
+        outbox=None,
+        metrics=None,
+        status=None,
+        waiting=None,
+        switched=None,
+    )  # type: ignore[arg-type, call-arg]  # no server is asked
+    assert Learning(deps, replayed(examples(3), RULES), asyncio.Event())._due() is due
 
 
 # -- rankers and figures ---------------------------------------------------------------------------------------------

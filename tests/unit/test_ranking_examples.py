@@ -196,6 +196,16 @@ async def test_an_impression_is_an_example_as_it_is() -> None:
     np.testing.assert_allclose(example.values(), expected, rtol=1e-5, atol=1e-7)
 
 
+async def test_an_impression_that_waits_for_an_item_is_an_example_once_it_is_applied() -> None:
+    town = await Town().lived()
+    clicked = ["i41", "not described yet"]
+    (seen,) = town.records({
+        "user_id": "ana", "type": "impression", "item_id": ..., "items": ["i3", "i0", *clicked], "clicked": clicked,
+    })  # fmt: skip
+    await town.apply([seen])
+    assert (town.examples, town.counts) == ([], {"not_for_it": 1}), "it comes again, under another offset"
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
