@@ -16,14 +16,12 @@ from itertools import islice
 from time import monotonic
 from typing import Final, NamedTuple, Protocol
 
-import numpy as np
 import structlog
 import xxhash
 
 from streams.base.errors import InterestsError
 from streams.events.event import Event
 from streams.interests.contexts import situations
-from streams.interests.evidence import SeenItems
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key, recents_of, seen_of, without_erased
 from streams.interests.plan import Weighed
 from streams.interests.score import RankPolicy
@@ -34,12 +32,14 @@ from streams.pipeline.ranking_view import RankingReader, interests_in
 from streams.ranking.examples import Example, Kind, cohort_of, packed_rows
 from streams.ranking.features import feature_rows
 from streams.ranking.rows import VERSION, PersonView
+from streams.store.cards import Card
 
 log = structlog.get_logger(__name__)
 
-#: Items beside the one that was chosen; they are drawn from the latest items that this process has seen evidence of.
+#: Items beside the one that was chosen, drawn by chance from all that are described. Not from those that people touch:
+#: weights would learn how the others were drawn, not what people want.
 _OTHERS: Final = 49
-_LATEST_ITEMS: Final = 2_000
+_DRAWN: Final = 2 * _OTHERS  # some are known to the person, or were not there yet
 #: Events that are looked at for each example there is room for: a look takes some 50 microseconds.
 _LOOKED_AT: Final = 8
 _READ_WITHIN_S: Final = 1.0
@@ -88,6 +88,13 @@ class ExamplesObserver(Protocol):
         """A batch waited so long for its examples."""
 
 
+class DrawItems(Protocol):
+    """Draws described items by chance."""
+
+    async def __call__(self, seed: int, count: int) -> Sequence[Card]:
+        """Up to `count` of them, by a 128-bit seed."""
+
+
 class ExampleLabels(NamedTuple):
     """What stands on every example of a worker: its consumer group and the id of the encoder of its vectors."""
 
@@ -101,6 +108,7 @@ class ExampleSources:
 
     trees: Trees
     reader: RankingReader
+    drawn: DrawItems
     ranking: RankPolicy
     nodes: NodePolicy
     weights: WeightTable
@@ -109,11 +117,11 @@ class ExampleSources:
 
 
 class _Chosen(NamedTuple):
-    """An event to make an example of, the items to choose from in order, and the nodes that lie ahead of the store."""
+    """An event to make an example of, its person's profile before it, and the nodes that lie ahead of the store."""
 
     event: Event
     kind: Kind
-    targets: list[str]
+    profile: Node
     ahead: Mapping[NodeKey, Node]
 
 
@@ -133,7 +141,6 @@ class RankingExamples:
     ) -> None:
         self._from, self._labels, self._per_s, self._clock = sources, labels, per_s, clock
         self._tokens, self._filled_s = max(1.0, per_s), clock()
-        self._latest: dict[str, None] = {}
         self._reading: asyncio.Task[list[Example | _Dropped]] | None = None
 
     def __call__(
@@ -143,7 +150,6 @@ class RankingExamples:
         if self._reading is not None:
             self._reading.cancel()
         chosen = self._choose(events, profiles, flight)
-        self._note(events)
         if not chosen:
             return _send_none
         self._reading = asyncio.create_task(self._read(chosen, log))
@@ -162,40 +168,10 @@ class RankingExamples:
         taken = list(islice(fit, wanted))
         self._tokens -= len(taken)
         ahead = flight.ahead({event.user_id for event, _ in taken})
-        return [
-            _Chosen(event, kind, self._targets(event, kind, profiles[event.user_id]), ahead.get(event.user_id, {}))
-            for event, kind in taken
-        ]
+        return [_Chosen(event, kind, profiles[event.user_id], ahead.get(event.user_id, {})) for event, kind in taken]
 
     def _kind(self, event: Event, profile: Node | None) -> Kind | None:
         return example_kind(event, profile, self._from.weights)
-
-    def _targets(self, event: Event, kind: Kind, profile: Node) -> list[str]:
-        """What was shown; or the item of the event, then those drawn beside it."""
-        if kind == "impression":
-            return list(dict.fromkeys(event.items))
-        item_id = event.item_id or ""
-        return [item_id, *self._drawn(event.event_id, item_id, seen_of(profile))]
-
-    def _drawn(self, seed: str, item_id: str, seen: SeenItems) -> list[str]:
-        latest = [one for one in self._latest if one != item_id]
-        chance = np.random.default_rng(_hash(seed))
-        drawn: list[str] = []
-        for at in chance.permutation(len(latest)):
-            if latest[at] not in seen:
-                drawn.append(latest[at])
-                if len(drawn) == _OTHERS:
-                    break
-        return drawn
-
-    def _note(self, events: Sequence[Event]) -> None:
-        """Remember the items that there was evidence of, the latest last."""
-        for event in events[-_LATEST_ITEMS:]:
-            for item_id in event.clicked or ((event.item_id,) if event.item_id else ()):
-                self._latest.pop(item_id, None)
-                self._latest[item_id] = None
-        for item_id in list(islice(self._latest, max(0, len(self._latest) - _LATEST_ITEMS))):
-            del self._latest[item_id]
 
     async def _read(self, chosen: Sequence[_Chosen], of_log: int) -> list[Example | _Dropped]:
         """The examples, in the order of their choice, or why there is none. Never raises."""
@@ -219,12 +195,11 @@ class RankingExamples:
 
     async def _made(self, chosen: _Chosen, of_log: int) -> Example:
         event, sources = chosen.event, self._from
-        tree, cards = await asyncio.gather(sources.trees.tree(event.user_id), sources.reader.cards(chosen.targets))
+        tree, known = await asyncio.gather(sources.trees.tree(event.user_id), self._targets(chosen))
         nodes = {**{node.key: node for node in tree}, **chosen.ahead}
         profile = nodes.get(profile_key(event.user_id))
         if profile is None or profile.last_ms > event.ts_ms:  # what they have done since is no ground for it
             raise _Dropped("out_of_order")
-        known = [cards[item_id] for item_id in chosen.targets if item_id in cards]
         if chosen.kind == "impression":
             taken = tuple(row for row, card in enumerate(known) if card.item_id in event.clicked)
         else:
@@ -247,6 +222,21 @@ class RankingExamples:
             kind=chosen.kind, cohort=cohort_of(profile.count), encoder=self._labels.encoder, features=VERSION,
             rows=packed_rows(rows.values), taken=taken,
         )  # fmt: skip
+
+    async def _targets(self, chosen: _Chosen) -> list[Card]:
+        """What was shown; or the item of the event, then those drawn beside it."""
+        event, reader = chosen.event, self._from.reader
+        if chosen.kind == "impression":
+            cards = await reader.cards(dict.fromkeys(event.items))
+            return [cards[item_id] for item_id in dict.fromkeys(event.items) if item_id in cards]
+        seen, item_id = seen_of(chosen.profile), event.item_id or ""
+        seed = xxhash.xxh3_128_intdigest(event.event_id.encode())
+        cards, drawn = await asyncio.gather(reader.cards([item_id]), self._from.drawn(seed, _DRAWN))
+        others = [
+            card for card in drawn
+            if card.item_id != item_id and card.item_id not in seen and (card.ts_ms or 0) <= event.ts_ms
+        ]  # fmt: skip
+        return [*cards.values(), *others[:_OTHERS]]
 
     async def _send(
         self, reading: asyncio.Task[list[Example | _Dropped]], chosen: Sequence[_Chosen], weighed: Sequence[Weighed]

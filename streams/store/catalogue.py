@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -134,6 +135,24 @@ class Catalogue:
             if len(found) >= limit:
                 break
         return await self._cards(list(found)[:limit])
+
+    async def drawn(self, seed: int, count: int) -> list[Card]:
+        """Up to `count` items by chance, the same for a 128-bit `seed` while the items are the same.
+
+        Those whose points follow a random place: point ids are hashes of items' ids, so their order means nothing.
+        """
+        names = await self._names()
+        found: dict[str, None] = {}
+        for place in (seed, 0):  # past the last point it goes on with the first
+            request = grpc.ScrollPoints(
+                collection_name=names.items, limit=count, offset=grpc.PointId(uuid=str(uuid.UUID(int=place))),
+                with_payload=NO_PAYLOAD,
+            )  # fmt: skip
+            reply = await self._reading.points.call("Scroll", request, "scroll")
+            found.update((point.id.uuid, None) for point in reply.result)
+            if len(found) >= count:
+                break
+        return await self._cards(list(found)[:count])
 
     async def _names(self) -> Collections:
         names = await self._reading.names()

@@ -39,6 +39,7 @@ async def making_examples(
     catalogue = Catalogue(reader, cards_bytes=_CARDS_BYTES, cards_ttl_s=settings.worker.items_ttl_s)
     sources = ExampleSources(
         trees=reader,
+        drawn=catalogue.drawn,
         reader=RankingReader(
             cards=catalogue.cards, popularity=cohorts.popularity, partners=cohorts.partners,
             popularity_half_life_s=population.popularity_half_life_s,

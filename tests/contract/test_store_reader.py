@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
+from streams.events.items import Item
+from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Level, Node, NodeKey, expires_at_ms, profile_key
 from streams.settings.policies import NodeSettings, PopulationSettings
 from streams.store.base import Fence
+from streams.store.catalogue import Catalogue
 from streams.store.cohort_store import CohortStore
 from streams.store.cohorts import CohortReader
 from streams.store.collections import Collections
@@ -102,3 +106,21 @@ async def test_nobody_is_like_somebody_who_was_erased(servers: Servers) -> None:
     assert [hit.user_id for hit in hits] == ["ana"]
     hits = await servers.reader.nodes_near(near, levels, None, NOW, users=["ana", "zoe"], limit=5, floor=0.0)
     assert {(hit.user_id, hit.path) for hit in hits} == {("ana", "/"), ("ana", "/t")}
+
+
+async def test_items_are_drawn_by_chance_and_evenly_and_the_same_by_the_same_seed(servers: Servers) -> None:
+    catalogue = Catalogue(servers.reader, cards_bytes=1 << 20, cards_ttl_s=60.0)
+    assert await catalogue.drawn(1, 5) == []
+    vector = np.array([1, 0], np.float32)
+    await servers.store.put_items([ItemPoint(Item(item_id=f"i{n}"), vector, "") for n in range(40)])
+    chance = np.random.default_rng(1)
+    counts: Counter[str] = Counter()
+    for _ in range(400):
+        seed = int.from_bytes(chance.bytes(16), "big")
+        cards = [card.item_id for card in await catalogue.drawn(seed, 20)]
+        assert len(set(cards)) == 20
+        counts.update(cards)
+    assert min(counts.values()) > 100, "each of forty comes about 200 times"
+    assert max(counts.values()) < 300
+    assert await catalogue.drawn(seed, 20) == await catalogue.drawn(seed, 20)
+    assert len(await catalogue.drawn(2**128 - 1, 60)) == 40

@@ -68,6 +68,7 @@ class Town:
     per_s: float = 1000.0
     examples: list[Example] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    there: Sequence[str] = tuple(ITEMS)
     read_takes_s: float = 0.0
     fails: BaseException | None = None
     unsent: Exception | None = None
@@ -81,8 +82,8 @@ class Town:
             together_half_life_s=HALF_LIFE_S,
         )  # fmt: skip
         sources = ExampleSources(
-            trees=self.store, reader=self.reader, ranking=RankPolicy(), nodes=POLICY, weights=WeightTable(),
-            send=self.send, observer=self,
+            trees=self.store, reader=self.reader, drawn=self.drawn, ranking=RankPolicy(), nodes=POLICY,
+            weights=WeightTable(), send=self.send, observer=self,
         )  # fmt: skip
         self.make = RankingExamples(sources, LABELS, self.per_s, lambda: self.now_s)
         self.deps = PipelineDependencies(
@@ -100,6 +101,10 @@ class Town:
         if self.fails is not None:
             raise self.fails
         return {name: CARDS[name] for name in item_ids if name in CARDS}
+
+    async def drawn(self, seed: int, count: int) -> list[Card]:
+        order = np.random.default_rng(seed).permutation(len(self.there))[:count]
+        return [CARDS[self.there[n]] for n in order]
 
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         masses = (2.0, 1.0, 1.0, 1.0)
@@ -162,7 +167,7 @@ class Town:
         return feature_rows(view, targets, RankPolicy(), at_ms=at_ms).values
 
 
-async def test_a_new_item_stands_among_recent_ones_that_the_person_has_not_seen_as_all_was_before() -> None:
+async def test_a_new_item_stands_among_others_that_the_person_has_not_seen_as_all_was_before() -> None:
     town = await Town().lived()
     (clicked,) = town.records({"user_id": "ana", "item_id": "i40"})
     at_ms = T0 + town.offset * 1000
@@ -171,7 +176,7 @@ async def test_a_new_item_stands_among_recent_ones_that_the_person_has_not_seen_
     (example,) = town.examples
     np.testing.assert_allclose(example.values()[:1], before, rtol=1e-5, atol=1e-7)
     assert example.taken == (0,)
-    assert len(example.relevant()) == 1 + 28, "thirty items were clicked, two of them by ana herself"
+    assert len(example.relevant()) == 1 + 49, "of sixty items"
     assert (example.source, example.log, example.group, example.encoder) == (
         Source("clicks", 0, town.offset), 1, "interests", "e5",
     )  # fmt: skip
@@ -232,7 +237,7 @@ async def test_what_comes_late_is_no_example_and_too_few_items_are_no_list() -> 
     late = record(click(event_id="late", user_id="ana", item_id="i40", ts=T0), partition=0, offset=99, timestamp=NOW)
     await town.apply([late])
     assert town.counts == {"out_of_order": 1}
-    alone = await Town().described()
+    alone = await Town(there=ITEMS[:9]).described()
     for item_id in ("i0", "i1", "i2"):
         await alone.apply(alone.records({"user_id": "ana", "item_id": item_id}))
     assert (alone.examples, alone.counts) == ([], {"few_items": 2})
@@ -264,11 +269,18 @@ async def test_so_many_a_second_and_which_goes_by_the_events_ids() -> None:
     assert len(town.examples) == 6
 
 
-async def test_without_a_rate_there_are_none_and_the_items_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking_examples, "_LATEST_ITEMS", 12)
+async def test_what_was_published_later_or_is_known_to_the_person_is_not_among_the_others() -> None:
     town = await Town().lived()
-    await town.apply(town.records({"user_id": "ana", "item_id": "i40"}))
-    assert len(town.examples[0].relevant()) == 1 + 10, "of the last twelve ana has seen two"
+    later = CARDS["i2"]._replace(ts_ms=NOW)
+
+    async def drawn(seed: int, count: int) -> list[Card]:
+        return [later, *(CARDS[f"i{n}"] for n in (0, 1, 40, *range(3, 15)))]
+
+    town.make._from = replace(town.make._from, drawn=drawn)
+    records = town.records({"user_id": "ana", "item_id": "i40"})
+    expected = await town.rows("ana", ["i40", *(f"i{n}" for n in range(3, 15))], T0 + town.offset * 1000)
+    await town.apply(records)
+    np.testing.assert_allclose(town.examples[0].values(), expected, rtol=1e-5, atol=1e-7)
 
 
 async def test_a_batch_that_comes_again_gives_the_same_example() -> None:
