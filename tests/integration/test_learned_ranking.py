@@ -25,6 +25,7 @@ from streams.ranking.rows import COLUMN, NAMES, PART_OF, VERSION, fixed_weights
 from streams.ranking.weights import PublishedWeights, pack_weights
 from tests.fixtures.api import ApiServer
 from tests.fixtures.path import Rig
+from tests.fixtures.qdrant import QdrantServer
 
 pytestmark = pytest.mark.integration
 
@@ -114,8 +115,11 @@ class Stack:
 
 
 @pytest.fixture
-async def stack(broker: Any, make_rig: Callable[..., Rig], make_api: Callable[..., ApiServer]) -> AsyncIterator[Stack]:
-    rig = make_rig(broker, ranking={"weights_max_age_s": 600.0}, worker={"together_linger_s": 0.2})
+async def stack(
+    broker: Any, own_qdrant: Callable[..., QdrantServer], make_rig: Callable[..., Rig],
+    make_api: Callable[..., ApiServer],
+) -> AsyncIterator[Stack]:  # fmt: skip
+    rig = make_rig(broker, own_qdrant(), ranking={"weights_max_age_s": 600.0}, worker={"together_linger_s": 0.2})
     await rig.prepare()
     rig.worker()
     made = Stack(rig, make_api(rig.settings))
@@ -187,7 +191,7 @@ async def test_a_worker_makes_examples_of_new_items_and_of_what_was_shown(stack:
     await rig.until(lambda outcomes: outcomes.get("applied", 0) >= 15)
     one, other = sorted(await stack.examples(2), key=lambda example: example.kind)
     assert (one.kind, one.taken, len(one.relevant())) == ("impression", (1,), 4)
-    assert (other.kind, other.taken, len(other.relevant())) == ("next", (0,), 1 + 9)
+    assert (other.kind, other.taken, len(other.relevant())) == ("next", (0,), 1 + 11)
     assert {(each.group, each.encoder, each.cohort) for each in (one, other)} == {
         (rig.settings.kafka.group, stack.encoder, "new")
     }  # fmt: skip
