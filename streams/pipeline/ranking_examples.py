@@ -164,14 +164,12 @@ class RankingExamples:
         wanted = int(self._tokens)
         first = {event.user_id: event for event in reversed(events)}
         looked_at = nsmallest(_LOOKED_AT * wanted, first.values(), key=lambda event: _hash(event.event_id))
-        fit = ((event, kind) for event in looked_at if (kind := self._kind(event, profiles.get(event.user_id))))
+        kinds = ((one, example_kind(one, profiles.get(one.user_id), self._from.weights)) for one in looked_at)
+        fit = ((event, kind) for event, kind in kinds if kind is not None)
         taken = list(islice(fit, wanted))
         self._tokens -= len(taken)
         ahead = flight.ahead({event.user_id for event, _ in taken})
         return [_Chosen(event, kind, profiles[event.user_id], ahead.get(event.user_id, {})) for event, kind in taken]
-
-    def _kind(self, event: Event, profile: Node | None) -> Kind | None:
-        return example_kind(event, profile, self._from.weights)
 
     async def _read(self, chosen: Sequence[_Chosen], of_log: int) -> list[Example | _Dropped]:
         """The examples, in the order of their choice, or why there is none. Never raises."""
