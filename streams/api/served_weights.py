@@ -56,6 +56,11 @@ class ServedWeights:
         if had is None or published.made_ms >= had[0].made_ms:
             self._latest.put(key, (published, Weights(published.array(), published.version)))
 
+    def latest(self, encoder: str, kind: Kind) -> PublishedWeights | None:
+        """The record that counts of an encoder and kind, whether it serves or not; None where there is none."""
+        found = self._latest.get((encoder, kind))
+        return found[0] if found is not None else None
+
     def at(self, encoder: str, kind: Kind, now_ms: int) -> Weights:
         """What to score a kind of list with, of vectors of an encoder.
 

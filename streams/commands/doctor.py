@@ -13,6 +13,7 @@ from streams.commands.shell import EXIT_FAILED, console, load_settings, register
 if TYPE_CHECKING:
     from streams.commands.findings import Findings
     from streams.settings.service import Settings
+    from streams.store.survey import Survey
 
 
 def add(app: typer.Typer) -> None:
@@ -23,8 +24,8 @@ def add(app: typer.Typer) -> None:
 def doctor() -> None:
     """Check settings, Kafka, Triton, Qdrant and the API, and say what to do.
 
-    Every server is asked, also where another is away; each check gives up after five seconds. Exit code 1: something
-    does not work.
+    Every server is asked, also where another is away, and whether learned weights rank; each check gives up after five
+    seconds. Exit code 1: something does not work.
     """
     from streams.commands.findings import findings_table
 
@@ -41,18 +42,20 @@ def doctor() -> None:
 
 
 async def examine(settings: Settings) -> list[Findings]:
-    """Make every check; Kafka is asked while Triton and then Qdrant are."""
+    """Make every check; Kafka is asked while Triton and then Qdrant are, and for weights once both have answered."""
     from streams.commands.installation_checks import check_concepts, check_installation, check_security
+    from streams.commands.learner_checks import check_learner
     from streams.commands.server_checks import check_api, check_kafka, check_qdrant, check_triton
 
-    async def encoder_and_store() -> tuple[Findings, Findings, Findings]:
+    async def encoder_and_store() -> tuple[Findings, Findings, Findings, Survey | None]:
         installation = check_installation(settings)
         triton, info = await check_triton(settings)
         check_concepts(installation, settings, info)
         check_security(installation, settings)
-        return installation, triton, await check_qdrant(settings, info)
+        return installation, triton, *await check_qdrant(settings, info)
 
-    kafka, (installation, triton, qdrant), api = await asyncio.gather(
+    kafka, (installation, triton, qdrant, survey), api = await asyncio.gather(
         check_kafka(settings), encoder_and_store(), check_api(settings)
     )
-    return [installation, kafka, triton, qdrant, api]
+    parts = [installation, kafka, triton, qdrant, api]
+    return parts if kafka.failed else [*parts, await check_learner(settings, survey)]

@@ -190,15 +190,15 @@ async def check_api(settings: Settings) -> Findings:
     return findings
 
 
-async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings:
-    """The store, its collections, aliases and payload indexes, and whether they fit the encoder."""
+async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> tuple[Findings, Survey | None]:
+    """The store, its collections, aliases and payload indexes, and whether they fit the encoder; and what it holds."""
     qdrant = settings.qdrant
     findings = Findings(f"Qdrant at {joined(qdrant.host, qdrant.grpc_port)}")
     start = "start Qdrant, or set qdrant.host and qdrant.grpc_port to where it is"
     async with surveyor_of(settings, DEADLINE_S - 0.5) as surveyor:
         survey = await findings.ask("reachable", surveyor.survey(), start)
         if survey is None:
-            return findings
+            return findings, None
         marks = await findings.ask("set aside", surveyor.crash_marks(settings.kafka.group), start)
     number = tuple(int(part) for part in survey.version.split(".")[:2] if part.isdigit())
     if number < QDRANT_LEAST:
@@ -208,7 +208,7 @@ async def check_qdrant(settings: Settings, info: EncoderInfo | None) -> Findings
         findings.ok("reachable", f"version {survey.version}")
     check_collections(findings, survey, info)
     check_set_aside(findings, marks or ())
-    return findings
+    return findings, survey
 
 
 def check_set_aside(findings: Findings, marks: Iterable[CrashMark]) -> None:

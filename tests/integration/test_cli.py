@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from deploy.embedded.ports import free_ports
+from streams.base.clock import now_ms
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Outgoing
@@ -32,6 +33,8 @@ from streams.events.items import Item
 from streams.interests.evidence import Evidence
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey
+from streams.ranking.rows import NAMES, VERSION
+from streams.ranking.weights import PublishedWeights, pack_weights
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config, topic_specs
 from streams.store.base import Fence
@@ -449,6 +452,18 @@ def test_the_doctor_tells_what_is_well_from_what_is_not(broker: Broker, kept: Se
     assert call(settings, "topics", "create").exit_code == 0
     found = statuses(call(settings, "doctor"))
     assert (found["topics"], found["producer"], found["group"], found["lag"]) == ("OK", "OK", "WARN", "OK")
+    assert found["weights"] == "WARN"  # no learner has published
+    learned = PublishedWeights(
+        encoder="e5-test", kind="next", version=1, features=VERSION, lists=1, made_ms=now_ms(), serve=True,
+        values=dict.fromkeys(NAMES, 1.0),
+    )  # fmt: skip
+    asyncio.run(publish(settings, learned))
+    assert statuses(call(settings, "doctor"))["weights,"] == "OK"
+
+
+async def publish(settings: Settings, weights: PublishedWeights) -> None:
+    async with producer_of(settings) as producer:
+        await producer.send_many(settings.kafka.ranking_weights_topic, [Outgoing(weights.key, pack_weights(weights))])
 
 
 def test_the_doctor_sees_the_settings_of_another_broker(broker: Broker) -> None:

@@ -6,24 +6,31 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
 
+from streams.api.served_weights import ServedWeights
 from streams.base.errors import StoreUnavailable
 from streams.commands import findings
 from streams.commands.findings import Findings, findings_table
 from streams.commands.installation_checks import check_concepts, check_installation
+from streams.commands.learner_checks import check_learner, check_weights
 from streams.commands.server_checks import check_collections, check_compaction, check_group, check_set_aside
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
+from streams.ranking.rows import NAMES, VERSION
+from streams.ranking.weights import PublishedWeights
 from streams.settings.service import ConceptSettings, Settings
 from streams.store.collections import CONTROL, POPULARITY, TOGETHER, indexes_of
 from streams.store.crash_marks import CrashMark, SetAside
 from streams.store.survey import CollectionFacts, Survey
 
+NOW = 1_785_000_000_000
 INFO = EncoderInfo("e5", 384, 64)
 
 
@@ -137,6 +144,54 @@ def test_the_lag_is_that_of_the_topics_the_group_reads(
     )
     for one in checked.entries:
         assert one.what != "dead letters" or "interests dead-letters open clicks.dead" in one.to_do
+
+
+def weights_seen(*records: PublishedWeights, at_ms: int = NOW) -> list[tuple[str, str, str]]:
+    served = ServedWeights(np.zeros(len(NAMES)), 3_600_000)
+    for one in records:
+        served.take(one)
+    checked = Findings("Learned weights")
+    check_weights(checked, Settings(), "e5", served, at_ms)
+    assert all(bool(one.to_do) is (one.status != "OK") for one in checked.entries)
+    return [(one.status, one.what.removeprefix("weights").removeprefix(", "), one.seen) for one in checked.entries]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "serve", "status", "told"),
+    [
+        (4, True, "OK", "version 3 of 4,210 lists, last sign of life 4 s ago: they rank"),
+        (1_200, True, "WARN", "last sign of life 20 min ago: they rank for 40 min yet, then the fixed ones"),
+        (3_601, True, "WARN", "last sign of life 1 h ago: too old, the fixed weights rank"),
+        (4, False, "WARN", "last sign of life 4 s ago: worse than the fixed ones of late, which rank"),
+    ],
+)
+def test_learned_weights_are_judged_by_their_last_sign_of_life(age_s: int, serve: bool, status: str, told: str) -> None:
+    one = PublishedWeights(
+        encoder="e5", kind="next", version=3, features=VERSION, lists=4210, made_ms=NOW - age_s * 1000, serve=serve,
+        values=dict.fromkeys(NAMES, 1.0),
+    )  # fmt: skip
+    (found, other) = weights_seen(one)
+    assert (found[0], found[1]) == (status, "next")
+    assert found[2].endswith(told)
+    assert other == ("OK", "impression", "none was learned: ranked with those of the other kind")
+    of_another = msgspec.structs.replace(one, encoder="bge")
+    assert weights_seen(of_another) == [("WARN", "", "none was learned for encoder e5: the fixed weights rank")]
+
+
+def test_where_no_learner_lives_it_says_to_run_one() -> None:
+    checked = Findings("Learned weights")
+    check_weights(checked, Settings(), "e5", ServedWeights(np.zeros(len(NAMES)), 1), NOW)
+    assert "run interests learner" in checked.entries[0].to_do
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"ranking": {"learned": False}}, {"kafka": {"ranking_weights_topic": ""}}],
+    ids=["switched off", "no topic"],
+)
+def test_fixed_weights_by_choice_are_no_warning(more: dict[str, Any]) -> None:
+    (one,) = asyncio.run(check_learner(Settings(**more), WELL)).entries
+    assert (one.status, one.seen.partition(":")[0]) == ("OK", "the fixed weights rank")
 
 
 def test_variables_that_nothing_reads_are_named() -> None:
