@@ -14,8 +14,10 @@ from streams.settings.servers import KafkaSettings, TritonSettings
 from streams.settings.service import Settings
 from streams.store.connection import QdrantConfig
 
-#: How long examples wait for a learner that is away.
-_EXAMPLES_KEPT: Final = {"retention.ms": str(7 * 24 * 3600 * 1000)}
+#: How long examples wait for a learner that is away, and how many bytes of them; both go by whole segments.
+_EXAMPLES_KEPT: Final = {
+    "retention.ms": str(7 * 24 * 3600 * 1000), "retention.bytes": str(1 << 30), "segment.bytes": str(128 << 20),
+}  # fmt: skip
 
 
 def kafka_config(kafka: KafkaSettings) -> KafkaConfig:

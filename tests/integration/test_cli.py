@@ -26,7 +26,7 @@ from streams.broker.admin import Admin, TopicSpec
 from streams.broker.partitions import partition_of
 from streams.broker.producer import Outgoing
 from streams.commands.cli import app
-from streams.commands.connections import producer_of, surveyor_of
+from streams.commands.connections import admin_of, producer_of, surveyor_of
 from streams.commands.lag_wait import Waited, until_folded
 from streams.commands.progress import Meter
 from streams.events.items import Item
@@ -122,12 +122,20 @@ def test_topics_are_made_once_and_listed_with_their_lag(broker: Broker) -> None:
     assert missing.count("missing") == count + 1  # each topic, and what to do
     first, second = (call(settings, "topics", "create") for _ in range(2))
     assert (first.stdout.count("created"), second.stdout.count("existed")) == (count, count)
+    if broker.kind == "kafka":
+        assert asyncio.run(examples_kept(settings)) == {"retention.ms": "604800000", "retention.bytes": "1073741824"}
     clicks = settings.kafka.event_topics[0]
     assert call(settings, "produce", "--user", "u", "--type", "click", "--item", "i").exit_code == 0
     listed = call(settings, "topics", "list").stdout
     (row,) = [line.split() for line in listed.splitlines() if line.startswith(f"{clicks} ")]
     assert row == [clicks, "3", "1", "1"]
     assert "0 members" in listed
+
+
+async def examples_kept(settings: Settings) -> dict[str, str]:
+    topic = settings.kafka.examples_topic
+    async with admin_of(settings) as admin:
+        return (await admin._configs([topic], "retention.ms", "retention.bytes"))[topic]
 
 
 def test_topics_with_another_number_of_partitions_are_refused(broker: Broker) -> None:
