@@ -17,9 +17,10 @@ from streams.interests.ballot import Ballot
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.neighbours import Neighbours
 from streams.interests.nodes import NodePolicy, Vector
+from streams.interests.pair_records import pairs_of
 from streams.interests.popularity import ItemPopularity, count, tally
 from streams.interests.recents import Recent
-from streams.interests.together import ItemPartners, PartnerPolicy, count_pairs, pairs_of
+from streams.interests.together import ItemPartners, PartnerPolicy, count_pairs
 from streams.pipeline.ranking_view import recent_items, target_items
 from streams.ranking.rows import RecentItem, TargetItems
 from streams.store.cards import Card

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from streams.events.event import Source
 from streams.interests.ballot import Ballot, StandingVote, VoteChange, by_erasure
-from streams.interests.together import PairChange
+from streams.interests.pair_records import PairChange
 
 #: A vote's time and item.
 _Place = tuple[int, str]

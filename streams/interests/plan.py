@@ -26,9 +26,9 @@ from streams.interests.evidence import (
 )  # fmt: skip
 from streams.interests.neighbours import Neighbours
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
+from streams.interests.pair_records import PairChange
 from streams.interests.recents import Recent
 from streams.interests.signed_weight import UNDOES
-from streams.interests.together import PairChange
 
 _MARKED = frozenset(UNDOES.values())
 

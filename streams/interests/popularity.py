@@ -53,9 +53,9 @@ class Votes(msgspec.Struct, frozen=True, gc=False):
     votes: list[Vote]
 
     @property
-    def about(self) -> str:
+    def abouts(self) -> list[str]:
         """The item: the record's key."""
-        return self.item_id
+        return [self.item_id]
 
     @property
     def entries(self) -> list[Vote]:

@@ -100,9 +100,9 @@ class Beginnings(msgspec.Struct, frozen=True, gc=False):
     firsts: list[First]
 
     @property
-    def about(self) -> str:
+    def abouts(self) -> list[str]:
         """The cohort: the record's key."""
-        return self.cohort
+        return [self.cohort]
 
     @property
     def entries(self) -> list[First]:

@@ -1,7 +1,6 @@
 """Which items the same people touch: of each item decayed counts of its partners, folded as popularity is. Pure.
 
-A person's pairs (`neighbours.py`) go to both their items, by the topic `items.together` and before the person's nodes
-are written, each with the place of its event's own record: so what comes again changes nothing.
+A person's pairs (`neighbours.py`) go to both their items, by the topic `items.together` (`pair_records.py`).
 """
 
 from __future__ import annotations
@@ -13,104 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-import msgspec
-
-from streams.base.errors import PoisonError
-from streams.events.decode import own_record
-from streams.events.event import Source
 from streams.interests.applied import Applied
 from streams.interests.decay import decay, runs_out_ms
 from streams.interests.evidence import ENTRY, FIELD
-from streams.interests.popularity import pieces
+from streams.interests.pair_records import Pair, Pairs
 
-#: Pairs a record holds, about: with ids as long as may be it stays under Kafka's limit of 1 MiB.
-PAIRS_A_RECORD: Final = 500
 #: People added to a total, who touched something else: so little evidence says little.
 DOUBT: Final = 3.0
 _NOTHING_LEFT = 1e-9  # a count under this share of what was taken from it is rounding error
-
-
-class PairChange(msgspec.Struct, frozen=True, gc=False):
-    """What the event at `source` changes for an item: one person more, or with weight -1 one less, has `other` too.
-
-    `ts_ms` is the time of the later of the two votes.
-    """
-
-    item_id: str
-    other: str
-    source: Source
-    ts_ms: int
-    weight: float
-
-
-class Pair(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """The same in an item's record."""
-
-    topic: str
-    partition: int
-    offset: int
-    ts_ms: int
-    weight: float
-    other: str
-
-    @property
-    def source(self) -> Source:
-        """Where the event's own record lies."""
-        return Source(self.topic, self.partition, self.offset)
-
-
-class Pairs(msgspec.Struct, frozen=True, gc=False):
-    """A record of the topic: one item's pairs of a batch, from one group's reading of one incarnation of its log."""
-
-    item_id: str
-    group: str
-    log: int
-    pairs: list[Pair]
-
-    @property
-    def about(self) -> str:
-        """The item: the record's key."""
-        return self.item_id
-
-    @property
-    def entries(self) -> list[Pair]:
-        """The pairs."""
-        return self.pairs
-
-    def no_later_than(self, ts_ms: int) -> Pairs:
-        """The same record with no time after `ts_ms`."""
-        pairs = [msgspec.structs.replace(pair, ts_ms=min(pair.ts_ms, ts_ms)) for pair in self.pairs]
-        return msgspec.structs.replace(self, pairs=pairs)
-
-
-_encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(Pairs)
-
-
-def pairs_of(changes: Iterable[PairChange], group: str, log: int) -> list[Pairs]:
-    """The changes of a batch by item, in their order."""
-    by_item: dict[str, list[Pair]] = {}
-    for change in changes:
-        pair = Pair(*change.source, change.ts_ms, change.weight, change.other)
-        by_item.setdefault(change.item_id, []).append(pair)
-    return [
-        Pairs(item_id, group, log, piece)
-        for item_id, pairs in by_item.items()
-        for piece in pieces(pairs, PAIRS_A_RECORD)
-    ]
-
-
-def pack_pairs(pairs: Pairs) -> bytes:
-    """A record's value."""
-    return _encode(pairs)
-
-
-def unpack_pairs(value: bytes | None) -> Pairs:
-    """Read back what `pack_pairs` wrote. PoisonError for anything else."""
-    pairs = own_record(value, _decoder, "a record of pairs")
-    if not all(pair.weight in (1.0, -1.0) for pair in pairs.pairs):
-        raise PoisonError("a pair's weight: expected 1 or -1", reason="out_of_range")
-    return pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,19 +134,18 @@ def count_pairs(
     marks: dict[str, Applied] = {}
     folded: dict[str, PartnerCounts] = {}
     counted = repeated = 0
-    for record in records:
-        item_id = record.item_id
+    for log, item_id, pairs in ((r.log, item.item_id, item.pairs) for r in records for item in r.items):
         before = stored.get(item_id) or ItemPartners(item_id=item_id)
         applied = marks.get(item_id, before.applied)
-        fresh, reached = _fresh(record, applied)
-        counted, repeated = counted + len(fresh), repeated + len(record.pairs) - len(fresh)
+        fresh, reached = _fresh(pairs, log, applied)
+        counted, repeated = counted + len(fresh), repeated + len(pairs) - len(fresh)
         if fresh:
             made = folded.get(item_id)
             if made is None:
                 made = folded[item_id] = PartnerCounts(before, policy)
             for pair in fresh:
                 made.add(pair.other, pair.ts_ms, pair.weight)
-            marks[item_id] = applied.moved(reached.items(), record.log)
+            marks[item_id] = applied.moved(reached.items(), log)
     changed = [
         ItemPartners(item_id=name, counts=made.counts, total=made.total, t0_ms=made.t0_ms, applied=marks[name])
         for name, made in folded.items()
@@ -245,17 +153,17 @@ def count_pairs(
     return CountedPairs(changed, counted, repeated)
 
 
-def _fresh(record: Pairs, applied: Applied) -> tuple[list[Pair], dict[str, int]]:
+def _fresh(pairs: Iterable[Pair], log: int, applied: Applied) -> tuple[list[Pair], dict[str, int]]:
     """The pairs that an item has not had, and up to where these come by `topic/partition`."""
-    if record.log < applied.log:
+    if log < applied.log:
         return [], {}
     fresh: list[Pair] = []
     reached: dict[str, int] = {}
     had: dict[str, int] = {}
-    for pair in record.pairs:
+    for pair in pairs:
         slot = f"{pair.topic}/{pair.partition}"
         if slot not in had:
-            had[slot] = applied.up_to(slot, record.log)
+            had[slot] = applied.up_to(slot, log)
         if pair.offset > had[slot]:
             fresh.append(pair)
             reached[slot] = max(reached.get(slot, -1), pair.offset)

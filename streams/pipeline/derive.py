@@ -20,10 +20,11 @@ from streams.events.spans import Slot
 from streams.interests.fold import fold
 from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Node, NodeKey, NodePolicy, profile_key
+from streams.interests.pair_records import Pairs, unpack_pairs
 from streams.interests.plan import Plan
 from streams.interests.popularity import ItemPopularity, Votes, count, unpack_votes
 from streams.interests.priors import Beginnings, PriorPolicy, plan_of_beginnings, unpack_beginnings
-from streams.interests.together import ItemPartners, Pairs, PartnerPolicy, count_pairs, unpack_pairs
+from streams.interests.together import ItemPartners, PartnerPolicy, count_pairs
 from streams.pipeline.derived_records import DerivedLimits, believed, check_within, reached
 from streams.store.base import Fence
 
@@ -31,6 +32,7 @@ T = TypeVar("T", Votes, Pairs, Beginnings)
 
 #: Records that are read or folded before others have their turn.
 _AT_ONCE: Final = 500
+_PAIRS_AT_ONCE: Final = 8  # records, of many items each
 
 
 class CohortNodes(Protocol):
@@ -119,14 +121,14 @@ async def join_partners(
     """Fold a batch of `items.together`, as `count_votes` does its own."""
     pairs, dead = await _readable(records, unpack_pairs, deps, log, now_ms)
     await deps.outbox.dead_letter(dead)
-    stored = await deps.cohorts.partners(dict.fromkeys(record.item_id for record in pairs))
+    stored = await deps.cohorts.partners(dict.fromkeys(item_id for record in pairs for item_id in record.abouts))
     counted = repeated = 0
     changed: dict[str, ItemPartners] = {}
-    for at in range(0, len(pairs), _AT_ONCE):
-        made = count_pairs(pairs[at : at + _AT_ONCE], stored, deps.partners)
+    for at in range(0, len(pairs), _PAIRS_AT_ONCE):
+        made = count_pairs(pairs[at : at + _PAIRS_AT_ONCE], stored, deps.partners)
         counted, repeated = counted + made.counted, repeated + made.repeated
         changed |= {item.item_id: item for item in made.changed}
-        stored |= changed
+        stored |= {item.item_id: item for item in made.changed}
         await asyncio.sleep(0)
     await deps.cohorts.put_partners(list(changed.values()), fence)
     return Derived("together", counted, repeated, dead)

@@ -7,7 +7,7 @@ would drown everybody, and a topic's name of its own choice would make the marks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -18,9 +18,9 @@ from streams.events.spans import Slot
 from streams.events.text import has_invisible
 from streams.events.wire import MAX_ID_CHARS, MIN_EVENT_TS_MS
 from streams.interests.ballot import sent_by
+from streams.interests.pair_records import Pairs
 from streams.interests.popularity import VOTES_A_RECORD, Votes
 from streams.interests.priors import Beginnings, First
-from streams.interests.together import Pair, Pairs
 
 #: An event may be ahead of its record, and that ahead of the worker that sends on what it says.
 AHEAD_MS: Final = 2 * times.FUTURE_MS
@@ -49,25 +49,20 @@ def believed(record: RecordLike, said: R, limits: DerivedLimits, log: int, now_m
 
     PoisonError where no worker of this group can have sent it. Ends of logs are not looked at: see `reached`.
     """
-    about = said.about
-    if record.key != about.encode():
-        raise decode.key_error(record.key, "item or cohort")
-    if not 0 < len(about) <= _MOST_KEY_CHARS or has_invisible(about):
-        raise PoisonError("item or cohort: too long, or characters that no id may have", reason="bad_id", stage=_STAGE)
-    if not limits.home(record.topic, about, record.partition):
-        raise PoisonError("its key belongs to another partition", reason="key_mismatch", stage=_STAGE)
+    _check_abouts(record, said.abouts, limits)
     if not 1 <= said.log <= log:
         raise PoisonError("log: expected one that this group has read", reason="bad_source", stage=_STAGE)
-    if len(said.entries) > _MOST_ENTRIES:
+    entries = said.entries
+    if len(entries) > _MOST_ENTRIES:
         raise PoisonError(f"more than {_MOST_ENTRIES} entries", reason="out_of_range", stage=_STAGE)
     latest_ms = times.reference_ms(record.timestamp, now_ms) + AHEAD_MS
     late = False
-    for topic, partition in {(entry.topic, entry.partition) for entry in said.entries}:
+    for topic, partition in {(entry.topic, entry.partition) for entry in entries}:
         if not 0 <= partition < limits.partitions.get(sent_by(topic), 0):
             raise PoisonError(
                 "expected topics that events come by, and partitions that these have", reason="bad_source", stage=_STAGE
             )
-    for entry in said.entries:
+    for entry in entries:
         if entry.offset < 0:
             raise PoisonError("offset: expected 0 or more", reason="bad_source", stage=_STAGE)
         if not 0 < abs(entry.weight) <= limits.most_weight:
@@ -75,9 +70,9 @@ def believed(record: RecordLike, said: R, limits: DerivedLimits, log: int, now_m
         times.milliseconds(entry.ts_ms, "ts_ms", MIN_EVENT_TS_MS)
         if isinstance(entry, First):
             _check_path(entry.path)
-        elif isinstance(entry, Pair):
-            _check_other(entry.other, about)
         late = late or entry.ts_ms > latest_ms
+    if isinstance(said, Pairs):
+        _check_others(said)
     return said.no_later_than(latest_ms) if late else said
 
 
@@ -101,9 +96,23 @@ def check_within(said: Votes | Pairs | Beginnings, ends: Mapping[Slot, int]) -> 
         raise PoisonError("an offset past the end of its log", reason="bad_source", stage=_STAGE)
 
 
-def _check_other(other: str, item_id: str) -> None:
-    if not 0 < len(other) <= MAX_ID_CHARS or has_invisible(other) or other == item_id:
-        raise PoisonError("other: expected another item's id", reason="bad_id", stage=_STAGE)
+def _check_abouts(record: RecordLike, about: Sequence[str], limits: DerivedLimits) -> None:
+    if not about or record.key != about[0].encode():
+        raise decode.key_error(record.key, "item or cohort")
+    if len(about) > _MOST_ENTRIES:
+        raise PoisonError(f"more than {_MOST_ENTRIES} items", reason="out_of_range", stage=_STAGE)
+    for one in about:
+        if not 0 < len(one) <= _MOST_KEY_CHARS or has_invisible(one):
+            raise PoisonError("item or cohort: too long, or characters that none has", reason="bad_id", stage=_STAGE)
+        if not limits.home(record.topic, one, record.partition):
+            raise PoisonError("it belongs to another partition", reason="key_mismatch", stage=_STAGE)
+
+
+def _check_others(said: Pairs) -> None:
+    for item in said.items:
+        for other in {pair.other for pair in item.pairs}:
+            if not 0 < len(other) <= MAX_ID_CHARS or has_invisible(other) or other == item.item_id:
+                raise PoisonError("other: expected another item's id", reason="bad_id", stage=_STAGE)
 
 
 def _check_path(path: str) -> None:

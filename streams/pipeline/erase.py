@@ -14,9 +14,9 @@ from streams.events.spans import ReadSpans
 from streams.interests.ballot import VoteChange, withdrawn_votes
 from streams.interests.neighbours import withdrawn_pairs
 from streams.interests.nodes import Node, NodePolicy, Vector, is_younger, profile_key, recents_of
+from streams.interests.pair_records import PairChange
 from streams.interests.priors import CohortFirst, withdrawn_firsts
 from streams.interests.recents import pack_recents, younger
-from streams.interests.together import PairChange
 from streams.pipeline.in_flight import InFlight
 from streams.store.base import Fence, Store
 

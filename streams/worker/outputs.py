@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streams.broker.producer import Outgoing, Producer
 from streams.interests.nodes import NodePolicy
+from streams.interests.pair_records import pack_pairs, pairs_of
 from streams.interests.popularity import pack_votes, tally
 from streams.interests.priors import beginnings, pack_beginnings
-from streams.interests.together import pack_pairs, pairs_of
 from streams.interests.updates import GROUP, encoded, updates_of
 from streams.pipeline.erase import DerivedChanges
 from streams.pipeline.report import Report
@@ -49,11 +49,15 @@ class UpdatesProducer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedEventsProducer:
-    """Sends what changes in sums over everybody, each kind to its topic; nothing to a nameless topic."""
+    """Sends what changes in sums over everybody, each kind to its topic; nothing to a nameless topic.
+
+    `together_partition` tells in which partition of its topic an item's pairs belong.
+    """
 
     producer: Producer
     popularity_topic: str
     together_topic: str
+    together_partition: Callable[[str], int]
     population_topic: str
     group: str
 
@@ -68,8 +72,8 @@ class DerivedEventsProducer:
             tallied = tally(changes.votes, self.group, log)
             sends[self.popularity_topic] = [Outgoing(one.item_id.encode(), pack_votes(one)) for one in tallied]
         if self.together_topic:
-            pairs = pairs_of(changes.pairs, self.group, log)
-            sends[self.together_topic] = [Outgoing(one.item_id.encode(), pack_pairs(one)) for one in pairs]
+            pairs = pairs_of(changes.pairs, self.group, log, self.together_partition)
+            sends[self.together_topic] = [Outgoing(one.abouts[0].encode(), pack_pairs(one)) for one in pairs]
         if self.population_topic:
             made = beginnings(changes.firsts, self.group, log)
             sends[self.population_topic] = [Outgoing(one.cohort.encode(), pack_beginnings(one)) for one in made]

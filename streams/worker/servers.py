@@ -93,7 +93,8 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         )
         log_ends = LogEnds(config)
         stack.push_async_callback(log_ends.close)
-        limits = await answered(waiting, _derived_limits, settings, config, partitions)
+        derived = await answered(waiting, _derived_partitions, config, kafka)
+        limits = _derived_limits(settings, partitions, derived)
         deriving = _deriving(settings, store, cohorts, outbox, info.dim, limits, log_ends)
         make_examples = await stack.enter_async_context(making_examples(settings, names, cohorts, producer, metrics))
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
@@ -109,7 +110,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
                 home=home(partitions),
                 pseudonyms=pseudonyms,
                 read_spans=without_set_aside(partial(read_spans, config), crash_marks),
-                send_derived=_derived_events(settings, producer),
+                send_derived=_derived_events(kafka, producer, derived),
                 together_places=settings.population.together_places if kafka.together_topic else 0,
                 priors=settings.population.priors() if kafka.population_topic else None,
                 make_examples=make_examples,
@@ -163,25 +164,29 @@ def _deriving(
     )
 
 
-async def _derived_limits(settings: Settings, config: KafkaConfig, partitions: Mapping[str, int]) -> DerivedLimits:
-    """What records of the derived topics may say, by the topics as they are and the settings' weights."""
+async def _derived_partitions(config: KafkaConfig, kafka: KafkaSettings) -> dict[str, int]:
+    """Partitions of the derived topics."""
     async with Admin(config) as admin:
-        topics = await admin.topics(settings.kafka.derived_topics)
-    counts = {name: topic.partitions for name, topic in topics.items()}
+        return {name: topic.partitions for name, topic in (await admin.topics(kafka.derived_topics)).items()}
+
+
+def _derived_limits(settings: Settings, partitions: Mapping[str, int], derived: Mapping[str, int]) -> DerivedLimits:
+    """What records of the derived topics may say, by the topics as they are and the settings' weights."""
     return DerivedLimits(
         partitions={topic: count for topic, count in partitions.items() if topic != settings.kafka.items_topic},
-        home=lambda topic, key, partition: partition == partition_of(key, counts[topic]),
+        home=lambda topic, key, partition: partition == partition_of(key, derived[topic]),
         most_weight=_WEIGHTS_BEFORE * settings.weights.table().most(),
     )
 
 
-def _derived_events(settings: Settings, producer: Producer) -> DerivedEventsProducer:
+def _derived_events(kafka: KafkaSettings, producer: Producer, derived: Mapping[str, int]) -> DerivedEventsProducer:
     return DerivedEventsProducer(
         producer=producer,
-        popularity_topic=settings.kafka.popularity_topic,
-        together_topic=settings.kafka.together_topic,
-        population_topic=settings.kafka.population_topic,
-        group=settings.kafka.group,
+        popularity_topic=kafka.popularity_topic,
+        together_topic=kafka.together_topic,
+        together_partition=lambda item_id: partition_of(item_id, derived[kafka.together_topic]),
+        population_topic=kafka.population_topic,
+        group=kafka.group,
     )
 
 

@@ -16,9 +16,10 @@ from streams.events.spans import Slot
 from streams.interests.applied import Applied
 from streams.interests.item_vectors import StoredItem
 from streams.interests.nodes import Level, Node, NodeKey, profile_key
+from streams.interests.pair_records import ItemPairs, Pair, Pairs, pack_pairs
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import Beginnings, First, pack_beginnings
-from streams.interests.together import ItemPartners, Pair, Pairs, PartnerPolicy, pack_pairs, partners_at
+from streams.interests.together import ItemPartners, PartnerPolicy, partners_at
 from streams.pipeline.derive import Deriving, count_votes, join_partners, learn_beginnings
 from streams.pipeline.derived_records import AHEAD_MS, DerivedLimits
 from streams.settings.policies import PopulationSettings
@@ -205,7 +206,9 @@ async def test_the_second_leg_counts_once_passes_others_over_and_dead_letters_wh
     assert (await mine.popularity(["a"]))["a"].mass == 1.5
 
     pair = Pair("clicks", 0, 4, NOW, 1.0, "b")
-    pairs = records(pack_pairs(Pairs("a", "g", 1, [pair])), b"{", pack_pairs(Pairs("a", "h", 1, [pair])))
+    pairs = records(
+        pack_pairs(Pairs("g", 1, [ItemPairs("a", [pair])])), b"{", pack_pairs(Pairs("h", 1, [ItemPairs("a", [pair])]))
+    )
     for again in range(3):
         joins = await join_partners(pairs, parts, Fence(1, 1 + again), 1, now_ms=NOW)
         assert (joins.kind, joins.counted, joins.repeated) == ("together", *((0, 1) if again else (1, 0)))
@@ -271,7 +274,7 @@ async def test_what_nobody_of_ours_sent_marks_nothing_and_what_comes_later_count
     assert popular.mass == pytest.approx(2.5, rel=1e-2)
 
     lies = [(Pair(*vote[:4], 1.0, "b"), 1) for vote in forged] + [(Pair(*honest[:4], 1.0, "b"), 9)]
-    joins = records(*(pack_pairs(Pairs("a", "g", log, [pair])) for pair, log in lies))
+    joins = records(*(pack_pairs(Pairs("g", log, [ItemPairs("a", [pair])])) for pair, log in lies))
     made = await join_partners(joins, parts, Fence(1, 1), 1, now_ms=NOW)
     assert ([dead.reason for dead in made.dead], await mine.partners(["a"])) == (["bad_source"] * 4, {})
 

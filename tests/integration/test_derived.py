@@ -16,9 +16,10 @@ from streams.api.models import LiveUpdate
 from streams.broker.partitions import partition_of
 from streams.interests.decay import decayed
 from streams.interests.nodes import mass_at
+from streams.interests.pair_records import ItemPairs, Pair, Pairs, pack_pairs
 from streams.interests.popularity import ItemPopularity, Vote, Votes, pack_votes
 from streams.interests.priors import prior_nodes
-from streams.interests.together import Pair, Pairs, pack_pairs, partners_at
+from streams.interests.together import partners_at
 from streams.settings.wiring import qdrant_config
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
@@ -151,8 +152,8 @@ async def test_what_others_than_workers_write_to_the_derived_topics_hides_no_lat
         Votes(item, kafka.group, 1, [Vote(*source, 0, now, 1e9)]),
     ]
     pairs = [
-        Pairs(item, kafka.group, 1, [Pair(*source, 10**6, now, 1.0, "b")]),
-        Pairs(item, kafka.group, 1, [Pair(*source, 0, now, 1.0, item)]),
+        Pairs(kafka.group, 1, [ItemPairs(item, [Pair(*source, 10**6, now, 1.0, "b")])]),
+        Pairs(kafka.group, 1, [ItemPairs(item, [Pair(*source, 0, now, 1.0, item)])]),
     ]
     await path.mark()
     await path.produce_raw(kafka.popularity_topic, [(item.encode(), pack_votes(votes)) for votes in forged])

@@ -27,10 +27,10 @@ from streams.interests.evidence import SentFirst, pack_firsts, unpack_firsts
 from streams.interests.fold import fold
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey, NodePolicy
+from streams.interests.pair_records import Pairs, pairs_of
 from streams.interests.popularity import ItemPopularity, Votes, count, tally
 from streams.interests.priors import Beginnings, CohortFirst, First, PriorPolicy, beginnings, plan_of_beginnings
 from streams.interests.signed_weight import DEFAULT_BASE, WeightTable
-from streams.interests.together import Pairs, pairs_of
 from streams.pipeline import fold_and_write
 from streams.pipeline.apply import PipelineDependencies, apply
 from streams.pipeline.erase import DerivedChanges
@@ -76,7 +76,7 @@ class Town:
     places: int = 0
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     votes: dict[str, list[Votes]] = field(default_factory=lambda: defaultdict(list))
-    pairs: dict[str, list[Pairs]] = field(default_factory=lambda: defaultdict(list))
+    pairs: dict[int, list[Pairs]] = field(default_factory=lambda: defaultdict(list))
     firsts: dict[str, list[Beginnings]] = field(default_factory=lambda: defaultdict(list))
     sent: int = 0
     dies_after_sending: bool = False
@@ -102,7 +102,9 @@ class Town:
         """Records by key; where the worker is to die, some of them arrive and some do not."""
         self.sent += len(changes.votes)
         self._arrive(self.votes, tally(changes.votes, "g", log))
-        self._arrive(self.pairs, pairs_of(changes.pairs, "g", log))
+        for pairs in pairs_of(changes.pairs, "g", log, lambda item_id: ord(item_id[0]) % 2):
+            if not self.dies_after_sending or self.chance.random() < 0.5:
+                self.pairs[ord(pairs.abouts[0][0]) % 2].append(pairs)
         self._arrive(self.firsts, beginnings(changes.firsts, "g", log))
         if self.dies_after_sending and any(changes):
             raise Died
@@ -110,7 +112,7 @@ class Town:
     def _arrive(self, topic: dict[str, list[Any]], records: Sequence[Any]) -> None:
         for record in records:
             if not self.dies_after_sending or self.chance.random() < 0.5:
-                topic[record.about].append(record)
+                topic[record.abouts[0]].append(record)
 
     def apply(self, records: Sequence[Draft], *, dies: bool = False) -> None:
         self.dies_after_sending = dies

@@ -22,23 +22,26 @@ from streams.interests.ballot import Ballot, VoteChange, by_erasure, standing_vo
 from streams.interests.decay import decay
 from streams.interests.item_vectors import ItemPoint
 from streams.interests.neighbours import Neighbours, withdrawn_pairs
-from streams.interests.signed_weight import DEFAULT_BASE
-from streams.interests.together import (
+from streams.interests.pair_records import (
     PAIRS_A_RECORD,
-    ItemPartners,
+    ItemPairs,
     Pair,
     PairChange,
     Pairs,
+    pack_pairs,
+    pairs_of,
+    unpack_pairs,
+)
+from streams.interests.signed_weight import DEFAULT_BASE
+from streams.interests.together import (
+    ItemPartners,
     PartnerCounts,
     PartnerPolicy,
     count_pairs,
     forgotten_at_ms,
     pack_counts,
-    pack_pairs,
-    pairs_of,
     partners_at,
     unpack_counts,
-    unpack_pairs,
 )
 from tests.property.test_ballot import AT, DAY_MS, POLICY, T0, VECTORS, Town, logs, plain, records_of, said
 
@@ -303,16 +306,16 @@ def test_records_are_cut_but_never_within_an_event() -> None:
     rows = [PairChange("a", "茶" * 256, Source("clicks", 0, n // 10), T0, 1.0) for n in range(2 * PAIRS_A_RECORD)]
     records = pairs_of(rows, "g", 1)
     assert len(records) == 2
-    assert records[0].pairs[-1].source != records[1].pairs[0].source
+    assert records[0].entries[-1].source != records[1].entries[0].source
     assert max(len(pack_pairs(record)) for record in records) < 900_000
 
 
 def test_only_records_of_pairs_are_read() -> None:
-    good = Pairs("a", "g", 1, [Pair("clicks", 0, 3, T0, -1.0, "b")])
+    good = Pairs("g", 1, [ItemPairs("a", [Pair("clicks", 0, 3, T0, -1.0, "b")])])
     assert unpack_pairs(pack_pairs(good)) == good
     for value in (
-        None, b"", b"{", b"[]", b'{"item_id": "a"}', b'{"item_id":"a","group":"g","log":1,"pairs":[["c",0,1,2,1]]}',
-        *(b'{"item_id":"a","group":"g","log":1,"pairs":[["c",0,1,2,%s,"b"]]}' % w for w in (b"1e999", b"2", b"0")),
+        None, b"", b"{", b"[]", b'{"items": []}', b'{"group":"g","log":1,"items":[["a",[["c",0,1,2,1]]]]}',
+        *(b'{"group":"g","log":1,"items":[["a",[["c",0,1,2,%s,"b"]]]]}' % w for w in (b"1e999", b"2", b"0")),
     ):  # fmt: skip
         with pytest.raises(PoisonError):
             unpack_pairs(value)

@@ -10,17 +10,18 @@ from msgspec.structs import replace
 from streams.base.errors import PoisonError
 from streams.events.times import FUTURE_MS
 from streams.interests.ballot import by_erasure
+from streams.interests.pair_records import ItemPairs, Pair, Pairs
 from streams.interests.popularity import VOTES_A_RECORD, Vote, Votes
 from streams.interests.priors import Beginnings, First
 from streams.interests.signed_weight import WeightTable
-from streams.interests.together import Pair, Pairs
 from streams.pipeline.derived_records import AHEAD_MS, DerivedLimits, believed, check_within, reached
 from tests.fixtures.records import NOW_MS, record
 
 LOG = 3
 SENT_MS = NOW_MS - 60_000
 LIMITS = DerivedLimits(
-    partitions={"clicks": 4, "events.unresolved": 4}, home=lambda topic, key, partition: partition == 3,
+    partitions={"clicks": 4, "events.unresolved": 4},
+    home=lambda _, key, partition: partition == 3 and key != "elsewhere",
     most_weight=WeightTable().most(),
 )  # fmt: skip
 VOTE = Vote("clicks", 0, 17, SENT_MS, 1.5)
@@ -30,7 +31,7 @@ FIRST = First("clicks", 0, 17, SENT_MS, 1.5, "a", "/sports/football")
 
 def settled(said: Any, key: bytes | None = None, sent_ms: int | None = SENT_MS, **at: Any) -> Any:
     """What is believed of a record."""
-    made = record(value=b"", key=said.about.encode() if key is None else key, timestamp=sent_ms, **at)
+    made = record(value=b"", key=said.abouts[0].encode() if key is None else key, timestamp=sent_ms, **at)
     return believed(made, said, LIMITS, LOG, NOW_MS)
 
 
@@ -39,7 +40,12 @@ def votes(*entries: Vote, item: str = "a", log: int = LOG) -> Votes:
 
 
 def pairs(*entries: Pair, item: str = "a", log: int = LOG) -> Pairs:
-    return Pairs(item, "g", log, list(entries))
+    return Pairs("g", log, [ItemPairs(item, list(entries))])
+
+
+def two_items(second: str) -> Pairs:
+    """A record of two items; `b` cannot be its own partner."""
+    return Pairs("g", LOG, [ItemPairs("a", [PAIR]), ItemPairs(second, [PAIR])])
 
 
 def firsts(*entries: First, cohort: str = "*", log: int = LOG) -> Beginnings:
@@ -97,6 +103,10 @@ def test_an_entry_that_no_event_can_have_caused_is_refused(fields: dict[str, Any
         (firsts(FIRST, log=LOG + 1), {}, "bad_source"),
         (pairs(PAIR, log=LOG + 1), {}, "bad_source"),
         (pairs(PAIR), {"partition": 2}, "key_mismatch"),
+        (Pairs("g", LOG, []), {"key": b"a"}, "key_mismatch"),
+        (two_items("elsewhere"), {}, "key_mismatch"),
+        (two_items("b\x1fc"), {}, "bad_id"),
+        (two_items("b"), {}, "bad_id"),
         (pairs(replace(PAIR, other="")), {}, "bad_id"),
         (pairs(replace(PAIR, other="a")), {}, "bad_id"),
         (pairs(replace(PAIR, other="b\x1fc")), {}, "bad_id"),
