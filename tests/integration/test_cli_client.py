@@ -102,6 +102,10 @@ def test_ranks_put_texts_beside_items_and_name_what_nobody_knows(call: Call, ana
     )  # fmt: skip
     assert "nobody has described nope" in result.stderr
     assert call("rank", ana, "--item", "nope").exit_code == 1
+    result = call("similar", "jazz", "--by", "content", "-k", "2")
+    assert (result.exit_code, "content" in result.stdout) == (0, True)
+    assert call("similar", "jazz", "--by", "together", "--category", "/nowhere").exit_code == 1
+    assert call("similar", "nope").exit_code == 1
 
 
 def test_explanations_add_up_as_shown(call: Call, ana: str) -> None:
