@@ -26,9 +26,14 @@ _PARTS: Final = {
 _RECENT: Final = {
     "item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000, "weight": 1.0, "contribution": 0.11,
 }  # fmt: skip
+_OTHERS: Final = [
+    {"part": "shares", "contribution": -0.01}, {"part": "freshness", "contribution": 0.04},
+    {"part": "popularity", "contribution": 0.02}, {"part": "touched", "contribution": 0.01},
+]  # fmt: skip
 _ITEM: Final = {
     "item_id": "i12", "text_index": None, "title": "Pour-over, step by step", "path": "/food/coffee", "lang": "en",
     "ts_ms": _T - 90_000_000, "score": 0.58, "parts": _PARTS, "because": [_PULL], "recents": [_RECENT],
+    "others": _OTHERS,
 }  # fmt: skip
 
 TREE: Final = {
@@ -50,12 +55,7 @@ EXPLANATION: Final = {
     "user_id": "u17", "item_id": "i12", "title": _ITEM["title"], "path": "/food/coffee", "at_ms": _T, "prior": False,
     "weights_version": 12, "score": 0.58, "parts": _PARTS,
     "pulls": [{**_PULL, "share": 0.68, "evidence": [_EVIDENCE]}], "recents": [{**_RECENT, "share": 0.18}],
-    "others": [
-        {"part": "shares", "contribution": -0.01, "share": 0.02},
-        {"part": "freshness", "contribution": 0.04, "share": 0.07},
-        {"part": "popularity", "contribution": 0.02, "share": 0.03},
-        {"part": "touched", "contribution": 0.01, "share": 0.02},
-    ],
+    "others": [{**one, "share": share} for one, share in zip(_OTHERS, (0.02, 0.07, 0.03, 0.02), strict=True)],
     "features": [{"name": "relevance_interest", "part": "relevance", "value": 0.41, "weight": 1.0}],
 }  # fmt: skip
 ITEM: Final = {

@@ -127,8 +127,9 @@ async def explain(
     evidence = item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED)
     titles = await backends.catalogue.titles([*evidence, *view.recent_ids()])
     node_view = NodeView(at_ms=at_ms, policy=backends.policy, name_of=backends.names, titles=titles)
-    by_recents, others = view.recents(0, titles), view.untraced(0)
-    contributions = (*(one.contribution for one in pulls), *(one.contribution for one in by_recents), *others.values())
+    by_recents, others = view.recents(0, titles), view.others(0)
+    contributions = [one.contribution for one in pulls] + [one.contribution for one in by_recents]
+    contributions += [one.contribution for one in others]
     moved = sum(map(abs, contributions)) or 1.0
     return Explanation(
         user_id=user_id, item_id=item_id, title=card.title, path=card.path, at_ms=at_ms,
@@ -142,7 +143,7 @@ async def explain(
             for pull in pulls
         ],
         recents=[ExplainedRecent(**one.model_dump(), share=abs(one.contribution) / moved) for one in by_recents],
-        others=[ExplainedPart(part=part, contribution=by, share=abs(by) / moved) for part, by in others.items()],
+        others=[ExplainedPart(**one.model_dump(), share=abs(one.contribution) / moved) for one in others],
         features=view.features(0),
     )  # fmt: skip
 

@@ -73,8 +73,16 @@ WeightsVersion = Annotated[
 ]
 
 
+class OtherPart(ResponseModel):
+    """What neither a node nor a recent item adds: a part of the score, or what is left of it."""
+
+    part: Part
+    contribution: float
+
+
 class RankedItem(ResponseModel):
-    """An item (or a text) with its score and parts, and the nodes and recent items that made it, strongest first."""
+    """An item (or a text) with its score and parts, the nodes and recent items that made it, strongest first, and in
+    `others` what neither added."""
 
     item_id: str | None = None
     text_index: int | None = None
@@ -86,6 +94,7 @@ class RankedItem(ResponseModel):
     parts: ScoreParts
     because: list[Pull] = Field(default=[])
     recents: list[RecentPull] = Field(default=[])
+    others: list[OtherPart] = Field(default=[])
 
 
 class Recommendations(ResponseModel):
@@ -133,11 +142,9 @@ class ExplainedRecent(RecentPull):
     share: float
 
 
-class ExplainedPart(ResponseModel):
-    """What neither a node nor a recent item adds: a part of the score, or what is left of it."""
+class ExplainedPart(OtherPart):
+    """What neither a node nor a recent item adds, and its share of all that moved the score."""
 
-    part: Part
-    contribution: float
     share: float
 
 

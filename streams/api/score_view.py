@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.api.interest_tree import NameOf
-from streams.api.score_models import FeatureValue, Pull, RankedItem, RecentPull, ScoreParts
+from streams.api.score_models import FeatureValue, OtherPart, Pull, RankedItem, RecentPull, ScoreParts
 from streams.api.served_weights import Weights
 from streams.interests.score import Floats
 from streams.ranking.features import FeatureRows
+from streams.ranking.parts import Part
 from streams.ranking.rows import COLUMN, NAMES, PART_OF
 from streams.store.cards import Card
 
@@ -22,6 +23,9 @@ PARTS: Final = tuple(dict.fromkeys(PART_OF.values()))
 _TO_PARTS: Final = np.array([[PART_OF[name] == part for part in PARTS] for name in NAMES], np.float64)
 #: Parts of which every feature comes from the nodes, or from the recent items.
 _TRACED: Final = frozenset({"relevance", "aversion", "recent", "together", "attributes"})
+
+#: The shares that are of interests; that of a language comes from the recent items.
+_SHARES: Final = [COLUMN["share_topic"], COLUMN["share_interest"]]
 
 Titles = Mapping[str, str | None]
 
@@ -78,12 +82,13 @@ class ScoreView:
             if added[at]
         ]  # fmt: skip
 
-    def untraced(self, row: int) -> dict[str, float]:
+    def others(self, row: int) -> list[OtherPart]:
         """By part, what neither a node nor a recent item added to a target's score."""
-        language = float(self._rows.values[row, _LANGUAGE] * self._weights.values[_LANGUAGE])
-        rest = {part: float(self._parts[row, at]) for at, part in enumerate(PARTS) if part not in _TRACED}
-        rest["shares"] -= language  # the recent items have it
-        return {part: added for part, added in rest.items() if added}
+        rest: dict[Part, float] = {
+            part: float(self._parts[row, at]) for at, part in enumerate(PARTS) if part not in _TRACED
+        }
+        rest["shares"] = float(self._rows.values[row, _SHARES] @ self._weights.values[_SHARES])
+        return [OtherPart(part=part, contribution=added) for part, added in rest.items() if added]
 
     def features(self, row: int) -> list[FeatureValue]:
         """The whole row of a target."""
@@ -98,13 +103,11 @@ class ScoreView:
         pulls: int = 0,
         titles: Titles | None = None,
     ) -> RankedItem:
-        """A target with its score, and with `titles` with the recent items behind it."""
+        """A target with its score, with `pulls` with what made it, with `titles` with the recent items behind it."""
         return RankedItem(
             item_id=card.item_id if card else None, text_index=text_index, title=card.title if card else None,
             path=card.path if card else "", lang=card.lang if card else None, ts_ms=card.ts_ms if card else None,
             score=float(self.scores[row]), parts=self.parts(row), because=self.pulls(row, pulls) if pulls else [],
             recents=self.recents(row, titles, pulls) if titles is not None else [],
+            others=self.others(row) if pulls else [],
         )  # fmt: skip
-
-
-_LANGUAGE: Final = COLUMN["share_language"]

@@ -21,7 +21,7 @@ _OTHERS: Final = {
     "shares": "How much of their interest its topic has",
 }  # fmt: skip
 #: Parts that learned weights give an item and no interest or recent item, as they are called in a line of reasons.
-_BESIDES: Final = {"shares": "share of its topic", "touched": "taken up lately"}
+_BESIDES: Final[dict[str, str]] = {"shares": "share of its topic", "touched": "taken up lately"}
 _REASONS: Final = 3
 _SLIGHT: Final = 0.005
 """Share of a score below which what moved it is summed up with the rest."""
@@ -59,7 +59,7 @@ def label(pull: Pull) -> str:
         name = "All they turn away from" if pull.path == "/" else f"Turned away from {name}"
     if pull.level == "context" and pull.path != "/":
         name = pull.path.strip("/").replace("/", ": ", 1).capitalize()
-    return f"{name} (cohort)" if pull.prior else name
+    return f"{name} (prior)" if pull.prior else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,7 @@ class _Scores:
         """The strongest interests, recent items and what came besides in one line; what does not fit is left out."""
         reasons = [(label(pull), pull.contribution) for pull in item.because]
         reasons += [(self.recent_label(one), one.contribution) for one in item.recents]
-        besides = ((name, float(getattr(item.parts, part))) for part, name in _BESIDES.items())
-        reasons += [(name, value) for name, value in besides if value]
+        reasons += [(_BESIDES[one.part], one.contribution) for one in item.others if one.part in _BESIDES]
         line = Text("    ")
         for number, (name, by) in enumerate(sorted(reasons, key=lambda reason: -abs(reason[1]))[:_REASONS]):
             value = self.glyphs.signed(by)

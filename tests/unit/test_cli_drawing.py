@@ -26,6 +26,7 @@ from streams.api.score_models import (
     ExplainedPull,
     ExplainedRecent,
     Explanation,
+    OtherPart,
     Pull,
     RankedItem,
     RecentPull,
@@ -127,9 +128,11 @@ def test_with_learned_weights_a_bar_has_recent_items_too_and_says_which_weights(
     assert (bar.count("▚"), bar.count("▒")) == (10, round(30 * 0.2 / 0.9))
     assert "▚ recent items" in lines[-1]
     assert any("“A kettle” +0.60" in line for line in lines)
-    topic = one.model_copy(update={"parts": parts.model_copy(update={"shares": 0.3, "touched": -0.7})})
+    more = {"shares": 0.9, "touched": -0.7}  # of the share, 0.6 is that of its language, which the recent items have
+    others = [OtherPart(part="shares", contribution=0.3), OtherPart(part="touched", contribution=-0.7)]
+    topic = one.model_copy(update={"parts": parts.model_copy(update=more), "others": others})
     lines = drawn(lambda console: draw_ranked("u", NOW, [topic], console, prior=False, weights=12), 121)
-    assert any("taken up lately −0.70   “A kettle” +0.60" in line for line in lines)
+    assert any("taken up lately −0.70   “A kettle” +0.60   Food +0.50" in line for line in lines)
 
 
 def test_an_explanation_has_recent_items_and_the_item_s_own_parts() -> None:
@@ -142,7 +145,7 @@ def test_an_explanation_has_recent_items_and_the_item_s_own_parts() -> None:
 
 def test_pushes_and_interests_of_the_cohort_are_named() -> None:
     text = "\n".join(drawn(lambda console: draw_ranked("u", NOW, [item()], console, prior=True), 120))
-    assert "Food +0.50   Turned away from Food (cohort) −0.10" in text
+    assert "Food +0.50   Turned away from Food (prior) −0.10" in text
     assert "people who began alike" in text
 
 

@@ -19,7 +19,7 @@ from streams.interests.together import ItemPartners
 from streams.pipeline.ranking_view import recent_items, target_items, with_texts
 from streams.ranking.features import feature_rows
 from streams.ranking.parts import Part
-from streams.ranking.rows import NAMES, PART_OF, PersonView, TargetItems, fixed_weights
+from streams.ranking.rows import COLUMN, NAMES, PART_OF, PersonView, TargetItems, fixed_weights
 from streams.store.cards import Card
 
 NOW = 1_785_000_000_000
@@ -67,13 +67,15 @@ def test_whatever_the_weights_every_answer_adds_up_to_the_score(values: list[flo
     for row, one in enumerate(CARDS):
         item = view.item(row, one, pulls=2, titles={})
         assert sum(item.parts.model_dump().values()) == pytest.approx(item.score, abs=1e-9)
-        pulls, recents, others = view.pulls(row, len(INTERESTS)), view.recents(row, {}), view.untraced(row)
+        pulls, recents, others = view.pulls(row, len(INTERESTS)), view.recents(row, {}), view.others(row)
         added = sum(pull.contribution for pull in pulls) + sum(one.contribution for one in recents)
-        assert added + sum(others.values()) == pytest.approx(item.score, abs=1e-9)
+        assert added + sum(one.contribution for one in others) == pytest.approx(item.score, abs=1e-9)
         features = view.features(row)
         assert sum(one.value * one.weight for one in features) == pytest.approx(item.score, abs=1e-9)
         assert [one.name for one in features] == list(NAMES)
-        assert (item.because, item.recents) == (pulls[:2], recents[:2])
+        assert (item.because, item.recents, item.others) == (pulls[:2], recents[:2], others)
+        bare = view.item(row, one)
+        assert (bare.because, bare.recents, bare.others) == ([], [], [])
         assert {pull.node_id for pull in pulls if pull.prior} <= {"n4"}
 
 
@@ -90,6 +92,15 @@ def test_with_the_fixed_weights_an_answer_is_the_fixed_score_and_no_recent_item_
         assert [pull.contribution for pull in view.pulls(row, 9)] == pytest.approx(
             sorted((by for by in fixed.by_node[row] if by), key=lambda by: -abs(by))
         )
+
+
+def test_the_share_of_a_language_is_the_recent_items_alone() -> None:
+    only = np.zeros(len(NAMES))
+    only[COLUMN["share_language"]] = 1.0
+    view = view_of(Weights(only, 1))
+    assert view.parts(0).shares > 0
+    assert sum(one.contribution for one in view.recents(0, {})) == pytest.approx(view.parts(0).shares)
+    assert view.others(0) == []
 
 
 def test_recent_items_come_with_title_time_and_weight_and_undescribed_ones_are_left_out() -> None:

@@ -27,7 +27,7 @@ export class Detail {
     setText(byId("detail-name"), found.name);
     setText(
       byId("detail-what"),
-      [LEVELS[found.level], found.path === "/" ? "" : found.path, found.prior ? "borrowed from people who began alike" : ""].filter(Boolean).join(" · "),
+      [LEVELS[found.level], found.path === "/" ? "" : found.path, found.prior ? "prior, of people who began alike" : ""].filter(Boolean).join(" · "),
     );
     facts([
       ["Weight now", `${number(found.now)}, ${percent(found.part)}`],

@@ -97,7 +97,7 @@ export function called({ level, path, name, prior }) {
     session: "this session",
     aversion: path === "/" ? "everything they push away" : `pushing away ${name}`,
   };
-  return (plain[level] ?? name) + (prior ? " (borrowed)" : "");
+  return (plain[level] ?? name) + (prior ? " (prior)" : "");
 }
 
 /** The parts of a score, as they are called. */

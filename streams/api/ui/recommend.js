@@ -134,9 +134,9 @@ export function reason(item) {
   const sentences = [];
   if (pulled.length) sentences.push(`Because of ${listed(pulled)}.`);
   if (pushed.length) sentences.push(`Held back by ${listed(pushed)}.`);
-  const besides = weighty(item)
-    .filter(([part]) => ["shares", "freshness", "popularity", "touched"].includes(part))
-    .map(([part, value]) => `${PARTS[part]} ${signed(value)}`);
+  const besides = (item.others ?? [])
+    .filter((one) => Math.abs(one.contribution) > SLIGHT)
+    .map((one) => `${PARTS[one.part]} ${signed(one.contribution)}`);
   if (besides.length) sentences.push(`${sentences.length ? "Besides" : "Because of"} ${listed(besides)}.`);
   return sentences.join(" ") || "No interest speaks for or against it.";
 }
