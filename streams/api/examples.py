@@ -45,15 +45,17 @@ RECENTS: Final = {
     "items": [{"item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000, "weight": 1.0}],
 }  # fmt: skip
 USERS: Final = {"users": [{"user_id": "u17", "events": 23, "last_ms": _T - 3_600_000}], "next_cursor": None}
-RECOMMENDATIONS: Final = {"user_id": "u17", "at_ms": _T, "prior": False, "weights_version": 12, "items": [_ITEM]}
-RANKING: Final = {**RECOMMENDATIONS, "unknown": ["i404"]}
+RECOMMENDATIONS: Final = {
+    "user_id": "u17", "at_ms": _T, "prior": False, "weights_version": 12, "weights_kind": "next", "items": [_ITEM],
+}  # fmt: skip
+RANKING: Final = {**RECOMMENDATIONS, "weights_kind": "impression", "unknown": ["i404"]}
 RANK_REQUESTS: Final = {
     "items": {"summary": "Items", "value": {"items": ["i12", "i9", "i404"], "context": {"device": "mobile"}}},
     "texts": {"summary": "Texts", "value": {"texts": ["A hand grinder for the road", "Derby ends in a draw"]}},
 }
 EXPLANATION: Final = {
     "user_id": "u17", "item_id": "i12", "title": _ITEM["title"], "path": "/food/coffee", "at_ms": _T, "prior": False,
-    "weights_version": 12, "score": 0.58, "parts": _PARTS,
+    "weights_version": 12, "weights_kind": "next", "score": 0.58, "parts": _PARTS,
     "pulls": [{**_PULL, "share": 0.68, "evidence": [_EVIDENCE]}], "recents": [{**_RECENT, "share": 0.18}],
     "others": [{**one, "share": share} for one, share in zip(_OTHERS, (0.02, 0.07, 0.03, 0.02), strict=True)],
     "features": [{"name": "relevance_interest", "part": "relevance", "value": 0.41, "weight": 1.0}],

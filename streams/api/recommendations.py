@@ -78,7 +78,8 @@ async def recommend(backends: Backends, query: RecommendationQuery) -> Recommend
     shown = PULLS_SHOWN if query.explain else 0
     return Recommendations(
         user_id=query.user_id, at_ms=query.at_ms, prior=person.prior, erased_at_ms=person.erased_at_ms,
-        weights_version=view.version, items=[view.item(row, cards[row], pulls=shown, titles=titles) for row in rows],
+        weights_version=view.version, weights_kind=view.kind,
+        items=[view.item(row, cards[row], pulls=shown, titles=titles) for row in rows],
     )  # fmt: skip
 
 
@@ -103,7 +104,8 @@ async def rank(backends: Backends, user_id: str, request: RankRequest, at_ms: in
     ]  # fmt: skip
     return Ranking(
         user_id=user_id, at_ms=at_ms, prior=person.prior, erased_at_ms=person.erased_at_ms,
-        weights_version=view.version, items=items, unknown=[item_id for item_id in ids if item_id not in cards],
+        weights_version=view.version, weights_kind=view.kind, items=items,
+        unknown=[item_id for item_id in ids if item_id not in cards],
     )  # fmt: skip
 
 
@@ -134,7 +136,7 @@ async def explain(
     return Explanation(
         user_id=user_id, item_id=item_id, title=card.title, path=card.path, at_ms=at_ms,
         prior=person.prior, erased_at_ms=person.erased_at_ms, weights_version=view.version,
-        score=float(view.scores[0]), parts=view.parts(0),
+        weights_kind=view.kind, score=float(view.scores[0]), parts=view.parts(0),
         pulls=[
             ExplainedPull(
                 **pull.model_dump(), share=abs(pull.contribution) / moved,

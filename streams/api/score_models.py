@@ -22,6 +22,7 @@ from streams.api.models import (
 from streams.events.times import not_seconds
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.levels import Level
+from streams.ranking.examples import Kind
 from streams.ranking.parts import Part
 
 
@@ -71,6 +72,10 @@ class ScoreParts(ResponseModel):
 WeightsVersion = Annotated[
     int, Field(description="Version of the learned weights that the scores are made with; 0: the fixed ones.")
 ]
+WeightsKind = Annotated[
+    Kind | None,
+    Field(description="Kind of lists that these weights were learned from, whose versions count by themselves."),
+]
 
 
 class OtherPart(ResponseModel):
@@ -105,6 +110,7 @@ class Recommendations(ResponseModel):
     prior: bool = False
     erased_at_ms: ErasedAtMs = None
     weights_version: WeightsVersion = 0
+    weights_kind: WeightsKind = None
     items: list[RankedItem] = Field(default=[])
 
 
@@ -125,6 +131,7 @@ class Ranking(ResponseModel):
     prior: bool = False
     erased_at_ms: ErasedAtMs = None
     weights_version: WeightsVersion = 0
+    weights_kind: WeightsKind = None
     items: list[RankedItem] = Field(default=[])
     unknown: list[str] = Field(default=[])
 
@@ -171,6 +178,7 @@ class Explanation(ResponseModel):
     prior: bool = False
     erased_at_ms: ErasedAtMs = None
     weights_version: WeightsVersion = 0
+    weights_kind: WeightsKind = None
     score: float
     parts: ScoreParts
     pulls: list[ExplainedPull] = Field(default=[])

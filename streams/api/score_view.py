@@ -13,6 +13,7 @@ from streams.api.interest_tree import NameOf
 from streams.api.score_models import FeatureValue, OtherPart, Pull, RankedItem, RecentPull, ScoreParts
 from streams.api.served_weights import Weights
 from streams.interests.score import Floats
+from streams.ranking.examples import Kind
 from streams.ranking.features import FeatureRows
 from streams.ranking.parts import Part
 from streams.ranking.rows import COLUMN, NAMES, PART_OF
@@ -43,6 +44,11 @@ class ScoreView:
     def version(self) -> int:
         """The version of the weights; 0: the fixed ones."""
         return self._weights.version
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind of lists the weights were learned from; None: the fixed ones."""
+        return self._weights.kind
 
     def parts(self, row: int) -> ScoreParts:
         """The parts of a target's score."""

@@ -28,10 +28,11 @@ _MOST_ENCODERS = 64
 
 
 class Weights(NamedTuple):
-    """Weights (F,) to score with, and their version: 0 for the fixed ones."""
+    """Weights (F,) to score with, their version, 0 for the fixed ones, and the kind of lists they were learned from."""
 
     values: Floats
     version: int
+    kind: Kind | None = None
 
 
 class ServedWeights:
@@ -54,7 +55,7 @@ class ServedWeights:
         key = published.encoder, published.kind
         had = self._latest.get(key)
         if had is None or published.made_ms >= had[0].made_ms:
-            self._latest.put(key, (published, Weights(published.array(), published.version)))
+            self._latest.put(key, (published, Weights(published.array(), published.version, published.kind)))
 
     def latest(self, encoder: str, kind: Kind) -> PublishedWeights | None:
         """The record that counts of an encoder and kind, whether it serves or not; None where there is none."""

@@ -50,6 +50,7 @@ def rank(
                 erased_at_ms=ranking.erased_at_ms,
                 texts=texts,
                 weights=ranking.weights_version,
+                kind=ranking.weights_kind,
             )
         )
     if ranking.unknown and not as_json:

@@ -72,6 +72,7 @@ def recommend(
                 prior=recommended.prior,
                 erased_at_ms=recommended.erased_at_ms,
                 weights=recommended.weights_version,
+                kind=recommended.weights_kind,
             )
         )
     else:

@@ -14,6 +14,7 @@ from streams.api.models import EvidenceEntry
 from streams.api.score_models import Explanation, Pull, RankedItem, RecentPull, ScoreParts
 from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
 from streams.commands.when import ago, stamp
+from streams.ranking.examples import Kind
 
 _STYLES: Final = {"interest": "green", "recent": "yellow", "fresh": "cyan", "popular": "magenta", "taken": "red"}
 _OTHERS: Final = {
@@ -31,13 +32,13 @@ _NOTHING: Final = "nothing is known of them: this is what is new and popular"
 
 def draw_ranked(
     user_id: str, at_ms: int, items: Sequence[RankedItem], console: Console, *, prior: bool,
-    erased_at_ms: int | None = None, texts: Sequence[str] = (), weights: int = 0,
+    erased_at_ms: int | None = None, texts: Sequence[str] = (), weights: int = 0, kind: Kind | None = None,
 ) -> RenderableType:  # fmt: skip
     """Items in order, each with its bar and, where they were asked for, its reasons; `texts` are those ranked.
 
-    `weights` is the version of the weights, 0 for the fixed ones.
+    `weights` is the version of the weights, 0 for the fixed ones, `kind` that of the lists they were learned from.
     """
-    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, at_ms, weights)
+    drawing = _Scores(glyphs_of(console), min(console.width, WIDEST) - 1, at_ms, weights, kind)
     return Group(*drawing.list(user_id, items, texts, prior=prior, erased_at_ms=erased_at_ms))
 
 
@@ -47,7 +48,11 @@ def draw_explained(explanation: Explanation, console: Console, *, evidence: int,
     With `fold` those that hardly moved it are summed up.
     """
     drawing = _Scores(
-        glyphs_of(console), min(console.width, WIDEST) - 1, explanation.at_ms, explanation.weights_version
+        glyphs_of(console),
+        min(console.width, WIDEST) - 1,
+        explanation.at_ms,
+        explanation.weights_version,
+        explanation.weights_kind,
     )
     return Group(*drawing.explanation(explanation, evidence, fold=fold))
 
@@ -68,6 +73,7 @@ class _Scores:
     width: int
     at_ms: int
     weights: int
+    kind: Kind | None
 
     def list(
         self, user_id: str, items: Sequence[RankedItem], texts: Sequence[str], *, prior: bool, erased_at_ms: int | None
@@ -126,8 +132,8 @@ class _Scores:
         return self.glyphs.quoted(" ".join((recent.title or recent.item_id).split()))
 
     def learned(self) -> tuple[str, ...]:
-        """The version of the weights, where they were learned."""
-        return (f"weights {self.weights}",) if self.weights else ()
+        """The version of the weights, and of which kind of lists, where they were learned."""
+        return (f"weights {self.weights} of {self.kind}",) if self.weights else ()
 
     def bar(self, parts: ScoreParts, most: float, cells: int) -> Text:
         """What was gained, part by part; at its end what was taken off again."""

@@ -161,14 +161,14 @@ async def test_parts_of_a_score_and_the_version_of_its_weights_are_shown(
             while (await http.get(f"/v1/users/{user}/recommendations")).json()["weights_version"] != 3:
                 await asyncio.sleep(0.1)
         await page.get_by_label("Diversity").press("End")  # asks again
-        await expect(page.locator("#weights-version")).to_have_text("learned weights, version 3")
+        await expect(page.locator("#weights-version")).to_have_text("learned weights, version 3 of next")
         await expect(page.locator("#parts-legend")).to_contain_text("near recent items")
         first = page.locator("#recommended > li").first
         await expect(first.locator(".part-recent.for")).to_have_attribute("title", re.compile(r"near recent items \+"))
         await expect(first.locator(".because")).to_contain_text("“The striker scored twice in the cup final”")
         await first.get_by_text("Why?").click()
         table = first.locator(".why-table")
-        await expect(table.locator("caption")).to_contain_text("learned weights, version 3")
+        await expect(table.locator("caption")).to_contain_text("learned weights, version 3 of next")
         await expect(table).to_contain_text("“The striker scored twice in the cup final”recent item")
         parts = [_number(text) for text in await table.locator("tbody td").all_inner_texts()]
         total = _number(await table.locator("tfoot td").inner_text())

@@ -362,3 +362,10 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sasl_password" in shown
     assert "partitions" not in shown
     assert "partitions" in call("settings").stdout
+
+
+def test_a_learner_without_a_topic_of_examples_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERESTS_KAFKA__EXAMPLES_TOPIC", "")
+    result = call("learner")
+    assert result.exit_code == 2
+    assert "kafka.examples_topic is empty" in result.stderr

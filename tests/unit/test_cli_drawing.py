@@ -121,8 +121,10 @@ def test_with_learned_weights_a_bar_has_recent_items_too_and_says_which_weights(
     )  # fmt: skip
     near = RecentPull(item_id="i2", title="A  kettle", ts_ms=NOW, weight=1.0, contribution=0.6)
     one = item().model_copy(update={"parts": parts, "recents": [near]})
-    lines = drawn(lambda console: draw_ranked("u", NOW, [one], console, prior=False, weights=12), 121)
-    assert lines[1].endswith("weights 12")
+    lines = drawn(
+        lambda console: draw_ranked("u", NOW, [one], console, prior=False, weights=12, kind="impression"), 121
+    )
+    assert lines[1].endswith("weights 12 of impression")
     (bar,) = re.findall(r"[█▚▓░▒]{4,}", lines[3])
     assert len(bar) == 30
     assert (bar.count("▚"), bar.count("▒")) == (10, round(30 * 0.2 / 0.9))
@@ -131,16 +133,18 @@ def test_with_learned_weights_a_bar_has_recent_items_too_and_says_which_weights(
     more = {"shares": 0.9, "touched": -0.7}  # of the share, 0.6 is that of its language, which the recent items have
     others = [OtherPart(part="shares", contribution=0.3), OtherPart(part="touched", contribution=-0.7)]
     topic = one.model_copy(update={"parts": parts.model_copy(update=more), "others": others})
-    lines = drawn(lambda console: draw_ranked("u", NOW, [topic], console, prior=False, weights=12), 121)
+    lines = drawn(
+        lambda console: draw_ranked("u", NOW, [topic], console, prior=False, weights=12, kind="impression"), 121
+    )
     assert any("taken up lately −0.70   “A kettle” +0.60   Food +0.50" in line for line in lines)
 
 
 def test_an_explanation_has_recent_items_and_the_item_s_own_parts() -> None:
     recents = [ExplainedRecent(item_id="i2", title="A kettle", ts_ms=NOW, weight=1.0, contribution=0.2, share=0.2)]
-    one = explanation().model_copy(update={"recents": recents, "weights_version": 7})
+    one = explanation().model_copy(update={"recents": recents, "weights_version": 7, "weights_kind": "next"})
     lines = drawn(lambda console: draw_explained(one, console, evidence=0))
     assert any(line.startswith("“A kettle”, ") and "+0.200" in line for line in lines)
-    assert "weights 7 · for u" in lines[1]
+    assert "weights 7 of next · for u" in lines[1]
 
 
 def test_pushes_and_interests_of_the_cohort_are_named() -> None:

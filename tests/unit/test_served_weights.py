@@ -34,25 +34,25 @@ def served(*weights: PublishedWeights) -> ServedWeights:
 
 
 def test_without_any_and_for_another_encoder_the_fixed_ones_count() -> None:
-    assert served().at("e5", "next", NOW) == (FIXED, 0)
-    assert served(published()).at("minilm", "next", NOW) == (FIXED, 0)
+    assert served().at("e5", "next", NOW) == (FIXED, 0, None)
+    assert served(published()).at("minilm", "next", NOW) == (FIXED, 0, None)
     assert served(published()).at("e5", "next", NOW).version == 3
 
 
 def test_too_old_or_not_to_be_served_they_give_way_and_come_back() -> None:
     one = served(published())
     assert one.at("e5", "next", NOW + MAX_AGE_MS).version == 3
-    assert one.at("e5", "next", NOW + MAX_AGE_MS + 1) == (FIXED, 0)
+    assert one.at("e5", "next", NOW + MAX_AGE_MS + 1) == (FIXED, 0, None)
     one.take(published(version=4, made_ms=NOW + 1, serve=False))
-    assert one.at("e5", "next", NOW + 1) == (FIXED, 0)
+    assert one.at("e5", "next", NOW + 1) == (FIXED, 0, None)
     one.take(published(2.0, version=5, made_ms=NOW + 2))
-    values, version = one.at("e5", "next", NOW + 2)
-    assert (values.tolist(), version) == ([2.0] * len(NAMES), 5)
+    values, version, kind = one.at("e5", "next", NOW + 2)
+    assert (values.tolist(), version, kind) == ([2.0] * len(NAMES), 5, "next")
 
 
 def test_a_kind_without_its_own_has_the_others_and_one_that_is_held_back_has_none() -> None:
     one = served(published())
-    assert one.at("e5", "impression", NOW).version == 3
+    assert one.at("e5", "impression", NOW)[1:] == (3, "next")
     one.take(published(kind="impression", version=1, serve=False))
     assert one.at("e5", "impression", NOW).version == 0
     assert one.at("e5", "next", NOW).version == 3

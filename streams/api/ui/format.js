@@ -114,7 +114,7 @@ export const PARTS = {
 };
 
 /** Which weights made some scores. */
-export const madeWith = (version) => (version ? `learned weights, version ${version}` : "the fixed weights");
+export const madeWith = ({ weights_version: version, weights_kind: kind }) => (version ? `learned weights, version ${version} of ${kind}` : "the fixed weights");
 
 /** Which way an interest speaks: what is pushed away speaks against, however much there is of it. */
 export const leaning = (node) => (node.level === "aversion" ? -node.net : node.net);

@@ -78,7 +78,7 @@ export class Recommendations {
   /** Which weights made the scores, and which colour is which part. */
   #legend(answer) {
     byId("recommend-weights").hidden = answer.items.length === 0;
-    setText(byId("weights-version"), madeWith(answer.weights_version));
+    setText(byId("weights-version"), madeWith(answer));
     const shown = Object.keys(PARTS).filter((part) => answer.items.some((item) => weighty(item).some(([name]) => name === part)));
     keyed(byId("parts-legend"), shown, (part) => part, (part) => el("li", {}, el("span", { class: `swatch part part-${part}` }), PARTS[part]), () => {});
   }

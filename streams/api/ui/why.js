@@ -39,7 +39,7 @@ function explained(explanation) {
     el(
       "table",
       { class: "why-table" },
-      el("caption", {}, `What adds up to the score, by ${madeWith(explanation.weights_version)}`),
+      el("caption", {}, `What adds up to the score, by ${madeWith(explanation)}`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Interest and events behind it, or recent item"), el("th", { scope: "col", class: "number" }, "Adds"))),
       el(
         "tbody",
