@@ -43,6 +43,8 @@ _DRAWN: Final = 2 * _OTHERS  # some are known to the person, or were not there y
 #: Events that are looked at for each example there is room for: a look takes some 50 microseconds.
 _LOOKED_AT: Final = 8
 _READ_WITHIN_S: Final = 1.0
+#: Trees that are read at once: a large one takes megabytes.
+_AT_ONCE: Final = 16
 #: Where a batch waited longer, what examples are made of or sent to is away or slow: none are begun for a while.
 _LONG_WAIT_S: Final = 0.5
 _REST_S: Final = 30.0
@@ -173,10 +175,11 @@ class RankingExamples:
 
     async def _read(self, chosen: Sequence[_Chosen], of_log: int) -> list[Example | _Dropped]:
         """The examples, in the order of their choice, or why there is none. Never raises."""
+        room = asyncio.Semaphore(_AT_ONCE)
 
         async def one(each: _Chosen) -> Example | _Dropped:
             try:
-                async with asyncio.timeout(_READ_WITHIN_S):
+                async with asyncio.timeout(_READ_WITHIN_S), room:
                     return await self._made(each, of_log)
             except _Dropped as dropped:
                 return dropped

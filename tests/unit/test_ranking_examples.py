@@ -283,6 +283,27 @@ async def test_what_was_published_later_or_is_known_to_the_person_is_not_among_t
     np.testing.assert_allclose(town.examples[0].values(), expected, rtol=1e-5, atol=1e-7)
 
 
+async def test_however_many_are_wanted_few_trees_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking_examples, "_AT_ONCE", 3)
+    town, now, most = await Town().lived(), 0, 0
+    cards = town.cards
+
+    async def counted(item_ids: Iterable[str]) -> dict[str, Card]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            await asyncio.sleep(0.001)
+            return await cards(item_ids)
+        finally:
+            now -= 1
+
+    town.make._from = replace(town.make._from, reader=replace(town.reader, cards=counted))
+    await town.apply(town.records(*({"user_id": f"u{n}", "item_id": f"i{n + 1}"} for n in range(20))))
+    assert len(town.examples) == 20
+    assert most == 3
+
+
 async def test_a_batch_that_comes_again_gives_the_same_example() -> None:
     town, again = await Town().lived(), await Town().lived()
     records = town.records({"user_id": "ana", "item_id": "i40"})
