@@ -28,8 +28,8 @@ from streams.interests.evidence import seen_entry
 from streams.interests.mmr import mmr
 from streams.interests.nodes import seen_of
 from streams.pipeline.ranking_view import with_texts
-from streams.ranking.examples import Kind
 from streams.ranking.features import feature_rows
+from streams.ranking.parts import Kind
 from streams.ranking.rows import PersonView, TargetItems
 from streams.store.catalogue import ItemFilter
 

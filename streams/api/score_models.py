@@ -22,8 +22,7 @@ from streams.api.models import (
 from streams.events.times import not_seconds
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
 from streams.interests.levels import Level
-from streams.ranking.examples import Kind
-from streams.ranking.parts import Part
+from streams.ranking.parts import Kind, Part
 
 
 class Pull(ResponseModel):

@@ -13,9 +13,8 @@ from streams.api.interest_tree import NameOf
 from streams.api.score_models import FeatureValue, OtherPart, Pull, RankedItem, RecentPull, ScoreParts
 from streams.api.served_weights import Weights
 from streams.interests.score import Floats
-from streams.ranking.examples import Kind
 from streams.ranking.features import FeatureRows
-from streams.ranking.parts import Part
+from streams.ranking.parts import Kind, Part
 from streams.ranking.rows import COLUMN, NAMES, PART_OF
 from streams.store.cards import Card
 

@@ -18,7 +18,7 @@ from streams.broker.follow import TopicFollower
 from streams.broker.read_all import read_topic
 from streams.events.times import FUTURE_MS
 from streams.interests.score import Floats
-from streams.ranking.examples import KINDS, Kind
+from streams.ranking.parts import KINDS, Kind
 from streams.ranking.weights import PublishedWeights, unpack_weights
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streams.evaluation.contest import Contest
     from streams.evaluation.experiment import ExperimentResult
     from streams.evaluation.prequential import Case
-    from streams.ranking.examples import Kind
+    from streams.ranking.parts import Kind
 
 _EXAMPLE = "interests eval --items items.jsonl.gz --events events.jsonl.gz --name forum --without freshness,session"
 _CASES: Final[dict[str, frozenset[Kind]]] = {

@@ -10,7 +10,7 @@ from streams.broker.read_all import read_topic
 from streams.commands.connections import named, quick
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.when import lasting
-from streams.ranking.examples import KINDS
+from streams.ranking.parts import KINDS
 from streams.ranking.rows import fixed_weights
 from streams.ranking.weights import PublishedWeights
 from streams.settings.service import Settings

@@ -14,7 +14,7 @@ from streams.api.models import EvidenceEntry
 from streams.api.score_models import Explanation, Pull, RankedItem, RecentPull, ScoreParts
 from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
 from streams.commands.when import ago, stamp
-from streams.ranking.examples import Kind
+from streams.ranking.parts import Kind
 
 _STYLES: Final = {"interest": "green", "recent": "yellow", "fresh": "cyan", "popular": "magenta", "taken": "red"}
 _OTHERS: Final = {

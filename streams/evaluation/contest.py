@@ -13,7 +13,7 @@ from streams.evaluation.groups import Head, members
 from streams.evaluation.prequential import ListCase
 from streams.evaluation.world import Floats
 from streams.ranking import measures
-from streams.ranking.examples import KINDS, Kind
+from streams.ranking.parts import KINDS, Kind
 
 CaseT = TypeVar("CaseT", bound=ListCase)
 #: The measures of a kind, the one that is compared first.

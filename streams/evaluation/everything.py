@@ -23,7 +23,7 @@ from streams.evaluation.ratings import rating_errors
 from streams.evaluation.scorers import FIXED, SERVICE, fixed
 from streams.evaluation.top_ten import TopTens
 from streams.events.event import RecordLike
-from streams.ranking.examples import Kind
+from streams.ranking.parts import Kind
 from streams.ranking.rows import NAMES, fixed_weights
 from streams.settings.service import Settings
 

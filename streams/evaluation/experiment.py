@@ -17,7 +17,7 @@ from streams.evaluation.prequential import Case, Counts, PrequentialProtocol, Re
 from streams.evaluation.scorers import FIXED, SERVICE, ablations, baselines, fixed
 from streams.evaluation.world import Undated
 from streams.events.event import RecordLike
-from streams.ranking.examples import KINDS, Kind
+from streams.ranking.parts import KINDS, Kind
 from streams.ranking.rows import fixed_weights
 from streams.settings.service import Settings
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.ranking.examples import Kind
+from streams.ranking.parts import Kind
 
 #: What each group of a kind holds, behind the kind and a comma; the first is all but users' first events.
 LAST_FIFTH: Final = "last fifth"

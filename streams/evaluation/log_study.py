@@ -18,7 +18,7 @@ from streams.evaluation.scorers import FIXED, SCORE_PARTS, SERVICE, TOUCHES, abl
 from streams.evaluation.signs import NoSentiment, unsigned
 from streams.evaluation.top_ten import TopTens
 from streams.evaluation.world import Floats
-from streams.ranking.examples import Kind
+from streams.ranking.parts import Kind
 from streams.ranking.rows import COLUMN, LEVELS, fixed_weights
 
 #: What is not known of an event until later, in s.

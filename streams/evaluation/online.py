@@ -10,10 +10,10 @@ import numpy as np
 
 from streams.evaluation.prequential import ListCase
 from streams.evaluation.world import Floats
-from streams.ranking.examples import Kind
 from streams.ranking.judge import Judge, JudgePolicy
 from streams.ranking.learner import Learner, LearnerPolicy
 from streams.ranking.measures import places
+from streams.ranking.parts import Kind
 from streams.ranking.rows import COLUMN, NAMES
 
 _DIGITS: Final = 9

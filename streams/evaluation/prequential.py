@@ -29,8 +29,8 @@ from streams.pipeline.apply import PipelineDependencies, apply
 from streams.pipeline.example_rule import gives_example
 from streams.pipeline.ranking_view import interests_in
 from streams.pipeline.weigh import texts_of
-from streams.ranking.examples import KINDS, Kind
 from streams.ranking.features import FeatureRows, feature_rows
+from streams.ranking.parts import KINDS, Kind
 from streams.ranking.rows import PersonView
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.learner.rankers import Quality
-from streams.ranking.examples import Cohort, Kind
+from streams.ranking.examples import Cohort
+from streams.ranking.parts import Kind
 
 #: A list leaves so much of the means before it: about 500 lists count.
 FADES: Final = 0.998

@@ -30,7 +30,8 @@ from streams.learner.metrics import LearnerMetrics
 from streams.learner.state import LearnerState, Outcome
 from streams.learner.status import LearnerStatus
 from streams.pipeline.outbox import KafkaOutbox
-from streams.ranking.examples import KINDS, Kind, unpack_example
+from streams.ranking.examples import unpack_example
+from streams.ranking.parts import KINDS, Kind
 from streams.ranking.rows import VERSION
 from streams.ranking.weights import PublishedWeights, pack_weights
 from streams.settings.learning import LearningSettings

@@ -17,9 +17,10 @@ from streams.interests.score import Floats
 from streams.learner.figures import Figure, Figures, Label
 from streams.learner.log_place import LogPlace
 from streams.learner.rankers import qualities, standing_rankers
-from streams.ranking.examples import KINDS, Example, Kind
+from streams.ranking.examples import Example
 from streams.ranking.judge import Judge, JudgePolicy
 from streams.ranking.learner import Learner, LearnerPolicy
+from streams.ranking.parts import KINDS, Kind
 from streams.ranking.rows import NAMES, VERSION
 from streams.ranking.weights import PublishedWeights
 

@@ -7,7 +7,8 @@ from typing import Final
 from streams.events.event import Event
 from streams.interests.nodes import Node, seen_of
 from streams.interests.signed_weight import UNDOES, WeightTable
-from streams.ranking.examples import MOST_TARGETS, Kind
+from streams.ranking.examples import MOST_TARGETS
+from streams.ranking.parts import Kind
 
 #: A new item stands among as many targets at least, itself included; fewer are no list.
 LEAST_TARGETS: Final = 10

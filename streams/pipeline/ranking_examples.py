@@ -29,8 +29,9 @@ from streams.interests.signed_weight import WeightTable
 from streams.pipeline.example_rule import LEAST_TARGETS, example_kind
 from streams.pipeline.in_flight import InFlight
 from streams.pipeline.ranking_view import RankingReader, interests_in
-from streams.ranking.examples import Example, Kind, cohort_of, packed_rows
+from streams.ranking.examples import Example, cohort_of, packed_rows
 from streams.ranking.features import feature_rows
+from streams.ranking.parts import Kind
 from streams.ranking.rows import VERSION, PersonView
 from streams.store.cards import Card
 

@@ -17,10 +17,9 @@ from streams.events.decode import own_record
 from streams.events.event import Source
 from streams.events.wire import MAX_ID_CHARS
 from streams.interests.score import Floats
+from streams.ranking.parts import Kind
 from streams.ranking.rows import NAMES
 
-Kind = Literal["next", "impression"]
-KINDS: Final[tuple[Kind, ...]] = ("next", "impression")
 #: Targets of a list, at most.
 MOST_TARGETS: Final = 200
 _GREATEST: Final = 1e6

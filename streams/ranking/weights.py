@@ -17,7 +17,7 @@ from streams.base.errors import PoisonError
 from streams.events.decode import own_record
 from streams.events.wire import MAX_ID_CHARS
 from streams.interests.score import Floats
-from streams.ranking.examples import Kind
+from streams.ranking.parts import Kind
 from streams.ranking.rows import NAMES, VERSION
 
 _GREATEST: Final = 1e6

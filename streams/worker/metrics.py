@@ -17,7 +17,7 @@ from streams.base.caches import CacheStats
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.pipeline.report import Report
-from streams.ranking.examples import Kind
+from streams.ranking.parts import Kind
 
 _AGE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
 _CALL_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
