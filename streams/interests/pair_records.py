@@ -106,14 +106,16 @@ def pairs_of(
 
 
 def _filled(items: Iterable[ItemPairs]) -> Iterator[list[ItemPairs]]:
+    """Items in records; one's id takes the room of a pair."""
     some: list[ItemPairs] = []
-    count = 0
+    room = PAIRS_A_RECORD
     for item in items:
-        if some and count + len(item.pairs) > PAIRS_A_RECORD:
+        needs = 1 + len(item.pairs)
+        if some and needs > room:
             yield some
-            some, count = [], 0
+            some, room = [], PAIRS_A_RECORD
         some.append(item)
-        count += len(item.pairs)
+        room -= needs
     yield some
 
 

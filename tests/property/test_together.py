@@ -310,6 +310,14 @@ def test_records_are_cut_but_never_within_an_event() -> None:
     assert max(len(pack_pairs(record)) for record in records) < 900_000
 
 
+def test_records_of_many_items_with_the_longest_ids_find_room() -> None:
+    ids = [f"{n:04}".ljust(256, "😀") for n in range(3 * PAIRS_A_RECORD)]
+    rows = [PairChange(name, ids[n - 1], Source("clicks", 0, n), T0, 1.0) for n, name in enumerate(ids)]
+    records = pairs_of(rows, "g", 1)
+    assert [name for record in records for name in record.abouts] == ids
+    assert max(len(pack_pairs(record)) for record in records) < 900_000
+
+
 def test_only_records_of_pairs_are_read() -> None:
     good = Pairs("g", 1, [ItemPairs("a", [Pair("clicks", 0, 3, T0, -1.0, "b")])])
     assert unpack_pairs(pack_pairs(good)) == good
