@@ -34,7 +34,7 @@ DATA_DIR = Path(".interests/demo")
 RING_LENGTH = 4096
 #: Small batches, so that the bars move while long texts are encoded, and the learner gets an example of each reader
 #: from each of them.
-_BATCH_RECORDS = 8
+_BATCH_RECORDS = 4
 _EXAMPLES_PER_S = 200
 #: All items are sent before the first event: what a log says of an item that it does not describe need not wait long.
 _UNRESOLVED_S = 4

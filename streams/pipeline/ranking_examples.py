@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 #: weights would learn how the others were drawn, not what people want.
 _OTHERS: Final = 49
 _DRAWN: Final = 2 * _OTHERS  # some are known to the person, or were not there yet
+#: A person's nth event is an example with chance `_OFTEN` / n: whoever clicks all day is not who all others are like.
+_OFTEN: Final = 50
 #: Events that are looked at for each example there is room for: a look takes some 50 microseconds.
 _LOOKED_AT: Final = 8
 _READ_WITHIN_S: Final = 1.0
@@ -168,7 +170,7 @@ class RankingExamples:
         first = {event.user_id: event for event in reversed(events)}
         looked_at = nsmallest(_LOOKED_AT * wanted, first.values(), key=lambda event: _hash(event.event_id))
         kinds = ((one, example_kind(one, profiles.get(one.user_id), self._from.weights)) for one in looked_at)
-        fit = ((event, kind) for event, kind in kinds if kind is not None)
+        fit = ((one, kind) for one, kind in kinds if kind is not None and _teaches(one, profiles[one.user_id]))
         taken = list(islice(fit, wanted))
         self._tokens -= len(taken)
         ahead = flight.ahead({event.user_id for event, _ in taken})
@@ -269,6 +271,11 @@ class RankingExamples:
         observer.examples_waited(waited_s)
         if waited_s > _LONG_WAIT_S:
             self._tokens = 1.0 - _REST_S * self._per_s
+
+
+def _teaches(event: Event, profile: Node) -> bool:
+    """Whether an event is among those that are taken of somebody so active, by the same hash at each repetition."""
+    return _hash(event.event_id) * profile.count < _OFTEN << 64
 
 
 def _hash(event_id: str) -> int:

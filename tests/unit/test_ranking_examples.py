@@ -254,6 +254,21 @@ async def test_of_a_batch_a_persons_first_event_alone_is_one() -> None:
     assert [cohort_of(n) for n in (1, 10, 11, 50, 51)] == ["new", "new", "light", "light", "heavy"]
 
 
+async def test_somebody_who_clicks_all_day_is_in_few_of_the_lists_and_the_same_at_each_repetition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranking_examples, "_OFTEN", 4)
+    taken: list[list[int]] = []
+    for _ in range(2):
+        town = await Town().lived()
+        for n in range(2, 58):  # ana's third event to her fifty-eighth
+            await town.apply(town.records({"user_id": "ana", "item_id": f"i{n}"}))
+        taken.append([one.offset for one in town.examples])
+    assert taken[0] == taken[1]
+    assert [offset - 30 for offset in taken[0][:3]] == [3, 4, 5]
+    assert 6 <= len(taken[0]) <= 20, "4 + 4 ln(58 / 4) are expected, 15"
+
+
 async def test_so_many_a_second_and_which_goes_by_the_events_ids() -> None:
     town, other = await Town(per_s=3.0).lived(), await Town(per_s=3.0).lived()
     bodies = [{"user_id": f"u{n}", "item_id": f"i{n + 1}"} for n in range(20)]
