@@ -7,7 +7,7 @@ from typing import Final
 from streams.api.served_weights import ServedWeights, take_all
 from streams.base.clock import now_ms
 from streams.broker.read_all import read_topic
-from streams.commands.connections import named, quick
+from streams.commands.connections import admin_of, named, quick
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.when import lasting
 from streams.ranking.parts import KINDS
@@ -18,7 +18,7 @@ from streams.settings.wiring import kafka_config
 from streams.store.collections import ALIASES
 from streams.store.survey import Survey
 
-_START: Final = "run interests learner; it publishes once it has an example of what people chose"
+_START: Final = "run interests learner"
 #: A learner that has given no sign of life for so many times as long as it may take is taken for dead.
 _SIGNS_MISSED: Final = 3.0
 
@@ -37,9 +37,19 @@ async def check_learner(settings: Settings, survey: Survey | None) -> Findings:
         findings.ok("weights", "nothing is ranked before Qdrant holds interests")
         return findings
     served = await findings.ask("weights", _read(settings, topic), "see Kafka above")
-    if served is not None:
-        check_weights(findings, settings, encoder, served, now_ms())
+    examples = await findings.ask("examples", _examples(settings), "see Kafka above")
+    if served is not None and examples is not None:
+        check_weights(findings, settings, encoder, served, examples, now_ms())
     return findings
+
+
+async def _examples(settings: Settings) -> int:
+    """How many examples workers have sent."""
+    kafka = settings.kafka
+    if not kafka.examples_topic:
+        return 0
+    async with admin_of(settings, DEADLINE_S - 0.5) as admin:
+        return sum(one.end for one in await admin.lag(kafka.group, [kafka.examples_topic]))
 
 
 async def _read(settings: Settings, topic: str) -> ServedWeights:
@@ -51,9 +61,17 @@ async def _read(settings: Settings, topic: str) -> ServedWeights:
     return served
 
 
-def check_weights(findings: Findings, settings: Settings, encoder: str, served: ServedWeights, now_ms: int) -> None:
-    """What was published for an encoder, by kind of list, and what ranks for it at `now_ms`."""
+def check_weights(
+    findings: Findings, settings: Settings, encoder: str, served: ServedWeights, examples: int, now_ms: int
+) -> None:
+    """What was published for an encoder, by kind of list, and what ranks for it at `now_ms`.
+
+    A learner publishes once it has an example, so without any it is not missed.
+    """
     latest = {kind: served.latest(encoder, kind) for kind in KINDS}
+    if not any(latest.values()) and not examples:
+        findings.ok("weights", "there is nothing to learn from yet: the fixed weights rank")
+        return
     if not any(latest.values()):
         findings.warn("weights", f"none was learned for encoder {encoder}: the fixed weights rank", _START)
         return

@@ -151,7 +151,7 @@ def weights_seen(*records: PublishedWeights, at_ms: int = NOW) -> list[tuple[str
     for one in records:
         served.take(one)
     checked = Findings("Learned weights")
-    check_weights(checked, Settings(), "e5", served, at_ms)
+    check_weights(checked, Settings(), "e5", served, 1, at_ms)
     assert all(bool(one.to_do) is (one.status != "OK") for one in checked.entries)
     return [(one.status, one.what.removeprefix("weights").removeprefix(", "), one.seen) for one in checked.entries]
 
@@ -180,8 +180,10 @@ def test_learned_weights_are_judged_by_their_last_sign_of_life(age_s: int, serve
 
 def test_where_no_learner_lives_it_says_to_run_one() -> None:
     checked = Findings("Learned weights")
-    check_weights(checked, Settings(), "e5", ServedWeights(np.zeros(len(NAMES)), 1), NOW)
+    for examples in (1, 0):
+        check_weights(checked, Settings(), "e5", ServedWeights(np.zeros(len(NAMES)), 1), examples, NOW)
     assert "run interests learner" in checked.entries[0].to_do
+    assert [one.status for one in checked.entries] == ["WARN", "OK"], "where nothing can be learned nobody is missed"
 
 
 @pytest.mark.parametrize(
