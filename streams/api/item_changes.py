@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
+from collections.abc import Sequence
 
 import msgspec
-import structlog
 
-from streams.base.errors import InterestsError
+from streams.api.background_follower import BackgroundFollower
 from streams.broker.config import KafkaConfig
+from streams.broker.fetched_batch import Record
 from streams.broker.follow import TopicFollower
 from streams.store.catalogue import Catalogue
-
-log = structlog.get_logger(__name__)
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -23,34 +20,20 @@ class _Head(msgspec.Struct, gc=False):
 _HEAD = msgspec.json.Decoder(_Head)
 
 
-class ItemChanges:
+class ItemChanges(BackgroundFollower):
     """Tells the catalogue of every record of the topic; after a gap it forgets all that it kept."""
 
     def __init__(self, config: KafkaConfig, topic: str, catalogue: Catalogue) -> None:
-        self._follower, self._catalogue = TopicFollower(config, topic), catalogue
-        self._following: asyncio.Task[None] | None = None
+        # Where the broker refuses this client, cards are as old as `api.cards_ttl_s` lets them be.
+        super().__init__(TopicFollower(config, topic), "item_changes_ended")
+        self._catalogue = catalogue
 
-    def start(self) -> None:
-        """Begin to follow, in the background; a broker that is away is waited for."""
-        self._following = asyncio.create_task(self._follow())
-
-    async def close(self) -> None:
-        """Stop following."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-
-    async def _follow(self) -> None:
-        try:
-            async with aclosing(self._follower.batches()) as batches:
-                async for records in batches:
-                    if records is None:
-                        self._catalogue.forget()
-                        continue
-                    for record in records:
-                        note_change(self._catalogue, record.key, record.value)
-        except InterestsError:  # the broker refuses this client: cards are as old as `api.cards_ttl_s` lets them be
-            log.exception("item_changes_ended")
+    async def _take(self, records: Sequence[Record] | None) -> None:
+        if records is None:
+            self._catalogue.forget()
+            return
+        for record in records:
+            note_change(self._catalogue, record.key, record.value)
 
 
 def note_change(catalogue: Catalogue, key: bytes | None, value: bytes | None) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import aclosing
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
 
+from streams.api.background_follower import BackgroundFollower
 from streams.base.caches import BoundedCache
 from streams.base.clock import now_ms
-from streams.base.errors import ConfigurationError, InterestsError, PoisonError, RetryableError
+from streams.base.errors import ConfigurationError, PoisonError, RetryableError
 from streams.broker.config import KafkaConfig
 from streams.broker.fetched_batch import Record
 from streams.broker.follow import TopicFollower
@@ -76,34 +76,19 @@ class ServedWeights:
         return self._fixed
 
 
-class WeightsFollower:
+class WeightsFollower(BackgroundFollower):
     """Has `ServedWeights` take every record of the topic, from its beginning on, and again after a gap."""
 
     def __init__(self, config: KafkaConfig, topic: str, served: ServedWeights) -> None:
+        # Where the broker refuses this client, what was taken up counts until it is too old.
+        super().__init__(TopicFollower(config, topic), "weights_ended")
         self._config, self._topic, self._served = config, topic, served
-        self._follower = TopicFollower(config, topic)
-        self._following: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to follow, in the background; a broker that is away is waited for."""
-        self._following = asyncio.create_task(self._follow())
-
-    async def close(self) -> None:
-        """Stop following."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-
-    async def _follow(self) -> None:
-        try:
-            async with aclosing(self._follower.batches()) as batches:
-                async for records in batches:
-                    if records is None:
-                        await self._read_again()
-                    else:
-                        take_all(self._served, records, now_ms())
-        except InterestsError:  # the broker refuses this client: what was taken up counts until it is too old
-            log.exception("weights_ended")
+    async def _take(self, records: Sequence[Record] | None) -> None:
+        if records is None:
+            await self._read_again()
+        else:
+            take_all(self._served, records, now_ms())
 
     async def _read_again(self) -> None:
         """Read the topic from its beginning: what is produced meanwhile is followed already."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.events.dead_letters import DeadLetter
 from streams.learner.figures import Figure, Label
+from streams.pipeline.service_metrics import CALL_S, ServiceMetrics
 
-_CALL_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-
-class LearnerMetrics:
+class LearnerMetrics(ServiceMetrics):
     """All metrics of one learner, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        super().__init__()
         registry = self.registry
         self.examples = Counter(
             "interests_learner_examples",
@@ -27,18 +24,6 @@ class LearnerMetrics:
             "(sent again after a retry or a restart; changes nothing); `other_version` (of other features). Counted "
             "once what they changed is durable.",
             ("outcome",),
-            registry=registry,
-        )
-        self.dead_letters = Counter(
-            "interests_dead_letters",
-            "Records sent to `<topic>.dead`; docs/events.md lists the reasons.",
-            ("topic", "stage", "reason"),
-            registry=registry,
-        )
-        self.refused = Counter(
-            "interests_refused_records",
-            "Waiting events and dead letters that a topic took in no form; `record_refused` in the log names them.",
-            ("topic",),
             registry=registry,
         )
         self.lost = Counter(
@@ -61,20 +46,7 @@ class LearnerMetrics:
         self.commit_seconds = Histogram(
             "interests_learner_commit_seconds",
             "One write of the state, waits for Qdrant included.",
-            buckets=_CALL_S,
-            registry=registry,
-        )
-        self.store_seconds = Histogram(
-            "interests_store_seconds",
-            "One call to Qdrant: get, upsert, delete, scroll.",
-            ("call",),
-            buckets=_CALL_S,
-            registry=registry,
-        )
-        self.retries = Counter(
-            "interests_retries",
-            "Waits for triton, qdrant or kafka to come back; `other`: what names no server.",
-            ("server",),
+            buckets=CALL_S,
             registry=registry,
         )
         self.version = Gauge(
@@ -95,15 +67,6 @@ class LearnerMetrics:
 
         self.figures: Sequence[tuple[Label, Figure]] = ()
         registry.register(_Live(lambda: self.figures))
-
-    def store_called(self, call: str, seconds: float) -> None:
-        """One call to the store was answered after `seconds`."""
-        self.store_seconds.labels(call).observe(seconds)
-
-    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
-        """Count dead letters."""
-        for dead in dead_letters:
-            self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
 
 
 class _Live(Collector):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from qdrant_client import grpc
+
 from streams.base.caches import BoundedCache
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node
@@ -96,23 +98,22 @@ class CohortReader:
 
     async def _read(self, item_ids: Sequence[str]) -> dict[str, ItemPopularity]:
         ids = [_point_id(self._group, item_id) for item_id in item_ids]
-        try:
-            points = await self._reading.points.get(
-                POPULARITY, ids, payload=_UNMARKED, at_once=_IDS_PER_CALL, doing="popularity"
-            )
-        except CollectionMissing:  # no worker has counted any item
-            return {}
+        points = await self._points(POPULARITY, ids, _UNMARKED, "popularity")
         return {item.item_id: item for item in (popularity_of(point.payload) for point in points)}
 
     async def _read_partners(self, item_ids: Sequence[str]) -> dict[str, ItemPartners]:
         ids = [partners_id(self._group, item_id) for item_id in item_ids]
-        try:
-            points = await self._reading.points.get(
-                TOGETHER, ids, payload=_OF_PARTNERS, at_once=_IDS_PER_CALL, doing="partners"
-            )
-        except CollectionMissing:  # no worker has counted any pair
-            return {}
+        points = await self._points(TOGETHER, ids, _OF_PARTNERS, "partners")
         return {item.item_id: item for item in (partners_of(point.payload) for point in points)}
+
+    async def _points(
+        self, collection: str, ids: Sequence[str], payload: grpc.WithPayloadSelector, doing: str
+    ) -> Sequence[grpc.RetrievedPoint]:
+        """The points of items that there are; none where no worker has counted any item yet."""
+        try:
+            return await self._reading.points.get(collection, ids, payload=payload, at_once=_IDS_PER_CALL, doing=doing)
+        except CollectionMissing:
+            return []
 
 
 def _size_of(partners: ItemPartners) -> int:

@@ -8,48 +8,35 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.base.cache_metrics import CacheCollector
 from streams.base.caches import CacheStats
-from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.pipeline.report import Report
+from streams.pipeline.service_metrics import CALL_S, ServiceMetrics
 from streams.ranking.parts import Kind
 
 _AGE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
-_CALL_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-class Metrics:
+class Metrics(ServiceMetrics):
     """All metrics of one worker, in a registry of their own.
 
     `progress` is called whenever a server has answered, so that a batch that takes long does not count as stuck.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.progress: Callable[[], None] = lambda: None
-        self.registry = CollectorRegistry()
         registry = self.registry
         self.events = Counter(
             "interests_events",
             "Events by what became of them, see below.",
             ("topic", "type", "outcome"),
-            registry=registry,
-        )
-        self.dead_letters = Counter(
-            "interests_dead_letters",
-            "Records sent to `<topic>.dead`; docs/events.md lists the reasons.",
-            ("topic", "stage", "reason"),
-            registry=registry,
-        )
-        self.refused = Counter(
-            "interests_refused_records",
-            "Waiting events and dead letters that a topic took in no form; `record_refused` in the log names them.",
-            ("topic",),
             registry=registry,
         )
         self.items = Counter(
@@ -87,7 +74,7 @@ class Metrics:
         self.examples_seconds = Histogram(
             "interests_ranking_examples_seconds",
             "How long a batch waited until its examples were made and sent.",
-            buckets=_CALL_S,
+            buckets=CALL_S,
             registry=registry,
         )
         self.unknown_fields = Counter(
@@ -117,13 +104,13 @@ class Metrics:
             "interests_batch_seconds",
             "From taking a batch of events or items to the return of its acknowledgement, waits for its turn and for "
             "servers that are away included. Events that waited for their item count from when they are due.",
-            buckets=_CALL_S,
+            buckets=CALL_S,
             registry=registry,
         )
         self.encode_seconds = Histogram(
             "interests_encode_seconds",
             "One request to Triton, its retries included.",
-            buckets=_CALL_S,
+            buckets=CALL_S,
             registry=registry,
         )
         self.encoded_texts = Counter(
@@ -133,19 +120,6 @@ class Metrics:
             "interests_encoder_retries",
             "Attempts at Triton that failed and were made again, by gRPC status, `QUEUE_FULL` or `WRONG_OUTPUT`.",
             ("code",),
-            registry=registry,
-        )
-        self.store_seconds = Histogram(
-            "interests_store_seconds",
-            "One call to Qdrant: get, upsert, delete, scroll.",
-            ("call",),
-            buckets=_CALL_S,
-            registry=registry,
-        )
-        self.retries = Counter(
-            "interests_retries",
-            "Waits for triton, qdrant or kafka to come back; `other`: what names no server.",
-            ("server",),
             registry=registry,
         )
         self.breaker_open = Gauge(
@@ -203,7 +177,7 @@ class Metrics:
 
     def store_called(self, call: str, seconds: float) -> None:
         """One call to the store was answered after `seconds`."""
-        self.store_seconds.labels(call).observe(seconds)
+        super().store_called(call, seconds)
         self.progress()
 
     def examples_sent(self, kind: Kind, count: int) -> None:
@@ -230,11 +204,6 @@ class Metrics:
         self.unknown_fields.inc(report.unknown_fields)
         self.clamped.inc(report.clamped)
         self.reread_incomplete.inc(report.reread_incomplete)
-
-    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
-        """Count dead letters."""
-        for dead in dead_letters:
-            self.dead_letters.labels(dead.record.topic, dead.stage, dead.reason).inc()
 
     def aged(self, records: Sequence[RecordLike], now_ms: int) -> None:
         """Observe how old each record is now that its effect is durable."""
