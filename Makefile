@@ -23,7 +23,7 @@ help:
 	@echo "make bench   measure, ours and others in turn, and write docs/bench.json (ARGS='--only peers', ROUNDS=3)"
 	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
 	@echo "make attack  attack a running stack and look what it held (NAME=revoked-keys, ARGS=--short)"
-	@echo "make tools   a browser and kcat for the tests that use them"
+	@echo "make tools   a browser, kcat, Prometheus and Alertmanager: for tests, Prometheus for 'make up' too"
 	@echo "make peers   the environment of what the bench compares with, in .venv-peers"
 	@echo "make format  mend what lint and format can mend"
 	@echo "make clean   delete the local stack's data and the caches of the tools"
@@ -51,12 +51,13 @@ up: $(READY)
 test: $(READY) tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
-# A browser and kcat for the tests that use them; where they cannot be had, those tests are skipped and say so.
+# What tests use and no Python package brings: a browser, kcat, Prometheus with its tools, Alertmanager. Where they cannot
+# be had, those tests are skipped and say so. RUNLEVEL=1: Debian starts no service of what it installs.
 tools:
-	@for tool in chromium kcat; do \
+	@for tool in chromium kcat prometheus prometheus-alertmanager; do \
 	    command -v $$tool >/dev/null && continue; \
 	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	        { apt-get -qq update && apt-get -qq install -y --no-install-recommends $$tool; } >/dev/null 2>&1 || echo "$$tool could not be installed: its tests are skipped"; \
+	        { apt-get -qq update && RUNLEVEL=1 apt-get -qq install -y --no-install-recommends $$tool; } >/dev/null 2>&1 || echo "$$tool could not be installed: its tests are skipped"; \
 	    else echo "$$tool is not installed: its tests are skipped (apt-get install $$tool)"; fi; \
 	done
 
@@ -102,7 +103,7 @@ format: $(READY)
 
 # What is locked stays as it is, new requirements aside; UPGRADE=1 resolves all anew. pip-compile writes torch's local
 # build into its result; the recipe takes it out again. The extra `peers` has a lock file of its own.
-EXTRAS := encoder quantise embedded tracing docs dev
+EXTRAS := encoder quantise embedded parquet tracing docs dev
 COMPILE = $(BIN)/pip-compile $(if $(UPGRADE),--upgrade) --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
     --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header --unsafe-package torch
 lock: $(READY)

@@ -1,0 +1,47 @@
+"""Panels and dashboards: what they show, in which unit, from which value on it is bad, and where to read what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from streams.dashboards.queries import Query
+
+#: What the numbers of a panel are: seconds, bytes, a rate a second, a share of 1, or plain numbers.
+Unit: TypeAlias = Literal["s", "bytes", "per_s", "share", "number"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One query, and what its lines are called: `{label}` stands for a label's value."""
+
+    query: Query
+    legend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """A picture over time. `warn` and `bad` are values from which on (`below`: under which) it is no longer well.
+
+    `runbook` is the anchor of an entry of docs/operations.md.
+    """
+
+    key: str
+    title: str
+    about: str
+    unit: Unit
+    lines: tuple[Line, ...]
+    warn: float | None = None
+    bad: float | None = None
+    below: bool = False
+    runbook: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dashboard:
+    """Panels that are looked at together."""
+
+    key: str
+    title: str
+    about: str
+    panels: tuple[Panel, ...]
