@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from streams.dashboards.queries import Query
 
-#: What the numbers of a panel are: seconds, bytes, a rate a second, a share of 1, or plain numbers.
-Unit: TypeAlias = Literal["s", "bytes", "per_s", "share", "number"]
+#: What the numbers of a panel are: seconds, microseconds, bytes, a rate a second, a share of 1, or plain numbers.
+Unit: TypeAlias = Literal["s", "us", "bytes", "per_s", "share", "number"]
+
+#: The promise that events are in a tree within a fraction of a second, as the 99th percentile of the age at apply.
+AGE_PROMISE_S: Final = 1.0
+#: A rate from which on something happens at all: once in a quarter of an hour.
+ANY_PER_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
