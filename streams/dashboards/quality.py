@@ -22,7 +22,7 @@ QUALITY: Final = Dashboard(
             key="recall",
             title="recall@10 by ranker",
             about="The mean over lists of the share of what was taken that stood among the first ten.",
-            unit="share",
+            unit="number",
             lines=(Line(_mean("interests_live_recall_at_10_total", "ranker"), "{ranker}"),),
             runbook="interestslivequalityfalling",
         ),
@@ -30,7 +30,7 @@ QUALITY: Final = Dashboard(
             key="mrr",
             title="MRR by ranker",
             about="The mean over lists of 1 / rank of the first thing taken. `ours` is what is served.",
-            unit="share",
+            unit="number",
             lines=(Line(_mean("interests_live_reciprocal_rank_total", "ranker"), "{ranker}"),),
             runbook="interestslivequalityfalling",
         ),
@@ -38,7 +38,7 @@ QUALITY: Final = Dashboard(
             key="mrr_by_cohort",
             title="MRR of what is served, by cohort",
             about="Newcomers, people with few events and people with many.",
-            unit="share",
+            unit="number",
             lines=(
                 Line(
                     Ratio(
@@ -54,7 +54,7 @@ QUALITY: Final = Dashboard(
             key="late",
             title="Of the last 500 lists, what is served",
             about="Means of about the last 500 lists of each kind, over encoders and cohorts alike.",
-            unit="share",
+            unit="number",
             lines=(
                 Line(
                     Value("interests_live_recall_at_10_late", by=("kind",), where={"ranker": "ours"}, across="avg"),

@@ -1,6 +1,7 @@
 """What a panel asks for: a few forms of query that Prometheus answers, and that can be worked out from scrapes alone.
 
-Each form says itself in PromQL. The forms are few on purpose: what Grafana, the page `/dashboard` and the tests ask is
+Each form says itself in PromQL: `promql(window, also)` takes the window of rates, and selectors that every series must
+match as well (`instance=~"…"`). The forms are few on purpose: what Grafana, the page `/dashboard` and the tests ask is
 the same, whether a Prometheus runs or not.
 """
 
@@ -26,9 +27,9 @@ class Rate:
     by: tuple[str, ...] = ()
     where: Labels = field(default_factory=dict)
 
-    def promql(self, window: str = WINDOW) -> str:
+    def promql(self, window: str = WINDOW, also: str = "") -> str:
         """The query in PromQL."""
-        return f"sum{_by(self.by)} (rate({_selected(self.counter, self.where)}[{window}]))"
+        return f"sum{_by(self.by)} (rate({_selected(self.counter, self.where, also)}[{window}]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class Value:
     where: Labels = field(default_factory=dict)
     across: Across = "sum"
 
-    def promql(self, window: str = WINDOW) -> str:
+    def promql(self, window: str = WINDOW, also: str = "") -> str:
         """The query in PromQL; it needs no window."""
-        return f"{self.across}{_by(self.by)} ({_selected(self.gauge, self.where)})"
+        return f"{self.across}{_by(self.by)} ({_selected(self.gauge, self.where, also)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class Quantile:
     by: tuple[str, ...] = ()
     where: Labels = field(default_factory=dict)
 
-    def promql(self, window: str = WINDOW) -> str:
+    def promql(self, window: str = WINDOW, also: str = "") -> str:
         """The query in PromQL."""
-        counted = f"rate({_selected(self.histogram + '_bucket', self.where)}[{window}])"
+        counted = f"rate({_selected(self.histogram + '_bucket', self.where, also)}[{window}])"
         return f"histogram_quantile({self.q:g}, sum{_by(('le', *self.by))} ({counted}))"
 
 
@@ -67,9 +68,9 @@ class Ratio:
     part: Rate
     whole: Rate
 
-    def promql(self, window: str = WINDOW) -> str:
+    def promql(self, window: str = WINDOW, also: str = "") -> str:
         """The query in PromQL."""
-        return f"{self.part.promql(window)} / {self.whole.promql(window)}"
+        return f"{self.part.promql(window, also)} / {self.whole.promql(window, also)}"
 
 
 Query: TypeAlias = Rate | Value | Quantile | Ratio
@@ -79,6 +80,7 @@ def _by(labels: tuple[str, ...]) -> str:
     return f" by ({', '.join(labels)})" if labels else ""
 
 
-def _selected(metric: str, where: Labels) -> str:
-    wanted = ", ".join(f'{name}="{value}"' for name, value in where.items())
-    return f"{metric}{{{wanted}}}" if wanted else metric
+def _selected(metric: str, where: Labels, also: str) -> str:
+    wanted = [f'{name}="{value}"' for name, value in where.items()]
+    matchers = ", ".join([*wanted, also] if also else wanted)
+    return f"{metric}{{{matchers}}}" if matchers else metric
