@@ -25,7 +25,7 @@ from rich.table import Table
 
 from deploy.embedded.stack import Stack
 from streams.encoder.client import TritonEncoder
-from tests.bench import bench_consume, bench_parse, memory, scale
+from tests.bench import bench_consume, bench_parse, lost_worker, memory, scale
 from tests.bench.api import api_latency
 from tests.bench.encoder import figures as encoder_figures
 from tests.bench.path import ages, bytes_a_user, describe_items, events_per_s, texts_per_s
@@ -90,7 +90,7 @@ def main() -> int:
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
         "--only",
-        choices=("parse", "consume", "encoder", "path", "peers", "api", "scale", "memory"),
+        choices=("parse", "consume", "encoder", "path", "peers", "api", "scale", "lost", "memory"),
         help="one part; the file keeps the rest",
     )
     options.add_argument("--rounds", type=int, default=5, help="rounds of ours and theirs in turn")
@@ -98,6 +98,7 @@ def main() -> int:
         "--people", type=int, nargs="*", default=[1_000, 2_000, 10_000, 100_000],
         help="people in the store for the part `scale`, rising",
     )  # fmt: skip
+    options.add_argument("--lost-rate", type=float, default=400.0, help="events a second of the part `lost`")
     options.add_argument("--memory-min", type=float, default=30.0, help="minutes of the part `memory`")
     options.add_argument("--quick", action="store_true", help="fewer records to parse and consume")
     chosen = options.parse_args()
@@ -129,6 +130,7 @@ def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         "peers": lambda: {"peers": race.figures(chosen.peer_events, chosen.rounds, CONSOLE)},
         "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},
         "scale": lambda: scale.figures(chosen.events, chosen.people, chosen.rounds, CONSOLE),
+        "lost": lambda: {"lost_worker": lost_worker.figures(chosen.lost_rate, chosen.rounds, CONSOLE)},
         "memory": lambda: {"memory": memory.figures(chosen.memory_min, CONSOLE)},
     }
 
