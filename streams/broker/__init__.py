@@ -25,6 +25,7 @@ assignment has ended is `stale()`; its partitions are read again from their comm
 - `producer`   acknowledged sending · `partitions` which partition a key belongs to
 - `admin`      topics, groups, lag · `topic_session` a whole topic without a group · `follow` one from now on
 - `read_all`   a topic once, to its end
+- `read_window` topics between two times
 - `read_spans` stretches of the log a second time
 - `clients`    foreign errors to ours · `tansu` what exists for the embedded broker alone
 """

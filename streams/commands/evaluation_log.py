@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.commands.event_log import EventLog, Timed
-from streams.commands.json_lines import read_lines
+from streams.commands.log_files import read_file
 from streams.events.drafts import Draft
 
 _TOPIC: Final = "events"
@@ -63,7 +63,7 @@ def _first_users(heads: Sequence[_EventHead], count: int) -> frozenset[str]:
 def _items(paths: Sequence[Path], met: set[str] | None) -> list[Draft]:
     drafts: list[Draft] = []
     for path in paths:
-        for line in read_lines(path):
+        for line in read_file(path):
             item_id = _decoded(line.body).item_id or ""
             if met is None or item_id in met:
                 drafts.append(Draft("items", 0, len(drafts), None, item_id.encode(), line.body))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.base.errors import PoisonError
-from streams.commands.json_lines import read_lines
+from streams.commands.log_files import read_file
 from streams.events import times
 from streams.events.drafts import Line
 from streams.events.wire import MIN_EVENT_TS_MS, MIN_ITEM_TS_MS, EventTime
 
 #: Bytes of lines sorted in memory at a time.
 RUN_BYTES: Final = 64 << 20
+_TOLD_EVERY: Final = 1_000
 
 
 class Timed(NamedTuple):
@@ -41,17 +42,25 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODE: Final = msgspec.json.Encoder()
 
 
+def _tell_nobody(count: int) -> None:
+    pass
+
+
 @dataclass
 class EventLog:
     """A log over one or several files: `with EventLog(paths) as log`.
 
-    Opening reads it through once. `count`, `first_ms` and `last_ms` are of its first `limit` events in time order
-    (all of them without one); `sorted` says whether it had to be sorted. `lines()` may be called again and again.
+    Opening reads it through once, and calls `on_read` with how many events it read of each so many. `count`,
+    `first_ms` and `last_ms` are of its first `limit` events in time order from `since_ms` until before `until_ms` (all
+    of them without these); `sorted` says whether it had to be sorted. `lines()` may be called again and again.
     """
 
     paths: Sequence[Path]
     limit: int | None = None
     run_bytes: int = RUN_BYTES
+    since_ms: int | None = None
+    until_ms: int | None = None
+    on_read: Callable[[int], None] = _tell_nobody
     count: int = field(default=0, init=False)
     first_ms: int | None = field(default=None, init=False)
     last_ms: int | None = field(default=None, init=False)
@@ -62,7 +71,7 @@ class EventLog:
     def __enter__(self) -> EventLog:
         before = None
         in_order = len(self.paths) == 1
-        for entry in self._as_written() if in_order else ():
+        for entry in self._counted(self._as_written()) if in_order else ():
             if before is not None and entry.ts_ms < before:
                 in_order = False
                 break
@@ -85,19 +94,33 @@ class EventLog:
         entries = heapq.merge(*map(_read_run, self._runs)) if self.sorted else self._as_written()
         return islice(entries, self.limit)
 
+    def _counted(self, entries: Iterator[Timed]) -> Iterator[Timed]:
+        read = 0
+        for entry in entries:
+            read += 1
+            if read == _TOLD_EVERY:
+                self.on_read(read)
+                read = 0
+            yield entry
+        self.on_read(read)
+
+    def _is_wanted(self, at_ms: int) -> bool:
+        return (self.since_ms is None or at_ms >= self.since_ms) and (self.until_ms is None or at_ms < self.until_ms)
+
     def _as_written(self) -> Iterator[Timed]:
         for number, path in enumerate(self.paths):
             at_ms = 0
-            for line in read_lines(path):
+            for line in read_file(path):
                 ts_ms = time_of(line.body)
                 at_ms = at_ms if ts_ms is None else ts_ms
-                yield Timed(at_ms, number, line)
+                if self._is_wanted(at_ms):
+                    yield Timed(at_ms, number, line)
 
     def _sort(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="interests-replay-")
         run: list[Timed] = []
         size = 0
-        for entry in self._as_written():
+        for entry in self._counted(self._as_written()):
             run.append(entry)
             size += len(entry.line.body) + 200  # the objects around the bytes
             if size > self.run_bytes:

@@ -55,11 +55,15 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 
 @dataclass(frozen=True, slots=True)
 class Drafts:
-    """What is to be sent, in the lines' order, what was refused, and of events that were checked each one's type."""
+    """What is to be sent, in the lines' order, what was refused, and of events that were checked each one's type.
+
+    `unnamed` are how many of these bring no `event_id`: sent again, they count again.
+    """
 
     ready: list[Draft]
     refused: list[RefusedLine]
     types: Mapping[int, EventType] = field(default_factory=dict)
+    unnamed: int = 0
 
 
 def topic_of_type(event_type: str | None, topics: Sequence[str]) -> str:
@@ -83,7 +87,8 @@ def draft_events(lines: Sequence[Line], choose: Callable[[str | None], str], now
     if not check:
         return Drafts(drafts, [])
     parsed = parse_events(drafts, now_ms=now_ms)
-    return _judged(drafts, parsed.dead, {event.source.offset: event.type for event in parsed.events})
+    types = {event.source.offset: event.type for event in parsed.events}
+    return _judged(drafts, parsed.dead, types, sum(not event.named for event in parsed.events))
 
 
 def draft_items(lines: Sequence[Line], topic: str, now_ms: int, *, check: bool) -> Drafts:
@@ -92,12 +97,14 @@ def draft_items(lines: Sequence[Line], topic: str, now_ms: int, *, check: bool) 
     return _judged(drafts, parse_items(drafts, now_ms=now_ms).dead, {}) if check else Drafts(drafts, [])
 
 
-def _judged(drafts: list[Draft], dead: Sequence[DeadLetter], types: Mapping[int, EventType]) -> Drafts:
+def _judged(
+    drafts: list[Draft], dead: Sequence[DeadLetter], types: Mapping[int, EventType], unnamed: int = 0
+) -> Drafts:  # fmt: skip
     if not dead:
-        return Drafts(drafts, [], types)
+        return Drafts(drafts, [], types, unnamed)
     refused = [RefusedLine(one.record.offset, one.reason, one.message) for one in dead]
     numbers = {one.number for one in refused}
-    return Drafts([draft for draft in drafts if draft.offset not in numbers], refused, types)
+    return Drafts([draft for draft in drafts if draft.offset not in numbers], refused, types, unnamed)
 
 
 def _head(body: bytes) -> _Head:

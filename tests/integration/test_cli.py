@@ -276,8 +276,43 @@ def test_ctrl_c_ends_a_replay_in_order(broker: Broker, tmp_path: Path) -> None:
         process.kill()
     assert process.returncode == 130
     assert f"1  sent to {settings.kafka.event_topics[0]}" in out.decode()
-    assert "replaying the same log again is harmless" in error.decode()
+    assert "replaying the same log again is harmless; --since 2020-09-13T12:26:40.000Z goes on from here" in " ".join(
+        error.decode().split()
+    )
     assert "Traceback" not in error.decode()
+
+
+def test_other_topics_are_replayed_by_time_to_where_their_events_belong(broker: Broker) -> None:
+    settings = made(broker)
+    old = Broker.unique("old")
+
+    async def fill() -> None:
+        async with Admin(broker.config()) as admin:
+            await admin.create_topics([TopicSpec(old, 5)])
+        bodies: list[Any] = [{key: value for key, value in event(n).items() if key != "event_id"} for n in range(12)]
+        bodies[3] = {**bodies[3], "type": "tap"}
+        rows = [
+            Outgoing(b"k", json.dumps(body).encode(), timestamp_ms=T0 + 1000 * n, partition=n % 5)
+            for n, body in enumerate(bodies)
+        ]
+        async with producer_of(settings) as producer:
+            await producer.send_many(old, rows)
+
+    asyncio.run(fill())
+    window = ("--since", str(T0 + 2000), "--until", str(T0 + 10_000))
+    for _ in range(2):
+        result = call(settings, "replay", "--from-topic", old, *window, "--rate", "200")
+        assert result.exit_code == 1, result.output
+        assert f"refused: unknown_type ({old}-3:0)" in " ".join(result.stdout.split())
+        assert "7  sent to" in result.stdout
+        assert "no event_id" not in result.stdout
+    found = records(broker, settings.kafka.event_topics[0])
+    bodies = [json.loads(record.value) for part in found.values() for record in part]
+    assert sorted(body["ts"] for body in bodies[::1]) == sorted([T0 + 1000 * n for n in range(2, 10) if n != 3] * 2)
+    assert {body["event_id"] for body in bodies} == {f"{old}-{n % 5}-{n // 5}" for n in range(2, 10) if n != 3}
+    assert all(partition_of(json.loads(r.value)["user_id"], 3) == at for at, part in found.items() for r in part)
+    refused = call(settings, "replay", "--from-topic", settings.kafka.event_topics[0])
+    assert (refused.exit_code, "the workers fold this topic already" in refused.stderr) == (2, True)
 
 
 class Seen(Meter):

@@ -235,8 +235,11 @@ def test_speeds_that_are_none(text: str) -> None:
 def test_at_full_speed_chunks_are_full_and_paced_ones_are_due_in_their_time(tmp_path: Path) -> None:
     rows = [event(n, T0 + 1_000 * (n // 10)) for n in range(BATCH + 30)]
     with EventLog([write(tmp_path / "a", rows)]) as log:
-        assert [(len(chunk), due) for chunk, due in _chunks(log.lines(), Pace(T0, None))] == [(BATCH, 0.0), (30, 0.0)]
-        paced = list(_chunks(log.lines(), Pace(T0, 4.0)))
+        assert [(len(chunk), due) for chunk, due in _chunks(log.lines(), Pace(T0, None), BATCH)] == [
+            (BATCH, 0.0),
+            (30, 0.0),
+        ]
+        paced = list(_chunks(log.lines(), Pace(T0, 4.0), BATCH))
     assert [(len(chunk), due) for chunk, due in paced[:3]] == [(10, 0.0), (10, 0.25), (10, 0.5)]
     assert sum(len(chunk) for chunk, _ in paced) == BATCH + 30
 
