@@ -31,6 +31,8 @@ _UNITS: Final[dict[Unit, str]] = {
     "share": units.PercentUnit,
     "number": units.Short,
 }
+_ALL_ZERO: Final = models.MatcherConfig("byValue", {"reducer": "allIsZero", "op": "gte", "value": 0})
+_HIDDEN: Final = models.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": True, "viz": True})
 _DOCUMENT: Final = "docs/operations.md"
 
 
@@ -103,6 +105,8 @@ def _panel(panel: Panel, number: int, runbook: str) -> timeseries.Panel:
     )
     if panel.unit == "share":
         made.max(1)
+    if panel.hide_zero:
+        made.with_override(_ALL_ZERO, [_HIDDEN])
     if runbook:
         link = builders.DashboardLink("What to do").type(models.DashboardLinkType.LINK)
         made.links([link.url(f"{runbook}#{panel.runbook}").target_blank(True)])

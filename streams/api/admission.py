@@ -26,6 +26,7 @@ from streams.api.backends import Backends
 from streams.api.credentials_file import CHECK_EVERY_S, KeysUnreadable
 from streams.api.problems import ApiProblem, document
 from streams.api.scopes import CredentialsRefused, Principal, Scope
+from streams.api.telemetry import ADMISSION_REASONS
 
 #: Open to all: they hold nothing about anybody. Whoever may not ask finds out here what to ask with.
 PUBLIC: Final = ("/", "/docs", "/openapi.json", "/ui", "/ui/{name:path}", "/healthz", "/readyz")
@@ -150,7 +151,7 @@ class AdmissionMiddleware:
         except ApiProblem as problem:
             if here:
                 scope["route"] = rule or here[0]
-            self._backends.metrics.refused.labels(_REASONS.get(problem.status, "credentials")).inc()
+            self._backends.metrics.refused.labels(ADMISSION_REASONS.get(problem.status, "credentials")).inc()
             await document(problem, scope.get("request_id"))(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -173,6 +174,3 @@ class AdmissionMiddleware:
         here = [rule for rule in self._rules if rule.pattern.match(path)]
         wanted = {method, "GET"} if method == "HEAD" else {method}
         return next((rule for rule in here if wanted & rule.methods), None), here
-
-
-_REASONS: Final = {401: "credentials", 403: "scope", 429: "rate", 503: "keys"}

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from streams.base.cache_metrics import CacheCollector
 from streams.base.caches import CacheStats
+from streams.base.local_callers import ForeignKind
+from streams.base.refusals import Refusal
+from streams.ranking.parts import KINDS
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Where prometheus_client lets several processes share their counts; `interests api` sets it with --workers."""
+
+ADMISSION_REASONS: Final = {401: "credentials", 403: "scope", 429: "rate", 503: "keys"}
+"""Why callers are turned away before a route runs, by the status they are answered with."""
 
 _SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.08, 0.12, 0.2, 0.35, 0.6, 1, 2, 5, 10)
 
@@ -87,6 +94,17 @@ class ApiMetrics:
             "is not answered yet (`pipelined`).",
             ("kind",), registry=registry,
         )  # fmt: skip
+
+        for reason in ("resync", "store", "access"):
+            self.live_interrupted.labels(reason)
+        for kind in KINDS:
+            self.weights_version.labels(kind)
+            for weights in ("learned", "fixed"):
+                self.rankings.labels(kind, weights)
+        for reason in (*ADMISSION_REASONS.values(), "live", *get_args(ForeignKind)):
+            self.refused.labels(reason)
+        for why in Refusal:
+            self.cut.labels(why.value[1])
 
     def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache."""

@@ -22,11 +22,14 @@ _SERVERS: tuple[tuple[type[RetryableError], str], ...] = (
     (StoreUnavailable, "qdrant"),
     (BrokerUnavailable, "kafka"),
 )
+_OTHER = "other"
+SERVERS = (*(name for _, name in _SERVERS), _OTHER)
+"""Whatever `server_of` may answer."""
 
 
 def server_of(error: BaseException | None) -> str:
     """Which server an error speaks of: triton, qdrant, kafka, or other."""
-    return next((name for kind, name in _SERVERS if isinstance(error, kind)), "other")
+    return next((name for kind, name in _SERVERS if isinstance(error, kind)), _OTHER)
 
 
 def _wait_s(state: RetryCallState, longest_s: float) -> float:

@@ -73,6 +73,7 @@ API: Final = Dashboard(
             ),
             warn=ANY_PER_S,
             runbook="when-something-is-wrong",
+            hide_zero=True,
         ),
         Panel(
             key="live_interrupted",

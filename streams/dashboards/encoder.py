@@ -41,7 +41,7 @@ ENCODER: Final = Dashboard(
         Panel(
             key="retries",
             title="Attempts that failed",
-            about="Attempts a second that were made again, by gRPC status, QUEUE_FULL or WRONG_OUTPUT.",
+            about="Attempts a second that were made again, by gRPC status or QUEUE_FULL.",
             unit="per_s",
             lines=(Line(Rate("interests_encoder_retries_total", by=("code",)), "{code}"),),
             warn=ANY_PER_S,

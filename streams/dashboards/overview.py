@@ -61,6 +61,7 @@ OVERVIEW: Final = Dashboard(
             lines=(Line(Rate("interests_dead_letters_total", by=("topic", "reason")), "{topic}: {reason}"),),
             warn=ANY_PER_S,
             runbook="interestsdeadletters",
+            hide_zero=True,
         ),
         Panel(
             key="retries",

@@ -28,7 +28,8 @@ class Line:
 class Panel:
     """A picture over time. `warn` and `bad` are values from which on (`below`: under which) it is no longer well.
 
-    `runbook` is the anchor of an entry of docs/operations.md.
+    `runbook` is the anchor of an entry of docs/operations.md. Where there may be many lines, `hide_zero` leaves out
+    those that are 0 throughout.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Panel:
     bad: float | None = None
     below: bool = False
     runbook: str = ""
+    hide_zero: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

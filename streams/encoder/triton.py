@@ -42,7 +42,7 @@ class EncoderObserver(Protocol):
         """One request of `texts` texts was answered rightly after `seconds`."""
 
     def encoder_retried(self, code: str) -> None:
-        """One attempt failed with a gRPC status name, `QUEUE_FULL` or `WRONG_OUTPUT`, and is made again."""
+        """One attempt failed with a gRPC status name or `QUEUE_FULL`, and is made again."""
 
     def encoder_breaker(self, is_open: bool) -> None:
         """The breaker opened or closed."""

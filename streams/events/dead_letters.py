@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, get_args
 
 from streams.base.errors import PoisonError
 from streams.events.event import Header, RecordLike, UnreadBatch
@@ -15,6 +16,15 @@ DeadLetterReason = Literal[
     "item_mismatch", "no_content", "bad_header", "bad_source", "unresolved", "bad_utf8", "refused", "wrong_output",
     "crashes", "raised", "killed", "batch_too_large", "batch_unreadable", "record_unreadable",
 ]  # fmt: skip
+
+#: Where each reason comes out as a rule; some come out elsewhere as well (`too_large`, `no_content`).
+STAGES: Final[Mapping[DeadLetterReason, str]] = {
+    **dict.fromkeys(get_args(DeadLetterReason), "parse"),
+    "unresolved": "resolve",
+    **dict.fromkeys(("bad_utf8", "refused", "wrong_output", "crashes"), "encode"),
+    **dict.fromkeys(("raised", "killed"), "crash"),
+    **dict.fromkeys(("batch_too_large", "batch_unreadable", "record_unreadable"), "fetch"),
+}  # fmt: skip
 
 PREFIX: Final = "dead-letter-"
 BODY: Final = PREFIX + "body"

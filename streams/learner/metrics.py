@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.learner.figures import Figure, Label
+from streams.learner.state import Outcome
 from streams.pipeline.service_metrics import CALL_S, ServiceMetrics
+from streams.ranking.parts import KINDS
 
 
 class LearnerMetrics(ServiceMetrics):
@@ -65,6 +68,10 @@ class LearnerMetrics(ServiceMetrics):
             "interests_weights_published", "Records of weights published.", ("kind",), registry=registry
         )
 
+        for outcome in get_args(Outcome):
+            self.examples.labels(outcome)
+        for kind in KINDS:
+            self.published.labels(kind)
         self.figures: Sequence[tuple[Label, Figure]] = ()
         registry.register(_Live(lambda: self.figures))
 

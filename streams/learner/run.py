@@ -44,6 +44,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> int:
         raise ConfigurationError("kafka.examples_topic is empty, so workers send nothing to learn from: name the topic")
     rules = Rules(fixed=fixed_weights(settings.ranking.policy()), shadows=read_shadows(limits.shadow_weights))
     metrics, status = LearnerMetrics(), LearnerStatus()
+    metrics.expect([settings.kafka.examples_topic])
     port = status_port(
         status.answer, status.judge.tick, metrics.registry, limits.metrics_host, limits.metrics_port,
         section="learning", exit_after_s=_STUCK_S,

@@ -7,7 +7,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from streams.events.dead_letters import DeadLetter
+from streams.base.retrying import SERVERS
+from streams.events.dead_letters import STAGES, DeadLetter
 
 #: Buckets of one call to a server, in s.
 CALL_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -43,6 +44,18 @@ class ServiceMetrics:
             ("server",),
             registry=self.registry,
         )
+        for server in SERVERS:
+            self.retries.labels(server)
+
+    def expect(self, topics: Sequence[str]) -> None:
+        """Show what may go wrong with records of these topics as 0.
+
+        A counter that is first seen at 1 has not grown for Prometheus: the first dead letter would raise no alert.
+        """
+        for topic in topics:
+            self.refused.labels(topic)
+            for reason, stage in STAGES.items():
+                self.dead_letters.labels(topic, stage, reason)
 
     def store_called(self, call: str, seconds: float) -> None:
         """One call to the store was answered after `seconds`."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -15,11 +17,17 @@ from prometheus_client.registry import Collector
 from streams.base.cache_metrics import CacheCollector
 from streams.base.caches import CacheStats
 from streams.events.event import RecordLike
+from streams.events.wire import EventType
+from streams.interests.levels import LEVELS
 from streams.pipeline.report import Report
 from streams.pipeline.service_metrics import CALL_S, ServiceMetrics
-from streams.ranking.parts import Kind
+from streams.ranking.parts import KINDS, Kind
 
 _AGE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
+_DROPPED = ("slow", "store", "broker", "few_items", "undescribed", "out_of_order", "not_for_it", "failed")
+_CODES = (
+    "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED", "QUEUE_FULL",
+)  # fmt: skip
 _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -118,7 +126,7 @@ class Metrics(ServiceMetrics):
         )
         self.encoder_retries = Counter(
             "interests_encoder_retries",
-            "Attempts at Triton that failed and were made again, by gRPC status, `QUEUE_FULL` or `WRONG_OUTPUT`.",
+            "Attempts at Triton that failed and were made again, by gRPC status or `QUEUE_FULL`.",
             ("code",),
             registry=registry,
         )
@@ -147,11 +155,38 @@ class Metrics(ServiceMetrics):
             "interests_epoch", "High part of the fence; rises when the broker or the group is new.", registry=registry
         )
         self.generation = Gauge("interests_generation", "The consumer group's generation.", registry=registry)
+        self._show_zeros()
         self.since_commit = Gauge(
             "interests_seconds_since_commit",
             "Since offsets were last committed, or since the oldest uncommitted record was read; 0 while none is.",
             registry=registry,
         )
+
+    def _show_zeros(self) -> None:
+        """Begin at 0 what may stay away for long: growth from nothing to 1 is no growth for Prometheus."""
+        for level in LEVELS:
+            self.nodes_written.labels(level)
+        for kind, outcome in product(("popularity", "together", "population"), ("counted", "repeated")):
+            self.derived.labels(kind, outcome)
+        for example in KINDS:
+            self.examples.labels(example)
+        for reason in _DROPPED:
+            self.dropped_examples.labels(reason)
+        for code in _CODES:
+            self.encoder_retries.labels(code)
+        for outcome in ("done", "failed"):
+            self.sweeps.labels(outcome)
+
+    def expect(self, topics: Sequence[str]) -> None:
+        """Show as 0 what may become of records of these topics, events and items: see `ServiceMetrics.expect`."""
+        super().expect(topics)
+        for topic in topics:
+            self.age.labels(topic)
+
+    def expect_events(self, topics: Sequence[str]) -> None:
+        """Show as 0 the events of these topics that will be applied, so that the first of a type counts in a rate."""
+        for topic, kind in product(topics, get_args(EventType)):
+            self.events.labels(topic, kind, "applied")
 
     def watch_lag(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
         """Serve the lag by partition as `read` gives it at each scrape."""

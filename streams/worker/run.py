@@ -39,7 +39,9 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
     """Run one worker until it is stopped on request (0) or must end (1)."""
-    metrics, limits = Metrics(), settings.worker
+    metrics, limits, kafka = Metrics(), settings.worker, settings.kafka
+    metrics.expect((*kafka.event_topics, kafka.unresolved_topic, kafka.items_topic))
+    metrics.expect_events(kafka.event_topics)
     status = WorkerStatus(LivenessJudge(_limits(limits)))
 
     def waiting(server: str) -> None:
