@@ -36,34 +36,24 @@ Made from the metrics' own help texts by `python -m streams.commands.metrics_doc
 
 Times are in seconds, sizes in bytes. No label holds anything personal. Labels are topics, partitions, types, outcomes,
 stages, reasons, kinds, levels, calls, gRPC codes, servers, caches and their results; of the learner also rankers,
-encoders and cohorts; of the API methods, route templates and statuses.
+encoders and cohorts; of the API methods, route templates and statuses. Counters whose labels are few begin at 0.
+
+What to alert on, and what to do then, is in [the runbook](operations.md#runbook).
 
 ## A worker
 
 Every worker serves Prometheus metrics on `INTERESTS_WORKER__METRICS_HOST`:`INTERESTS_WORKER__METRICS_PORT`
 (`http://127.0.0.1:9108/metrics` by default).
 """
-_ALERTS: Final = """\
-What to alert on: `interests_lag_records` rising while `interests_seconds_since_commit` rises (stuck; the worker ends
-itself after `INTERESTS_WORKER__STUCK_AFTER_S`), `rate(interests_dead_letters_total[5m])`, `interests_retries_total`
-(a server is away), and the 99th percentile of `interests_age_at_apply_seconds`.
-"""
 _LEARNER: Final = """## The learner
 
 The [learner](operations.md#the-learner) serves metrics on `INTERESTS_LEARNING__METRICS_HOST`:
 `INTERESTS_LEARNING__METRICS_PORT` (`http://127.0.0.1:9109/metrics` by default).
 """
-_LEARNER_ALERTS: Final = """\
-What to alert on: `interests_weights_served` at 0 (the learned weights did worse than the fixed ones), the rate of
-`interests_dead_letters_total`, `interests_lag_records` that rises, and `interests_learner_lost_records_total`.
-"""
 _API: Final = """## The API
 
 `GET /metrics` of the API (scope `read` where keys are set). With `interests api --workers N` it speaks for all
 processes, but for the caches, which are each process's own and left out then.
-"""
-_API_ALERTS: Final = """\
-What to alert on: the 99th percentile of `interests_api_request_seconds` by route, and the rate of status 503 and 504.
 """
 
 
@@ -120,15 +110,12 @@ def markdown() -> str:
         "|---|---|",
         *outcomes,
         "",
-        _ALERTS,
         _LEARNER,
         *(map(_item, entries(LearnerMetrics()))),
         "",
-        _LEARNER_ALERTS,
         _API,
         *(map(_item, entries(of_api()))),
         "",
-        _API_ALERTS,
     ]
     return "\n".join(parts)
 

@@ -82,6 +82,15 @@ FRESHNESS: Final = Dashboard(
             runbook="interestsfencerefusals",
         ),
         Panel(
+            key="fence_refusals",
+            title="Refused by the fence",
+            about="Batches a second written after others had taken over. Few at a rebalance are as it should be.",
+            unit="per_s",
+            lines=(Line(Rate("interests_fence_refusals_total", by=("reason",)), "{reason}"),),
+            warn=ANY_PER_S,
+            runbook="interestsfencerefusals",
+        ),
+        Panel(
             key="epoch",
             title="Epoch",
             about="The high part of the fence; it rises when the broker or the group is new, and never by itself.",

@@ -57,6 +57,15 @@ STORE: Final = Dashboard(
             runbook="interestserasureoverdue",
         ),
         Panel(
+            key="erasure_overdue",
+            title="Erasure overdue",
+            about="Age of the oldest erasure of which the last sweep left nodes; 0: of none.",
+            unit="s",
+            lines=(Line(Value("interests_erasure_overdue_seconds", across="max"), "oldest"),),
+            bad=1,
+            runbook="interestserasureoverdue",
+        ),
+        Panel(
             key="again",
             title="Batches not written at the first try",
             about="Superseded: folded again after the batch before failed. Stale: dropped, their partitions had gone.",

@@ -78,6 +78,9 @@ class Store(Protocol):
     async def sweep(self, now_ms: int) -> None:
         """Delete the nodes that have expired by `now_ms`, and those put back after an erasure had ended them."""
 
+    async def oldest_put_back(self) -> int:
+        """When the oldest erasure was, in ms, of which nodes were put back and are there; 0: of none."""
+
     async def control(self, group: str) -> Control | None:
         """The group's control point, or None for a group never seen."""
 

@@ -125,6 +125,10 @@ class CachedStore:
         await self._store.sweep(now_ms)
         self._nodes.clear()
 
+    async def oldest_put_back(self) -> int:
+        """Ask the store behind."""
+        return await self._store.oldest_put_back()
+
     async def control(self, group: str) -> Control | None:
         """Never cached: it says whether this worker still owns what it writes."""
         return await self._store.control(group)

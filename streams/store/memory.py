@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from streams.interests.item_vectors import ItemPoint, StoredItem
-from streams.interests.nodes import Node, NodeKey, NodePolicy, is_spent, without_erased
+from streams.interests.nodes import Node, NodeKey, NodePolicy, is_put_back, is_spent, without_erased
 from streams.store.base import Control, Fence, Write
 
 
@@ -69,6 +69,18 @@ class MemoryStore:
         for key, (node, _) in list(self._nodes.items()):
             if key not in alive or is_spent(node, now_ms, self._policy):
                 del self._nodes[key]
+
+    async def oldest_put_back(self) -> int:
+        """When the oldest erasure was, in ms, of which nodes were put back and are there; 0: of none."""
+        nodes = [node for node, _ in self._nodes.values()]
+        erased = {node.key.user_id: node.erased_at_ms for node in nodes if node.erased_at_ms}
+        return min(
+            (
+                at_ms for node in nodes
+                if is_put_back(node.key.level, node.first_ms, at_ms := erased.get(node.key.user_id, 0))
+            ),
+            default=0,
+        )  # fmt: skip
 
     async def control(self, group: str) -> Control | None:
         """The group's control point."""

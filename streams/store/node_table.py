@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -15,7 +15,7 @@ from streams.store.filters import VECTORS, all_of, any_of, fields, in_range, not
 from streams.store.node_wire import nodes_bytes
 from streams.store.points import PointsClient
 
-_TOMBSTONES = 100  # in one deletion
+_TOMBSTONES = 100  # in one deletion or search
 
 
 class NodeTable:
@@ -62,13 +62,34 @@ class NodeTable:
 
     async def delete_put_back(self) -> None:
         """Delete the nodes that an erasure ended and a late write put back."""
-        erased = self._points.pages(
+        async for erased in self._erasures():
+            await self._points.delete(self._collection, _put_back(erased))
+
+    async def oldest_put_back(self) -> int:
+        """When the oldest erasure was, in ms, of which nodes were put back and are there; 0: of none.
+
+        One search for every hundred tombstones.
+        """
+        oldest = 0
+        async for erased in self._erasures():
+            async for page in self._points.pages(self._collection, _put_back(erased), payload=fields("user_id")):
+                times = [erased[point.payload["user_id"].string_value] for point in page]
+                oldest = min([*times, oldest or times[0]])
+        return oldest
+
+    async def _erasures(self) -> AsyncIterator[Mapping[str, int]]:
+        """When each person was erased who was, in ms, some of them at a time."""
+        tombstones = self._points.pages(
             self._collection, all_of(in_range("erased_at", gt=0)), payload=fields("user_id", "erased_at"),
             page=_TOMBSTONES,
         )  # fmt: skip
-        async for page in erased:
-            ended = [put_back(p.payload["user_id"].string_value, p.payload["erased_at"].integer_value) for p in page]
-            await self._points.delete(self._collection, grpc.Filter(should=ended))
+        async for page in tombstones:
+            yield {p.payload["user_id"].string_value: p.payload["erased_at"].integer_value for p in page}
+
+
+def _put_back(erased: Mapping[str, int]) -> grpc.Filter:
+    """Nodes of these people that were put back after their erasure."""
+    return grpc.Filter(should=[put_back(user_id, at_ms) for user_id, at_ms in erased.items()])
 
 
 def _by_user(nodes: Sequence[Node], limit: int) -> Iterator[list[Node]]:

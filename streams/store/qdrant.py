@@ -83,6 +83,10 @@ class QdrantStore:
         await self._nodes.delete_expired(now_ms)
         await self._nodes.delete_put_back()
 
+    async def oldest_put_back(self) -> int:
+        """When the oldest erasure was, in ms, of which nodes were put back and are there; 0: of none."""
+        return await self._nodes.oldest_put_back()
+
     async def control(self, group: str) -> Control | None:
         """The group's control point."""
         points = await self._points.get(CONTROL, [_control_id(group)])

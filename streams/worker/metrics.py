@@ -22,6 +22,7 @@ from streams.interests.levels import LEVELS
 from streams.pipeline.report import Report
 from streams.pipeline.service_metrics import CALL_S, ServiceMetrics
 from streams.ranking.parts import KINDS, Kind
+from streams.worker.ownership import Refusal
 
 _AGE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
 _DROPPED = ("slow", "store", "broker", "few_items", "undescribed", "out_of_order", "not_for_it", "failed")
@@ -151,6 +152,18 @@ class Metrics(ServiceMetrics):
             ("outcome",),
             registry=registry,
         )
+        self.erasure_overdue = Gauge(
+            "interests_erasure_overdue_seconds",
+            "Age of the oldest erasure of which nodes were still in Qdrant when the last sweep had ended; 0: of none.",
+            registry=registry,
+        )
+        self.fence_refusals = Counter(
+            "interests_fence_refusals",
+            "Batches written under a fence that no longer held, which are not acknowledged. `generation`: a rebalance "
+            "had given their partitions to others; `epoch`: the broker or the group is new, and the worker ends.",
+            ("reason",),
+            registry=registry,
+        )
         self.epoch = Gauge(
             "interests_epoch", "High part of the fence; rises when the broker or the group is new.", registry=registry
         )
@@ -170,6 +183,8 @@ class Metrics(ServiceMetrics):
             self.derived.labels(kind, outcome)
         for example in KINDS:
             self.examples.labels(example)
+        for refusal in get_args(Refusal):
+            self.fence_refusals.labels(refusal)
         for reason in _DROPPED:
             self.dropped_examples.labels(reason)
         for code in _CODES:
@@ -214,6 +229,10 @@ class Metrics(ServiceMetrics):
         """One call to the store was answered after `seconds`."""
         super().store_called(call, seconds)
         self.progress()
+
+    def fence_refused(self, reason: Refusal) -> None:
+        """A batch was written under a fence that no longer held."""
+        self.fence_refusals.labels(reason).inc()
 
     def examples_sent(self, kind: Kind, count: int) -> None:
         """So many examples were sent."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from time import monotonic
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 
@@ -24,6 +24,10 @@ NOTE_EVERY_S = 1.0
 _ATTEMPTS = 8
 
 
+#: Why a fence no longer held: others have these partitions now, or it is of another incarnation of broker or group.
+Refusal = Literal["generation", "epoch"]
+
+
 class Owner(NamedTuple):
     """What a batch is written under."""
 
@@ -38,6 +42,8 @@ class Ownership:
     as the epoch is ours, nothing this generation wrote was refused. `confirm` asks the broker whether our
     generation is the group's, so that a worker that missed a rebalance never believes that it is a new incarnation.
 
+    `refused` is called where the fence did not hold, as far as writes may have been refused for it.
+
     Topics that are not in `partitions` are written under the fence but say nothing of the log: those the service
     fills itself, whose records name the places of the events they came from.
     """
@@ -45,9 +51,10 @@ class Ownership:
     def __init__(
         self, *, store: Store, group: str, partitions: Mapping[str, int],
         confirm: Callable[[GroupIdentity], Awaitable[bool]], on_change: Callable[[Owner], None],
+        refused: Callable[[Refusal], None],
     ) -> None:  # fmt: skip
         self._store, self._group, self._partitions = store, group, partitions
-        self._confirm, self._on_change = confirm, on_change
+        self._confirm, self._on_change, self._refused = confirm, on_change, refused
         self._identity: GroupIdentity | None = None
         self._control = Control()
         self._slots: set[str] = set()
@@ -142,9 +149,11 @@ class Ownership:
             async with self._control_point:  # another of our batches may be raising it
                 stored = await self._store.control(self._group)
         if stored is None or stored.epoch != self._control.epoch:
+            self._refused("epoch")
             state = "gone" if stored is None else f"epoch {stored.epoch}"
             raise Fenced(f"the control point is {state}, this worker writes under epoch {self._control.epoch}")
         if stored.generation > batch.generation:
+            self._refused("generation")
             return False
         if owner.fence.epoch != stored.epoch:
             raise BrokerUnavailable(

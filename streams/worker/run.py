@@ -28,7 +28,7 @@ from streams.worker.ownership import Owner, Ownership
 from streams.worker.pace import Pace
 from streams.worker.servers import Connected, connected
 from streams.worker.status import WorkerStatus, serving
-from streams.worker.sweep import sweep
+from streams.worker.sweep import Sweepable, sweep
 from streams.worker.tracing_export import exporting
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ async def _work(
     status.partitions, status.waiting_for = state.partitions, None
     beside = [
         asyncio.create_task(status.watch({**servers.probes, "kafka": state.answers})),
-        asyncio.create_task(sweep([servers.store, servers.cohorts], limits.sweep_every_s, metrics.sweeps)),
+        asyncio.create_task(_sweep(servers, metrics, limits.sweep_every_s)),
     ]
     for task in beside:
         task.add_done_callback(_ended)
@@ -108,6 +108,11 @@ async def _work(
     return code
 
 
+async def _sweep(servers: Connected, metrics: Metrics, every_s: float) -> None:
+    stores: list[Sweepable] = [servers.store, servers.cohorts]
+    await sweep(stores, every_s, metrics.sweeps, servers.store.oldest_put_back, metrics.erasure_overdue)
+
+
 async def _assigned(state: ConsumerState, began_s: float) -> None:
     log.info("partitions_assigned", partitions=state.partitions(), joined_s=round(monotonic() - began_s, 2))
 
@@ -124,6 +129,7 @@ def _ownership(settings: Settings, metrics: Metrics, servers: Connected, state: 
         partitions=servers.partitions,
         confirm=state.confirm,
         on_change=changed,
+        refused=metrics.fence_refused,
     )
 
 

@@ -131,7 +131,13 @@ async def test_what_a_late_write_puts_back_after_an_erasure_is_left_out_and_swep
         store.forget()
     assert {one.key for one in await store.tree("zoe")} == {tombstone.key, fresh.key}
     assert old[0].key in await store.read([old[0].key])  # nothing but the profile tells that it was put back
+    earlier = node("xu", erased_at_ms=NOW - 5, mass=0.0, count=0)
+    await store.write([earlier], Fence(1, 2))
+    assert await store.oldest_put_back() == NOW, "of the earlier erasure nothing is there"
+    await store.write([node("xu", "topic", "/sports", 5, first_ms=NOW - 5)], Fence(1, 2))
+    assert await store.oldest_put_back() == NOW - 5
     await store.sweep(NOW)
+    assert await store.oldest_put_back() == 0
     found = await store.read([one.key for one in [*old, *other, fresh]])
     assert found.keys() == {tombstone.key, fresh.key, *(one.key for one in other)}
     assert found[tombstone.key].erased_at_ms == NOW

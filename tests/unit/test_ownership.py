@@ -102,11 +102,13 @@ class Part:
 
     def __init__(self, store: MemoryStore, *, valid: bool = True) -> None:
         self.changes: list[Owner] = []
+        self.refused: list[str] = []
         self.confirmed = 0
         self.valid = valid
         self.ownership = Ownership(
-            store=store, group="g", partitions=PARTITIONS, confirm=self._confirm, on_change=self.changes.append
-        )
+            store=store, group="g", partitions=PARTITIONS, confirm=self._confirm, on_change=self.changes.append,
+            refused=self.refused.append,
+        )  # fmt: skip
 
     async def _confirm(self, identity: GroupIdentity) -> bool:
         self.confirmed += 1
@@ -136,8 +138,10 @@ async def test_a_broker_made_anew_gives_a_new_epoch_and_log() -> None:
     new = Part(store)
     assert await new.ownership.enter(batch(member(1, "leader-2", "me-2", "cluster-2"))) == Owner(Fence(2, 1), 2)
     assert new.confirmed == 1
+    assert old.refused == []
     with pytest.raises(Fenced):
         await old.ownership.verify(before, mine)
+    assert (old.refused, new.refused) == (["epoch"], [])
 
 
 async def test_what_a_worker_did_under_an_ended_generation_is_not_announced() -> None:
@@ -150,8 +154,10 @@ async def test_what_a_worker_did_under_an_ended_generation_is_not_announced() ->
     after = batch(member(2, "leader", "other", "cluster"))
     its = await heir.ownership.enter(after)
     assert its is not None
+    assert frozen.refused == []
     assert not await frozen.ownership.verify(before, mine)
     assert await heir.ownership.verify(after, its)
+    assert (frozen.refused, heir.refused) == (["generation"], [])
 
 
 async def test_a_topic_made_anew_is_seen_by_its_end() -> None:
