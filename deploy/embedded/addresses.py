@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from deploy.embedded.ports import HOST, Ports
@@ -11,6 +12,8 @@ from streams.settings.service import Settings, load
 #: The embedded broker makes the first member of a group wait for half its session time-out, and a worker that comes
 #: after a killed one waits for all of it.
 SESSION_TIMEOUT_S = 6.0
+#: As deploy/prometheus/prometheus.yml has it.
+SCRAPE_EVERY_S = 5.0
 
 
 def addresses_of(ports: Ports, *, prometheus: bool) -> dict[str, str]:
@@ -19,16 +22,17 @@ def addresses_of(ports: Ports, *, prometheus: bool) -> dict[str, str]:
         "Kafka": f"{HOST}:{ports.broker}",
         "Triton (gRPC)": f"{HOST}:{ports.triton_grpc}",
         "Triton (HTTP)": f"http://{HOST}:{ports.triton_http}",
-        "Triton (metrics)": f"http://{HOST}:{ports.triton_metrics}/metrics",
+        "Triton (metrics)": triton_metrics_url(ports),
         "Qdrant (gRPC)": f"{HOST}:{ports.qdrant_grpc}",
         "Qdrant (REST)": f"http://{HOST}:{ports.qdrant_http}",
         "Worker (metrics)": worker_metrics_url(ports),
         "Learner (metrics)": learner_metrics_url(ports),
         "API": api_url(ports),
         "Page": f"{api_url(ports)}/ui",
+        "Dashboards": f"{api_url(ports)}/dashboard",
     }
     if prometheus:
-        addresses["Prometheus"] = f"http://{HOST}:{ports.prometheus}"
+        addresses["Prometheus"] = prometheus_url(ports)
     return addresses
 
 
@@ -42,13 +46,26 @@ def learner_metrics_url(ports: Ports) -> str:
     return f"http://{HOST}:{ports.learner_metrics}/metrics"
 
 
+def triton_metrics_url(ports: Ports) -> str:
+    """Where Triton serves its metrics."""
+    return f"http://{HOST}:{ports.triton_metrics}/metrics"
+
+
+def prometheus_url(ports: Ports) -> str:
+    """Where Prometheus answers, where it runs."""
+    return f"http://{HOST}:{ports.prometheus}"
+
+
 def api_url(ports: Ports) -> str:
     """Where the HTTP API answers."""
     return f"http://{HOST}:{ports.api}"
 
 
-def settings_for(ports: Ports, broker: BrokerImplementation = "tansu") -> Settings:
-    """The user's settings with the addresses of a stack on these ports, whose broker is of this kind."""
+def settings_for(ports: Ports, broker: BrokerImplementation = "tansu", *, prometheus: bool = False) -> Settings:
+    """The user's settings with the addresses of a stack on these ports, whose broker is of this kind.
+
+    The dashboards ask its Prometheus where it has one, and else what the API scrapes itself.
+    """
     own = load()
     kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}", "implementation": broker, "replication": 1}
     if "session_timeout_s" not in own.kafka.model_fields_set:
@@ -59,14 +76,27 @@ def settings_for(ports: Ports, broker: BrokerImplementation = "tansu") -> Settin
         qdrant={"host": HOST, "grpc_port": ports.qdrant_grpc, "http_port": ports.qdrant_http, "https": False},
         worker={"metrics_host": HOST, "metrics_port": ports.worker_metrics},
         learning={"metrics_host": HOST, "metrics_port": ports.learner_metrics},
-        api={"host": HOST, "port": ports.api},
+        api={
+            "host": HOST, "port": ports.api, "metrics_urls": _metrics_urls(ports), "scrape_every_s": SCRAPE_EVERY_S,
+            **({"prometheus_url": prometheus_url(ports)} if prometheus else {}),
+        },
         client={"url": api_url(ports)},
-    )
+    )  # fmt: skip
+
+
+def _metrics_urls(ports: Ports) -> dict[str, str]:
+    """What the API would scrape; itself it need not ask."""
+    return {
+        "worker": worker_metrics_url(ports),
+        "learner": learner_metrics_url(ports),
+        "triton": triton_metrics_url(ports),
+        "qdrant": f"http://{HOST}:{ports.qdrant_http}/metrics",
+    }
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """The variables that carry a stack's addresses to other processes."""
-    qdrant, concepts = settings.qdrant, settings.concepts
+    qdrant, concepts, api = settings.qdrant, settings.concepts, settings.api
     return {
         "INTERESTS_KAFKA__BROKERS": settings.kafka.brokers,
         "INTERESTS_KAFKA__IMPLEMENTATION": settings.kafka.implementation,
@@ -80,8 +110,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "INTERESTS_WORKER__METRICS_PORT": str(settings.worker.metrics_port),
         "INTERESTS_LEARNING__METRICS_HOST": settings.learning.metrics_host,
         "INTERESTS_LEARNING__METRICS_PORT": str(settings.learning.metrics_port),
-        "INTERESTS_API__HOST": settings.api.host,
-        "INTERESTS_API__PORT": str(settings.api.port),
+        "INTERESTS_API__HOST": api.host,
+        "INTERESTS_API__PORT": str(api.port),
+        "INTERESTS_API__METRICS_URLS": json.dumps(api.metrics_urls),
+        "INTERESTS_API__SCRAPE_EVERY_S": f"{api.scrape_every_s:g}",
+        **({"INTERESTS_API__PROMETHEUS_URL": api.prometheus_url} if api.prometheus_url else {}),
         "INTERESTS_CLIENT__URL": settings.client.url,
         **({"INTERESTS_CONCEPTS__FILE": str(concepts.file)} if concepts.file else {}),
     }

@@ -238,6 +238,11 @@ def api(ports: Ports, environment: Mapping[str, str], probes: Probes) -> StackPa
     )  # fmt: skip
 
 
+def has_prometheus() -> bool:
+    """Whether Prometheus is on PATH."""
+    return shutil.which("prometheus") is not None
+
+
 def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart | None:
     """Prometheus, where it is on PATH; None where it is not."""
     binary = shutil.which("prometheus")

@@ -76,7 +76,7 @@ class Stack:
                     shutil.rmtree(self.data_dir / name, ignore_errors=True)
             self.ports = self._ports if isinstance(self._ports, Ports) else Ports.choose(self._ports)
             self.ports.check()
-            self._settings = settings_for(self.ports, self._broker)
+            self._settings = settings_for(self.ports, self._broker, prometheus=parts.has_prometheus())
             self._failure = asyncio.get_running_loop().create_future()
             await self._start()
         except BaseException:

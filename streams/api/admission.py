@@ -29,7 +29,7 @@ from streams.api.scopes import CredentialsRefused, Principal, Scope
 from streams.api.telemetry import ADMISSION_REASONS
 
 #: Open to all: they hold nothing about anybody. Whoever may not ask finds out here what to ask with.
-PUBLIC: Final = ("/", "/docs", "/openapi.json", "/ui", "/ui/{name:path}", "/healthz", "/readyz")
+PUBLIC: Final = ("/", "/docs", "/openapi.json", "/ui", "/ui/{name:path}", "/dashboard", "/healthz", "/readyz")
 
 _BEARER = HTTPBearer(auto_error=False, description="An API key, or a JSON web token.", scheme_name="bearer")
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.", scheme_name="key")

@@ -21,7 +21,7 @@ from streams.api.methods import MethodsMiddleware
 from streams.api.middleware import GuardMiddleware, RequestMiddleware
 from streams.api.openapi_schema import ABOUT, TAGS, extend_openapi
 from streams.api.problems import ApiProblem, answer
-from streams.api.routes import audiences, erasure, health, ingest, items, live, users
+from streams.api.routes import audiences, dashboards, erasure, health, ingest, items, live, users
 from streams.base.errors import InterestsError
 from streams.settings.service import Settings
 
@@ -50,7 +50,7 @@ def create_app(settings: Settings, *, wait_for_keys: bool = False) -> FastAPI:
     app.state.backends = backends
     for known in (ApiProblem, InterestsError, RequestValidationError, HTTPException):
         app.add_exception_handler(known, answer)
-    routers = [module.router for module in (users, live, audiences, items, ingest, erasure, health)]
+    routers = [module.router for module in (users, live, audiences, items, ingest, erasure, dashboards, health)]
     for router in routers:
         app.include_router(router)
     ui.mount(app)

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+
+from prometheus_client import Counter
 
 from streams.api.access import Access
+from streams.api.dashboards import DashboardReader
 from streams.api.item_changes import ItemChanges
 from streams.api.live_hub import Hub
 from streams.api.node_names import NodeNames
+from streams.api.panel_sources import PanelSource
 from streams.api.priors import Priors, PriorTerms
+from streams.api.prometheus_source import PrometheusSource
 from streams.api.rate_limits import RateLimits
 from streams.api.retention import Retention
+from streams.api.scraped_source import ScrapedSource
 from streams.api.sender import RecordSender
 from streams.api.served_weights import ServedWeights, WeightsFollower
 from streams.api.telemetry import ApiMetrics
+from streams.base.credentials import secret
 from streams.base.errors import EncoderUnavailable
 from streams.encoder.client import TritonEncoder
 from streams.events.privacy import Pseudonyms
@@ -24,7 +32,7 @@ from streams.interests.score import RankPolicy
 from streams.pipeline.ranking_view import RankingReader
 from streams.ranking.rows import fixed_weights
 from streams.settings.privacy import pseudonyms_of
-from streams.settings.service import Settings
+from streams.settings.service import ApiSettings, Settings
 from streams.settings.wiring import kafka_config, qdrant_config, triton_encoder
 from streams.store.catalogue import Catalogue
 from streams.store.cohorts import CohortReader
@@ -32,6 +40,8 @@ from streams.store.reader import StoreReader
 
 _TEXTS_CACHE_MIB = 8
 _BEYOND_DEADLINE_S = 1.0
+_PROMETHEUS_WITHIN_S = 4.0
+_SHARE_OF_DEADLINE = 0.8  # of a request: what is left says that Prometheus is away
 
 Popularity = Callable[[Iterable[str], int], Awaitable[Mapping[str, float]]]
 """Decayed masses of positive evidence by item id, at a moment in ms; items nobody touched are left out."""
@@ -61,6 +71,7 @@ class Backends:
     hub: Hub
     item_changes: ItemChanges
     pseudonyms: Pseudonyms | None
+    dashboards: DashboardReader
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _hub_start: asyncio.Task[None] | None = None
 
@@ -68,6 +79,7 @@ class Backends:
         """Get ready for requests, inside the loop that serves them; nothing is waited for."""
         self.reader.open()
         self.item_changes.start()
+        self.dashboards.source.start()
         if self.weights_follower is not None:
             self.weights_follower.start()
 
@@ -89,6 +101,7 @@ class Backends:
             await asyncio.gather(self._hub_start, return_exceptions=True)
         await self.hub.close()
         await self.item_changes.close()
+        await self.dashboards.source.close()
         if self.weights_follower is not None:
             await self.weights_follower.close()
         await self.sender.close()
@@ -160,4 +173,22 @@ def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backend
         hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams, share=api.live_share),
         item_changes=ItemChanges(kafka, settings.kafka.items_topic, catalogue),
         pseudonyms=pseudonyms_of(settings),
+        dashboards=_dashboards(api, metrics),
     )
+
+
+def _dashboards(api: ApiSettings, metrics: ApiMetrics) -> DashboardReader:
+    """The dashboards from the Prometheus that the settings name, or from scrapes of this process's own."""
+    failed = partial(_count, metrics.dashboard_failures)
+    source: PanelSource
+    if api.prometheus_url is not None:
+        token = secret(None, api.prometheus_token_file, "api.prometheus_token")
+        deadline_s = min(_PROMETHEUS_WITHIN_S, _SHARE_OF_DEADLINE * api.deadline_s)
+        source = PrometheusSource(api.prometheus_url, token=token, deadline_s=deadline_s, failed=failed)
+    else:
+        source = ScrapedSource(api.metrics_urls, every_s=api.scrape_every_s, own_page=metrics.text, failed=failed)
+    return DashboardReader(source, every_s=api.scrape_every_s, runbook_url=api.runbook_url)
+
+
+def _count(counter: Counter, source: str) -> None:
+    counter.labels(source).inc()

@@ -15,7 +15,7 @@ from streams.api.telemetry import ApiMetrics
 from streams.base.local_callers import CallerRules, Foreign, no_json
 from streams.settings.service import ApiSettings
 
-_PAGES = ("/", "/ui", "/docs")
+_PAGES = ("/", "/ui", "/dashboard", "/docs")
 
 
 def caller_rules(api: ApiSettings, *, credentials: bool) -> CallerRules | None:

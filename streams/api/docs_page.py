@@ -31,7 +31,8 @@ def docs_page(document: Mapping[str, Any]) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>",
         f"<title>{escape(info['title'])}: the API</title><style>{_STYLE}</style></head><body><main>",
         f"<h1>{escape(info['title'])}: the API</h1>", *_paragraphs(info.get("description", "")),
-        "<p>The document itself: <a href='openapi.json'>openapi.json</a>. The page: <a href='ui/'>ui</a>.</p>",
+        "<p>The document itself: <a href='openapi.json'>openapi.json</a>.",
+        "The pages: <a href='ui/'>ui</a>, <a href='dashboard'>dashboard</a>.</p>",
         "<nav><ul>", *(_entry(*row) for row in _operations(document)), "</ul></nav>",
         *("".join(_article(document, *row)) for row in _operations(document)), "</main></body></html>",
     ]  # fmt: skip

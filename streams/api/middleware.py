@@ -19,7 +19,8 @@ log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 PROBES = frozenset({"/healthz", "/readyz"})
-_QUIET = PROBES | {"/metrics", "/ui"}
+_PAGES = ("/ui", "/dashboard")
+_QUIET = PROBES | {"/metrics", *_PAGES}
 NO_ROUTE = "(none)"
 _FIXED_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
@@ -51,8 +52,8 @@ class RequestMiddleware:
                 self._count(scope, sender, perf_counter() - started)
 
     def _count(self, scope: Scope, sender: _ResponseSender, seconds: float) -> None:
-        page = scope["path"].startswith("/ui")
-        route: str = "/ui" if page else getattr(scope.get("route"), "path", NO_ROUTE)
+        page = next((page for page in _PAGES if scope["path"].startswith(page)), "")
+        route: str = page or str(getattr(scope.get("route"), "path", NO_ROUTE))
         status = sender.status or 499  # nginx's number for a caller who went away
         self._metrics.requests.labels(scope["method"], route, str(status)).inc()
         if not sender.streamed:

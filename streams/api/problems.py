@@ -38,7 +38,7 @@ Kind = Literal[
     "no-erasure", "method-not-allowed", "body-too-large", "unknown-coding", "invalid", "rejected",
     "batch-size", "item-mismatch", "bad-event-id", "bad-cursor", "unreadable-text", "too-many-requests", "internal",
     "misconfigured", "store-away", "encoder-away", "broker-away", "busy", "deadline", "keys-unreadable",
-    "too-many-live-streams",
+    "too-many-live-streams", "unknown-dashboard", "prometheus-away",
 ]  # fmt: skip
 _OF_STATUS: Final[dict[int, Kind]] = {404: "not-found", 405: "method-not-allowed"}
 _AWAY: tuple[tuple[type[RetryableError], Kind, str], ...] = (

@@ -11,6 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from streams.base.cache_metrics import CacheCollector
 from streams.base.caches import CacheStats
+from streams.base.jobs import JOBS
 from streams.base.local_callers import ForeignKind
 from streams.base.refusals import Refusal
 from streams.ranking.parts import KINDS
@@ -94,6 +95,12 @@ class ApiMetrics:
             "is not answered yet (`pipelined`).",
             ("kind",), registry=registry,
         )  # fmt: skip
+        self.dashboard_failures = Counter(
+            "interests_api_dashboard_failures",
+            "Questions for the dashboards that were not answered: by `prometheus`, or by a job that the API scrapes "
+            "itself.",
+            ("source",), registry=registry,
+        )  # fmt: skip
 
         for reason in ("resync", "store", "access"):
             self.live_interrupted.labels(reason)
@@ -105,6 +112,8 @@ class ApiMetrics:
             self.refused.labels(reason)
         for why in Refusal:
             self.cut.labels(why.value[1])
+        for source in ("prometheus", *JOBS):
+            self.dashboard_failures.labels(source)
 
     def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache."""

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from streams.base.errors import ConfigurationError
 
@@ -92,6 +93,25 @@ def checked_addresses(addresses: str) -> str:
         if (":" in host and not host.startswith("[")) or (separator and not _is_port(port)):
             raise ValueError(_EXPECTED)
     return addresses
+
+
+def checked_url(url: str) -> str:
+    """An address that begins with http:// or https://, unchanged; ValueError where it is none."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or any(char.isspace() for char in url):
+        raise ValueError("expected an address that begins with http:// or https:// and names a host")
+    return url
+
+
+def checked_urls(urls: str) -> str:
+    """Such addresses, comma-separated, unchanged; ValueError where one is none."""
+    for url in urls.split(","):
+        checked_url(url.strip())
+    return urls
 
 
 def _is_port(text: str) -> bool:

@@ -85,6 +85,15 @@ API: Final = Dashboard(
             runbook="when-something-is-wrong",
         ),
         Panel(
+            key="dashboard_failures",
+            title="Dashboards without an answer",
+            about="Questions a second that Prometheus, or a job that the API scrapes itself, did not answer.",
+            unit="per_s",
+            lines=(Line(Rate("interests_api_dashboard_failures_total", by=("source",)), "{source}"),),
+            warn=ANY_PER_S,
+            runbook="when-something-is-wrong",
+        ),
+        Panel(
             key="keys",
             title="Files of keys",
             about="1; 0 while a file of keys cannot be read or does not fit, and nobody is let in by it.",

@@ -79,7 +79,8 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, dict):
-        return json.dumps({key: int(v) if float(v).is_integer() else v for key, v in value.items()})
+        plain = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in value.items()}
+        return without_credentials(json.dumps(plain))
     return without_credentials(json.dumps(value, ensure_ascii=False))
 
 

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from streams.base.addresses import checked_addresses, checked_host
+from streams.base.addresses import checked_addresses, checked_host, checked_url, checked_urls
 from streams.settings.policies import Section
 
 Host = Annotated[str, AfterValidator(checked_host)]
 Addresses = Annotated[str, AfterValidator(checked_addresses)]
+Url = Annotated[str, AfterValidator(checked_url)]
+Urls = Annotated[str, AfterValidator(checked_urls)]
 
 
 class KafkaSettings(Section):

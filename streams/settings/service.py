@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from streams.base.errors import ConfigurationError
+from streams.base.jobs import Job
 from streams.settings.learning import LearningSettings
 from streams.settings.policies import (
     NodeSettings,
@@ -32,7 +33,7 @@ from streams.settings.policies import (
     UnresolvedSettings,
     WeightSettings,
 )
-from streams.settings.servers import KafkaSettings, QdrantSettings, TritonSettings
+from streams.settings.servers import KafkaSettings, QdrantSettings, TritonSettings, Url, Urls
 
 
 class WorkerSettings(Section):
@@ -131,6 +132,25 @@ class ApiSettings(Section):
     live_streams: int = Field(200, ge=1, description="Live streams per process, at most; fewer than `connections`.")
     live_share: float = Field(
         0.25, gt=0, le=1, description="Share of them that one key or one token's subject may hold; past it 429."
+    )
+    prometheus_url: Url | None = Field(
+        None,
+        description="Prometheus that the dashboards ask; user and password may stand in it. No request changes it.",
+    )
+    prometheus_token_file: Path | None = Field(
+        None, description="File whose first line is a bearer token for that Prometheus."
+    )
+    metrics_urls: dict[Job, Urls] = Field(
+        {},
+        description="Without a Prometheus: pages of metrics that the API scrapes for the dashboards, by job (`worker`, "
+        "`learner`, `api`, `triton`, `qdrant`), several of a job parted by commas. Unless `api` is named it reads its "
+        "own. No request changes them.",
+    )
+    scrape_every_s: float = Field(
+        15.0, ge=1, le=300, description="Seconds between scrapes: those of Prometheus, or this API's own."
+    )
+    runbook_url: Url | None = Field(
+        None, description="Where you serve docs/operations.md; the dashboards link to its entries there."
     )
 
 

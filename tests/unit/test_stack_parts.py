@@ -75,6 +75,20 @@ def test_variables_carry_the_addresses_to_another_process(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("no_settings")
+def test_the_dashboards_ask_prometheus_where_there_is_one_and_else_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, beside = (settings_for(SHIFTED, prometheus=there).api for there in (False, True))
+    assert (alone.prometheus_url, beside.prometheus_url) == (None, "http://127.0.0.1:19090")
+    jobs = {job: one.removeprefix("127.0.0.1:") for job, [one] in targets(TEMPLATE.read_text()).items()}
+    assert alone.metrics_urls == {
+        job: f"http://127.0.0.1:{int(jobs[job]) + 10_000}/metrics" for job in ("worker", "learner", "triton", "qdrant")
+    }
+    assert alone.scrape_every_s == float(yaml.safe_load(TEMPLATE.read_text())["global"]["scrape_interval"].rstrip("s"))
+    for name, value in environment_of(settings_for(SHIFTED, prometheus=True)).items():
+        monkeypatch.setenv(name, value)
+    assert Settings().api == beside
+
+
+@pytest.mark.usefixtures("no_settings")
 def test_the_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTERESTS_KAFKA__GROUP", "mine")
     monkeypatch.setenv("INTERESTS_KAFKA__SESSION_TIMEOUT_S", "25")

@@ -1,4 +1,4 @@
-"""The page at `/ui`: plain files beside this module, plotly's own bundle, and a policy that lets nothing else in.
+"""The pages `/ui` and `/dashboard`: plain files beside this module, plotly's own bundle, and a strict policy.
 
 The files need no build step and ask no other host for anything. The API mounts them with `mount(app)`.
 """
@@ -24,6 +24,7 @@ from streams.api.problems import ApiProblem, document
 
 PLOTLY: Final = "plotly.min.js"
 _INDEX: Final = "index.html"
+_DASHBOARD: Final = "dashboard.html"
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -80,10 +81,12 @@ def asset(name: str) -> Asset:
 def mount(app: Starlette, path: str = "/ui") -> None:
     """Serve the page of an application under `path`, with and without a slash at the end; the root leads to it.
 
+    The dashboards stand beside it, at `/dashboard`; their files are under `path`.
     No access rights are needed: the files hold no data.
     """
     app.router.routes.append(Route("/", _to_page, methods=["GET"], include_in_schema=False))
     app.router.routes.append(Route(path, _to_folder, methods=["GET"], include_in_schema=False))
+    app.router.routes.append(Route("/dashboard", _serve_dashboard, methods=["GET"], include_in_schema=False))
     app.router.routes.append(Route(path + "/{name:path}", _serve, methods=["GET"], include_in_schema=False))
 
 
@@ -96,8 +99,15 @@ async def _to_folder(request: Request) -> Response:
     return RedirectResponse(request.url.path.rstrip("/").rpartition("/")[2] + "/", status_code=307)
 
 
+async def _serve_dashboard(request: Request) -> Response:
+    return await _file(request, _DASHBOARD)
+
+
 async def _serve(request: Request) -> Response:
-    name = request.path_params["name"] or _INDEX
+    return await _file(request, request.path_params["name"] or _INDEX)
+
+
+async def _file(request: Request, name: str) -> Response:
     if name not in names():
         missing = ApiProblem(404, "not-found", "There is no such file.", headers=HEADERS)
         return document(missing, request.scope.get("request_id"))

@@ -2,7 +2,7 @@
 
 import { byId } from "./dom.js";
 
-const BASE = new URL("../", document.baseURI);
+const BASE = new URL("../", import.meta.url);
 const KEY = "interests.key";
 const DEADLINE_MS = 20_000;
 

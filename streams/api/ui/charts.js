@@ -4,6 +4,9 @@ import { byId } from "./dom.js";
 
 const MAP_STYLE = "9f215cf04c5486422605d13261cb87401f4e7763b6296af81e98efbc0130da53";
 
+/** Lines differ by colour and by dash: never by colour alone. */
+export const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+
 let loading = null;
 
 /** The library; null where it cannot be loaded. */
@@ -13,7 +16,7 @@ export function plotly() {
     // the sheet's id tells it that the sheet is there. Maps are not used.
     if (!byId(MAP_STYLE)) document.head.append(Object.assign(document.createElement("meta"), { id: MAP_STYLE }));
     const script = document.createElement("script");
-    script.src = "plotly.min.js";
+    script.src = new URL("plotly.min.js", import.meta.url).href;
     script.addEventListener("load", () => resolve(window.Plotly ?? null));
     script.addEventListener("error", () => {
       loading = null;

@@ -1,12 +1,11 @@
 // Weights over time: how heavy each topic was, is, and will be if nothing more happens.
 
-import { colour, draw, plain } from "./charts.js";
+import { DASHES, colour, draw, plain } from "./charts.js";
 import { byId, el, setText } from "./dom.js";
 import { DAY, number } from "./format.js";
 
 const WINDOWS = { "10m": 600_000, "1h": 3_600_000, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY };
 const LINES = 6;
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const MARKS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
 const AHEAD = 0.25;
 
