@@ -1,0 +1,92 @@
+{{/* What must be said, and what cannot be together: all of it at once, each with what to do. */}}
+{{- define "interests.check" -}}
+{{- $v := .Values -}}
+{{- $wrong := list -}}
+{{- if not $v.image.repository -}}
+{{- $wrong = append $wrong "image.repository: name the repository that the image `interest-streams` was pushed to" -}}
+{{- end -}}
+{{- if not $v.config.kafka.brokers -}}
+{{- $wrong = append $wrong "config.kafka.brokers: name the bootstrap servers, such as kafka-bootstrap.kafka:9093" -}}
+{{- end -}}
+{{- if not $v.config.kafka.partitions -}}
+{{- $wrong = append $wrong "config.kafka.partitions: say how many partitions the topics of events have; they are chosen once, and are the most workers that can work (docs/capacity.md)" -}}
+{{- end -}}
+{{- if not $v.config.qdrant.host -}}
+{{- $wrong = append $wrong "config.qdrant.host: name the host of Qdrant, such as qdrant.qdrant" -}}
+{{- end -}}
+{{- if not (or $v.config.triton.url $v.triton.enabled) -}}
+{{- $wrong = append $wrong "config.triton.url: name Triton's gRPC address, or set triton.enabled" -}}
+{{- end -}}
+{{- if and $v.triton.enabled (not $v.triton.image.repository) -}}
+{{- $wrong = append $wrong "triton.image.repository: name the repository that the image `interest-streams-triton` was pushed to" -}}
+{{- end -}}
+{{- if and $v.api.enabled (not (or $v.secrets.api.keys.secret $v.secrets.api.jwtSecret.secret $v.secrets.api.jwtPublicKey.secret)) -}}
+{{- $wrong = append $wrong "secrets.api: outside of loopback the API needs keys or tokens: name a Secret under keys, jwtSecret or jwtPublicKey, or set api.enabled=false" -}}
+{{- end -}}
+{{- if and $v.config.kafka.partitions (not $v.worker.autoscaling.enabled) -}}
+{{- if not $v.worker.replicas -}}
+{{- $wrong = append $wrong "worker.replicas: say how many workers to run, or set worker.autoscaling.enabled=true (KEDA)" -}}
+{{- else if gt (int $v.worker.replicas) (int $v.config.kafka.partitions) -}}
+{{- $wrong = append $wrong (printf "worker.replicas %d: more than the %d partitions; the rest would have nothing to do" (int $v.worker.replicas) (int $v.config.kafka.partitions)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.config.kafka.partitions $v.worker.autoscaling.enabled -}}
+{{- if $v.worker.replicas -}}
+{{- $wrong = append $wrong "worker.replicas and worker.autoscaling.enabled: the ScaledObject sets the number of workers, and each upgrade would set it back: leave one out" -}}
+{{- end -}}
+{{- if gt (include "interests.maxWorkers" . | int) (int $v.config.kafka.partitions) -}}
+{{- $wrong = append $wrong (printf "worker.autoscaling.maxReplicas %s: more than the %d partitions; the rest would have nothing to do" (include "interests.maxWorkers" .) (int $v.config.kafka.partitions)) -}}
+{{- end -}}
+{{- if gt (int $v.worker.autoscaling.minReplicas) (include "interests.maxWorkers" . | int) -}}
+{{- $wrong = append $wrong (printf "worker.autoscaling.minReplicas %d: more than the most, %s" (int $v.worker.autoscaling.minReplicas) (include "interests.maxWorkers" .)) -}}
+{{- end -}}
+{{- if and (eq $v.worker.autoscaling.trigger "prometheus") (not $v.worker.autoscaling.prometheus.serverAddress) -}}
+{{- $wrong = append $wrong "worker.autoscaling.prometheus.serverAddress: name Prometheus, such as http://prometheus-operated.monitoring:9090" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.api.enabled $v.api.autoscaling.enabled $v.api.replicas -}}
+{{- $wrong = append $wrong "api.replicas and api.autoscaling.enabled: the HorizontalPodAutoscaler sets the number: leave one out" -}}
+{{- end -}}
+{{- if and $v.api.enabled $v.api.autoscaling.enabled (gt (int $v.api.autoscaling.minReplicas) (int $v.api.autoscaling.maxReplicas)) -}}
+{{- $wrong = append $wrong "api.autoscaling.minReplicas: more than maxReplicas" -}}
+{{- end -}}
+{{- if and $v.api.enabled (not $v.api.autoscaling.enabled) (not $v.api.replicas) -}}
+{{- $wrong = append $wrong "api.replicas: say how many processes to run, or set api.autoscaling.enabled=true" -}}
+{{- end -}}
+{{- if and $v.api.enabled $v.api.ingress.enabled (not $v.api.ingress.hosts) -}}
+{{- $wrong = append $wrong "api.ingress.hosts: name at least one host" -}}
+{{- end -}}
+{{- if and $v.worker.terminationGracePeriodSeconds (lt (int $v.worker.terminationGracePeriodSeconds) 60) -}}
+{{- $wrong = append $wrong "worker.terminationGracePeriodSeconds: at least 60; leave it out to have it worked out from the settings" -}}
+{{- end -}}
+{{- if and $v.secrets.privacy.userIdKey.secret (eq (dig "privacy" "dead_letter_bodies" "keep" $v.config) "keep") -}}
+{{- $wrong = append $wrong "config.privacy.dead_letter_bodies: with pseudonyms (secrets.privacy.userIdKey) say drop or seal: a record that is kept holds the user's own id" -}}
+{{- end -}}
+{{- if and (eq (dig "privacy" "dead_letter_bodies" "keep" $v.config) "seal") (not $v.secrets.privacy.deadLetterKey.secret) -}}
+{{- $wrong = append $wrong "secrets.privacy.deadLetterKey: name the Secret of the public key that dead letters are sealed to" -}}
+{{- end -}}
+{{- $protocol := dig "kafka" "security_protocol" "PLAINTEXT" $v.config -}}
+{{- $users := include "interests.workloads" . | fromJsonArray -}}
+{{- if and $v.worker.autoscaling.enabled (eq $v.worker.autoscaling.trigger "kafka") -}}{{- $users = append $users "keda" -}}{{- end -}}
+{{- range $users -}}
+{{- $user := include "interests.kafkaUser" (dict "root" $ "workload" .) | fromJson -}}
+{{- if and (hasPrefix "SASL" $protocol) (not (and $user.username $user.password.secret)) -}}
+{{- $wrong = append $wrong (printf "secrets.kafka.%s: %s needs a username and the Secret of its password; `default` serves those that name none" . $protocol) -}}
+{{- end -}}
+{{- if and (not (hasPrefix "SASL" $protocol)) $user.password.secret -}}
+{{- $wrong = append $wrong (printf "config.kafka.security_protocol: %s asks for no password, but secrets.kafka names one for %s: say SASL_SSL" $protocol .) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.secrets.qdrant.ca.secret (not (dig "qdrant" "https" false $v.config)) -}}
+{{- $wrong = append $wrong "config.qdrant.https: secrets.qdrant.ca names an authority, but nothing would be encrypted: say true" -}}
+{{- end -}}
+{{- if and $v.secrets.triton.ca.secret (not (dig "triton" "tls" false $v.config)) -}}
+{{- $wrong = append $wrong "config.triton.tls: secrets.triton.ca names an authority, but nothing would be encrypted: say true" -}}
+{{- end -}}
+{{- if and $v.monitoring.serviceMonitor $v.api.enabled (not $v.secrets.api.metricsKey.secret) -}}
+{{- $wrong = append $wrong "secrets.api.metricsKey: the API's /metrics asks for a key with the scope read; name its Secret" -}}
+{{- end -}}
+{{- if $wrong -}}
+{{- fail (printf "\n\nThese values do not fit:\n  - %s\n" (join "\n  - " $wrong)) -}}
+{{- end -}}
+{{- end -}}
