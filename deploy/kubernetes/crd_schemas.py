@@ -1,7 +1,7 @@
 """Small JSON schemas of the custom resources that chart and examples use, made from what their operators publish.
 
     npm install --prefix FOLDER @kubernetes-models/keda@2.0.0 @kubernetes-models/prometheus-operator@6.0.0
-    python -m deploy.kubernetes.schemas --types FOLDER/node_modules --crd 040-Crd-kafka.yaml ...
+    python -m deploy.kubernetes.crd_schemas --types FOLDER/node_modules --crd 040-Crd-kafka.yaml ...
 
 KEDA and the Prometheus operator: from the TypeScript declarations of these packages, which are made from the operators'
 own Go types. Strimzi: from its CustomResourceDefinitions. Names, types, choices and what is required are kept, down to
@@ -189,7 +189,7 @@ def _tidied(schema: Schema) -> Schema:
 
 def main() -> None:
     """Write the schemas of what is given."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.kubernetes.schemas", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m deploy.kubernetes.crd_schemas", description=__doc__)
     parser.add_argument("--types", type=Path, metavar="NODE_MODULES", help="a folder with the packages of `KINDS`")
     parser.add_argument("--crd", type=Path, nargs="*", default=[], help="CustomResourceDefinitions of Strimzi")
     parser.add_argument("--source", default="CustomResourceDefinitions of Strimzi", help="where these are from")
