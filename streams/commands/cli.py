@@ -23,6 +23,11 @@ _COMMANDS: Final = {
     ),
     "produce": ("produce", "Send one event made of options, or the lines of a file."),
     "replay": ("replay", "Play a log into Kafka: items first, then events in time order."),
+    "verify": ("verify", "Check that what is in Qdrant is what the log says: fold it once more, compare node by node."),
+    "export": (
+        "export",
+        "Write trees, items and popularity as Parquet, as of a time; DuckDB, pandas and Spark read it.",
+    ),
     "show": ("show", "Draw a person's tree of interests."),
     "doctor": ("doctor", "Check settings, Kafka, Triton, Qdrant and the API, and say what to do."),
     "settings": ("settings", "Show every setting with its value and its environment variable; secrets are hidden."),

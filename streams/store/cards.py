@@ -39,10 +39,12 @@ async def read_cards(
 ) -> dict[str, Card]:  # fmt: skip
     """The described items among some points, by point id; of each what `payload`, which has `item_id`, selects."""
     found = await points.get(collection, point_ids, payload=payload, vectors=vectors, at_once=_ITEMS_PER_CALL)
-    return {point.id.uuid: _card_of(point.payload, codec.row_of(point.vectors)) for point in found}
+    return {point.id.uuid: card_of(point.payload, codec.row_of(point.vectors)) for point in found}
 
 
-def _card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
+def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
+    """A card from an item's point; what the payload lacks is not known."""
+
     def text(name: str) -> str | None:
         return payload[name].string_value if name in payload else None
 

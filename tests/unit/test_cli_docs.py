@@ -86,7 +86,7 @@ def test_every_example_is_one_that_its_command_reads(
     monkeypatch.chdir(tmp_path)
     words = shlex.split(line)
     for word in words:
-        if re.search(r"\.(jsonl|gz|json)$", word):
+        if re.search(r"\.(jsonl|gz|json|parquet)$", word):
             (tmp_path / word).touch()
     paths = [path for path, _ in COMMANDS if tuple(words[: len(path)]) == path]
     assert paths, f"{page}: {line}"
