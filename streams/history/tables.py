@@ -1,4 +1,4 @@
-"""The tables of an export: their columns, and rows of nodes, events, items, popularity and features as Arrow tables.
+"""The tables of an export: their columns, and rows of nodes, events, items and popularity as Arrow tables.
 
 `docs/export.md` describes every column; a test holds it to these schemas. Needs the extra `parquet`.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -16,7 +16,6 @@ from streams.history.refold import FoldedEvent
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node, NodePolicy, Vector, expires_at_ms
 from streams.interests.popularity import SHORTER_S, ItemPopularity, half_lives_s
-from streams.ranking.rows import NAMES
 from streams.store.cards import Card
 
 #: Goes up when a column changes its name, type or meaning; new columns at the end leave it as it is.
@@ -60,24 +59,6 @@ EVENTS_SCHEMA: Final = pa.schema([
     ("clicked", _WORDS), ("context", pa.string()), ("text", pa.string()), ("folded", pa.bool_()),
     ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
 ])  # fmt: skip
-FEATURES_SCHEMA: Final = pa.schema([
-    ("row", pa.int64()), ("user_id", pa.string()), ("item_id", pa.string()), ("ts", _TIME), ("known", pa.bool_()),
-    ("events", pa.int64()), *((name, pa.float64()) for name in NAMES),
-])  # fmt: skip
-
-
-class FeatureRow(NamedTuple):
-    """What was known of an item for a user before a moment; `values` (F,), None where nobody has described the item.
-
-    `row` is its place in the file that asked for it, `events` how many the user had before.
-    """
-
-    row: int
-    user_id: str
-    item_id: str
-    ts_ms: int
-    events: int
-    values: Sequence[float] | None
 
 
 def trees_table(nodes: Sequence[Node], at_ms: int, policy: NodePolicy, dim: int) -> pa.Table:
@@ -151,19 +132,6 @@ def events_table(events: Sequence[FoldedEvent], *, with_text: bool) -> pa.Table:
         "offset": lambda one: one.record.offset,
     }
     return _table({name: [of(one) for one in events] for name, of in rows.items()}, EVENTS_SCHEMA)
-
-
-def features_table(rows: Sequence[FeatureRow]) -> pa.Table:
-    """Feature rows; those of items that nobody has described have no features."""
-    unknown = [None] * len(NAMES)
-    columns: dict[str, Any] = {
-        "row": [one.row for one in rows], "user_id": [one.user_id for one in rows],
-        "item_id": [one.item_id for one in rows], "ts": [one.ts_ms for one in rows],
-        "known": [one.values is not None for one in rows], "events": [one.events for one in rows],
-    }  # fmt: skip
-    values = [unknown if one.values is None else one.values for one in rows]
-    columns |= {name: [row[at] for row in values] for at, name in enumerate(NAMES)}
-    return _table(columns, FEATURES_SCHEMA)
 
 
 def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
