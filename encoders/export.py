@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = ["TritonPythonModel"]
 '''
 WORTH = 1.2
 """How many times as fast as floats int8 has to be: it moves the vectors a little (docs/decisions/encoder.md)."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 PROOF = ("interest", "兴趣", "a proof of the exported model " * 8)
 
 
@@ -50,13 +52,17 @@ def export(
     streams: int = 0,
     precision: str = "auto",
     compiled: bool = False,
+    name: str = contract.MODEL_NAME,
 ) -> Exported:
-    """Write `repo`/text_encoder for a model (a known name or a directory) after it has encoded a proof text.
+    """Write `repo`/`name` for a model (a known name or a directory) after it has encoded a proof text.
 
     `precision` is one of `PRECISIONS`, or `auto`: int8 where it is `WORTH` times as fast here. It is fixed here and not
     at each start, since int8 has an id of its own. `compiled` is kept for each start. The folder is replaced as a
-    whole. Raises ModelError where the model cannot be loaded or its vectors are not finite and of length 1.
+    whole; Triton serves every model of a repository, each under its folder's `name`. Raises ModelError where the model
+    cannot be loaded, its vectors are not finite and of length 1, or Triton takes no such name.
     """
+    if not _NAME.fullmatch(name):
+        raise ModelError(f"model name {name!r}: expected letters, digits, '_', '-' and '.', such as text_encoder_2")
     check_precision(precision, "auto")
     measured = ""
     if precision == "auto":
@@ -77,7 +83,7 @@ def export(
         "cache": str(cache.resolve()) if cache else "",
         "max_text_bytes": str(contract.MAX_TEXT_BYTES),
     }
-    write_repository(repo, config_text(encoder.dim, parameters))
+    write_repository(repo, config_text(encoder.dim, parameters, name), name)
     return Exported(repo, encoder.encoder_id, encoder.dim, encoder.backend.name, measured)
 
 
@@ -110,11 +116,11 @@ def prove(encoder: LoadedEncoder) -> None:
         raise ModelError(f"{encoder.encoder_id}: expected sentiments in [-1, 1], got {signs.tolist()}")
 
 
-def write_repository(repo: Path, config: str) -> None:
+def write_repository(repo: Path, config: str, name: str = contract.MODEL_NAME) -> None:
     """Put the model's folder in place in one rename, with the given config.pbtxt."""
     repo.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=repo))
-    target = repo / contract.MODEL_NAME
+    target = repo / name
     try:
         (temporary / "1").mkdir()
         (temporary / "1" / "model.py").write_text(SHELL, encoding="utf-8")
@@ -130,7 +136,7 @@ def write_repository(repo: Path, config: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def config_text(dim: int, parameters: dict[str, str]) -> str:
+def config_text(dim: int, parameters: dict[str, str], name: str = contract.MODEL_NAME) -> str:
     """The config.pbtxt of an encoder with vectors of `dim`, from the contract."""
     inputs = ",\n".join(_tensor(spec) for spec in contract.INPUTS)
     outputs = ",\n".join(_tensor(spec.with_dim(dim)) for spec in contract.OUTPUTS)
@@ -138,7 +144,7 @@ def config_text(dim: int, parameters: dict[str, str]) -> str:
         f'parameters {{ key: "{key}" value {{ string_value: "{_escaped(value)}" }} }}'
         for key, value in parameters.items()
     )
-    return f"""name: "{contract.MODEL_NAME}"
+    return f"""name: "{name}"
 backend: "python"
 max_batch_size: {contract.MAX_BATCH}
 input [

@@ -34,6 +34,9 @@ Precision = Annotated[
 Compiled = Annotated[
     bool, typer.Option("--compile/--no-compile", help="Compile torch's graph at each start; not yet measured on a GPU.")
 ]
+Name = Annotated[
+    str, typer.Option("--name", help="What Triton calls it (setting triton.model); two may stand side by side.")
+]
 Streams = Annotated[int, typer.Option("--streams", min=0, help="OpenVINO's parallel streams; 0 lets it choose.")]
 
 
@@ -47,7 +50,7 @@ def add(app: typer.Typer) -> None:
 def export(
     model: Model, out: Out = Path("model_repo"), backend: Backend = "auto", cache: Cache = None,
     max_tokens: MaxTokens = None, streams: Streams = 0, precision: Precision = "auto",
-    compiled: Compiled = False,
+    compiled: Compiled = False, name: Name = "text_encoder",
 ) -> None:  # fmt: skip
     """Put a model into Triton's repository, after it has encoded a proof text here.
 
@@ -61,11 +64,11 @@ def export(
         with model_errors():
             exported = export_model(
                 model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision,
-                compiled=compiled,
+                compiled=compiled, name=name,
             )  # fmt: skip
     if exported.measured:
         console().print(exported.measured)
-    console().print(f"{exported.repo}: {exported.encoder_id}, {exported.dim} dimensions, {exported.backend}")
+    console().print(f"{exported.repo / name}: {exported.encoder_id}, {exported.dim} dimensions, {exported.backend}")
 
 
 def info() -> None:

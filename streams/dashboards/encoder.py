@@ -121,5 +121,32 @@ ENCODER: Final = Dashboard(
             ),
             runbook="interestsencoderbreakeropen",
         ),
+        Panel(
+            key="held_back",
+            title="Held back beside the encoder that serves",
+            about="Dead letters and changes a second that a group does not send because another encoder's group does.",
+            unit="per_s",
+            lines=(Line(Rate("interests_held_back_total", by=("what",)), "{what}"),),
+            runbook="another-encoder",
+        ),
+        Panel(
+            key="placed_by",
+            title="Workers by concept tree and weights",
+            about="Workers by the tree they place by and the table they weigh by; two of a kind while workers differ.",
+            unit="number",
+            lines=(
+                Line(Value("interests_concepts_info", by=("version", "digest")), "concepts {version} {digest}"),
+                Line(Value("interests_weight_table_info", by=("digest",)), "weights {digest}"),
+            ),
+            runbook="files-that-are-read-again",
+        ),
+        Panel(
+            key="reloads",
+            title="Files read again",
+            about="Concept trees and weights taken up or refused since they changed, a second.",
+            unit="per_s",
+            lines=(Line(Rate("interests_reloads_total", by=("what", "outcome")), "{what}: {outcome}"),),
+            runbook="files-that-are-read-again",
+        ),
     ),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from streams.base.errors import ConfigurationError
-from streams.concepts.tree import ConceptTree, build_tree, texts_of
+from streams.concepts.tree import Concept, ConceptTree, build_tree, texts_of
 from streams.concepts.tree_file import load_taxonomy, load_tree
 from streams.encoder.base import Encoder
 
@@ -16,13 +17,23 @@ async def read_or_encode_tree(file: Path | None, encoder: Encoder, encoder_id: s
     """The concept tree of a file made for this encoder, or the built-in taxonomy, encoded now."""
     if file is None:
         taxonomy = load_taxonomy()
-        texts = texts_of(taxonomy.concepts)
-        encoded = await encoder.encode([text for of_one in texts for text in of_one])
-        ends = np.cumsum([len(of_one) for of_one in texts])
-        return build_tree(taxonomy.version, encoder_id, taxonomy.concepts, np.split(encoded.vectors, ends[:-1]))
+        return await encode_tree(taxonomy.version, taxonomy.concepts, encoder, encoder_id)
+    return read_tree(file, encoder_id)
+
+
+def read_tree(file: Path, encoder_id: str) -> ConceptTree:
+    """The concept tree of a file; ConfigurationError where it was made for another encoder."""
     tree = load_tree(file)
     if tree.encoder_id != encoder_id:
         raise ConfigurationError(
             f"{file} was made with encoder {tree.encoder_id}, Triton serves {encoder_id}: build the tree again"
         )
     return tree
+
+
+async def encode_tree(version: str, concepts: Sequence[Concept], encoder: Encoder, encoder_id: str) -> ConceptTree:
+    """A tree of these concepts with vectors by this encoder."""
+    texts = texts_of(concepts)
+    encoded = await encoder.encode([text for of_one in texts for text in of_one])
+    ends = np.cumsum([len(of_one) for of_one in texts])
+    return build_tree(version, encoder_id, concepts, np.split(encoded.vectors, ends[:-1]))

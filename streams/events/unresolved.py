@@ -20,7 +20,8 @@ FIRST_MS: Final = PREFIX + "first-ms"
 NOT_BEFORE_MS: Final = PREFIX + "not-before-ms"
 ORIGIN: Final = PREFIX + "origin"
 TIMESTAMP_MS: Final = PREFIX + "timestamp-ms"
-OURS: Final = frozenset({ATTEMPT, FIRST_MS, NOT_BEFORE_MS, ORIGIN, TIMESTAMP_MS})
+GROUP: Final = PREFIX + "group"
+OURS: Final = frozenset({ATTEMPT, FIRST_MS, NOT_BEFORE_MS, ORIGIN, TIMESTAMP_MS, GROUP})
 
 # A topic as Kafka lets it be called: the place becomes an event's id, where it has no other.
 _PLACE: Final = re.compile(rb"([A-Za-z0-9._-]{1,249})-([0-9]{1,10})-([0-9]{1,19})")
@@ -32,13 +33,15 @@ _MAX_DOUBLINGS: Final = 40  # beyond it the cap holds for any base; keeps a forg
 class RetryPolicy:
     """When an unresolved event is tried again: `min(base · 2ⁿ, cap)` after try n, up to the deadline; all in ms.
 
-    `topic` is where waiting events lie.
+    `topic` is where waiting events lie, `group` whose they are: several groups may read the same events, and each has
+    its own wait there.
     """
 
     base_ms: int
     cap_ms: int
     deadline_ms: int
     topic: str = "events.unresolved"
+    group: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a schedule that never waits or never ends."""
@@ -115,7 +118,16 @@ def next_attempt(record: RecordLike, *, now_ms: int, policy: RetryPolicy) -> lis
         (NOT_BEFORE_MS, b"%d" % min(now_ms + policy.delay_ms(attempt), ends_ms)),
         (ORIGIN, str(origin).encode()),
         (TIMESTAMP_MS, b"%d" % (-1 if timestamp_ms is None else timestamp_ms)),
+        *([(GROUP, policy.group.encode())] if policy.group else []),
     ]
+
+
+def of_another_group(record: RecordLike, policy: RetryPolicy) -> bool:
+    """Whether another group waits with this record; one that names no group, as before there were several, is ours."""
+    if record.topic != policy.topic:
+        return False
+    named = next((value for name, value in record.headers or () if name == GROUP), None)
+    return named is not None and named != policy.group.encode()
 
 
 def _integer(by_name: dict[str, bytes | None], name: str, *, least: int) -> int:

@@ -29,17 +29,21 @@ _ROOM_BYTES = 262_144  # as much as the parser reads of a value: every broker ta
 class KafkaOutbox:
     """Dead letters to `<topic>.dead`, waiting events to the unresolved topic, each acknowledged before it returns.
 
-    `refused` is told the topic of each record that a topic takes in no form.
+    `refused` is told the topic of each record that a topic takes in no form. `holds_back` says of so many dead letters
+    whether they stay unsent: those of a group that fills another encoder's collections beside the one that serves.
     """
 
     def __init__(
-        self, producer: Producer, unresolved_topic: str, policy: DeadLetterPolicy, refused: Callable[[str], None]
-    ) -> None:
+        self, producer: Producer, unresolved_topic: str, policy: DeadLetterPolicy, refused: Callable[[str], None],
+        holds_back: Callable[[int], bool] = lambda _: False,
+    ) -> None:  # fmt: skip
         self._producer, self._unresolved_topic, self._policy = producer, unresolved_topic, policy
-        self._refused = refused
+        self._refused, self._holds_back = refused, holds_back
 
     async def dead_letter(self, dead: Sequence[DeadLetter]) -> None:
         """Send dead letters as the policy has them, with headers for where they lay and what was wrong."""
+        if dead and self._holds_back(len(dead)):
+            return
         by_topic: dict[str, list[tuple[DeadLetter, Outgoing]]] = {}
         for letter in dead:
             sent, record = self._policy.of(letter), letter.record

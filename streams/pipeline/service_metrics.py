@@ -21,7 +21,7 @@ class ServiceMetrics:
         self.registry = CollectorRegistry()
         self.dead_letters = Counter(
             "interests_dead_letters",
-            "Records sent to `<topic>.dead`; docs/events.md lists the reasons.",
+            "Records given up, sent to `<topic>.dead` but for those held back; docs/events.md lists the reasons.",
             ("topic", "stage", "reason"),
             registry=self.registry,
         )

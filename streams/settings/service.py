@@ -61,6 +61,12 @@ class WorkerSettings(Section):
     unanswered_after_s: float = Field(
         10.0, gt=0, description="With a server silent for so long a worker is not ready (/readyz); asked every 2 s."
     )
+    reload_every_s: float = Field(
+        5.0,
+        ge=0,
+        description="How often `concepts.file` and the `weights` of the settings' file are looked at: what has changed "
+        "counts from the next batch on. 0: only at start.",
+    )
     crash_budget: int = Field(
         20,
         ge=1,
@@ -216,10 +222,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
         """Arguments over the environment over the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=_config_file())
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
 
 
-def _config_file() -> Path:
+def config_file() -> Path:
+    """The file of settings, whether it is there or not."""
     return Path(os.environ.get("INTERESTS_CONFIG", "interests.toml"))
 
 
@@ -252,7 +259,7 @@ def _unreadable(error: Exception) -> str:
                 except RecursionError:
                     return f"{name}: its JSON is nested too deep"
         return f"{error}: expected JSON"
-    file = _config_file()
+    file = config_file()
     if isinstance(error, OSError):
         return f"{file}: {error.strerror}; name a readable file"
     if isinstance(error, UnicodeDecodeError):

@@ -20,14 +20,23 @@ _MORE_PAIRS = 4  # times the records and bytes of a batch: an event makes some
 _WAITING_RECORDS = 200  # few, so that what is due soon does not wait behind what is due later
 
 
-def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: Deriving) -> None:
-    """Add the agents of events, of events that wait for their item, of items and of the derived topics to `app`.
+def register(
+    app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: Deriving, *, only_items: bool = False
+) -> None:  # fmt: skip
+    """Add the agents of items, of events, of events that wait for their item and of the derived topics to `app`.
 
     One agent reads all topics of events, batch after batch: acknowledging in order is what keeps a failure from being
     committed past. The next is folded while the one before is on its way to the store.
     """
     kafka, limits = settings.kafka, settings.worker
     gather = partial(gather_batches, app, max_bytes=limits.batch_bytes, within_s=limits.batch_linger_ms / 1000)
+
+    @app.agent(app.topic(kafka.items_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
+    async def items(stream: Any) -> None:
+        await one_by_one(gather(stream, max_records=limits.batch_records), worker.describe)
+
+    if only_items:
+        return
 
     @app.agent(app.topic(*kafka.event_topics), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def events(stream: Any) -> None:
@@ -36,10 +45,6 @@ def register(app: BrokerApp, worker: BatchWorker, settings: Settings, deriving: 
     @app.agent(app.topic(kafka.unresolved_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
     async def unresolved(stream: Any) -> None:
         await one_by_one(gather(stream, max_records=_WAITING_RECORDS), worker.fold_when_due)
-
-    @app.agent(app.topic(kafka.items_topic), concurrency=1)  # type: ignore[untyped-decorator]  # faust is untyped
-    async def items(stream: Any) -> None:
-        await one_by_one(gather(stream, max_records=limits.batch_records), worker.describe)
 
     def folded(fold: Callable[..., Awaitable[Derived]]) -> Derive:
         return lambda records, owner: fold(records, deriving, owner.fence, owner.log, now_ms=now_ms())

@@ -16,9 +16,11 @@ from streams.base.retrying import forever
 from streams.broker.batches import Batch
 from streams.broker.fetched_batch import GroupIdentity, Record
 from streams.broker.in_order import Before
+from streams.concepts.tree import ConceptTree
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
-from streams.events.unresolved import due_ms
+from streams.events.unresolved import due_ms, of_another_group
+from streams.interests.signed_weight import WeightTable
 from streams.pipeline.apply import PipelineDependencies, apply, apply_items
 from streams.pipeline.derive import Derived
 from streams.pipeline.faultpoints import meet, reach
@@ -94,6 +96,10 @@ class BatchWorker:
         self._over: GroupIdentity | None = None
         self._done_s = 0.0
 
+    def take_up(self, tree: ConceptTree, weights: WeightTable) -> None:
+        """Place and weigh by these from the next batch on. A batch that is tried again keeps those it began with."""
+        self._deps = replace(self._deps, tree=tree, weights=weights)
+
     async def fold(self, batch: Batch, folded: Callable[[], None] = _nothing, before: Before = _at_once) -> None:
         """Apply a batch of events and acknowledge it after the one `before`; `folded`: the next may begin.
 
@@ -101,7 +107,7 @@ class BatchWorker:
         about, or this one is to be tried again or in parts, it waits for the one before.
         """
         began_s, tries, on, mine = monotonic(), 0, self._latest, _Turn()
-        self._latest = mine
+        self._latest, deps = mine, self._deps
 
         def tell(flight: InFlight) -> None:
             mine.flight = flight
@@ -111,9 +117,9 @@ class BatchWorker:
             nonlocal tries
             tries += 1
             if tries == 1 and len(records) == len(batch):
-                return await self._fold(batch, followed, _Place(on, tell, before), records)
+                return await self._fold(batch, followed, _Place(on, tell, before), deps, records)
             await before()
-            return await self._fold(batch, followed, _Place(), records)
+            return await self._fold(batch, followed, _Place(), deps, records)
 
         with traced_batch(batch.records) as followed:
             if await self._through(batch, batch.records, work, before):
@@ -131,7 +137,8 @@ class BatchWorker:
 
         A worker that stops does not wait for those still to come: they are left unacknowledged, for the next one.
         """
-        records, worked_s, began_ms = batch.records, 0.0, now_ms()
+        worked_s, began_ms = 0.0, now_ms()
+        records = [record for record in batch.records if not of_another_group(record, self._deps.retries)]
         dues = [due_ms(record, now_ms=began_ms, policy=self._deps.retries) for record in records]
         while records and not batch.stale():
             if batch.stopping():
@@ -146,16 +153,17 @@ class BatchWorker:
             due, records, dues = records[:count], records[count:], dues[count:]
             began_s = monotonic()
             with traced_batch(due) as followed:
-                if not await self._through(batch, due, partial(self._fold, batch, followed, _Place())):
+                if not await self._through(batch, due, partial(self._fold, batch, followed, _Place(), self._deps)):
                     return
             worked_s += monotonic() - began_s
         await self._acknowledge(batch, worked_s)
 
     async def describe(self, batch: Batch) -> None:
         """Encode a batch of items and acknowledge it."""
+        deps = self._deps
 
         async def work(records: Sequence[Record]) -> bool:
-            self._count(records, await apply_items(records, self._deps, now_ms=now_ms()))
+            self._count(records, await apply_items(records, deps, now_ms=now_ms()))
             return True
 
         began_s = monotonic()
@@ -185,10 +193,12 @@ class BatchWorker:
         if await self._through(batch, batch.records, work):
             await batch.ack()
 
-    async def _fold(self, batch: Batch, followed: Followed, place: _Place, records: Sequence[Record]) -> bool:
+    async def _fold(
+        self, batch: Batch, followed: Followed, place: _Place, deps: PipelineDependencies, records: Sequence[Record]
+    ) -> bool:
         while not self._is_over(batch):
             try:
-                return await self._folded_and_announced(batch, followed, place, records)
+                return await self._folded_and_announced(batch, followed, place, deps, records)
             except Superseded:
                 self._metrics.superseded.inc()
                 await place.before()
@@ -196,7 +206,7 @@ class BatchWorker:
         return False
 
     async def _folded_and_announced(
-        self, batch: Batch, followed: Followed, place: _Place, records: Sequence[Record]
+        self, batch: Batch, followed: Followed, place: _Place, deps: PipelineDependencies, records: Sequence[Record]
     ) -> bool:
         async with self._overlap.flight(batch.identity, place.folded) as flight:
             if place.on is not None and place.on.is_to_come:
@@ -204,7 +214,7 @@ class BatchWorker:
             owner = await self._ownership.enter(batch)
             if owner is None:
                 return False
-            report = await apply(records, self._deps, owner.fence, owner.log, now_ms=now_ms(), flight=flight)
+            report = await apply(records, deps, owner.fence, owner.log, now_ms=now_ms(), flight=flight)
             flight.end(written=True)
             await place.before()
             with stage("verify"):

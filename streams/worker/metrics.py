@@ -168,6 +168,32 @@ class Metrics(ServiceMetrics):
             "interests_epoch", "High part of the fence; rises when the broker or the group is new.", registry=registry
         )
         self.generation = Gauge("interests_generation", "The consumer group's generation.", registry=registry)
+        self.held_back = Counter(
+            "interests_held_back",
+            "Dead letters (`dead_letters`) and changes of trees (`updates`) that were not sent: those of a group whose "
+            "encoder does not serve. The group that serves sends its own.",
+            ("what",),
+            registry=registry,
+        )
+        self.concepts = Gauge(
+            "interests_concepts_info",
+            "1 for the concept tree by which this worker places: its version, and what its file's sha256 begins with.",
+            ("version", "digest"),
+            registry=registry,
+        )
+        self.weight_table = Gauge(
+            "interests_weight_table_info",
+            "1 for the weights by which this worker weighs events: what their sha256 begins with.",
+            ("digest",),
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "interests_reloads",
+            "Files read again because they had changed: what `concepts` or `weights`, outcome `taken_up` or `refused` "
+            "(the log says why; what was there before counts on).",
+            ("what", "outcome"),
+            registry=registry,
+        )
         self._show_zeros()
         self.since_commit = Gauge(
             "interests_seconds_since_commit",
@@ -191,6 +217,10 @@ class Metrics(ServiceMetrics):
             self.encoder_retries.labels(code)
         for outcome in ("done", "failed"):
             self.sweeps.labels(outcome)
+        for what in ("dead_letters", "updates"):
+            self.held_back.labels(what)
+        for what, outcome in product(("concepts", "weights"), ("taken_up", "refused")):
+            self.reloads.labels(what, outcome)
 
     def expect(self, topics: Sequence[str]) -> None:
         """Show as 0 what may become of records of these topics, events and items: see `ServiceMetrics.expect`."""
@@ -210,6 +240,13 @@ class Metrics(ServiceMetrics):
     def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache as its reader gives them at each scrape."""
         self.registry.register(CacheCollector("interests", caches))
+
+    def placing_by(self, concepts: str, concepts_digest: str, weights_digest: str) -> None:
+        """By which concept tree events are placed, and by which weights they are weighed, from now on."""
+        self.concepts.clear()
+        self.concepts.labels(concepts, concepts_digest).set(1)
+        self.weight_table.clear()
+        self.weight_table.labels(weights_digest).set(1)
 
     def encoder_called(self, seconds: float, texts: int) -> None:
         """One request of `texts` texts was answered rightly after `seconds`."""

@@ -23,13 +23,15 @@ _EXAMPLES_WITHIN_S = 1.0
 class UpdatesProducer:
     """Sends one record a user whose tree a batch has changed, keyed by user, to the topic of updates.
 
-    With an empty `topic` nothing is sent. `group` goes into a header of every record.
+    With an empty `topic` nothing is sent. `group` goes into a header of every record. `holds_back` says of so many
+    people whether their changes stay unannounced: those that a group makes whose encoder does not serve.
     """
 
     producer: Producer
     topic: str
     group: str
     policy: NodePolicy
+    holds_back: Callable[[int], bool] = lambda _: False
 
     async def announce(self, report: Report, at_ms: int) -> int:
         """Announce a batch's changes; returns of how many users, once the broker has acknowledged all.
@@ -40,6 +42,8 @@ class UpdatesProducer:
         if not self.topic:
             return 0
         updates = updates_of(report.nodes, report.events, report.weighed, self.policy, at_ms)
+        if updates and self.holds_back(len(updates)):
+            return 0
         headers = ((GROUP, self.group.encode()),)
         records = [Outgoing(key, value, headers=headers) for key, value in encoded(updates)]
         if records:

@@ -16,9 +16,12 @@ from streams.broker.app import BrokerApp, make_app
 from streams.broker.consumer_state import ConsumerState
 from streams.broker.lifecycle import run_worker
 from streams.broker.liveness import LivenessJudge, LivenessLimits
+from streams.encoder.concept_tree import read_tree
+from streams.interests.signed_weight import WeightTable
 from streams.pipeline.plain_event import apply_plain_event
-from streams.settings.service import Settings, WorkerSettings
+from streams.settings.service import Settings, WorkerSettings, config_file, load
 from streams.settings.wiring import kafka_config
+from streams.store.encoders import GroupNote
 from streams.worker.agents import register
 from streams.worker.batch_worker import BatchWorker
 from streams.worker.crashes import Crashes, CrashSurroundings
@@ -26,6 +29,7 @@ from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
 from streams.worker.ownership import Owner, Ownership
 from streams.worker.pace import Pace
+from streams.worker.reloading import Reloading, Tables, tables_of
 from streams.worker.servers import Connected, connected
 from streams.worker.status import WorkerStatus, serving
 from streams.worker.sweep import Sweepable, sweep
@@ -37,8 +41,12 @@ log = structlog.get_logger(__name__)
 _GC_THRESHOLDS = (50_000, 20, 50)
 
 
-async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
-    """Run one worker until it is stopped on request (0) or must end (1)."""
+async def run(settings: Settings, *, stop: asyncio.Event | None = None, only_items: bool = False) -> int:
+    """Run one worker until it is stopped on request (0) or must end (1).
+
+    With `only_items` it describes items and nothing else: before a log of events is read from its beginning, so that
+    none of them has to wait for its item.
+    """
     metrics, limits, kafka = Metrics(), settings.worker, settings.kafka
     metrics.expect((*kafka.event_topics, kafka.unresolved_topic, kafka.items_topic))
     metrics.expect_events(kafka.event_topics)
@@ -55,7 +63,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> int:
         beating = asyncio.create_task(status.beat())
         try:
             async with connected(settings, metrics, waiting) as servers:
-                return await _work(settings, metrics, servers, status, stop)
+                return await _work(settings, metrics, servers, status, stop, only_items=only_items)
         finally:
             beating.cancel()
 
@@ -69,8 +77,9 @@ def _limits(worker: WorkerSettings) -> LivenessLimits:
 
 
 async def _work(
-    settings: Settings, metrics: Metrics, servers: Connected, status: WorkerStatus, stop: asyncio.Event | None
-) -> int:
+    settings: Settings, metrics: Metrics, servers: Connected, status: WorkerStatus, stop: asyncio.Event | None,
+    *, only_items: bool,
+) -> int:  # fmt: skip
     """Run the agents and what goes on beside them until the worker ends; returns its exit code."""
     limits = settings.worker
     # Gathering never cuts a fetched batch, so those are cut to the bounds of a batch.
@@ -82,12 +91,17 @@ async def _work(
     metrics.since_commit.set_function(status.judge.seconds_since_commit)
     ownership = _ownership(settings, metrics, servers, state)
     crashes = _crashes(settings, metrics, servers, state)
-    register(app, _batch_worker(settings, metrics, servers, ownership, crashes, app), settings, servers.deriving)
+    worker = _batch_worker(settings, metrics, servers, ownership, crashes, app)
+    register(app, worker, settings, servers.deriving, only_items=only_items)
+    reloading = await _reloading(settings, metrics, servers, worker)
     status.partitions, status.waiting_for = state.partitions, None
     beside = [
         asyncio.create_task(status.watch({**servers.probes, "kafka": state.answers})),
         asyncio.create_task(_sweep(servers, metrics, limits.sweep_every_s)),
+        asyncio.create_task(servers.serving.watch()),
     ]
+    if limits.reload_every_s:
+        beside.append(asyncio.create_task(reloading.watch(limits.reload_every_s)))
     for task in beside:
         task.add_done_callback(_ended)
     _rarely_collect_garbage()
@@ -160,10 +174,46 @@ def _batch_worker(
         progress=app.note_progress,
         through=servers.outbox.forget,
         updates=UpdatesProducer(
-            producer=servers.producer, topic=kafka.updated_topic, group=kafka.group, policy=servers.deps.policy
+            producer=servers.producer,
+            topic=kafka.updated_topic,
+            group=kafka.group,
+            policy=servers.deps.policy,
+            holds_back=partial(servers.serving.holds_back, "updates"),
         ),
         pace=Pace(settings.worker.batch_records, settings.worker.batch_within_s),
     )
+
+
+async def _reloading(settings: Settings, metrics: Metrics, servers: Connected, worker: BatchWorker) -> Reloading:
+    """What reads changed files, once what this worker begins with is noted of its group."""
+    deps, file = servers.deps, settings.concepts.file
+
+    async def noted(tables: Tables) -> None:
+        metrics.placing_by(tables.tree.version, tables.concepts_digest, tables.weights_digest)
+        note = GroupNote(
+            group=settings.kafka.group, encoder=deps.tree.encoder_id, model=settings.triton.model,
+            concepts=f"{tables.tree.version}@{tables.concepts_digest}", weights=tables.weights_digest, at_ms=now_ms(),
+        )  # fmt: skip
+        try:
+            await servers.encoders.note(note)
+        except StoreUnavailable as error:
+            log.warning("group_not_noted", error=str(error))
+
+    async def taken_up(tables: Tables) -> None:
+        worker.take_up(tables.tree, tables.weights)
+        await noted(tables)
+
+    began = tables_of(deps.tree, deps.weights, file)
+    await noted(began)
+    return Reloading(
+        began, tree_file=file, read_tree=lambda path: read_tree(path, deps.tree.encoder_id),
+        weights_file=config_file(), read_weights=_weights_now, most=servers.most_weight,
+        taken_up=taken_up, count=lambda what, outcome: metrics.reloads.labels(what, outcome).inc(),
+    )  # fmt: skip
+
+
+def _weights_now() -> WeightTable:
+    return load().weights.table()
 
 
 def _ended(task: asyncio.Task[None]) -> None:

@@ -32,12 +32,15 @@ from streams.store.cached import CachedStore
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import Collections
 from streams.store.crash_marks import QdrantCrashMarks
+from streams.store.encoders import EncoderPoints
+from streams.store.points import PointsClient
 from streams.store.qdrant import QdrantStore
 from streams.worker.crashes import without_set_aside
 from streams.worker.examples import making_examples
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import DerivedEventsProducer
 from streams.worker.sent_once import SentOnce
+from streams.worker.serving import Serving
 from streams.worker.status import Probe
 
 log = structlog.get_logger(__name__)
@@ -50,7 +53,10 @@ OnWait = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connected:
-    """What a worker talks to, once every server has answered; `partitions` by topic, `probes` by server."""
+    """What a worker talks to, once every server has answered; `partitions` by topic, `probes` by server.
+
+    No event may weigh more than `most_weight`.
+    """
 
     deps: PipelineDependencies
     store: CachedStore
@@ -59,6 +65,9 @@ class Connected:
     deriving: Deriving
     outbox: SentOnce
     producer: Producer
+    serving: Serving
+    encoders: EncoderPoints
+    most_weight: float
     partitions: dict[str, int]
     probes: dict[str, Probe]
 
@@ -88,8 +97,19 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         await answered(waiting, producer.start)
         stack.push_async_callback(producer.stop)
         metrics.watch_caches({**store.readers(), "texts": encoder.cache_stats})
+        points = PointsClient(qdrant_config(settings))  # not counted: to look at the alias is no progress
+        stack.push_async_callback(points.close)
+        encoders = EncoderPoints(points)
+        serving = Serving(info.encoder_id, encoders.served, metrics.held_back)
+        await answered(waiting, serving.look)
         outbox = SentOnce(
-            KafkaOutbox(producer, kafka.unresolved_topic, policy, lambda topic: metrics.refused.labels(topic).inc())
+            KafkaOutbox(
+                producer,
+                kafka.unresolved_topic,
+                policy,
+                lambda topic: metrics.refused.labels(topic).inc(),
+                partial(serving.holds_back, "dead_letters"),
+            )
         )
         log_ends = LogEnds(config)
         stack.push_async_callback(log_ends.close)
@@ -121,6 +141,9 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
             deriving=deriving,
             outbox=outbox,
             producer=producer,
+            serving=serving,
+            encoders=encoders,
+            most_weight=limits.most_weight,
             partitions=partitions,
             probes={"triton": encoder.ready, "qdrant": qdrant.answers},
         )
@@ -206,7 +229,9 @@ def home(partitions: Mapping[str, int]) -> Callable[[Event], bool]:
 
 def _retries(settings: Settings) -> RetryPolicy:
     waits, topic = settings.unresolved, settings.kafka.unresolved_topic
-    return RetryPolicy(int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000), topic)
+    return RetryPolicy(
+        int(waits.base_s * 1000), int(waits.cap_s * 1000), int(waits.deadline_s * 1000), topic, settings.kafka.group
+    )
 
 
 async def partition_counts(config: KafkaConfig, kafka: KafkaSettings) -> dict[str, int]:

@@ -143,3 +143,20 @@ async def test_a_worker_that_stops_leaves_what_is_not_due_to_the_next_one() -> N
     async with asyncio.timeout(1):
         await Worker(Metrics()).fold_when_due(batch)
     assert batch.acked == 0
+
+
+async def test_what_another_group_waits_with_is_acknowledged_and_not_folded() -> None:
+    batch: Any = FakeBatch(counts=True)
+    headers = [("unresolved-group", b"theirs")]
+    batch.records = [record(click(), topic="events.unresolved", headers=headers)]
+    worker = Worker(Metrics())
+    through: list[Any] = []
+    worker._deps.retries = RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1, group="ours")
+
+    async def note(_: Any, records: Any, *__: Any) -> bool:
+        through.extend(records)
+        return True
+
+    worker._through = note  # type: ignore[method-assign]
+    await worker.fold_when_due(batch)
+    assert (through, batch.acked) == ([], 1)

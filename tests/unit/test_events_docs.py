@@ -45,7 +45,7 @@ def test_every_reason_is_there() -> None:
 def test_every_header_is_there() -> None:
     sent = headers(DeadLetter(record=record(click()), stage="parse", reason="bad_json", message="x"))
     assert list(rows("Dead letters", "header")) == [name for name, _ in sent]
-    policy = unresolved.RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1)
+    policy = unresolved.RetryPolicy(base_ms=1, cap_ms=1, deadline_ms=1, group="interests")
     waiting = unresolved.next_attempt(record(click()), now_ms=NOW_MS, policy=policy)
     assert list(rows("Events that wait", "header")) == [name for name, _ in waiting or ()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from streams.base.errors import ConfigurationError, PoisonError
 from streams.events.dead_letters import headers as dead_headers
 from streams.events.event import Source
 from streams.events.parse import parse_events
-from streams.events.unresolved import ORIGIN, RetryPolicy, Wait, due_ms, next_attempt, read
+from streams.events.unresolved import ORIGIN, RetryPolicy, Wait, due_ms, next_attempt, of_another_group, read
 from tests.fixtures.records import NOW_MS, click, record
 
 POLICY = RetryPolicy(base_ms=1_000, cap_ms=10_000, deadline_ms=60_000)
@@ -52,6 +53,17 @@ def test_first_wait() -> None:
         origin=Source("clicks", 3, 17),
         timestamp_ms=NOW_MS - 7,
     )
+
+
+def test_a_group_passes_over_what_another_one_waits_with() -> None:
+    ours, theirs = replace(POLICY, group="ours"), replace(POLICY, group="theirs")
+    headers = next_attempt(record(click(), headers=[("trace", b"1")]), now_ms=NOW_MS, policy=ours)
+    waiting = record(topic=TOPIC, headers=headers)
+    assert (of_another_group(waiting, ours), of_another_group(waiting, theirs)) == (False, True)
+    assert not of_another_group(record(topic="clicks", headers=headers), theirs)  # there it is some producer's
+    before = record(topic=TOPIC, headers=next_attempt(record(click()), now_ms=NOW_MS, policy=POLICY))
+    assert not of_another_group(before, ours)  # written before groups were named
+    assert next_attempt(waiting, now_ms=NOW_MS, policy=theirs) is not None
 
 
 def test_waits_double_to_the_cap_and_end_at_the_deadline() -> None:

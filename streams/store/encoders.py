@@ -1,0 +1,112 @@
+"""Encoders and the groups that fold with them, noted among the control points: which serves, which did before.
+
+An encoder serves where the aliases point at its collections. A switch moves both aliases in one request; what was
+served before is noted just before that, so that a switch can be taken back, and so that the group that served sends on
+what it has not read yet.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final, NamedTuple
+
+import msgspec
+from qdrant_client import models
+
+from streams.interests.nodes import NAMESPACE
+from streams.store import codec
+from streams.store.collections import ALIASES, CONTROL, aliases, ensure
+from streams.store.connection import guarded
+from streams.store.filters import all_of, any_of
+from streams.store.points import PointsClient
+from streams.store.wire import Point
+
+_SWITCH_ID: Final = str(uuid.uuid5(NAMESPACE, "encoder switch"))
+
+
+class GroupNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a consumer group folds with, as its worker that began or changed last noted it.
+
+    `model` is the encoder's name in Triton, `concepts` the version of the concept tree and its file's digest, `weights`
+    the digest of the weights of events.
+    """
+
+    group: str
+    encoder: str
+    model: str
+    concepts: str = ""
+    weights: str = ""
+    at_ms: int = 0
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """The last switch of the aliases: from which encoder to which, and when, in ms."""
+
+    before: str
+    now: str
+    at_ms: int
+
+
+class Served(NamedTuple):
+    """The encoder behind the alias, None before there is one, and the last switch, None before the first."""
+
+    encoder: str | None
+    switch: Switch | None
+
+
+class EncoderPoints:
+    """What is noted of encoders on one server. Calls raise StoreUnavailable past the deadline."""
+
+    def __init__(self, points: PointsClient) -> None:
+        self._points = points
+
+    async def prepare(self) -> None:
+        """Make the collection of control points where it is missing."""
+        points = self._points
+        await guarded(ensure(points.client, CONTROL, 1, points.config.deadline_s, hnsw=False), "prepare")
+
+    async def served(self) -> Served:
+        """Which encoder serves. One whose collection is none of ours is named by the whole of it."""
+        behind = (await aliases(self._points.client)).get(ALIASES[0])
+        found = await self._points.get(CONTROL, [_SWITCH_ID])
+        switch = msgspec.json.decode(found[0].payload["switch"].string_value, type=Switch) if found else None
+        return Served(None if behind is None else behind.removeprefix(f"{ALIASES[0]}__"), switch)
+
+    async def switch(self, switch: Switch) -> None:
+        """Note a switch, then point both aliases at the new encoder's collections, in one request."""
+        point = Point(_SWITCH_ID, codec.ONE, {"switch": msgspec.json.encode(switch).decode()})
+        await self._points.upsert(CONTROL, [point], None)
+        known = await aliases(self._points.client)
+        actions: list[models.AliasOperations] = []
+        for alias in ALIASES:
+            if alias in known:
+                actions.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
+            made = models.CreateAlias(collection_name=f"{alias}__{switch.now}", alias_name=alias)
+            actions.append(models.CreateAliasOperation(create_alias=made))
+        timeout = max(1, int(self._points.config.deadline_s))
+        change = self._points.client.update_collection_aliases(change_aliases_operations=actions, timeout=timeout)
+        await guarded(change, "switching the aliases")
+
+    async def note(self, note: GroupNote) -> None:
+        """Note what a group folds with, over what was noted of it."""
+        payload = {"of_group": note.group, "encoder": note.encoder, "note": msgspec.json.encode(note).decode()}
+        await self._points.upsert(CONTROL, [Point(_note_id(note.group), codec.ONE, payload)], None)
+
+    async def notes(self, encoder: str) -> list[GroupNote]:
+        """The groups that fill an encoder's collections, the latest first."""
+        theirs = all_of(any_of("encoder", [encoder]))
+        found = [
+            msgspec.json.decode(point.payload["note"].string_value, type=GroupNote)
+            async for page in self._points.pages(CONTROL, theirs, doing="groups")
+            for point in page
+            if "note" in point.payload
+        ]
+        return sorted(found, key=lambda note: -note.at_ms)
+
+    async def forget(self, group: str) -> None:
+        """Delete what is noted of a group."""
+        await self._points.delete_ids(CONTROL, [_note_id(group)])
+
+
+def _note_id(group: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, f"group\x1f{group}"))

@@ -1,0 +1,68 @@
+"""Which group sends what speaks for all: the one whose encoder serves, and for a minute the one that did."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from streams.base.errors import StoreUnavailable
+from streams.store.encoders import Served, Switch
+from streams.worker.serving import SENDS_ON_MS, Serving, serves
+
+SWITCHED = Switch(before="old", now="new", at_ms=1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "served", "after_ms", "sends"),
+    [
+        ("new", Served(None, None), 0, True),  # the first worker ever
+        ("old", Served("old", None), 0, True),
+        ("new", Served("old", None), 0, False),  # a group beside the one that serves
+        ("new", Served("new", SWITCHED), 0, True),
+        ("old", Served("new", SWITCHED), SENDS_ON_MS - 1, True),  # what it had not read yet is not missed
+        ("old", Served("new", SWITCHED), SENDS_ON_MS, False),
+        ("old", Served("old", SWITCHED), 0, True),  # noted, and died before the alias moved
+        ("new", Served("old", SWITCHED), 0, False),
+        ("old", Served("third", SWITCHED), 0, False),  # moved by hand since
+        ("third", Served("new", SWITCHED), 0, False),
+    ],
+)
+def test_who_sends(encoder: str, served: Served, after_ms: int, sends: bool) -> None:
+    assert serves(encoder, served, SWITCHED.at_ms + after_ms) is sends
+
+
+async def test_what_is_held_back_is_counted_and_what_was_known_holds_while_the_store_is_away() -> None:
+    registry = CollectorRegistry()
+    held = Counter("held", "Held.", ("what",), registry=registry)
+    answers: list[Served | None] = [Served("old", None), None, Served("new", SWITCHED)]
+
+    async def look() -> Served:
+        answer = answers.pop(0)
+        if answer is None:
+            raise StoreUnavailable("away")
+        return answer
+
+    serving = Serving("new", look, held, clock=lambda: SWITCHED.at_ms)
+    await serving.look()
+    assert serving.holds_back("dead_letters", 3)
+    with pytest.raises(StoreUnavailable):
+        await serving.look()
+    assert serving.holds_back("updates", 2)
+    await serving.look()
+    assert not serving.holds_back("dead_letters", 5)
+    counted = {what: registry.get_sample_value("held_total", {"what": what}) for what in ("dead_letters", "updates")}
+    assert counted == {"dead_letters": 3, "updates": 2}
+
+
+async def test_sending_on_ends_by_time_without_another_look() -> None:
+    now = [SWITCHED.at_ms]
+
+    async def look() -> Served:
+        return Served("new", SWITCHED)
+
+    held = Counter("held", "Held.", ("what",), registry=CollectorRegistry())
+    serving = Serving("old", look, held, clock=lambda: now[0])
+    await serving.look()
+    assert not serving.holds_back("dead_letters", 1)
+    now[0] += SENDS_ON_MS
+    assert serving.holds_back("dead_letters", 1)
