@@ -17,7 +17,6 @@ from streams.interests.nodes import NAMESPACE
 from streams.store import codec
 from streams.store.collections import ALIASES, CONTROL, aliases, ensure
 from streams.store.connection import guarded
-from streams.store.filters import all_of, any_of
 from streams.store.points import PointsClient
 from streams.store.wire import Point
 
@@ -91,17 +90,6 @@ class EncoderPoints:
         """Note what a group folds with, over what was noted of it."""
         payload = {"of_group": note.group, "encoder": note.encoder, "note": msgspec.json.encode(note).decode()}
         await self._points.upsert(CONTROL, [Point(_note_id(note.group), codec.ONE, payload)], None)
-
-    async def notes(self, encoder: str) -> list[GroupNote]:
-        """The groups that fill an encoder's collections, the latest first."""
-        theirs = all_of(any_of("encoder", [encoder]))
-        found = [
-            msgspec.json.decode(point.payload["note"].string_value, type=GroupNote)
-            async for page in self._points.pages(CONTROL, theirs, doing="groups")
-            for point in page
-            if "note" in point.payload
-        ]
-        return sorted(found, key=lambda note: -note.at_ms)
 
     async def forget(self, group: str) -> None:
         """Delete what is noted of a group."""
