@@ -29,7 +29,7 @@ from streams.broker.config import KafkaConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_REPO = ROOT / "model_repo"
-SCRAPE_CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+PROMETHEUS = ROOT / "deploy" / "prometheus"
 _PROBE_S = 2.0
 _INFER_S = 10.0  # in a dead model's queue every request ahead takes a second to be refused
 _BROKEN = re.compile(r"Stub process .*not healthy")  # Triton's words once a model's process has died
@@ -244,14 +244,15 @@ def has_prometheus() -> bool:
 
 
 def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart | None:
-    """Prometheus, where it is on PATH; None where it is not."""
+    """Prometheus with rules and alerts, where it is on PATH; None where it is not."""
     binary = shutil.which("prometheus")
     if binary is None:
         return None
     folder = data_dir / "prometheus"
     folder.mkdir(exist_ok=True)
     config = folder / "prometheus.yml"
-    config.write_text(scrape_config(SCRAPE_CONFIG.read_text("utf-8"), ports), "utf-8")
+    config.write_text(scrape_config((PROMETHEUS / "prometheus.yml").read_text("utf-8"), ports), "utf-8")
+    _copy_rules(folder / "rules")
     argv = [
         binary, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={HOST}:{ports.prometheus}", "--storage.tsdb.retention.time=7d",
@@ -260,8 +261,20 @@ def prometheus(ports: Ports, environment: Mapping[str, str], data_dir: Path, pro
     return StackPart(name="prometheus", argv=argv, ready=ready, env=environment, stop_within_s=15.0, restarts=ALWAYS)
 
 
+def _copy_rules(to: Path) -> None:
+    to.mkdir(exist_ok=True)
+    for old in to.glob("*.yml"):  # of another version, perhaps
+        old.unlink()
+    for file in (PROMETHEUS / "rules").glob("*.yml"):
+        (to / file.name).write_bytes(file.read_bytes())
+
+
 def scrape_config(template: str, ports: Ports) -> str:
-    """The scrape configuration with the default ports replaced by these."""
+    """The configuration with the default ports replaced by these, and without Alertmanager, which `up` starts none of.
+
+    What answers at Alertmanager's port is another's, and is to be told nothing of a stack that somebody tries.
+    """
+    template = template.partition("\nalerting:\n")[0]
     # In two steps, so that a port that is another purpose's default is not replaced twice.
     for name, default in Ports().items():
         template = template.replace(f"{HOST}:{default}", f"{HOST}:<{name}>")

@@ -18,6 +18,8 @@ _LISTEN = "0A"
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST = 10_240
 _TRIES = 1_000
+#: Debian starts a Prometheus at this port as soon as the package is installed. Nothing finds ours by its port.
+_YIELDING = frozenset({"prometheus"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +44,14 @@ class Ports:
 
     @classmethod
     def choose(cls, choice: PortChoice) -> Ports:
-        """The defaults (`default`), free ones where a default is taken (`any`), or all free ones (`free`)."""
-        if choice == "default":
-            return cls()
-        replaced = [name for name, port in cls().items() if choice == "free" or not is_free(port)]
+        """The defaults (`default`), free ones where a default is taken (`any`), or all free ones (`free`).
+
+        Of the defaults Prometheus' yields to whatever holds it.
+        """
+        may_move = _YIELDING if choice == "default" else {name for name, _ in cls().items()}
+        replaced = [
+            name for name, port in cls().items() if choice == "free" or (name in may_move and not is_free(port))
+        ]
         return cls(**dict(zip(replaced, free_ports(len(replaced)), strict=True)))
 
     def check(self) -> None:

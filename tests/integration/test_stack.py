@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from aiokafka.errors import KafkaError
 
@@ -354,16 +352,3 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path, started: list[Up]) -> 
     up.process.kill()
     up.process.wait()
     assert gone(processes)
-
-
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus on PATH")
-async def test_prometheus_scrapes_every_part(tmp_path: Path) -> None:
-    async with Stack(tmp_path, ports="free") as stack, httpx.AsyncClient(timeout=5) as client:
-        url = stack.addresses()["Prometheus"] + "/api/v1/targets"
-        health: dict[str, str] = {}
-        async with asyncio.timeout(30):
-            while set(health.values()) != {"up"}:
-                await asyncio.sleep(0.5)
-                targets = (await client.get(url)).json()["data"]["activeTargets"]
-                health = {one["labels"]["job"]: one["health"] for one in targets}
-        assert health.keys() == {"worker", "triton", "qdrant", "prometheus"}

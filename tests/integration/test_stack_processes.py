@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 
 from deploy.embedded.data_directory import lock
 from deploy.embedded.parts import Probes, Restarts, StackPart, triton
-from deploy.embedded.ports import Ports, free_ports
+from deploy.embedded.ports import Ports, free_ports, is_free
 from deploy.embedded.processes import MARK, clear_leftovers, marked
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from deploy.embedded.up import EXIT_KILLED, EXIT_STOPPED, until_signal
@@ -246,6 +246,21 @@ def test_a_taken_port_is_named_with_what_holds_it() -> None:
         assert f"pid {os.getpid()}" in told
         assert told.count("is held by") == 1
     ports.check()
+
+
+def test_only_prometheus_makes_room_for_what_holds_its_port() -> None:
+    """Debian's package starts one of its own at 9090."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+
+        @dataclass(frozen=True, kw_only=True)
+        class Held(Ports):
+            prometheus: int = one.getsockname()[1]
+            api: int = other.getsockname()[1]
+
+        ports = Held.choose("default")
+        assert ports.prometheus != Held().prometheus
+        assert is_free(ports.prometheus)
+        assert (ports.api, ports.broker) == (Held().api, Ports().broker)
 
 
 def test_free_ports_are_different_and_free() -> None:

@@ -46,6 +46,15 @@ def test_every_job_is_moved_to_the_chosen_ports() -> None:
         assert addresses == [f"127.0.0.1:{int(before.rpartition(':')[2]) + 10_000}"]
 
 
+def test_the_stacks_prometheus_has_the_rules_and_no_alertmanager() -> None:
+    """Whatever answers at Alertmanager's port belongs to somebody else."""
+    template, mine = TEMPLATE.read_text(), scrape_config(TEMPLATE.read_text(), SHIFTED)
+    assert yaml.safe_load(template)["alerting"]["alertmanagers"]
+    assert yaml.safe_load(mine).keys() == {"global", "rule_files", "scrape_configs"}
+    assert yaml.safe_load(mine)["rule_files"] == ["rules/*.yml"]
+    assert len(targets(mine)) == len(targets(template))
+
+
 def test_ports_may_be_swapped() -> None:
     ports = Ports(worker_metrics=Ports().triton_metrics, triton_metrics=Ports().worker_metrics)
     moved = targets(scrape_config(TEMPLATE.read_text(), ports))
