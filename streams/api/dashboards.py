@@ -136,6 +136,8 @@ def _panel(
         for line, answer, now in zip(panel.lines, answers, latest, strict=True)
         for named in _largest_first(line.legend, answer, now)
     ]
+    if panel.hide_zero:  # one of them stays: nothing went wrong is not the same as nothing is known
+        lines = [line for line in lines if any(line.values)] or lines[:1]
     shown = lines if len(lines) <= MOST_LINES else sorted(lines, key=_size, reverse=True)[:MOST_LINES]
     values = [line.now for line in lines if line.now is not None]
     refused = next((answer.reason for answer in answers if isinstance(answer, Unanswered)), None)

@@ -18,7 +18,7 @@ API: Final = Dashboard(
             about="Requests a second by route template; (none) matched no route.",
             unit="per_s",
             lines=(Line(Rate("interests_api_requests_total", by=("method", "route")), "{method} {route}"),),
-            runbook="when-something-is-wrong",
+            runbook="interestsapierrors",
         ),
         Panel(
             key="statuses",
@@ -26,7 +26,7 @@ API: Final = Dashboard(
             about="503: a server is away. 504: no answer in time. 499: the caller went away first.",
             unit="per_s",
             lines=(Line(Rate("interests_api_requests_total", by=("status",)), "{status}"),),
-            runbook="when-something-is-wrong",
+            runbook="interestsapierrors",
         ),
         Panel(
             key="seconds",
@@ -38,8 +38,8 @@ API: Final = Dashboard(
                 Line(Quantile(0.99, "interests_api_request_seconds"), "99th percentile"),
             ),
             warn=0.25,
-            bad=1,
-            runbook="when-something-is-wrong",
+            bad=0.6,
+            runbook="interestsapislow",
         ),
         Panel(
             key="seconds_by_route",
@@ -48,8 +48,8 @@ API: Final = Dashboard(
             unit="s",
             lines=(Line(Quantile(0.99, "interests_api_request_seconds", by=("route",)), "{route}"),),
             warn=0.25,
-            bad=1,
-            runbook="when-something-is-wrong",
+            bad=0.6,
+            runbook="interestsapislow",
         ),
         Panel(
             key="open",
@@ -60,7 +60,7 @@ API: Final = Dashboard(
                 Line(Value("interests_api_requests_under_way"), "requests"),
                 Line(Value("interests_api_live_streams"), "live streams"),
             ),
-            runbook="when-something-is-wrong",
+            runbook="interestsapislow",
         ),
         Panel(
             key="refused",
@@ -82,7 +82,7 @@ API: Final = Dashboard(
             unit="per_s",
             lines=(Line(Rate("interests_api_live_interrupted_total", by=("reason",)), "{reason}"),),
             warn=ANY_PER_S,
-            runbook="when-something-is-wrong",
+            runbook="interestsapierrors",
         ),
         Panel(
             key="dashboard_failures",
@@ -101,7 +101,7 @@ API: Final = Dashboard(
             lines=(Line(Value("interests_api_keys_file_usable", by=("setting",), across="min"), "{setting}"),),
             bad=1,
             below=True,
-            runbook="secrets",
+            runbook="interestskeyfileunusable",
         ),
         Panel(
             key="rankings",
@@ -127,7 +127,7 @@ API: Final = Dashboard(
             lines=(Line(Quantile(0.99, "interests_api_store_seconds", by=("call",)), "{call}"),),
             warn=0.25,
             bad=1,
-            runbook="when-something-is-wrong",
+            runbook="interestsapislow",
         ),
         Panel(
             key="encode_seconds",

@@ -70,7 +70,7 @@ FRESHNESS: Final = Dashboard(
             unit="s",
             lines=(Line(Value("interests_seconds_since_commit", across="max"), "longest"),),
             warn=30,
-            bad=120,
+            bad=60,
             runbook="interestsnocommit",
         ),
         Panel(
@@ -96,7 +96,7 @@ FRESHNESS: Final = Dashboard(
             about="The high part of the fence; it rises when the broker or the group is new, and never by itself.",
             unit="number",
             lines=(Line(Value("interests_epoch", across="max"), "epoch"),),
-            runbook="interestsfencerefusals",
+            runbook="interestsnewepoch",
         ),
         Panel(
             key="stale_batches",

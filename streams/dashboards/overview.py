@@ -39,8 +39,8 @@ OVERVIEW: Final = Dashboard(
             about="Records that are not folded yet, by topic; of the learner those of ranking.examples.",
             unit="number",
             lines=(Line(Value("interests_lag_records", by=("topic",)), "{topic}"),),
-            warn=2_000,
-            bad=20_000,
+            warn=1_000,
+            bad=10_000,
             runbook="interestslaggrowing",
         ),
         Panel(
@@ -50,7 +50,7 @@ OVERVIEW: Final = Dashboard(
             unit="s",
             lines=(Line(Value("interests_seconds_since_commit", across="max"), "longest"),),
             warn=30,
-            bad=120,
+            bad=60,
             runbook="interestsnocommit",
         ),
         Panel(
@@ -70,7 +70,7 @@ OVERVIEW: Final = Dashboard(
             unit="per_s",
             lines=(Line(Rate("interests_retries_total", by=("server",)), "{server}"),),
             warn=ANY_PER_S,
-            runbook="when-something-is-wrong",
+            runbook="interestsserveraway",
         ),
         Panel(
             key="odd",
@@ -84,7 +84,7 @@ OVERVIEW: Final = Dashboard(
                 Line(Rate("interests_reread_incomplete_total"), "erasures that forgot more than asked for"),
             ),
             warn=ANY_PER_S,
-            runbook="when-something-is-wrong",
+            runbook="interestsrefusedrecords",
         ),
         Panel(
             key="made",

@@ -88,7 +88,7 @@ QUALITY: Final = Dashboard(
             lines=(Line(Value("interests_weights_served", by=("kind",), across="min"), "{kind}"),),
             warn=1,
             below=True,
-            runbook="interestslivequalityfalling",
+            runbook="interestsweightsnotserved",
         ),
         Panel(
             key="learned_from",
@@ -129,7 +129,7 @@ QUALITY: Final = Dashboard(
                 Line(Rate("interests_ranking_examples_dropped_total", by=("reason",)), "{reason}"),
                 Line(Rate("interests_learner_lost_records_total"), "removed by retention"),
             ),
-            runbook="the-learner",
+            runbook="interestslearnerlostrecords",
         ),
         Panel(
             key="learner_seconds",

@@ -54,7 +54,7 @@ STORE: Final = Dashboard(
             about="Sweeps a second for what has expired; a sweep that failed is made again in the next round.",
             unit="per_s",
             lines=(Line(Rate("interests_sweeps_total", by=("outcome",)), "{outcome}"),),
-            runbook="interestserasureoverdue",
+            runbook="interestssweepsfailing",
         ),
         Panel(
             key="erasure_overdue",

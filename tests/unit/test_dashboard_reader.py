@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,16 @@ async def test_of_many_lines_the_largest_are_shown() -> None:
         [lag, _] = (await read(source)).panels
         assert [line.name for line in lag.lines] == [f"t{n}" for n in range(39, 39 - MOST_LINES, -1)]
         assert (lag.left_out, lag.state) == (40 - MOST_LINES, "warn")
+
+
+async def test_lines_that_are_0_throughout_are_left_out_where_the_panel_says_so() -> None:
+    board = replace(BOARD, panels=(replace(LAG, hide_zero=True),))
+    for values, shown in (((0, 3, 0), ["t1"]), ((0,), ["t0"])):
+        page = "".join(f'interests_lag_records{{topic="t{n}"}} {value}\n' for n, value in enumerate(values))
+        async with scraped(Pages(worker=page), "worker") as (source, _):
+            await source.scrape()
+            [lag] = (await read(source, board)).panels
+            assert ([line.name for line in lag.lines], lag.left_out) == (shown, 0)
 
 
 def test_only_what_the_dashboards_ask_for_is_read_of_a_page() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -103,3 +104,10 @@ def test_every_panel_says_what_it_shows_and_where_to_read_on() -> None:
         assert panel.about.endswith(".")
         assert panel.runbook
         assert panel.lines
+
+
+def test_a_runbook_is_an_entry_of_operations() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^##+ (.+)$", page, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert {panel.runbook for _, panel in PANELS} <= anchors
