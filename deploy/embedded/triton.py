@@ -24,6 +24,7 @@ def triton_process(
     *,
     work: Path,
     grpc_port: int,
+    host: str = HOST,
     http_port: int | None = None,
     http_key: str | None = None,
     metrics_port: int | None = None,
@@ -31,7 +32,7 @@ def triton_process(
     tls: tuple[Path, Path] | None = None,
     tls_ca: Path | None = None,
 ) -> tuple[list[str], dict[str, str]]:
-    """The command and the whole environment that serve a model repository on 127.0.0.1.
+    """The command and the whole environment that serve a model repository on `host`.
 
     `work` is a folder of this server's own: the Python backend is laid out in it. HTTP and metrics are off without a
     port. `tls` names the PEM files of certificate and key for gRPC; with `tls_ca` clients must bring a certificate
@@ -54,7 +55,7 @@ def triton_process(
         "--disable-auto-complete-config",
         "--allow-gpu-metrics=false",
         "--allow-cpu-metrics=false",
-        "--grpc-address=" + HOST,
+        f"--grpc-address={host}",
         f"--grpc-port={grpc_port}",
         # The key is made up and forgotten.
         f"--grpc-restricted-protocol={_CONTROL}:{KEY_HEADER}={secrets.token_hex(16)}",
@@ -66,11 +67,11 @@ def triton_process(
         apis = f"{_CONTROL}:{KEY_HEADER}={secrets.token_hex(16)}"
         if http_key is not None:
             apis = f"{_ALL_BUT_HEALTH}:{KEY_HEADER}={http_key}"
-        argv += ["--http-address=" + HOST, f"--http-port={http_port}", f"--http-restricted-api={apis}"]
+        argv += [f"--http-address={host}", f"--http-port={http_port}", f"--http-restricted-api={apis}"]
     if metrics_port is None:
         argv.append("--allow-metrics=false")
     else:
-        argv += ["--metrics-address=" + HOST, f"--metrics-port={metrics_port}"]
+        argv += [f"--metrics-address={host}", f"--metrics-port={metrics_port}"]
     return argv, _environment(wheel, extra_env or {})
 
 

@@ -13,7 +13,10 @@ PACKAGES = ("streams", "encoders", "deploy", "model_repo")
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 PATTERNS = SETUPTOOLS["package-data"]
 #: For those who read the repository, or deploy from it: files, and whole folders with a slash. Nothing opens them.
-NOT_SHIPPED = ("encoders/weights/README.md", "deploy/grafana/provisioning/", "deploy/kubernetes/")
+NOT_SHIPPED = (
+    "encoders/weights/README.md", "deploy/grafana/provisioning/", "deploy/kubernetes/", "deploy/Dockerfile",
+    "deploy/images/install.sh", "deploy/compose.yaml", "deploy/compose/",
+)  # fmt: skip
 FILES = sorted(
     str(file.relative_to(ROOT))
     for package in PACKAGES
