@@ -152,7 +152,7 @@ def _secrets() -> Schema:
         qdrant=closed(apiKey=key, ca=key, certificate=certificate),
         triton=closed(ca=key, certificate=certificate),
         privacy=closed(userIdKey=key, deadLetterKey=key),
-        api=closed(keys=key, jwtSecret=key, jwtPublicKey=key, metricsKey=key),
+        api=closed(keys=key, jwtSecret=key, jwtPublicKey=key, prometheusToken=key, metricsKey=key),
     )
 
 

@@ -147,6 +147,7 @@ def test_every_pod_reaches_what_it_needs_and_nothing_else(values: Values) -> Non
     assert not {"ingress", "egress"} & closed.keys()
     brokers = {int(one.rpartition(":")[2]) for one in values["config"]["kafka"]["brokers"].split(",")}
     traced = {4318} if "tracing" in values["config"] else set()
+    asked = {9090} if "prometheus_url" in values["config"].get("api", {}) else set()
     both = {53, 6333, 6334} | brokers | traced
     for component, template in pods(documents):
         policy = named(documents, "NetworkPolicy", f"-{component}")
@@ -155,7 +156,7 @@ def test_every_pod_reaches_what_it_needs_and_nothing_else(values: Values) -> Non
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
         reached = {
             "worker": both | {8001},
-            "api": both | {8001},
+            "api": both | asked | {8001},
             "setup": both | {8001},
             "learner": both,
             "triton": set(),

@@ -69,6 +69,7 @@ def test_every_setting_may_be_given_but_secrets_and_what_their_files_are() -> No
         "kafka.ca_file", "kafka.cert_file", "kafka.key_file", "triton.ca_file", "triton.cert_file", "triton.key_file",
         "qdrant.api_key", "qdrant.api_key_file", "qdrant.ca_file", "qdrant.cert_file", "qdrant.key_file",
         "api.keys", "api.keys_file", "api.jwt_secret_file", "api.jwt_public_key_file",
+        "api.prometheus_token_file",
         "client.key", "client.key_file", "privacy.user_id_key_file", "privacy.dead_letter_key_file",
     }  # fmt: skip
 
@@ -131,6 +132,7 @@ USER = {"username": "worker", "password": {"secret": "worker"}}
         ({"secrets__privacy__userIdKey__secret": "key"}, "config.privacy.dead_letter_bodies"),
         ({"config__privacy__dead_letter_bodies": "seal"}, "secrets.privacy.deadLetterKey"),
         ({"monitoring__serviceMonitor": True}, "secrets.api.metricsKey"),
+        ({"config__api__metrics_urls": {"worker": "http://worker:9108/metrics"}}, "config.api.metrics_urls"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(change: dict[str, Any], words: str) -> None:

@@ -83,6 +83,9 @@
 {{- if and $v.secrets.triton.ca.secret (not (dig "triton" "tls" false $v.config)) -}}
 {{- $wrong = append $wrong "config.triton.tls: secrets.triton.ca names an authority, but nothing would be encrypted: say true" -}}
 {{- end -}}
+{{- if and $v.networkPolicy.enabled (dig "api" "metrics_urls" dict $v.config) -}}
+{{- $wrong = append $wrong "config.api.metrics_urls: several pods have no one address, and network policies shut their ports to the API: name config.api.prometheus_url" -}}
+{{- end -}}
 {{- if and $v.monitoring.serviceMonitor $v.api.enabled (not $v.secrets.api.metricsKey.secret) -}}
 {{- $wrong = append $wrong "secrets.api.metricsKey: the API's /metrics asks for a key with the scope read; name its Secret" -}}
 {{- end -}}

@@ -76,7 +76,8 @@ Of (dict "root" $ "workload" "worker"). Triton is for those who encode, people's
 {{- $rows = concat $rows (list
   (dict "variable" "API__KEYS_FILE" "secret" $secrets.api.keys.secret "key" $secrets.api.keys.key "path" "api-keys")
   (dict "variable" "API__JWT_SECRET_FILE" "secret" $secrets.api.jwtSecret.secret "key" $secrets.api.jwtSecret.key "path" "jwt-secret")
-  (dict "variable" "API__JWT_PUBLIC_KEY_FILE" "secret" $secrets.api.jwtPublicKey.secret "key" $secrets.api.jwtPublicKey.key "path" "jwt-public.pem"))
+  (dict "variable" "API__JWT_PUBLIC_KEY_FILE" "secret" $secrets.api.jwtPublicKey.secret "key" $secrets.api.jwtPublicKey.key "path" "jwt-public.pem")
+  (dict "variable" "API__PROMETHEUS_TOKEN_FILE" "secret" $secrets.api.prometheusToken.secret "key" $secrets.api.prometheusToken.key "path" "prometheus-token"))
 -}}
 {{- end -}}
 {{- $named := list -}}

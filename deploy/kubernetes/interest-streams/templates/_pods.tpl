@@ -18,6 +18,8 @@ capabilities: {drop: [ALL]}
 {{- define "interests.env" -}}
 {{- $user := include "interests.kafkaUser" . | fromJson -}}
 - {name: INTERESTS_CONFIG, value: /etc/interests/interests.toml}
+# The image sets it too, and a variable counts more than the file.
+- {name: INTERESTS_LOG__FORM, value: {{ dig "log" "form" "json" .root.Values.config }}}
 {{- if $user.username }}
 - {name: INTERESTS_KAFKA__SASL_USERNAME, value: {{ $user.username | quote }}}
 {{- end }}
