@@ -13,6 +13,7 @@ from streams.base.cache_metrics import CacheCollector
 from streams.base.caches import CacheStats
 from streams.base.jobs import JOBS
 from streams.base.local_callers import ForeignKind
+from streams.base.metrics_registry import metrics_registry
 from streams.base.refusals import Refusal
 from streams.ranking.parts import KINDS
 
@@ -29,7 +30,7 @@ class ApiMetrics:
     """All metrics of one API process, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = metrics_registry()
         self.requests = Counter(
             "interests_api_requests",
             "Requests by route template; `(none)` matched no route, status 499 went away before the answer.",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 
+from streams.base.metrics_registry import metrics_registry
 from streams.base.retrying import SERVERS
 from streams.events.dead_letters import STAGES, DeadLetter
 
@@ -18,7 +19,7 @@ class ServiceMetrics:
     """Metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = metrics_registry()
         self.dead_letters = Counter(
             "interests_dead_letters",
             "Records given up, sent to `<topic>.dead` but for those held back; docs/events.md lists the reasons.",

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import units
 
 from deploy.grafana.__main__ import FOLDER, files, main, stale
@@ -62,6 +64,12 @@ def test_units_are_grafanas_and_thresholds_rise_from_nothing(name: str) -> None:
         first, *others = [step["value"] for step in defaults["thresholds"]["steps"]]
         assert first is None
         assert others == sorted(others)
+
+
+@each_file
+def test_grafanas_own_types_read_a_file_and_give_it_again(name: str) -> None:
+    read = models.Dashboard.from_json(MADE[name])
+    assert json.loads(json.dumps(read, cls=JSONEncoder)) == MADE[name]
 
 
 @each_file

@@ -46,6 +46,7 @@ def test_every_counter_has_samples_and_they_are_0(made: type[Metrics | LearnerMe
         if family.type == "counter" and family.name not in BY_WHAT_COMES:
             values = [one.value for one in family.samples if one.name.endswith("_total")]
             assert values, family.name
+            assert len(values) == len(family.samples), "no series beside them that says when they were made"
             assert set(values) == {0.0}, family.name
 
 
