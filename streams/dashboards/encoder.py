@@ -127,7 +127,7 @@ ENCODER: Final = Dashboard(
             about="Dead letters and changes a second that a group does not send because another encoder's group does.",
             unit="per_s",
             lines=(Line(Rate("interests_held_back_total", by=("what",)), "{what}"),),
-            runbook="another-encoder",
+            runbook="a-shadow-encoder",
         ),
         Panel(
             key="placed_by",
