@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.base.errors import BrokerUnavailable, ConfigurationError
+from streams.base.errors import BrokerUnavailable, ConfigurationError, InterestsError
 from streams.broker.admin import Admin, TopicSpec
 from streams.broker.follow import TopicFollower
 from streams.broker.producer import Outgoing, Producer
@@ -61,6 +61,22 @@ async def test_what_the_learner_does_it_may_do(secure_kafka: SecureKafka) -> Non
         await producer.send_many("ranking.examples", RECORD)
     async with asyncio.timeout(20), topic_session(mine, "ranking.examples") as session:
         assert (await session.begins(), await session.ends()) == ({0: 0}, {0: 1})
+
+
+async def test_what_scales_workers_may_ask_for_their_lag_and_no_more(secure_kafka: SecureKafka) -> None:
+    mine = secure_kafka.scram("interests-keda")
+    async with Admin(secure_kafka.config()) as admin:
+        await admin.create_topics([TopicSpec("comments", 4), TopicSpec("items", 4)])
+    async with Producer(secure_kafka.scram("interests-producer")) as producer:
+        await producer.send_many("comments", RECORD)
+    async with Admin(mine) as admin:
+        assert sum(row.lag for row in await admin.lag("interests", ["comments"])) == 1
+        assert await admin.lag("interests", ["items"]) == []  # it does not see the topic
+        with pytest.raises(InterestsError):
+            await admin.lag("another", ["comments"])
+    with pytest.raises(InterestsError):
+        async with asyncio.timeout(20), Producer(mine) as producer:
+            await producer.send_many("comments", RECORD)
 
 
 async def test_mutual_tls(secure_kafka: SecureKafka) -> None:

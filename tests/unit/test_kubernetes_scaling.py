@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -101,6 +104,38 @@ def test_keda_reaches_kafka_as_the_workers_do(
         for reference in one["spec"].get("configMapTargetRef", []):
             held = named(documents, "ConfigMap", reference["name"])["data"]
             assert held[reference["key"]] == values["secrets"]["kafka"]["keda"]["username"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (make tools)")
+def test_prometheus_answers_with_the_lag_of_the_topic_that_is_most_behind(tmp_path: Path) -> None:
+    values = changed(SETS["scaled by Prometheus"], config__kafka__event_topics=["clicks", "user.events"])
+    (scaled,) = of_kind(rendered(values), "ScaledObject")
+    lags = {
+        ("a", "clicks", "0"): 100, ("b", "clicks", "0"): 90,  # it changes hands: both report it
+        ("b", "clicks", "1"): 20, ("a", "user.events", "0"): 50, ("a", "items", "0"): 9_000,
+        ("c", "userXevents", "0"): 9_000,
+    }  # fmt: skip
+    labels = 'job="worker",namespace="people"'
+    series = [
+        {
+            "series": f'interests_lag_records{{{labels},pod="{pod}",topic="{topic}",partition="{number}"}}',
+            "values": str(lag),
+        }
+        for (pod, topic, number), lag in lags.items()
+    ]
+    elsewhere = 'interests_lag_records{job="learner",namespace="people",topic="clicks",partition="0"}'
+    asked = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    tests = {
+        "rule_files": [], "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "1m", "input_series": [*series, {"series": elsewhere, "values": "7000"}],
+            "promql_expr_test": [{"expr": asked, "eval_time": "0m", "exp_samples": [{"labels": "{}", "value": 120}]}],
+        }],
+    }  # fmt: skip
+    file = tmp_path / "lag.yml"
+    file.write_text(yaml.safe_dump(tests), encoding="utf-8")
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_prometheus_scales_by_the_lag_that_workers_report() -> None:
