@@ -282,5 +282,5 @@ def test_settings_of_every_form_are_toml() -> None:
     (text,) = [one["data"]["interests.toml"] for one in of_kind(rendered(SETS["workers alone"]), "ConfigMap")]
     read = tomllib.loads(text)
     assert read["nodes"] == {
-        "half_life_s": {"topic": 864000}, "contexts": ["daypart"], "context_values": {"place": ["home", 'a "b"']},
+        "half_life_s": {"topic": 864000}, "contexts": ["daypart"], "context_values": {"my.place": ["home", 'a "b"']},
     }  # fmt: skip
