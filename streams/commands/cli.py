@@ -37,6 +37,7 @@ _COMMANDS: Final = {
         "Serve the HTTP API until Ctrl-C or SIGTERM: trees, recommendations, explanations, audiences, ingest.",
     ),
     "topics": ("topics", "Make the service's topics and look at them."),
+    "collections": ("collections", "Make Qdrant's collections beforehand."),
     "dead-letters": ("dead_letters", "Dead letters: keys to seal them with, and what sealed ones hold."),
     "encoder": ("encoder", "Export models for Triton and look at the one served."),
     "concepts": ("concepts", "The tree of topics and interests that items are placed on."),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streams.broker.producer import Producer
     from streams.encoder.client import TritonEncoder
     from streams.settings.service import Settings
+    from streams.store.placing import CollectionMaker
     from streams.store.survey import Surveyor
 
 ANSWER_WITHIN_S = 10.0
@@ -83,6 +84,21 @@ async def surveyor_of(settings: Settings, deadline_s: float = ANSWER_WITHIN_S) -
             yield surveyor
         finally:
             await surveyor.close()
+
+
+@asynccontextmanager
+async def maker_of(settings: Settings) -> AsyncIterator[CollectionMaker]:
+    """A connection to Qdrant that makes collections."""
+    from streams.settings.wiring import qdrant_config
+    from streams.store.placing import CollectionMaker
+
+    config = qdrant_config(settings)
+    maker = CollectionMaker(config)
+    with named(f"Qdrant at {config.address}"):
+        try:
+            yield maker
+        finally:
+            await maker.close()
 
 
 @asynccontextmanager

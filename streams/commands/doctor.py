@@ -45,7 +45,8 @@ async def examine(settings: Settings) -> list[Findings]:
     """Make every check; Kafka is asked while Triton and then Qdrant are, and for weights once both have answered."""
     from streams.commands.installation_checks import check_concepts, check_installation, check_security
     from streams.commands.learner_checks import check_learner
-    from streams.commands.server_checks import check_api, check_kafka, check_qdrant, check_triton
+    from streams.commands.qdrant_checks import check_qdrant
+    from streams.commands.server_checks import check_api, check_kafka, check_triton
 
     async def encoder_and_store() -> tuple[Findings, Findings, Findings, Survey | None]:
         installation = check_installation(settings)

@@ -24,8 +24,8 @@ from streams.history.refold import Folded, VoteCount
 from streams.history.sift import By, Cut
 from streams.history.spool import Spool, part_of, parts_for
 from streams.interests.nodes import Node, NodePolicy, is_alive, is_forgotten, is_put_back
+from streams.store import versions
 from streams.store.collections import Collections
-from streams.store.node_wire import PAYLOAD_VERSION
 from streams.store.scan import Scan
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _metadata(settings: Settings, plan: ExportPlan, collections: Collections) ->
     return {
         "schema_version": tables.SCHEMA_VERSION, "at": rfc3339(plan.at_ms), "at_ms": plan.at_ms, "by": plan.by,
         "source": source, "made": rfc3339(int(time() * 1000)), "encoder": collections.encoder_id,
-        "dim": collections.dim, "settings": settings_hash(settings), "payload_version": PAYLOAD_VERSION,
+        "dim": collections.dim, "settings": settings_hash(settings), "payload_version": versions.NODES,
         "pseudonyms": settings.privacy.user_id_key_file is not None,
     }  # fmt: skip
 

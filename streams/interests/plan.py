@@ -93,8 +93,9 @@ class Gated(NamedTuple):
 def gate(events: Sequence[Event], profiles: Mapping[str, Node], log: int, *, whole_trees: bool) -> Gated:
     """Drop what a profile says has had its effect.
 
-    With `whole_trees` a user's points are written all or none, so the profile speaks for the tree; without
-    (a sharded collection), a redelivered event goes on, and each node decides by its own `applied`.
+    With `whole_trees` a user's points are written all or none, so the profile speaks for the tree; without (several
+    shards or replicas), a redelivered event goes on, and each node decides by its own `applied`. So does the
+    erasure that a tombstone is of: what it deletes may be left in places.
     """
     gated = Gated([], [], [], [])
     pending: dict[str, dict[bytes, bytes]] = {}
@@ -104,7 +105,11 @@ def gate(events: Sequence[Event], profiles: Mapping[str, Node], log: int, *, who
         seen = pending.setdefault(event.user_id, {})
         if seen.get(entry[:6], entry) != entry or (profile is not None and in_ring(profile.ring, entry)):
             gated.duplicates.append(event)
-        elif profile is not None and event.ts_ms <= profile.erased_at_ms:
+        elif (
+            profile is not None
+            and event.ts_ms <= profile.erased_at_ms
+            and not (event.type == "erase" and event.ts_ms == profile.erased_at_ms and not whole_trees)
+        ):
             gated.erased.append(event)
         elif profile is not None and whole_trees and profile.applied.covers(event.source, log):
             gated.redelivered.append(event)

@@ -59,8 +59,9 @@ async def fold_and_write(
         for part in parts(planned, _NODES_A_PART):
             stored = await flight.read(part.keys, deps.store)
             with stage("fold"):
-                made = fold_part(planned, part, vectors, nodes_of(without_erased(stored.values())), deps.policy, log)
-                write = deps.store.encoded(made, fence)
+                before = nodes_of(without_erased(stored.values()))
+                made = fold_part(planned, part, vectors, before, deps.policy, log)
+                write = deps.store.encoded(_with_had(made, before, part.keys) if deps.store.replicated else made, fence)
             changed += made
             flight.folded(made)
             sent = sent or asyncio.create_task(_send(deps, changes, log, flight))
@@ -78,6 +79,13 @@ async def fold_and_write(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return changed
+
+
+def _with_had(made: Sequence[Node], before: Mapping[NodeKey, Node], keys: Iterable[NodeKey]) -> list[Node]:
+    """Also the nodes that had all of this before: a write that failed may have reached one replica and not another."""
+    changed = {node.key for node in made}
+    had = [before[key] for key in keys if key in before and key not in changed]
+    return sorted([*made, *had], key=lambda node: (node.key.user_id, node.key.level == "profile"))
 
 
 async def _send(deps: Folding, changes: DerivedChanges, log: int, flight: InFlight) -> None:

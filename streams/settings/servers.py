@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from streams.base.addresses import checked_addresses, checked_host, checked_url, checked_urls
 from streams.settings.policies import Section
+from streams.store.consistency import Consistency, Ordering, Placement, Reads, more_than_half
 
 Host = Annotated[str, AfterValidator(checked_host)]
 Addresses = Annotated[str, AfterValidator(checked_addresses)]
@@ -119,4 +120,52 @@ class QdrantSettings(Section):
     points_per_write: int = Field(
         128, ge=1, le=10_000, description="Points per call at most; one user's stay together."
     )
+    shard_number: int | None = Field(
+        None, ge=1, description="Shards of a collection when it is made; unset: the server's default, one a node."
+    )
+    replication_factor: int | None = Field(
+        None, ge=1, description="Replicas of each shard when it is made; unset: the server's default, mostly 1."
+    )
+    write_consistency_factor: int | None = Field(
+        None, ge=1,
+        description="Replicas that must have a write before it is acknowledged, of collections that are made; unset: "
+        "more than half of `replication_factor`.",
+    )  # fmt: skip
+    write_ordering: Ordering = Field(
+        "strong", description="Order of writes on several replicas: all through one of them, or `weak`. docs/qdrant.md"
+    )
+    read_consistency: Reads | None = Field(
+        None, description="Replicas that must agree on what decides a write, a number or by name; unset: more than "
+        "half of `replication_factor`.",
+    )  # fmt: skip
+    old_servers: Literal["refuse", "warn"] = Field(
+        "refuse", description="What workers and learners do with a Qdrant before 1.19, whose log may bring deleted "
+        "points back after a crash.",
+    )  # fmt: skip
     hnsw_interests: bool = Field(False, description="Index the nodes' vectors; worth it from about 100,000 nodes on.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> QdrantSettings:
+        """Nothing asks for more replicas than there are to be."""
+        replicas = self.replication_factor
+        asked = {"write_consistency_factor": self.write_consistency_factor, "read_consistency": self.read_consistency}
+        for name, number in asked.items():
+            if isinstance(number, int) and number > (replicas or number):
+                raise ValueError(f"{name} is {number}, replication_factor {replicas}: expected no more than that")
+        return self
+
+    @property
+    def placement(self) -> Placement:
+        """How collections are made."""
+        replicas, acknowledge = self.replication_factor, self.write_consistency_factor
+        if replicas is not None and acknowledge is None:
+            acknowledge = more_than_half(replicas)
+        return Placement(
+            shard_number=self.shard_number, replication_factor=replicas, write_consistency_factor=acknowledge
+        )
+
+    @property
+    def consistency(self) -> Consistency:
+        """What calls ask for."""
+        reads = more_than_half(self.replication_factor) if self.read_consistency is None else self.read_consistency
+        return Consistency(ordering=self.write_ordering, reads=reads)

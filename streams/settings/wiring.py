@@ -53,6 +53,7 @@ def qdrant_config(settings: Settings) -> QdrantConfig:
         api_key=secret(qdrant.api_key, qdrant.api_key_file, "qdrant.api_key"),
         deadline_s=qdrant.deadline_s, points_per_write=qdrant.points_per_write,
         tls=TlsFiles("qdrant", qdrant.ca_file, qdrant.cert_file, qdrant.key_file),
+        placement=qdrant.placement, consistency=qdrant.consistency, old_servers=qdrant.old_servers,
     )  # fmt: skip
 
 

@@ -49,7 +49,11 @@ class Store(Protocol):
 
     @property
     def whole_trees(self) -> bool:
-        """Whether one `write` of a user's nodes is all or nothing (a collection of one shard)."""
+        """Whether one `write` of a user's nodes is all or nothing (a collection of one shard and one replica)."""
+
+    @property
+    def replicated(self) -> bool:
+        """Whether a write that failed may have left replicas apart: what is folded again is then written again."""
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""

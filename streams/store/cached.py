@@ -48,6 +48,11 @@ class CachedStore:
         """As the store behind says."""
         return self._store.whole_trees
 
+    @property
+    def replicated(self) -> bool:
+        """As the store behind says."""
+        return self._store.replicated
+
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`, asking the store only for those not cached."""
         found: dict[NodeKey, Node] = {}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from qdrant_client import grpc
 
 from streams.interests.nodes import Vector
-from streams.store import codec
+from streams.store import codec, versions
 from streams.store.filters import ALL_PAYLOAD
 from streams.store.points import PointsClient
 
@@ -43,7 +43,8 @@ async def read_cards(
 
 
 def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
-    """A card from an item's point; what the payload lacks is not known."""
+    """A card from an item's point; what the payload lacks is not known. NewerPoints as `require_known`."""
+    versions.require_known(payload, versions.ITEMS, "items")
 
     def text(name: str) -> str | None:
         return payload[name].string_value if name in payload else None

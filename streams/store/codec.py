@@ -21,6 +21,7 @@ from streams.interests.evidence import (
 )  # fmt: skip
 from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, Vector
+from streams.store import versions
 from streams.store.wire import Point, packed_row
 
 
@@ -55,7 +56,8 @@ def row_of(output: grpc.VectorsOutput) -> Vector:
 
 
 def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
-    """A node from its point's payload and vector."""
+    """A node from its point's payload and vector. NewerPoints as `require_known`."""
+    versions.require_known(payload, versions.NODES, "nodes")
     key = NodeKey(
         payload["user_id"].string_value,
         payload["level"].string_value,  # type: ignore[arg-type]  # only levels are ever written
@@ -88,7 +90,7 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
 def item_point(point: ItemPoint) -> Point:
     """An item as a point of the collection `items`."""
     item = point.item
-    plain: dict[str, Any] = {"item_id": item.item_id, "path": point.path}
+    plain: dict[str, Any] = {"item_id": item.item_id, "path": point.path, versions.FIELD: versions.ITEMS}
     optional = {
         "title": item.title, "description": item.description, "categories": list(item.categories),
         "tags": list(item.tags), "brand": item.brand, "lang": item.lang, "ts": item.ts_ms,
@@ -98,7 +100,8 @@ def item_point(point: ItemPoint) -> Point:
 
 
 def item_of(payload: Mapping[str, grpc.Value], row: Vector) -> StoredItem:
-    """What the fold needs of an item's point."""
+    """What the fold needs of an item's point. NewerPoints as `require_known`."""
+    versions.require_known(payload, versions.ITEMS, "items")
     return StoredItem(payload["item_id"].string_value, row, payload["path"].string_value)
 
 

@@ -12,7 +12,7 @@ from streams.interests.applied import Applied, pack_applied, unpack_applied
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy
 from streams.interests.popularity import SHORTER_S, ItemPopularity, forgotten_at_ms
 from streams.interests.together import ItemPartners, PartnerPolicy
-from streams.store import codec
+from streams.store import codec, versions
 from streams.store.base import Fence
 from streams.store.collections import POPULARITY, TOGETHER, Collections
 from streams.store.connection import QdrantConfig, guarded
@@ -62,7 +62,7 @@ class CohortStore:
     async def prepare(self) -> None:
         """Make the collections and their payload indexes where they are missing, and check their size."""
         points = self._points
-        await guarded(self._names.prepare_population(points.client, points.config.deadline_s), "prepare")
+        await guarded(self._names.prepare_population(points.client, points.config), "prepare")
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The cohorts' nodes that exist among `keys`."""
@@ -77,7 +77,7 @@ class CohortStore:
     async def popularity(self, item_ids: Iterable[str]) -> dict[str, ItemPopularity]:
         """The popularity of the items among `item_ids` that have any."""
         ids = [popularity_id(self._group, item_id) for item_id in item_ids]
-        found = [popularity_of(point.payload) for point in await self._points.get(POPULARITY, ids)]
+        found = [popularity_of(point.payload) for point in await self._points.get(POPULARITY, ids, deciding=True)]
         return {item.item_id: item for item in found}
 
     async def put_popularity(self, items: Sequence[ItemPopularity], fence: Fence) -> None:
@@ -87,7 +87,7 @@ class CohortStore:
     async def partners(self, item_ids: Iterable[str]) -> dict[str, ItemPartners]:
         """The partners of the items among `item_ids` that have any."""
         ids = [partners_id(self._group, item_id) for item_id in item_ids]
-        found = [partners_of(point.payload) for point in await self._points.get(TOGETHER, ids)]
+        found = [partners_of(point.payload) for point in await self._points.get(TOGETHER, ids, deciding=True)]
         return {item.item_id: item for item in found}
 
     async def put_partners(self, items: Sequence[ItemPartners], fence: Fence) -> None:
@@ -100,8 +100,8 @@ class CohortStore:
         """Delete the nodes that have expired or go beyond the bounds, and what is forgotten of items."""
         await self._nodes.delete_expired(now_ms)
         await self._delete_strays()
-        await self._points.delete(POPULARITY, all_of(expired(now_ms)))
-        await self._points.delete(TOGETHER, all_of(expired(now_ms)))
+        await self._points.delete_while(POPULARITY, all_of(expired(now_ms)))
+        await self._points.delete_while(TOGETHER, all_of(expired(now_ms)))
 
     async def _delete_strays(self) -> None:
         """Delete this group's unknown cohorts, and the lightest cohorts and nodes beyond the bounds.
@@ -144,6 +144,7 @@ class CohortStore:
             "shorter": pack_shorter(item.masses[1:]), "last": item.last_ms,
             "count": item.count, "applied": pack_applied(item.applied), "fence": fence.number,
             "expires_at": forgotten_at_ms(item, self._half_life_s, self._policy.expire_below),
+            versions.FIELD: versions.POPULARITY,
         }  # fmt: skip
         return Point(popularity_id(self._group, item.item_id), codec.ONE, payload)
 
@@ -169,7 +170,8 @@ def masses_of(payload: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def popularity_of(payload: Mapping[str, Any]) -> ItemPopularity:
-    """An item's popularity from its point's payload; `applied` where that was read."""
+    """An item's popularity from its point's payload; `applied` where that was read. NewerPoints as `require_known`."""
+    versions.require_known(payload, versions.POPULARITY, "items' popularity")
     return ItemPopularity(
         item_id=payload["item_id"].string_value, masses=masses_of(payload), t0_ms=payload["t0"].integer_value,
         last_ms=payload["last"].integer_value if "last" in payload else 0,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from qdrant_client import AsyncQdrantClient, models
 
 from streams.base.errors import ConfigurationError
-from streams.store.connection import guarded
+from streams.store.connection import QdrantConfig, guarded
 
 #: The collection of control points, one a consumer group.
 CONTROL: Final = "interests__control"
@@ -39,6 +39,36 @@ class AliasMissing(ConfigurationError):
     """The alias of nodes points nowhere, or at a collection that is none of ours."""
 
 
+class Shape(NamedTuple):
+    """How a collection is made: its name, its vectors' size, and whether these are indexed."""
+
+    name: str
+    dim: int
+    hnsw: bool = False
+
+
+#: Few points: one a group, a partition and a learner.
+CONTROL_SHAPE: Final = Shape(CONTROL, 1)
+
+
+class Copies(NamedTuple):
+    """On how many shards a collection lies, how many replicas each has, and how many of these must have a write."""
+
+    shards: int
+    replicas: int
+    acknowledge: int
+
+    @classmethod
+    def of(cls, info: models.CollectionInfo) -> Copies:
+        """As the server describes a collection."""
+        params = info.config.params
+        return cls(params.shard_number or 1, params.replication_factor or 1, params.write_consistency_factor or 1)
+
+
+#: Of a server that keeps one of each.
+ONE_COPY: Final = Copies(1, 1, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Collections:
     """Names and shape of an encoder's collections. `hnsw_interests` is off while the collection is small."""
@@ -62,22 +92,30 @@ class Collections:
         """The collection of cohorts' nodes."""
         return f"population__{self.encoder_id}"
 
-    async def prepare(self, client: AsyncQdrantClient, deadline_s: float) -> int:
-        """Make what is missing, check the rest, and return how many shards the nodes lie on."""
-        await ensure(client, self.interests, self.dim, deadline_s, hnsw=self.hnsw_interests)
-        await ensure(client, self.items, self.dim, deadline_s, hnsw=True)
-        await ensure(client, CONTROL, 1, deadline_s, hnsw=False)
-        await self._alias(client, deadline_s)
-        info = await client.get_collection(self.interests)
-        return info.config.params.shard_number or 1
+    def of_people(self) -> tuple[Shape, ...]:
+        """The collections of nodes, of items and of control points."""
+        return (
+            Shape(self.interests, self.dim, hnsw=self.hnsw_interests), Shape(self.items, self.dim, hnsw=True),
+            CONTROL_SHAPE,
+        )  # fmt: skip
 
-    async def prepare_population(self, client: AsyncQdrantClient, deadline_s: float) -> None:
-        """The same for the collections of cohorts' nodes, of popularity and of items' partners."""
-        await ensure(client, self.population, self.dim, deadline_s, hnsw=False)
-        await ensure(client, POPULARITY, 1, deadline_s, hnsw=False)
-        await ensure(client, TOGETHER, 1, deadline_s, hnsw=False)
+    def of_population(self) -> tuple[Shape, ...]:
+        """The collections of cohorts' nodes, of popularity and of items' partners."""
+        return Shape(self.population, self.dim), Shape(POPULARITY, 1), Shape(TOGETHER, 1)
 
-    async def _alias(self, client: AsyncQdrantClient, deadline_s: float) -> None:
+    async def prepare(self, client: AsyncQdrantClient, config: QdrantConfig) -> Copies:
+        """Make what is missing, check the rest, and return on how many shards and replicas the nodes lie."""
+        for shape in self.of_people():
+            await ensure(client, shape, config)
+        await self.alias(client, config.deadline_s)
+        return Copies.of(await client.get_collection(self.interests))
+
+    async def prepare_population(self, client: AsyncQdrantClient, config: QdrantConfig) -> None:
+        """The same for what all users say together."""
+        for shape in self.of_population():
+            await ensure(client, shape, config)
+
+    async def alias(self, client: AsyncQdrantClient, deadline_s: float) -> None:
         """Point the aliases here if they point nowhere: switching them is an operator's step."""
         taken = await aliases(client)
         wanted = zip(ALIASES, (self.interests, self.items), strict=True)
@@ -90,6 +128,11 @@ class Collections:
             await client.update_collection_aliases(change_aliases_operations=actions, timeout=_whole(deadline_s))
 
 
+def shards_of(collection: str) -> int | None:
+    """How many shards a collection is made with whatever the settings say; None: as many as they say."""
+    return 1 if collection == CONTROL else None  # a few points, compared and set one by one
+
+
 def indexes_of(collection: str) -> Mapping[str, Schema]:
     """The payload fields of a collection of ours that are indexed, and how: made like this, and checked like this."""
     if collection == CONTROL:  # named like a collection of nodes
@@ -97,16 +140,21 @@ def indexes_of(collection: str) -> Mapping[str, Schema]:
     return _INDEXES.get(collection.partition("__")[0], {})
 
 
-async def ensure(client: AsyncQdrantClient, name: str, dim: int, deadline_s: float, *, hnsw: bool) -> None:
-    """Make a collection of cosine vectors and its payload indexes where they are missing.
+async def ensure(client: AsyncQdrantClient, shape: Shape, config: QdrantConfig) -> bool:
+    """Make a collection of cosine vectors and its payload indexes where they are missing; gives whether it was made.
 
-    ConfigurationError where it has vectors of another size.
+    Shards and replicas are as `config` says; of one that is there they stay. ConfigurationError where it has vectors
+    of another size.
     """
-    deadline = _whole(deadline_s)
-    if not await client.collection_exists(name):
-        indexing = None if hnsw else models.OptimizersConfigDiff(indexing_threshold=0)
-        distance = models.VectorParams(size=dim, distance=models.Distance.COSINE)
-        await client.create_collection(name, vectors_config=distance, optimizers_config=indexing, timeout=deadline)
+    (name, dim, hnsw), placed, deadline = shape, config.placement, _whole(config.deadline_s)
+    makes = not await client.collection_exists(name)
+    if makes:
+        await client.create_collection(
+            name, vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE),
+            optimizers_config=None if hnsw else models.OptimizersConfigDiff(indexing_threshold=0),
+            shard_number=shards_of(name) or placed.shard_number, replication_factor=placed.replication_factor,
+            write_consistency_factor=placed.write_consistency_factor, timeout=deadline,
+        )  # fmt: skip
     size = dim_of(await client.get_collection(name))
     if size != dim:
         raise ConfigurationError(
@@ -114,7 +162,15 @@ async def ensure(client: AsyncQdrantClient, name: str, dim: int, deadline_s: flo
             "name the encoder anew (encoder_id), or delete the collection"
         )
     for field, schema in indexes_of(name).items():
-        await client.create_payload_index(name, field, field_schema=schema, wait=True, timeout=deadline)
+        await client.create_payload_index(
+            name,
+            field,
+            field_schema=schema,
+            wait=True,
+            ordering=models.WriteOrdering(config.consistency.ordering),
+            timeout=deadline,
+        )
+    return makes
 
 
 def dim_of(info: models.CollectionInfo) -> int:

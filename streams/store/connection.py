@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from grpc import RpcError, StatusCode, aio, ssl_channel_credentials
 from qdrant_client import AsyncQdrantClient
@@ -15,6 +15,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from streams.base.addresses import bare, joined
 from streams.base.credentials import TlsFiles, untrusted
 from streams.base.errors import ConfigurationError, StoreUnavailable
+from streams.store.consistency import Consistency, Placement
 
 T = TypeVar("T")
 _RETRYABLE = frozenset(
@@ -43,6 +44,9 @@ class QdrantConfig:
     deadline_s: float = 10.0
     points_per_write: int = 128
     tls: TlsFiles | None = None
+    placement: Placement = field(default_factory=Placement)
+    consistency: Consistency = field(default_factory=Consistency)
+    old_servers: Literal["refuse", "warn"] = "refuse"
 
     @property
     def address(self) -> str:

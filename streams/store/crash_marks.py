@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streams.interests.nodes import NAMESPACE
-from streams.store import codec
+from streams.store import codec, versions
 from streams.store.collections import CONTROL
 from streams.store.connection import QdrantConfig
 from streams.store.filters import all_of, any_of
@@ -88,7 +88,7 @@ class QdrantCrashMarks:
 
     async def read(self, slots: Iterable[str]) -> dict[str, CrashMark]:
         """The marks that exist among `slots`."""
-        found = await self._points.get(CONTROL, [_mark_id(self._group, slot) for slot in slots])
+        found = await self._points.get(CONTROL, [_mark_id(self._group, slot) for slot in slots], deciding=True)
         return {mark.slot: mark for mark in (_mark_of(point.payload) for point in found)}
 
     async def write(self, marks: Sequence[CrashMark]) -> None:
@@ -105,8 +105,9 @@ def _mark_id(group: str, slot: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"crash\x1f{group}\x1f{slot}"))
 
 
-def _payload(group: str, mark: CrashMark) -> dict[str, str]:
-    return {"crash_group": group, "crash_mark": msgspec.json.encode(mark).decode()}
+def _payload(group: str, mark: CrashMark) -> dict[str, Any]:
+    packed = msgspec.json.encode(mark).decode()
+    return {"crash_group": group, "crash_mark": packed, versions.FIELD: versions.CRASH_MARKS}
 
 
 async def crash_marks(points: PointsClient, group: str) -> list[CrashMark]:
@@ -116,4 +117,5 @@ async def crash_marks(points: PointsClient, group: str) -> list[CrashMark]:
 
 
 def _mark_of(payload: Mapping[str, Any]) -> CrashMark:
+    versions.require_known(payload, versions.CRASH_MARKS, "crash marks")
     return msgspec.json.decode(payload["crash_mark"].string_value, type=CrashMark)

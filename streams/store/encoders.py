@@ -8,14 +8,14 @@ what it has not read yet.
 from __future__ import annotations
 
 import uuid
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from qdrant_client import models
 
 from streams.interests.nodes import NAMESPACE
-from streams.store import codec
-from streams.store.collections import ALIASES, CONTROL, aliases, ensure
+from streams.store import codec, versions
+from streams.store.collections import ALIASES, CONTROL, CONTROL_SHAPE, aliases, ensure
 from streams.store.connection import guarded
 from streams.store.points import PointsClient
 from streams.store.wire import Point
@@ -62,18 +62,21 @@ class EncoderPoints:
     async def prepare(self) -> None:
         """Make the collection of control points where it is missing."""
         points = self._points
-        await guarded(ensure(points.client, CONTROL, 1, points.config.deadline_s, hnsw=False), "prepare")
+        await guarded(ensure(points.client, CONTROL_SHAPE, points.config), "prepare")
 
     async def served(self) -> Served:
         """Which encoder serves. One whose collection is none of ours is named by the whole of it."""
         behind = (await aliases(self._points.client)).get(ALIASES[0])
-        found = await self._points.get(CONTROL, [_SWITCH_ID])
+        found = await self._points.get(CONTROL, [_SWITCH_ID], deciding=True)
+        for point in found:
+            versions.require_known(point.payload, versions.ENCODER_NOTES, "notes of encoders")
         switch = msgspec.json.decode(found[0].payload["switch"].string_value, type=Switch) if found else None
         return Served(None if behind is None else behind.removeprefix(f"{ALIASES[0]}__"), switch)
 
     async def switch(self, switch: Switch) -> None:
         """Note a switch, then point both aliases at the new encoder's collections, in one request."""
-        point = Point(_SWITCH_ID, codec.ONE, {"switch": msgspec.json.encode(switch).decode()})
+        payload = {"switch": msgspec.json.encode(switch).decode(), versions.FIELD: versions.ENCODER_NOTES}
+        point = Point(_SWITCH_ID, codec.ONE, payload)
         await self._points.upsert(CONTROL, [point], None)
         known = await aliases(self._points.client)
         actions: list[models.AliasOperations] = []
@@ -88,7 +91,12 @@ class EncoderPoints:
 
     async def note(self, note: GroupNote) -> None:
         """Note what a group folds with, over what was noted of it."""
-        payload = {"of_group": note.group, "encoder": note.encoder, "note": msgspec.json.encode(note).decode()}
+        payload: dict[str, Any] = {
+            "of_group": note.group,
+            "encoder": note.encoder,
+            "note": msgspec.json.encode(note).decode(),
+        }
+        payload[versions.FIELD] = versions.ENCODER_NOTES
         await self._points.upsert(CONTROL, [Point(_note_id(note.group), codec.ONE, payload)], None)
 
     async def forget(self, group: str) -> None:

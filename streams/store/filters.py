@@ -9,15 +9,26 @@ from qdrant_client import grpc
 from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.base import Fence
+from streams.store.consistency import Ordering, Reads
+from streams.store.versions import FIELD
 
 ALL_PAYLOAD = grpc.WithPayloadSelector(enable=True)
 NO_PAYLOAD = grpc.WithPayloadSelector(enable=False)
 VECTORS = grpc.WithVectorsSelector(enable=True)
 
+_ORDERINGS = {
+    "weak": grpc.WriteOrderingType.Weak, "medium": grpc.WriteOrderingType.Medium,
+    "strong": grpc.WriteOrderingType.Strong,
+}  # fmt: skip
+_READS = {
+    "majority": grpc.ReadConsistencyType.Majority, "quorum": grpc.ReadConsistencyType.Quorum,
+    "all": grpc.ReadConsistencyType.All,
+}  # fmt: skip
+
 
 def fields(*names: str) -> grpc.WithPayloadSelector:
-    """A selection of payload fields."""
-    return grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=names))
+    """A selection of payload fields; the version is always among them."""
+    return grpc.WithPayloadSelector(include=grpc.PayloadIncludeSelector(fields=(*names, FIELD)))
 
 
 def any_of(key: str, values: Iterable[str]) -> grpc.Condition:
@@ -31,6 +42,11 @@ def in_range(
 ) -> grpc.Condition:  # fmt: skip
     """A number field within bounds; a bound that is None does not hold."""
     return grpc.Condition(field=grpc.FieldCondition(key=key, range=grpc.Range(gt=gt, gte=gte, lte=lte)))
+
+
+def one_of(point_ids: Iterable[str]) -> grpc.Condition:
+    """A point that has one of these ids."""
+    return grpc.Condition(has_id=grpc.HasIdCondition(has_id=codec.uuids(list(point_ids))))
 
 
 def all_of(*conditions: grpc.Condition) -> grpc.Filter:
@@ -62,6 +78,18 @@ def put_back(user_id: str, erased_at_ms: int) -> grpc.Condition:
 def not_newer(fence: Fence) -> grpc.Condition:
     """The condition of a fenced write: what is stored was written under no newer fence."""
     return in_range("fence", lte=fence.number)
+
+
+def ordered(ordering: Ordering) -> grpc.WriteOrdering:
+    """The order of a write among those of others."""
+    return grpc.WriteOrdering(type=_ORDERINGS[ordering])
+
+
+def agreed(reads: Reads) -> grpc.ReadConsistency | None:
+    """How many replicas a read asks; None: one, as Qdrant does unless told."""
+    if isinstance(reads, str):
+        return grpc.ReadConsistency(type=_READS[reads])
+    return grpc.ReadConsistency(factor=reads) if reads > 1 else None
 
 
 def nearest(vector: Vector) -> grpc.Query:

@@ -14,11 +14,12 @@ from qdrant_client import grpc
 
 from streams.base.errors import Fenced, StoreUnavailable
 from streams.interests.nodes import NAMESPACE
-from streams.store import codec
-from streams.store.collections import CONTROL, ensure
+from streams.store import codec, versions
+from streams.store.collections import CONTROL, CONTROL_SHAPE, ensure
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import ALL_PAYLOAD, all_of, any_of, fields, in_range
 from streams.store.points import Called, PointsClient, not_counted
+from streams.store.server_version import check_version
 from streams.store.wire import Point
 
 _ATTEMPTS: Final = 20
@@ -42,9 +43,10 @@ class LearnerStates:
         self._held = _Head(0, 0, "")
 
     async def prepare(self) -> None:
-        """Make the collection of control points where no worker has yet."""
+        """Make the collection of control points where no worker has yet. ConfigurationError where Qdrant is too old."""
         points = self._points
-        await guarded(ensure(points.client, CONTROL, 1, points.config.deadline_s, hnsw=False), "prepare")
+        await check_version(points.client, points.config)
+        await guarded(ensure(points.client, CONTROL_SHAPE, points.config), "prepare")
 
     async def take(self) -> str | None:
         """Raise the fence, so that whoever wrote before cannot write any more; gives the state, None where none is."""
@@ -70,7 +72,11 @@ class LearnerStates:
 
     async def keep_aside(self, packed: str) -> None:
         """Keep a state that nobody could read beside the one that is written from now on; the latest such one."""
-        aside = Point(str(uuid.uuid5(NAMESPACE, f"aside\x1f{self._id}")), codec.ONE, {"learner": packed})
+        aside = Point(
+            str(uuid.uuid5(NAMESPACE, f"aside\x1f{self._id}")),
+            codec.ONE,
+            {"learner": packed, versions.FIELD: versions.LEARNER},
+        )
         await self._points.upsert(CONTROL, [aside], None)
 
     async def close(self) -> None:
@@ -78,7 +84,10 @@ class LearnerStates:
         await self._points.close()
 
     async def _put(self, head: _Head, packed: str, *where: grpc.Condition) -> None:
-        payload = {"learner": packed, "fence": head.fence, "revision": head.revision, "writer": head.writer}
+        payload = {
+            "learner": packed, "fence": head.fence, "revision": head.revision, "writer": head.writer,
+            versions.FIELD: versions.LEARNER,
+        }  # fmt: skip
         point = Point(self._id, codec.ONE, payload)
         await self._points.upsert(CONTROL, [point], grpc.Condition(filter=all_of(*where)))
 
@@ -87,9 +96,10 @@ class LearnerStates:
         return None if found is None else found[0]
 
     async def _read(self, payload: grpc.WithPayloadSelector) -> tuple[_Head, str] | None:
-        found = await self._points.get(CONTROL, [self._id], payload=payload)
+        found = await self._points.get(CONTROL, [self._id], payload=payload, deciding=True)
         if not found:
             return None
         stored = found[0].payload
+        versions.require_known(stored, versions.LEARNER, "learned states")
         head = _Head(stored["fence"].integer_value, stored["revision"].integer_value, stored["writer"].string_value)
         return head, stored["learner"].string_value

@@ -15,6 +15,7 @@ class MemoryStore:
     """Implements `streams.store.base.Store` in dictionaries; for tests and for folding without servers."""
 
     whole_trees = True
+    replicated = False
 
     def __init__(self, policy: NodePolicy) -> None:
         self._policy = policy

@@ -26,7 +26,8 @@ class NodeTable:
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""
-        points = await self._points.get(self._collection, [node_id(key) for key in keys], vectors=VECTORS)
+        ids = [node_id(key) for key in keys]
+        points = await self._points.get(self._collection, ids, vectors=VECTORS, deciding=True)
         nodes = (codec.node_of(point.payload, codec.row_of(point.vectors)) for point in points)
         return {node.key: node for node in nodes}
 
@@ -50,7 +51,10 @@ class NodeTable:
         return [codec.node_of(point.payload, codec.row_of(point.vectors)) async for page in pages for point in page]
 
     async def delete_trees(self, user_ids: Sequence[str], fence: Fence) -> None:
-        """Delete the users' nodes but the profile, unless they are stored under a newer fence."""
+        """Delete the users' nodes but the profile, unless they are stored under a newer fence.
+
+        By filter, so that each replica deletes what it has of them, also what others do not have.
+        """
         theirs = grpc.Filter(
             must=[any_of("user_id", user_ids), not_newer(fence)], must_not=[any_of("level", ["profile"])]
         )
@@ -58,7 +62,7 @@ class NodeTable:
 
     async def delete_expired(self, now_ms: int) -> None:
         """Delete the nodes whose `expires_at` has passed, but for the tombstones that still hold."""
-        await self._points.delete(self._collection, spent(now_ms, self._policy.tombstone_ms))
+        await self._points.delete_while(self._collection, spent(now_ms, self._policy.tombstone_ms))
 
     async def delete_put_back(self) -> None:
         """Delete the nodes that an erasure ended and a late write put back."""

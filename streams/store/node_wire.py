@@ -17,11 +17,9 @@ from streams.interests.applied import pack_applied
 from streams.interests.ballot import pack_standing
 from streams.interests.evidence import Strongest, pack_began, pack_firsts, pack_marks, pack_ring
 from streams.interests.nodes import Node, NodeKey, NodePolicy, expires_at_ms, node_id
+from streams.store import versions
 from streams.store.base import Fence
 from streams.store.wire import entry, framed, text, vectors
-
-#: Bumped when what a payload means changes; flagged in the CHANGELOG.
-PAYLOAD_VERSION: Final = 2
 
 _DOUBLES: Final = ("mass", "net", "norm")
 _TIMES: Final = ("t0", "first", "last", "expires_at")
@@ -35,7 +33,7 @@ def nodes_bytes(nodes: Sequence[Node], policy: NodePolicy, fence: Fence) -> byte
     if not nodes:
         return b""
     numbers, width = _numbers(nodes, policy)
-    written = entry("fence", fence.number) + entry("v", PAYLOAD_VERSION)
+    written = entry("fence", fence.number) + entry(versions.FIELD, versions.NODES)
     points: list[bytes] = []
     for at, node in enumerate(nodes):
         body = [

@@ -9,7 +9,7 @@ from typing import Any
 from streams.interests.applied import Applied, pack_applied, unpack_applied
 from streams.interests.nodes import NAMESPACE
 from streams.interests.together import ItemPartners, forgotten_at_ms, pack_counts, unpack_counts
-from streams.store import codec
+from streams.store import codec, versions
 from streams.store.base import Fence
 from streams.store.wire import Point
 
@@ -25,12 +25,14 @@ def partners_point(partners: ItemPartners, group: str, fence: Fence, half_life_s
         "item_id": partners.item_id, "group": group, "partners": pack_counts(partners.counts),
         "total": float(partners.total), "t0": partners.t0_ms, "applied": pack_applied(partners.applied),
         "fence": fence.number, "expires_at": forgotten_at_ms(partners, half_life_s, expire_below),
+        versions.FIELD: versions.TOGETHER,
     }  # fmt: skip
     return Point(partners_id(group, partners.item_id), codec.ONE, payload)
 
 
 def partners_of(payload: Mapping[str, Any]) -> ItemPartners:
-    """An item's partners from its point's payload; `applied` where that was read."""
+    """An item's partners from its point's payload; `applied` where that was read. NewerPoints as `require_known`."""
+    versions.require_known(payload, versions.TOGETHER, "items' partners")
     return ItemPartners(
         item_id=payload["item_id"].string_value, counts=unpack_counts(payload["partners"].string_value),
         total=payload["total"].double_value, t0_ms=payload["t0"].integer_value,

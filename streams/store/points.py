@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
 from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
@@ -13,8 +13,9 @@ from qdrant_client import AsyncQdrantClient, grpc
 
 from streams.base.errors import StoreUnavailable
 from streams.store import codec
+from streams.store.collections import CONTROL
 from streams.store.connection import QdrantConfig, connect, guarded, open_channel
-from streams.store.filters import ALL_PAYLOAD
+from streams.store.filters import ALL_PAYLOAD, NO_PAYLOAD, agreed, one_of, ordered
 from streams.store.wire import Point, points_bytes
 
 _PAGE = 1000
@@ -92,17 +93,40 @@ class PointsClient:
     async def get(
         self, collection: str, ids: Sequence[str], *, payload: grpc.WithPayloadSelector = ALL_PAYLOAD,
         vectors: grpc.WithVectorsSelector | None = None, at_once: int | None = None, doing: str = "get",
+        deciding: bool = False,
     ) -> list[Any]:  # fmt: skip
-        """The points that exist among `ids`, asked for in calls of `at_once` (by default `points_per_write`)."""
+        """The points that exist among `ids`, asked for in calls of `at_once` (by default `points_per_write`).
+
+        `deciding`: what is found, and what is not, decides what is written. Then as many replicas must agree as the
+        settings ask for. StoreUnavailable where they do not.
+        """
         step = at_once or self.config.points_per_write
+        consistency = agreed(self.config.consistency.reads) if deciding else None
         found: list[Any] = []
         for start in range(0, len(ids), step):
+            asked = ids[start : start + step]
             request = grpc.GetPoints(
-                collection_name=collection, ids=codec.uuids(ids[start : start + step]), with_payload=payload,
-                with_vectors=vectors,
+                collection_name=collection, ids=codec.uuids(asked), with_payload=payload, with_vectors=vectors,
+                read_consistency=consistency,
             )  # fmt: skip
-            found += (await self.call("Get", request, doing)).result
+            known = (await self.call("Get", request, doing)).result
+            if consistency is not None:
+                await self._require_absent(collection, set(asked) - {point.id.uuid for point in known})
+            found += known
         return found
+
+    async def _require_absent(self, collection: str, missing: Set[str]) -> None:
+        """StoreUnavailable where one replica has a point that several did not agree on: it only seems to be missing.
+
+        Qdrant leaves out of an answer what differs between the replicas it asks. Whoever took that for a point that is
+        not there would begin it anew, over what is stored.
+        """
+        if not missing:
+            return
+        request = grpc.GetPoints(collection_name=collection, ids=codec.uuids(sorted(missing)), with_payload=NO_PAYLOAD)
+        differ = len((await self.call("Get", request, "agree")).result)
+        if differ:
+            raise StoreUnavailable(f"replicas of {collection} differ in {differ} points: asked again until they agree")
 
     async def pages(
         self, collection: str, where: grpc.Filter, *, payload: grpc.WithPayloadSelector = ALL_PAYLOAD,
@@ -127,8 +151,9 @@ class PointsClient:
     def upserting(self, collection: str, points: bytes, only_if: grpc.Condition | None) -> bytes:
         """The request of `upsert` for points that are bytes already."""
         head = grpc.UpsertPoints(
-            collection_name=collection, wait=True, update_filter=grpc.Filter(must=[only_if]) if only_if else None
-        )
+            collection_name=collection, wait=True, ordering=self._ordering(collection),
+            update_filter=grpc.Filter(must=[only_if]) if only_if else None,
+        )  # fmt: skip
         # Fields of a message may follow each other in any order: the points are what is most of it.
         request: bytes = head.SerializeToString() + points
         return request
@@ -166,16 +191,33 @@ class PointsClient:
             await self.upsert(collection, chunk, only_if)
 
     async def delete(self, collection: str, where: grpc.Filter) -> None:
-        """Delete the points that a filter lets through."""
+        """Delete the points that a filter lets through: on each replica those that it has."""
         await self._delete(collection, grpc.PointsSelector(filter=where))
+
+    async def delete_while(self, collection: str, where: grpc.Filter) -> None:
+        """Delete the points that a filter lets through, found a page at a time and deleted by id.
+
+        Each is deleted only where the filter still holds then: one that was written anew meanwhile stays.
+        """
+        async for page in self.pages(collection, where, payload=NO_PAYLOAD):
+            theirs = grpc.Filter()
+            theirs.CopyFrom(where)
+            theirs.must.append(one_of(point.id.uuid for point in page))
+            await self.delete(collection, theirs)
 
     async def delete_ids(self, collection: str, ids: Sequence[str]) -> None:
         """Delete points by id; unknown ids are nothing to do."""
         await self._delete(collection, grpc.PointsSelector(points=grpc.PointsIdsList(ids=codec.uuids(ids))))
 
     async def _delete(self, collection: str, selector: grpc.PointsSelector) -> None:
-        request = grpc.DeletePoints(collection_name=collection, wait=True, points=selector)
+        request = grpc.DeletePoints(
+            collection_name=collection, wait=True, points=selector, ordering=self._ordering(collection)
+        )
         _require_completed((await self.call("Delete", request, "delete")).result.status)
+
+    def _ordering(self, collection: str) -> grpc.WriteOrdering:
+        consistency = self.config.consistency
+        return ordered(consistency.comparing if collection == CONTROL else consistency.ordering)
 
 
 def _require_completed(status: int) -> None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from qdrant_client import grpc
 
 from streams.base.errors import StoreUnavailable
 from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy, without_erased
-from streams.store import codec
+from streams.store import codec, versions
 from streams.store.base import Control, Fence, Write
-from streams.store.collections import CONTROL, Collections
+from streams.store.collections import CONTROL, ONE_COPY, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import VECTORS, all_of, fields, in_range
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
+from streams.store.server_version import check_version
 from streams.store.wire import Point
+
+#: The control point's field with the version of the nodes that the group writes.
+_NODES: Final = "nodes"
 
 
 class QdrantStore:
@@ -30,17 +34,30 @@ class QdrantStore:
     ) -> None:
         self._points, self._names = PointsClient(config, called), collections
         self._nodes = NodeTable(self._points, collections.interests, policy)
-        self._shards = 1
+        self._copies = ONE_COPY
 
     @property
     def whole_trees(self) -> bool:
         """Whether one `write` of a user's nodes is all or nothing: on one shard it is one entry of its log."""
-        return self._shards == 1
+        return self._copies.shards == 1 and not self.replicated
+
+    @property
+    def replicated(self) -> bool:
+        """Whether a write that failed may have left replicas apart."""
+        return self._copies.replicas > 1
 
     async def prepare(self) -> None:
-        """Make the collections, their payload indexes and aliases where they are missing, and check their size."""
+        """Make the collections, their payload indexes and aliases where they are missing, and check their size.
+
+        ConfigurationError where Qdrant is too old.
+        """
         points = self._points
-        self._shards = await guarded(self._names.prepare(points.client, points.config.deadline_s), "prepare")
+        await check_version(points.client, points.config)
+        self._copies = await guarded(self._names.prepare(points.client, points.config), "prepare")
+
+    async def check_control(self, group: str) -> None:
+        """NewerPoints where a newer release has written for the group."""
+        await self.control(group)
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The nodes that exist among `keys`."""
@@ -66,7 +83,9 @@ class QdrantStore:
     async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
         """The described items among `item_ids`."""
         ids = [codec.item_point_id(item_id) for item_id in item_ids]
-        points = await self._points.get(self._names.items, ids, payload=fields("item_id", "path"), vectors=VECTORS)
+        points = await self._points.get(
+            self._names.items, ids, payload=fields("item_id", "path"), vectors=VECTORS, deciding=True
+        )
         found = (codec.item_of(point.payload, codec.row_of(point.vectors)) for point in points)
         return {item.item_id: item for item in found}
 
@@ -88,8 +107,8 @@ class QdrantStore:
         return await self._nodes.oldest_put_back()
 
     async def control(self, group: str) -> Control | None:
-        """The group's control point."""
-        points = await self._points.get(CONTROL, [_control_id(group)])
+        """The group's control point. NewerPoints where it, or any node written in this group, is of a newer release."""
+        points = await self._points.get(CONTROL, [_control_id(group)], deciding=True)
         return _control_of(points[0].payload) if points else None
 
     async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
@@ -98,6 +117,7 @@ class QdrantStore:
             "group": group, "epoch": control.epoch, "log": control.log, "generation": control.generation,
             "leader": control.leader, "cluster": control.cluster,
             "partitions": json.dumps(dict(control.partitions)), "highest": json.dumps(dict(control.highest)),
+            versions.FIELD: versions.CONTROL, _NODES: versions.NODES,
         }  # fmt: skip
         point = Point(_control_id(group), codec.ONE, payload)
         seen = [in_range("epoch", gte=if_epoch, lte=if_epoch)]
@@ -125,6 +145,10 @@ def _control_id(group: str) -> str:
 
 
 def _control_of(payload: Any) -> Control:
+    versions.require_known(payload, versions.CONTROL, "control points")
+    newest = payload[_NODES].integer_value if _NODES in payload else 0
+    if newest > versions.NODES:
+        raise versions.NewerPoints("nodes", newest, versions.NODES)
     return Control(
         epoch=payload["epoch"].integer_value, log=payload["log"].integer_value,
         generation=payload["generation"].integer_value,

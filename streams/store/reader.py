@@ -18,7 +18,7 @@ from qdrant_client import grpc
 
 from streams.base.errors import StoreUnavailable
 from streams.interests.nodes import Level, Node, Vector, is_put_back, node_id, profile_key, without_erased
-from streams.store import codec
+from streams.store import codec, versions
 from streams.store.collections import AliasMissing, Collections, aliased
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import ALL_PAYLOAD, VECTORS, alive, all_of, any_of, fields, in_range, nearest
@@ -289,10 +289,12 @@ async def _found(call: Awaitable[Any]) -> Any:
 
 
 def _person(payload: Mapping[str, grpc.Value]) -> ListedUser:
+    versions.require_known(payload, versions.NODES, "nodes")
     return ListedUser(payload["user_id"].string_value, payload["count"].integer_value, payload["last"].integer_value)
 
 
 def _place(payload: Mapping[str, grpc.Value]) -> Place:
+    versions.require_known(payload, versions.NODES, "nodes")
     return Place(
         payload["user_id"].string_value,
         payload["level"].string_value,  # type: ignore[arg-type]  # only levels are ever written
@@ -303,6 +305,7 @@ def _place(payload: Mapping[str, grpc.Value]) -> Place:
 
 def _hit(point: Any) -> Hit:
     payload = point.payload
+    versions.require_known(payload, versions.NODES, "nodes")
     return Hit(
         user_id=payload["user_id"].string_value, level=payload["level"].string_value, path=payload["path"].string_value,
         similarity=point.score, mass=payload["mass"].double_value, t0_ms=payload["t0"].integer_value,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+from qdrant_client import models
 
 from streams.store import codec
 from streams.store.cards import Card, read_cards
-from streams.store.collections import CONTROL, Collections, aliased, aliases, dim_of
+from streams.store.collections import CONTROL, ONE_COPY, Collections, Copies, aliased, aliases, dim_of
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.crash_marks import CrashMark, crash_marks
 from streams.store.filters import fields
@@ -16,11 +18,16 @@ from streams.store.points import PointsClient
 
 @dataclass(frozen=True, slots=True)
 class CollectionFacts:
-    """A collection as the server describes it: its vectors' size, its points and the payload fields it indexes."""
+    """A collection as the server describes it: its vectors' size, its points and the payload fields it indexes.
+
+    Then how it lies, and the replicas that are not active, as `shard 2 on peer 7: Dead`.
+    """
 
     dim: int
     points: int
     indexed: frozenset[str]
+    copies: Copies = ONE_COPY
+    not_active: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +74,16 @@ class Surveyor:
 
     async def _facts(self, name: str) -> CollectionFacts:
         info = await guarded(self._points.client.get_collection(name), "describing a collection")
-        return CollectionFacts(dim_of(info), info.points_count or 0, frozenset(info.payload_schema or {}))
+        cluster = await guarded(self._points.client.collection_cluster_info(name), "describing a collection's replicas")
+        return CollectionFacts(
+            dim_of(info), info.points_count or 0, frozenset(info.payload_schema or {}), Copies.of(info),
+            tuple(_not_active(cluster)),
+        )  # fmt: skip
+
+
+def _not_active(cluster: models.CollectionClusterInfo) -> Iterator[str]:
+    """The replicas that do not answer reads now."""
+    local = [(one.shard_id, cluster.peer_id, one.state) for one in cluster.local_shards]
+    for shard, peer, state in [*local, *((one.shard_id, one.peer_id, one.state) for one in cluster.remote_shards)]:
+        if state not in (models.ReplicaState.ACTIVE, models.ReplicaState.ACTIVEREAD):
+            yield f"shard {shard} on peer {peer}: {state.value}"

@@ -86,6 +86,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         qdrant, store = _store(settings, names, metrics)
         stack.push_async_callback(store.close)
         await answered(waiting, qdrant.prepare)
+        await answered(waiting, qdrant.check_control, kafka.group)
         cohorts = _cohorts(settings, names, metrics)
         stack.push_async_callback(cohorts.close)
         await answered(waiting, cohorts.prepare)

@@ -19,7 +19,8 @@ from streams.commands import findings
 from streams.commands.findings import Findings, findings_table
 from streams.commands.installation_checks import check_concepts, check_installation
 from streams.commands.learner_checks import check_learner, check_weights
-from streams.commands.server_checks import check_collections, check_compaction, check_group, check_set_aside
+from streams.commands.qdrant_checks import check_collections, check_set_aside
+from streams.commands.server_checks import check_compaction, check_group
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
 from streams.encoder.triton import EncoderInfo
@@ -41,7 +42,7 @@ def holding(name: str, dim: int = 384, points: int = 7) -> CollectionFacts:
 
 NODES = holding("interests__e5")
 WELL = Survey(
-    "1.18.3",
+    "1.20.0",
     {
         **{name: holding(name) for name in ("interests__e5", "items__e5", "population__e5")},
         POPULARITY: holding(POPULARITY, 1),
@@ -84,7 +85,7 @@ def test_records_that_crash_workers_are_named_by_place() -> None:
 
 
 def test_an_empty_store_is_a_warning() -> None:
-    assert judged(Survey("1.18.3", {}, {})) == {"WARN": ["aliases: no interests are kept here yet"]}
+    assert judged(Survey("1.20.0", {}, {})) == {"WARN": ["aliases: no interests are kept here yet"]}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from deploy.embedded.qdrant.config import info_config, updated_config
 from deploy.embedded.qdrant.indexes import schema_out
 from deploy.embedded.qdrant.registry import Registry
 
+PEER = 1
+
 
 class CollectionsApi:
     """What the real server's Collections service does, over the registry."""
@@ -63,6 +65,15 @@ class CollectionsApi:
         info.indexed_vectors_count = found.indexed_vectors_count
         info.config.CopyFrom(info_config(collection.config))
         schema_out(info.payload_schema, found.payload_schema)
+        response.time = time.perf_counter() - started
+        return response
+
+    async def cluster(self, request: Any) -> Any:
+        """Say where a collection's shards lie: there is one, here."""
+        started = time.perf_counter()
+        found = await self._registry.get(request.collection_name).read(lambda shard: shard.info())
+        response = pb.CollectionClusterInfoResponse(peer_id=PEER, shard_count=1)
+        response.local_shards.add(shard_id=0, points_count=found.points_count, state=pb.ReplicaState.Active)
         response.time = time.perf_counter() - started
         return response
 

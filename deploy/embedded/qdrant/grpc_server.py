@@ -64,6 +64,7 @@ def collections_calls(collections: CollectionsApi) -> dict[str, Call]:
         "Update": collections.update,
         "List": collections.list,
         "Get": collections.get,
+        "CollectionClusterInfo": collections.cluster,
         "CollectionExists": collections.exists,
         "UpdateAliases": collections.update_aliases,
         "ListAliases": collections.list_aliases,
