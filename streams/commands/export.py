@@ -32,6 +32,15 @@ FromEvents = Annotated[
 ]
 Events = Annotated[bool, typer.Option("--events", help="The events too, each once, without what people wrote.")]
 WithText = Annotated[bool, typer.Option("--with-text", help="With --events: what people wrote, too.")]
+FeaturesOf = Annotated[
+    Path | None,
+    typer.Option(
+        "--features-of",
+        exists=True,
+        dir_okay=False,
+        help="A file of rows user_id, item_id, ts: what the ranking knew of the item for the user before that time.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be read and written.")]
 
 
@@ -42,7 +51,8 @@ def add(app: typer.Typer) -> None:
 
 def export(
     out: Out, at: At = "now", by: By = "happened", replay: Replay = False, from_events: FromEvents = None,
-    events: Events = False, with_text: WithText = False, dry_run: DryRun = False,
+    events: Events = False, with_text: WithText = False, features_of: FeaturesOf = None,
+    dry_run: DryRun = False,
 ) -> None:  # fmt: skip
     """Write trees, items and popularity as Parquet, as of a time; DuckDB, pandas and Spark read it.
 
@@ -63,7 +73,7 @@ def export(
     replays = replay or at != "now" or bool(from_events)
     plan = export_tables.ExportPlan(
         out=out, at_ms=at_ms, by="arrived" if by == "arrived" else "happened", replays=replays,
-        files=tuple(from_events or ()), events=events, text=with_text,
+        files=tuple(from_events or ()), events=events, text=with_text, features_of=features_of,
     )  # fmt: skip
     settings, screen = load_settings(), console()
     if dry_run:

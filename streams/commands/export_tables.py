@@ -15,13 +15,14 @@ import msgspec
 from rich.console import Console
 
 from streams.base.errors import ConfigurationError, InterestsError
+from streams.commands.export_features import write_features
 from streams.commands.history_source import History, history_of, open_log, scan_of
 from streams.commands.progress import meter
 from streams.commands.when import rfc3339
 from streams.history import tables
 from streams.history.folder import ExportFolder
 from streams.history.refold import Folded, VoteCount
-from streams.history.sift import By, Cut
+from streams.history.sift import By, Cut, Sifted
 from streams.history.spool import Spool, part_of, parts_for
 from streams.interests.nodes import Node, NodePolicy, is_alive, is_forgotten, is_put_back
 from streams.store import versions
@@ -51,11 +52,12 @@ class ExportPlan:
     files: tuple[Path, ...] = ()
     events: bool = False
     text: bool = False
+    features_of: Path | None = None
 
     @property
     def reads_log(self) -> bool:
         """Whether the log is needed at all."""
-        return self.replays or self.events
+        return self.replays or self.events or self.features_of is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,11 @@ async def export(settings: Settings, plan: ExportPlan, out: Console) -> dict[str
         schemas = {
             "trees": tables.trees_schema(dim), "items": tables.items_schema(dim),
             "popularity": tables.POPULARITY_SCHEMA,
-        } | ({"events": tables.EVENTS_SCHEMA} if plan.events else {})  # fmt: skip
+        }  # fmt: skip
+        if plan.events:
+            schemas["events"] = tables.EVENTS_SCHEMA
+        if plan.features_of is not None:
+            schemas["features"] = tables.FEATURES_SCHEMA
         parts = max(1, min(_MOST_PARTS, -(-nodes // _NODES_A_PART)))
         folder = ExportFolder(plan.out, schemas, _metadata(settings, plan, collections), parts)
         erased_at = await scan.erased(collections)
@@ -111,7 +117,13 @@ async def export(settings: Settings, plan: ExportPlan, out: Console) -> dict[str
                 await writer.stored(scan, nodes, out)
             if plan.reads_log:
                 async with history_of(settings, collections) as history:
-                    await writer.folded(history, out)
+                    if plan.replays or plan.events:
+                        await writer.folded(history, out)
+                    if plan.features_of is not None:
+                        known = Sifted(erased_at=dict(erased_at))
+                        await write_features(
+                            history, scan, collections, folder, known, plan.files, plan.features_of, out
+                        )
             await writer.items(scan, out)
             await _refuse_late_erasures(scan, collections, erased_at, folder)
             return folder.finish()

@@ -15,10 +15,9 @@ from streams.commands.playback import Tally, Throttle, send
 from streams.commands.progress import Meter
 from streams.commands.sender import Sender
 from streams.events.drafts import Line, draft_events
-from streams.events.event import Source
+from streams.events.event import RecordLike, Source
 
 if TYPE_CHECKING:
-    from streams.broker.fetched_batch import Record
     from streams.broker.read_window import LogWindow
     from streams.settings.servers import KafkaSettings
 
@@ -62,8 +61,11 @@ async def send_topics(
     tally.sending_s += monotonic() - began
 
 
-def named(record: Record) -> bytes:
-    """A record's event with an id and a time, which are the record's own where it brings none."""
+def named(record: RecordLike, settled_ms: int | None = None) -> bytes:
+    """A record's event with an id and a time, which are the record's own where it brings none.
+
+    With `settled_ms` that is its time, whatever it brings.
+    """
     body = record.value or b""
     try:
         fields = _FIELDS.decode(body)
@@ -71,8 +73,8 @@ def named(record: Record) -> bytes:
         return body  # the parser says why
     if bytes(fields.get("event_id", b"null")) == b"null":
         fields["event_id"] = msgspec.Raw(_ENCODE.encode(str(Source(record.topic, record.partition, record.offset))))
-    elif bytes(fields.get("ts", b"null")) != b"null":
+    elif settled_ms is None and bytes(fields.get("ts", b"null")) != b"null":
         return body
-    if bytes(fields.get("ts", b"null")) == b"null":
-        fields["ts"] = msgspec.Raw(b"%d" % record.timestamp)
+    if settled_ms is not None or bytes(fields.get("ts", b"null")) == b"null":
+        fields["ts"] = msgspec.Raw(str(record.timestamp if settled_ms is None else settled_ms).encode())
     return _ENCODE.encode(fields)

@@ -6,7 +6,7 @@ Nothing of an event, or after it, is known when its item is ranked, but that the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -126,7 +126,8 @@ def _kind_of(event: Event) -> Kind:
 class Replay:
     """A log, replayed event by event through `streams.pipeline.apply.apply` on the in-memory store.
 
-    Records of a user are folded when the user is next ranked: a batch is exactly its events one by one.
+    Records of a user are folded when the user is next ranked: a batch is exactly its events one by one. With `followed`
+    nobody else is ranked, and nobody else's tree is kept.
     """
 
     catalogue: KnownItems
@@ -138,6 +139,7 @@ class Replay:
     ranking: RankPolicy
     everybody: WorldPolicy
     protocol: PrequentialProtocol
+    followed: Set[str] | None = None
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
@@ -162,17 +164,29 @@ class Replay:
                 case = await self._case(index, event, weights, now_ms)
                 if case is not None:
                     yield case
-                self._world.meet(event, weights)
-                self._late.append(_Event(event, weights, record))
-                if not self.protocol.delay_ms:
-                    self._catch_up(event.ts_ms)
+                self._note(event, weights, record)
+
+    async def follow(self, event: Event, record: RecordLike) -> None:
+        """Take an event of the log into account, without ranking anything."""
+        self._note(event, await self._item_weights(event), record)
+
+    def events_before(self, user_id: str) -> int:
+        """How many events of a user were taken into account."""
+        return self._world.user(user_id).events
+
+    def _note(self, event: Event, weights: Sequence[tuple[str, float]], record: RecordLike) -> None:
+        self._world.meet(event, weights)
+        self._late.append(_Event(event, weights, record))
+        if not self.protocol.delay_ms:
+            self._catch_up(event.ts_ms)
 
     def _catch_up(self, until_ms: int) -> None:
         """Count what has happened until a moment, in the order of the log."""
         while self._late and (self._late[0].event.ts_ms <= until_ms or not self.protocol.delay_ms):
             event, weights, record = self._late.popleft()
             self._world.apply(event, weights)
-            self._pending.setdefault(event.user_id, []).append(record)
+            if self.followed is None or event.user_id in self.followed:
+                self._pending.setdefault(event.user_id, []).append(record)
 
     async def _case(self, index: int, event: Event, weights: Sequence[tuple[str, float]], now_ms: int) -> Case | None:
         user, kind = self._world.user(event.user_id), _kind_of(event)
@@ -181,7 +195,7 @@ class Replay:
         chosen, relevant = self._shown(event) if kind == "impression" else self._sampled(event, index)
         if not len(chosen):
             return None
-        rows = await self.rows(event, chosen, now_ms)
+        rows = await self.rows(event.user_id, event.ts_ms, chosen, now_ms, event.context)
         weight, profile = sum(weight for _, weight in weights), self._profile(event.user_id)
         return Case(
             kind=kind, index=index, user_id=event.user_id, events=user.events, own=event.type == "post", weight=weight,
@@ -190,17 +204,20 @@ class Replay:
             ages_s=(event.ts_ms - np.array(user.times_ms, np.float64)) / 1000.0,
         )  # fmt: skip
 
-    async def rows(self, event: Event, chosen: NDArray[np.int64], now_ms: int) -> FeatureRows:
-        """The rows of the items at `chosen` (n,) of the catalogue, for an event's user at its time."""
-        await self._fold(event.user_id, now_ms)
-        tree = self._trees.get(event.user_id, {})
-        profile = self._profile(event.user_id)
-        here = frozenset(situations(event.ts_ms, event.context, self.nodes.contexts))
+    async def rows(
+        self, user_id: str, at_ms: int, chosen: NDArray[np.int64], now_ms: int,
+        context: Mapping[str, str | float | bool],
+    ) -> FeatureRows:  # fmt: skip
+        """The rows of the items at `chosen` (n,) of the catalogue, for a user at a moment in a situation."""
+        await self._fold(user_id, now_ms)
+        tree = self._trees.get(user_id, {})
+        profile = self._profile(user_id)
+        here = frozenset(situations(at_ms, context, self.nodes.contexts))
         person = PersonView(
-            interests=interests_in(tree.values(), here, event.ts_ms, self.nodes),
-            recents=self._world.recents(recents_of(profile) if profile else (), event.ts_ms),
+            interests=interests_in(tree.values(), here, at_ms, self.nodes),
+            recents=self._world.recents(recents_of(profile) if profile else (), at_ms),
         )
-        return feature_rows(person, self._world.targets(chosen, event.ts_ms), self.ranking, at_ms=event.ts_ms)
+        return feature_rows(person, self._world.targets(chosen, at_ms), self.ranking, at_ms=at_ms)
 
     def _profile(self, user_id: str) -> Node | None:
         return self._trees.get(user_id, {}).get(profile_key(user_id))

@@ -98,7 +98,8 @@ async def _values(
     with meter("ratings", len(by_user)) as step:
         for places in by_user.values():
             chosen = np.array([rows[_item(wanted[at])] for at in places])
-            made = await replay.rows(wanted[places[0]], chosen, ground.now_ms)
+            first = wanted[places[0]]
+            made = await replay.rows(first.user_id, first.ts_ms, chosen, ground.now_ms, first.context)
             found |= dict(zip(places, made.values, strict=True))
             step.add(1)
     return np.stack([found[at] for at in range(len(wanted))])

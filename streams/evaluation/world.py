@@ -20,6 +20,7 @@ from streams.interests.nodes import NodePolicy, Vector
 from streams.interests.pair_records import pairs_of
 from streams.interests.popularity import ItemPopularity, count, tally
 from streams.interests.recents import Recent
+from streams.interests.signed_weight import UNDOES
 from streams.interests.together import ItemPartners, PartnerPolicy, count_pairs
 from streams.pipeline.ranking_view import recent_items, target_items
 from streams.ranking.rows import RecentItem, TargetItems
@@ -28,6 +29,7 @@ from streams.store.cards import Card
 Floats = NDArray[np.float64]
 Undated = Literal["known", "met"]
 _GROUP: Final = "evaluation"
+_UNDOABLE: Final = frozenset(UNDOES.values())
 
 
 class KnownItems:
@@ -65,10 +67,14 @@ class WorldPolicy:
 
 @dataclass(slots=True)
 class ReplayedUser:
-    """What a user did before: the rows of their items with times, in order, how many events, and their votes."""
+    """What a user did before: the rows of their items with times, in order, how many events, and their votes.
+
+    `standing` has by type and item the time and weight of each like that was not taken back.
+    """
 
     ballot: Ballot
     neighbours: Neighbours
+    standing: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
     events: int = 0
     rows: list[int] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
@@ -122,12 +128,24 @@ class World:
                 user.times_ms.append(event.ts_ms)
 
     def apply(self, event: Event, weights: Sequence[tuple[str, float]]) -> None:
-        """Count an event's positive evidence, each item with its signed weight, in what everybody did."""
+        """Count an event's positive evidence, each item with its signed weight, in what everybody did.
+
+        An event that takes back others takes their votes back.
+        """
         user = self.user(event.user_id)
         for item_id, weight in weights:
-            if weight <= 0 or item_id not in self.catalogue.rows:
+            if item_id not in self.catalogue.rows:
                 continue
-            changes = user.ballot.give(event.source, item_id, event.ts_ms, weight, undoable=False)
+            if (undone := UNDOES.get(event.type)) is not None:
+                taken = user.standing.pop((undone, item_id), [])
+                changes = [one for given in taken for one in user.ballot.take_back(event.source, item_id, *given)]
+            elif weight > 0:
+                undoable = event.type in _UNDOABLE
+                changes = user.ballot.give(event.source, item_id, event.ts_ms, weight, undoable=undoable)
+                if undoable:
+                    user.standing.setdefault((event.type, item_id), []).append((event.ts_ms, weight))
+            else:
+                continue
             pairs = user.neighbours.changed(changes)
             votes = tally(changes, _GROUP, 0)
             for item in count(votes, self.popularity, self._policy.popularity_half_life_s).changed:

@@ -75,6 +75,7 @@ class ExportFolder:
     ) -> None:
         for one in self._files.values():
             one.file.close()
+            one.writer.is_open = False  # or it writes a footer at last, as if the file were whole
 
     def add(self, name: str, part: int, rows: pa.Table) -> None:
         """Write rows of a table into one of its parts, once enough of them are together."""

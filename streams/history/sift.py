@@ -50,7 +50,11 @@ class Sifted:
 
     def outlives(self, event: Event) -> bool:
         """Whether an event is younger than every erasure of its user."""
-        return event.ts_ms > self.erased_at.get(event.user_id, 0)
+        return self.outlives_at(event.user_id, event.ts_ms)
+
+    def outlives_at(self, user_id: str, at_ms: int) -> bool:
+        """Whether a moment is younger than every erasure of a user."""
+        return at_ms > self.erased_at.get(user_id, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

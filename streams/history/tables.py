@@ -1,4 +1,4 @@
-"""The tables of an export: their columns, and rows of nodes, events, items and popularity as Arrow tables.
+"""The tables of an export: their columns, and rows of nodes, events, items and popularity and features as Arrow tables.
 
 `docs/export.md` describes every column; a test holds it to these schemas. Needs the extra `parquet`.
 """
@@ -16,6 +16,7 @@ from streams.history.refold import FoldedEvent
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node, NodePolicy, Vector, expires_at_ms
 from streams.interests.popularity import SHORTER_S, ItemPopularity, half_lives_s
+from streams.ranking.rows import NAMES, PastRow
 from streams.store.cards import Card
 
 #: Goes up when a column changes its name, type or meaning; new columns at the end leave it as it is.
@@ -58,6 +59,10 @@ EVENTS_SCHEMA: Final = pa.schema([
     ("item_id", pa.string()), ("rating", pa.float64()), ("dwell_ms", pa.int64()), ("items", _WORDS),
     ("clicked", _WORDS), ("context", pa.string()), ("text", pa.string()), ("folded", pa.bool_()),
     ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()),
+])  # fmt: skip
+FEATURES_SCHEMA: Final = pa.schema([
+    ("row", pa.int64()), ("user_id", pa.string()), ("item_id", pa.string()), ("ts", _TIME), ("known", pa.bool_()),
+    ("events", pa.int64()), *((name, pa.float64()) for name in NAMES),
 ])  # fmt: skip
 
 
@@ -132,6 +137,19 @@ def events_table(events: Sequence[FoldedEvent], *, with_text: bool) -> pa.Table:
         "offset": lambda one: one.record.offset,
     }
     return _table({name: [of(one) for one in events] for name, of in rows.items()}, EVENTS_SCHEMA)
+
+
+def features_table(rows: Sequence[PastRow]) -> pa.Table:
+    """Feature rows; those of items that nobody has described have no features."""
+    unknown = [None] * len(NAMES)
+    columns: dict[str, Any] = {
+        "row": [one.row for one in rows], "user_id": [one.user_id for one in rows],
+        "item_id": [one.item_id for one in rows], "ts": [one.ts_ms for one in rows],
+        "known": [one.values is not None for one in rows], "events": [one.events for one in rows],
+    }  # fmt: skip
+    values = [unknown if one.values is None else one.values for one in rows]
+    columns |= {name: [row[at] for row in values] for at, name in enumerate(NAMES)}
+    return _table(columns, FEATURES_SCHEMA)
 
 
 def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:

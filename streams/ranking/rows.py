@@ -78,6 +78,20 @@ class RecentItem(NamedTuple):
     touched: float
 
 
+class PastRow(NamedTuple):
+    """What was known of an item for a user before a moment: `values` (F,), None where nobody has described the item.
+
+    `row` is its place among those that were asked for, `events` how many the user had before.
+    """
+
+    row: int
+    user_id: str
+    item_id: str
+    ts_ms: int
+    events: int
+    values: Floats | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonView:
     """A person as a row sees them: their interests at the moment, and their recent items, the latest first."""

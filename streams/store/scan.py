@@ -12,7 +12,7 @@ from qdrant_client import grpc
 from streams.interests.nodes import Node
 from streams.interests.popularity import ItemPopularity
 from streams.store import codec
-from streams.store.cards import Card, card_of
+from streams.store.cards import Card, card_of, read_cards
 from streams.store.cohort_store import popularity_of
 from streams.store.collections import POPULARITY, Collections, aliased
 from streams.store.connection import QdrantConfig, guarded
@@ -79,6 +79,11 @@ class Scan:
         """Every item that is described."""
         async for page in self._points.pages(collections.items, all_of(), vectors=VECTORS, page=_PAGE):
             yield [card_of(point.payload, codec.row_of(point.vectors)) for point in page]
+
+    async def cards(self, collections: Collections, item_ids: Sequence[str]) -> list[Card]:
+        """The described items among `item_ids`."""
+        ids = [codec.item_point_id(item_id) for item_id in item_ids]
+        return list((await read_cards(self._points, collections.items, ids, vectors=VECTORS)).values())
 
     async def popularity(self, group: str) -> AsyncIterator[list[ItemPopularity]]:
         """The popularity of every item that a group has counted votes for."""

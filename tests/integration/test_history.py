@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import socket
 import stat
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +27,21 @@ from deploy.embedded.ports import free_ports
 from streams.broker.producer import Outgoing, Producer
 from streams.commands.cli import app
 from streams.commands.when import rfc3339
-from streams.interests.nodes import Node, profile_key
+from streams.interests.contexts import situations
+from streams.interests.nodes import Node, profile_key, recents_of
+from streams.pipeline.ranking_view import RankingReader, interests_in
+from streams.ranking.features import feature_rows
+from streams.ranking.rows import NAMES as FEATURES
+from streams.ranking.rows import PersonView
 from streams.settings.wiring import qdrant_config
 from streams.store.base import Fence
+from streams.store.cards import Card
+from streams.store.cohort_store import CohortStore
 from streams.store.node_table import NodeTable
 from streams.store.points import PointsClient
+from streams.store.scan import Scan
 from tests.fixtures.brokers import make_broker
-from tests.fixtures.path import Rig, environment
+from tests.fixtures.path import ROOT, Rig, environment
 from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import TritonServer
 
@@ -314,6 +327,67 @@ def test_files_are_read_by_duckdb_and_pandas(rig: Rig, tmp_path: Path) -> None:
     assert (again.exit_code, "is there already" in again.stderr) == (2, True)
 
 
+async def served(rig: Rig, user: str, items: list[str], at_ms: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The rows that the API would rank by, from what is stored now."""
+    settings, policy = rig.settings, rig.settings.nodes.policy()
+    store, scan = rig.store(), Scan(qdrant_config(settings))
+    names, population = store._names, settings.population
+    cohorts = CohortStore(
+        qdrant_config(settings), population.policy(), names, group=settings.kafka.group,
+        half_life_s=population.popularity_half_life_s, together_half_life_s=population.together_half_life_s,
+    )  # fmt: skip
+
+    async def cards(ids: Iterable[str]) -> dict[str, Card]:
+        return {card.item_id: card for card in await scan.cards(names, list(ids))}
+
+    reader = RankingReader(
+        cards=cards, popularity=cohorts.popularity, partners=cohorts.partners,
+        popularity_half_life_s=population.popularity_half_life_s, together_half_life_s=population.together_half_life_s,
+    )  # fmt: skip
+    try:
+        tree = await store.tree(user)
+        profile = next(node for node in tree if node.key.level == "profile")
+        known = await cards(items)
+        person = PersonView(
+            interests=interests_in(tree, frozenset(situations(at_ms, {}, policy.contexts)), at_ms, policy),
+            recents=await reader.recents(recents_of(profile), at_ms),
+        )
+        targets = await reader.targets([known[item] for item in items], at_ms)
+        rows = feature_rows(person, targets, settings.ranking.policy(), at_ms=at_ms)
+        return dict(zip(items, rows.values, strict=True))
+    finally:
+        for one in (store, scan, cohorts):
+            await one.close()
+
+
+def test_features_are_those_the_ranking_sees_and_nothing_of_the_moment_is_in_them(rig: Rig, tmp_path: Path) -> None:
+    """Rows after the last event are those of serving; one at an event's own time does not know the event."""
+    after, first = NOW_MS - DAY_MS, next(one for one in events() if one["event_id"] == "e0")
+    rows = [("u4", item, after) for item in NAMES] + [("u7", "jazz", after), ("u7", "nobody-knows", after)]
+    rows += [(first["user_id"], first["item_id"], first["ts"]), (first["user_id"], first["item_id"], first["ts"] + 1)]
+    rows += [(GONE, "jazz", HALF - 1), (BACK, "jazz", HALF - 1), (BACK, "jazz", after)]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "ts"])
+    frame["ts"] = pd.to_datetime(frame["ts"], unit="ms", utc=True)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    result = call(rig, "export", "--out", str(tmp_path / "x"), "--features-of", str(tmp_path / "rows.parquet"))
+    assert result.exit_code == 0, result.output
+    made = pd.read_parquet(tmp_path / "x" / "features").sort_values("row").set_index("row")
+    assert made.index.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 11]  # nothing of before an erasure
+    assert made["known"].tolist() == [True] * 5 + [False] + [True] * 3
+    assert made.loc[6, list(FEATURES)].isna().all()
+    assert made["events"][7] == 0
+    assert made["events"][8] == 1
+    assert (made.loc[7, [name for name in FEATURES if name.startswith("relevance")]] == 0).all()
+    assert made.loc[8, "relevance_profile"] > 0
+    assert made.loc[7, "popularity"] == 0 < made.loc[8, "popularity"]
+    for user, places in (("u4", [1, 2, 3, 4]), ("u7", [5]), (BACK, [11])):
+        wanted = asyncio.run(served(rig, user, [rows[place - 1][1] for place in places], after))
+        for place in places:
+            found, expected = made.loc[place, list(FEATURES)].to_numpy(float), wanted[rows[place - 1][1]]
+            off = {name: (a, b) for name, a, b in zip(FEATURES, found, expected, strict=True) if abs(a - b) > 1e-3}
+            assert not off, (user, rows[place - 1][1], off)
+
+
 def test_a_dry_run_writes_nothing_and_an_export_that_fails_never_looks_whole(rig: Rig, tmp_path: Path) -> None:
     result = call(rig, "export", "--at", "-1h", "--out", str(tmp_path / "a" / "b"), "--dry-run")
     assert (result.exit_code, list(tmp_path.iterdir())) == (0, [])
@@ -327,6 +401,29 @@ def test_a_dry_run_writes_nothing_and_an_export_that_fails_never_looks_whole(rig
     assert not (tmp_path / "c.partial" / "export.json").exists()
     late = call(rig, "export", "--at", rfc3339(NOW_MS + DAY_MS), "--out", str(tmp_path / "d"))
     assert (late.exit_code, "has not come yet" in late.stderr) == (2, True)
+
+
+def test_ctrl_c_leaves_a_partial_folder(rig: Rig, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        env = environment(rig.settings) | {"INTERESTS_TRITON__URL": f"127.0.0.1:{silent.getsockname()[1]}"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streams.commands.cli", "export", "--at", "-1h", "--out", str(tmp_path / "x")],
+            env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+        )  # fmt: skip
+        try:
+            end = time.monotonic() + 60
+            while not (tmp_path / "x.partial").exists():
+                assert time.monotonic() < end
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 130, error.decode()
+    assert "stopped before the end" in error.decode()
+    assert "Traceback" not in error.decode()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.partial"]
 
 
 def test_a_store_that_is_in_use_is_not_filled_as_a_fresh_one(rig: Rig, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from streams.commands.export_tables import ExportPlan, _metadata
 from streams.history import tables
+from streams.ranking.rows import NAMES
 from streams.settings.service import Settings
 from streams.store.collections import Collections
 
@@ -24,6 +25,13 @@ def names_in(section: str) -> list[str]:
     """What the first column of a section's table names."""
     rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+
+
+def test_every_column_of_features_is_described() -> None:
+    section = PAGE.split("\n### features\n")[1].split("\n#")[0]
+    described = [name for name in names_in(section) if name not in {NAMES[0], NAMES[-1]}]
+    assert [*described, *NAMES] == tables.FEATURES_SCHEMA.names
+    assert f"the {len(NAMES)} [features" in section
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
