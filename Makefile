@@ -9,7 +9,7 @@ PEERS := .venv-peers
 # Python keeps what it has compiled, whatever the machine's default: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup tools demo up test check architecture docs audit peers bench fault attack lock format clean
+.PHONY: help setup tools demo up test check architecture docs audit wheel sbom peers bench fault attack lock format clean
 
 help:
 	@echo "make setup   the environment in .venv; whatever needs it makes it where it is missing"
@@ -20,6 +20,8 @@ help:
 	@echo "make architecture  measure the rooms of the code and draw docs/pictures/architecture.svg"
 	@echo "make docs    build the site of docs/ into site/"
 	@echo "make audit   ask for known vulnerabilities of what requirements.lock installs (needs the network)"
+	@echo "make wheel   the wheel in dist/: the same bytes from the same commit"
+	@echo "make sbom    the bill of materials in dist/, as CycloneDX, and a judgement of its licences"
 	@echo "make bench   measure, ours and others in turn, and write docs/bench.json (ARGS='--only peers', ROUNDS=3)"
 	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
 	@echo "make attack  attack a running stack and look what it held (NAME=revoked-keys, ARGS=--short)"
@@ -33,7 +35,7 @@ setup: $(READY)
 
 # torch goes by version alone: where pip can find a CPU build it takes it, and its hash differs from the CUDA build's.
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || { echo "Python 3.11 or 3.12 is needed: make PYTHON=python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -77,6 +79,14 @@ docs: $(READY)
 # Needs a vulnerability service on the network, so it is no part of check. 0: none known; 1: some; 3: not known.
 audit: $(READY)
 	@$(BIN)/python -m deploy.audit
+
+# Files in a wheel bear the time of the last commit, so whoever builds that commit gets the same bytes.
+wheel: $(READY)
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	    --no-build-isolation --wheel-dir dist . && rm -rf build && sha256sum dist/*.whl
+
+sbom: $(READY)
+	@$(BIN)/python -m deploy.bill_of_materials
 
 # What the bench compares with, in an environment of its own; where it cannot be had, the bench says so and goes on.
 peers: $(READY)

@@ -107,7 +107,12 @@ def _wheel() -> Path:
         path = Path(folder) / "tritonserver"
         if (path / "bin" / "tritonserver").is_file():
             return path
-    raise ConfigurationError("the Triton server is missing; install nvidia-pytriton==0.7.0")
+    if sys.version_info >= (3, 13):
+        raise ConfigurationError(
+            "the embedded Triton comes in a wheel that needs numpy 1, which has no build for Python 3.13: run the "
+            "embedded stack on Python 3.11 or 3.12; worker, API and learner run here beside a Triton of your own"
+        )
+    raise ConfigurationError("the Triton server is missing: pip install 'interest-streams[embedded,encoder]'")
 
 
 def _environment(wheel: Path, extra: dict[str, str]) -> dict[str, str]:
