@@ -150,7 +150,7 @@ def _secrets() -> Schema:
     return closed(
         kafka=closed(ca=key, default=user, worker=user, learner=user, api=user, setup=user, keda=user),
         qdrant=closed(apiKey=key, ca=key, certificate=certificate),
-        triton=closed(ca=key, certificate=certificate),
+        triton=closed(ca=key, certificate=certificate, server=certificate),
         privacy=closed(userIdKey=key, deadLetterKey=key),
         api=closed(keys=key, jwtSecret=key, jwtPublicKey=key, prometheusToken=key, metricsKey=key),
     )

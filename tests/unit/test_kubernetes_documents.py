@@ -6,6 +6,7 @@ No cluster runs here: what API servers and operators do with these documents is 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -19,9 +20,11 @@ import pytest
 from deploy.kubernetes.generated import FOLDER
 from streams.settings.service import Settings, load
 from tests.fixtures.helm import (
+    MINIMAL,
     PRODUCTION,
     SETS,
     Values,
+    changed,
     containers,
     each_set,
     named,
@@ -128,12 +131,13 @@ def test_each_workload_has_the_secrets_that_it_needs_and_no_others() -> None:
         variables = {one["name"] for one in container.get("env", ()) if one["name"].endswith("_FILE")}
         held.setdefault(component, set()).update(name.removeprefix("INTERESTS_") for name in variables)
     servers = {"KAFKA__CA_FILE", "KAFKA__SASL_PASSWORD_FILE", "QDRANT__API_KEY_FILE", "QDRANT__CA_FILE"}
+    encoder = {"TRITON__CA_FILE"}
     people = {"PRIVACY__USER_ID_KEY_FILE"}
     assert held == {
-        "worker": servers | people | {"PRIVACY__DEAD_LETTER_KEY_FILE"},
+        "worker": servers | encoder | people | {"PRIVACY__DEAD_LETTER_KEY_FILE"},
         "learner": servers | people | {"PRIVACY__DEAD_LETTER_KEY_FILE"},
-        "api": servers | people | {"API__KEYS_FILE"},
-        "setup": servers,
+        "api": servers | encoder | people | {"API__KEYS_FILE"},
+        "setup": servers | encoder,
         "triton": set(),
     }
 
@@ -204,13 +208,25 @@ def test_every_command_is_one_of_ours(values: Values) -> None:
         assert tuple(words) in ours
 
 
-def test_probes_of_triton_encode_a_text() -> None:
-    (container,) = [one for component, one in containers(rendered(PRODUCTION)) if component == "triton"]
-    for probe in ("startupProbe", "livenessProbe"):
-        program, option, module = container[probe]["exec"]["command"]
-        assert (program, option) == ("python", "-m")
-        assert (FOLDER.parents[1] / Path(*module.split("."))).with_suffix(".py").is_file()
-    assert container["livenessProbe"]["timeoutSeconds"] >= 10  # the check itself takes eight at most
+def test_triton_is_started_and_probed_by_what_its_image_has() -> None:
+    for values, options in ((PRODUCTION, {"--url", "--ca-file"}), (_plain_triton(), set())):
+        (container,) = [one for component, one in containers(rendered(values)) if component == "triton"]
+        for probe in ("startupProbe", "livenessProbe"):  # it encodes a text
+            program, option, module, *rest = container[probe]["exec"]["command"]
+            assert (program, option) == ("python", "-m")
+            source = (FOLDER.parents[1] / Path(*module.split("."))).with_suffix(".py").read_text(encoding="utf-8")
+            assert set(rest[::2]) == options
+            assert all(f'"{one}"' in source for one in options)
+        within_s = float(re.search(r'"--within", type=float, default=([\d.]+)', source)[1])  # type: ignore[index]  # there
+        assert container["livenessProbe"]["timeoutSeconds"] > within_s + 5
+        server = (FOLDER.parent / "images" / "triton_server.py").read_text(encoding="utf-8")
+        assert all(f'"{one}"' in server for one in container.get("args", [])[::2])
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert ("/etc/interests/secrets" in mounts) is bool(options)
+
+
+def _plain_triton() -> Values:
+    return changed(MINIMAL, config__triton__url="", triton={"enabled": True, "image": {"repository": "triton"}})
 
 
 @each_set

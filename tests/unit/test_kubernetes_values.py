@@ -124,6 +124,8 @@ USER = {"username": "worker", "password": {"secret": "worker"}}
         ({"api__ingress__enabled": True}, "api.ingress.hosts"),
         ({"secrets__api__keys__secret": ""}, "secrets.api: outside of loopback"),
         ({"triton__enabled": True}, "triton.image.repository"),
+        ({"triton__enabled": True, "config__triton__tls": True}, "config.triton.tls and secrets.triton.server"),
+        ({"triton__enabled": True, "secrets__triton__server__secret": "tls"}, "secrets.triton.ca: name the Secret"),
         (SASL, "secrets.kafka.keda: SASL_SSL needs"),
         ({**SASL, "secrets__kafka__worker": USER}, "secrets.kafka.learner: SASL_SSL needs"),
         ({"secrets__kafka__worker": USER}, "config.kafka.security_protocol: PLAINTEXT asks for no password"),

@@ -80,6 +80,12 @@
 {{- if and $v.secrets.qdrant.ca.secret (not (dig "qdrant" "https" false $v.config)) -}}
 {{- $wrong = append $wrong "config.qdrant.https: secrets.qdrant.ca names an authority, but nothing would be encrypted: say true" -}}
 {{- end -}}
+{{- if and $v.triton.enabled (ne (dig "triton" "tls" false $v.config) (not (empty $v.secrets.triton.server.secret))) -}}
+{{- $wrong = append $wrong "config.triton.tls and secrets.triton.server: this chart's Triton encrypts where both are there: say both or neither" -}}
+{{- end -}}
+{{- if and $v.triton.enabled $v.secrets.triton.server.secret (not $v.secrets.triton.ca.secret) -}}
+{{- $wrong = append $wrong "secrets.triton.ca: name the Secret of the authority that signed secrets.triton.server" -}}
+{{- end -}}
 {{- if and $v.secrets.triton.ca.secret (not (dig "triton" "tls" false $v.config)) -}}
 {{- $wrong = append $wrong "config.triton.tls: secrets.triton.ca names an authority, but nothing would be encrypted: say true" -}}
 {{- end -}}

@@ -31,7 +31,7 @@ metadata:
     {{- include "interests.labels" (dict "root" .root "component" "network") | nindent 4 }}
   {{- if eq .workload "setup" }}
   annotations:
-    {{- include "interests.hook" (dict "when" "pre-install,pre-upgrade" "weight" "-5" "delete" "before-hook-creation") | nindent 4 }}
+    {{- include "interests.hook" (dict "when" "pre-install,pre-upgrade,post-install" "weight" "-5" "delete" "before-hook-creation,hook-succeeded") | nindent 4 }}
   {{- end }}
 spec:
   podSelector:
