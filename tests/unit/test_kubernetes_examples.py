@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deploy.kubernetes.generated import CHART, EXAMPLES, FOLDER
-from streams.settings.servers import KafkaSettings
+from streams.settings.servers import KafkaSettings, QdrantSettings
 from streams.settings.wiring import topic_specs
 from tests.fixtures.helm import example
 from tests.fixtures.secure_kafka import CLUSTER, GROUP, OPERATIONS, TOPIC, documented_acls, entries
@@ -109,3 +109,8 @@ def test_qdrants_values_hold_no_key_and_fit_the_charts() -> None:
     assert volume["secret"]["secretName"] == PRODUCTION["secrets"]["qdrant"]["ca"]["secret"]
     major, minor = qdrant["image"]["tag"].removeprefix("v").split(".")[:2]
     assert (int(major), int(minor)) >= (1, 19)
+    placed = QdrantSettings(
+        **{name: PRODUCTION["config"]["qdrant"][name] for name in ("shard_number", "replication_factor")}
+    )
+    assert placed.shard_number == 2 * qdrant["replicaCount"]
+    assert placed.placement.write_consistency_factor < placed.replication_factor <= qdrant["replicaCount"]
