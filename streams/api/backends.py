@@ -15,6 +15,7 @@ from streams.api.item_changes import ItemChanges
 from streams.api.live_hub import Hub
 from streams.api.node_names import NodeNames
 from streams.api.panel_sources import PanelSource
+from streams.api.pending_erasures import PendingErasures, erasure_holds
 from streams.api.priors import Priors, PriorTerms
 from streams.api.prometheus_source import PrometheusSource
 from streams.api.rate_limits import RateLimits
@@ -68,6 +69,7 @@ class Backends:
     weights: ServedWeights
     weights_follower: WeightsFollower | None
     retention: Retention
+    pending_erasures: PendingErasures
     hub: Hub
     item_changes: ItemChanges
     pseudonyms: Pseudonyms | None
@@ -79,6 +81,7 @@ class Backends:
         """Get ready for requests, inside the loop that serves them; nothing is waited for."""
         self.reader.open()
         self.item_changes.start()
+        self.pending_erasures.start()
         self.dashboards.source.start()
         if self.weights_follower is not None:
             self.weights_follower.start()
@@ -101,6 +104,7 @@ class Backends:
             await asyncio.gather(self._hub_start, return_exceptions=True)
         await self.hub.close()
         await self.item_changes.close()
+        await self.pending_erasures.close()
         await self.dashboards.source.close()
         if self.weights_follower is not None:
             await self.weights_follower.close()
@@ -170,6 +174,7 @@ def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backend
         weights=weights,
         weights_follower=WeightsFollower(kafka, topic, weights) if topic and settings.ranking.learned else None,
         retention=Retention(kafka, settings.kafka),
+        pending_erasures=PendingErasures(partial(erasure_holds, reader), metrics.erasure_pending.set),
         hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams, share=api.live_share),
         item_changes=ItemChanges(kafka, settings.kafka.items_topic, catalogue),
         pseudonyms=pseudonyms_of(settings),

@@ -16,7 +16,7 @@ import msgspec
 from streams.api.backends import Backends
 from streams.api.ingest import send_events
 from streams.api.problems import ApiProblem, not_found
-from streams.api.receipts import Receipt, SharedSum
+from streams.api.receipts import Receipt, SharedSum, erased_at, receipt_of
 from streams.api.scopes import Principal
 from streams.interests.neighbours import pairs_standing
 from streams.interests.nodes import Node
@@ -32,12 +32,15 @@ async def erase(backends: Backends, user_id: str, at_ms: int, caller: Principal)
     event = {"event_id": event_id, "user_id": user_id, "type": "erase", "ts": at_ms}
     until = monotonic() + backends.settings.api.erase_wait_s
     await send_events(backends, [msgspec.json.encode(event)], at_ms, caller)
+    stored_id = backends.stored_as(user_id)
+    backends.pending_erasures.add(stored_id, at_ms)  # also where the caller goes away, or Qdrant does
     while True:
-        nodes = await backends.reader.stored(backends.stored_as(user_id))
-        receipt = _receipt(backends.stored_as(user_id), event_id, at_ms, nodes)
+        receipt = receipt_of(stored_id, event_id, at_ms, await backends.reader.stored(stored_id))
         if receipt.verified or monotonic() + _CHECK_EVERY_S > until:
             break
         await asyncio.sleep(_CHECK_EVERY_S)
+    if receipt.verified:
+        backends.pending_erasures.done(stored_id, at_ms)
     retained = await backends.retention.topics()
     shared = _shared(backends, before)
     return receipt.model_copy(update={"nodes_before": len(before), "retained": retained, "shared": shared})
@@ -46,7 +49,7 @@ async def erase(backends: Backends, user_id: str, at_ms: int, caller: Principal)
 async def verify(backends: Backends, stored_id: str, event_id: str | None) -> Receipt:
     """Read again what is left of a user after an erasure, by its receipt's event id or the last one there was."""
     nodes = await backends.reader.stored(stored_id)
-    erased_at_ms = _erased_at(nodes)
+    erased_at_ms = erased_at(nodes)
     if event_id is None:
         if not erased_at_ms:
             raise not_found("no-erasure", "No erasure of this user has taken effect.")
@@ -56,18 +59,8 @@ async def verify(backends: Backends, stored_id: str, event_id: str | None) -> Re
         if match is None:
             raise ApiProblem(422, "bad-event-id", "event_id: expected the one of an erasure's receipt.")
         requested_ms = int(match[1])
-    receipt = _receipt(stored_id, event_id or "", requested_ms, nodes)
+    receipt = receipt_of(stored_id, event_id or "", requested_ms, nodes)
     return receipt.model_copy(update={"retained": await backends.retention.topics(), "shared": _shared(backends, None)})
-
-
-def _receipt(user_id: str, event_id: str, requested_ms: int, nodes: Sequence[Node]) -> Receipt:
-    erased_at_ms = _erased_at(nodes)
-    done = erased_at_ms >= requested_ms > 0
-    left = sum(_is_older(node, requested_ms) for node in nodes)
-    return Receipt(
-        user_id=user_id, event_id=event_id, requested_ms=requested_ms, erased_at_ms=erased_at_ms or None,
-        nodes_left=left, verified=done and left == 0,
-    )  # fmt: skip
 
 
 def _shared(backends: Backends, before: Sequence[Node] | None) -> list[SharedSum]:
@@ -85,12 +78,3 @@ def _shared(backends: Backends, before: Sequence[Node] | None) -> list[SharedSum
         (kafka.popularity_topic, popularity), (kafka.together_topic, together), (kafka.population_topic, priors),
     )  # fmt: skip
     return [shared for topic, shared in kept if topic]
-
-
-def _erased_at(nodes: Sequence[Node]) -> int:
-    return max((node.erased_at_ms for node in nodes), default=0)
-
-
-def _is_older(node: Node, requested_ms: int) -> bool:
-    """Whether a node holds anything of before; the tombstone holds nothing, and later events make nodes anew."""
-    return node.count > 0 and node.first_ms <= requested_ms

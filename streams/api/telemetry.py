@@ -88,6 +88,12 @@ class ApiMetrics:
             "`api.jwt_public_key_file`) cannot be read or does not fit, and nobody is let in by it.",
             ("setting",), registry=registry, multiprocess_mode="livemin",
         )  # fmt: skip
+        self.erasure_pending = Gauge(
+            "interests_api_erasure_pending_seconds",
+            "Age of the oldest erasure that was accepted and is not seen to have taken effect; 0: of none. Looked at "
+            "every 15 s; a process that ends forgets those it was asked for.",
+            registry=registry, multiprocess_mode="livemax",
+        )  # fmt: skip
         self.cut = Counter(
             "interests_api_connections_refused",
             "Connections ended before their request was answered: its head or body too large or too slow, no HTTP, "

@@ -76,6 +76,16 @@ API: Final = Dashboard(
             hide_zero=True,
         ),
         Panel(
+            key="erasure_pending",
+            title="Erasure pending",
+            about="Age of the oldest erasure that was accepted and has not taken effect yet; 0: of none.",
+            unit="s",
+            lines=(Line(Value("interests_api_erasure_pending_seconds", across="max"), "oldest"),),
+            warn=60,
+            bad=600,
+            runbook="interestserasureoverdue",
+        ),
+        Panel(
             key="live_interrupted",
             title="Live streams interrupted",
             about="resync: the whole tree was sent again. store, access: the stream was ended.",
