@@ -23,9 +23,9 @@ from streams.api.retention import Retention
 from streams.api.scraped_source import ScrapedSource
 from streams.api.sender import RecordSender
 from streams.api.served_weights import ServedWeights, WeightsFollower
+from streams.api.switches import Switches
 from streams.api.telemetry import ApiMetrics
 from streams.base.credentials import secret
-from streams.base.errors import EncoderUnavailable
 from streams.encoder.client import TritonEncoder
 from streams.events.privacy import Pseudonyms
 from streams.interests.nodes import NodePolicy, Vector
@@ -61,7 +61,7 @@ class Backends:
     limits: RateLimits
     reader: StoreReader
     catalogue: Catalogue
-    encoder: TritonEncoder
+    switches: Switches
     sender: RecordSender
     priors: Priors
     popularity: Popularity
@@ -82,6 +82,7 @@ class Backends:
         self.reader.open()
         self.item_changes.start()
         self.pending_erasures.start()
+        self.switches.start()
         self.dashboards.source.start()
         if self.weights_follower is not None:
             self.weights_follower.start()
@@ -109,7 +110,7 @@ class Backends:
         if self.weights_follower is not None:
             await self.weights_follower.close()
         await self.sender.close()
-        await self.encoder.close()
+        await self.switches.close()
         await self.reader.close()
 
     def stored_as(self, user_id: str) -> str:
@@ -118,14 +119,8 @@ class Backends:
 
     async def encode(self, texts: list[str]) -> Vector:
         """Vectors of texts, shape (n, dim), made by the encoder that made the stored ones."""
-        names = await self.reader.names()
-        info = await self.encoder.info()
-        if info.encoder_id != names.encoder_id:
-            raise EncoderUnavailable(
-                f"Triton serves {info.encoder_id}, the alias points at vectors of {names.encoder_id}: switch one",
-                retry_after_s=5.0,
-            )
-        encoded = await self.encoder.encode(texts)
+        encoder = await self.switches.encoder_of((await self.reader.names()).encoder_id)
+        encoded = await encoder.encode(texts)
         if encoded.poison:
             raise next(iter(encoded.poison.values()))
         return encoded.vectors
@@ -139,16 +134,20 @@ def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backend
         replace(qdrant_config(settings), deadline_s=api.deadline_s + _BEYOND_DEADLINE_S), metrics.store_called
     )
     catalogue = Catalogue(reader, cards_bytes=api.cards_cache_mib << 20, cards_ttl_s=api.cards_ttl_s)
-    triton = settings.triton.model_copy(update={"cache_mib": min(_TEXTS_CACHE_MIB, settings.triton.cache_mib)})
-    encoder = triton_encoder(
-        triton, observer=metrics, deadline_s=min(settings.triton.deadline_s, api.encode_deadline_s)
-    )
+    make_encoder = partial(_text_encoder, settings, metrics)
+    encoder = make_encoder(settings.triton.model)
     kafka = kafka_config(settings.kafka)
     cohorts = CohortReader(reader, settings.kafka.group, settings.population.popularity_half_life_s)
     terms = PriorTerms(settings.population.priors(), settings.nodes.policy(), settings.population.policy())
     ranking = settings.ranking.policy()
     weights = ServedWeights(fixed_weights(ranking), int(settings.ranking.weights_max_age_s * 1000))
     topic = settings.kafka.ranking_weights_topic
+    hub = Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams, share=api.live_share)
+
+    def switched(group: str) -> None:
+        cohorts.follow(group)
+        hub.follow(group)
+
     metrics.watch_caches({"cards": catalogue.cache_stats, "texts": encoder.cache_stats})
     return Backends(
         settings=settings,
@@ -160,7 +159,7 @@ def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backend
         limits=RateLimits(api.rate),
         reader=reader,
         catalogue=catalogue,
-        encoder=encoder,
+        switches=Switches(reader, encoder, settings.kafka.group, settings.triton.model, make_encoder, switched),
         sender=RecordSender(kafka, api.deadline_s),
         priors=Priors(cohorts, terms),
         popularity=cohorts.popularity,
@@ -175,7 +174,7 @@ def make_backends(settings: Settings, *, wait_for_keys: bool = False) -> Backend
         weights_follower=WeightsFollower(kafka, topic, weights) if topic and settings.ranking.learned else None,
         retention=Retention(kafka, settings.kafka),
         pending_erasures=PendingErasures(partial(erasure_holds, reader), metrics.erasure_pending.set),
-        hub=Hub(kafka, settings.kafka.updated_topic, watchers=api.live_streams, share=api.live_share),
+        hub=hub,
         item_changes=ItemChanges(kafka, settings.kafka.items_topic, catalogue),
         pseudonyms=pseudonyms_of(settings),
         dashboards=_dashboards(api, metrics),
@@ -197,3 +196,11 @@ def _dashboards(api: ApiSettings, metrics: ApiMetrics) -> DashboardReader:
 
 def _count(counter: Counter, source: str) -> None:
     counter.labels(source).inc()
+
+
+def _text_encoder(settings: Settings, metrics: ApiMetrics, model: str) -> TritonEncoder:
+    """A client of one of Triton's models, for the texts of questions."""
+    cache_mib = min(_TEXTS_CACHE_MIB, settings.triton.cache_mib)
+    triton = settings.triton.model_copy(update={"cache_mib": cache_mib, "model": model})
+    deadline_s = min(triton.deadline_s, settings.api.encode_deadline_s)
+    return triton_encoder(triton, observer=metrics, deadline_s=deadline_s)

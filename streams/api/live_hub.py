@@ -103,6 +103,11 @@ class Hub:
         """Whether changes arrive now: the topic is followed."""
         return self._follower is not None and self._follower.ready.is_set()
 
+    def follow(self, group: str) -> None:
+        """Hand out another group's updates from now on; whoever watches reads the whole tree again."""
+        self._group = group
+        self._lose_all()
+
     async def start(self) -> None:
         """Begin to follow; returns once ready, or after three seconds with the broker still away: it is waited for.
 

@@ -14,6 +14,7 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from streams.base.errors import BrokerUnavailable, ConfigurationError
 from streams.broker import tansu
@@ -210,6 +211,21 @@ class Admin:
             if group["group"] == group_id and not group["error_code"]:
                 return Group(group_id, group["state"], tuple(map(_member, group["members"])))
         return Group(group_id, "Dead", ())
+
+    async def delete_group(self, group_id: str) -> None:
+        """Delete a group's offsets; one that the broker does not know is nothing to do.
+
+        ConfigurationError where it has members.
+        """
+        node = await self._call("finding the group", self._connected().find_coordinator, group_id)
+        asked = DeleteGroupsRequest([group_id])
+        answer = await self._call("deleting the group", self._connected()._send_request, asked, node)
+        for _, code in answer.results:
+            error = kafka.for_code(code)
+            if error not in (kafka.NoError, kafka.GroupIdNotFound):
+                raise ConfigurationError(
+                    f"group {group_id} cannot be deleted: {error.__name__}; stop its workers first"
+                )
 
     async def lag(self, group_id: str, topics: Iterable[str]) -> list[Lag]:
         """How far a group is behind in every partition of the topics that exist."""

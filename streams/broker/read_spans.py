@@ -119,3 +119,34 @@ def _end(consumer: AIOKafkaConsumer, source: TopicPartition, span: Span, config:
     """The offset to read up to: the span's, or that of the log where it ends before; known from the first fetch on."""
     end = readable_end(consumer.highwater(source), consumer.last_stable_offset(source), config)
     return span.last + 1 if end is None else min(end, span.last + 1)
+
+
+async def read_latest(config: KafkaConfig, topic: str, spans: Mapping[int, tuple[int, int]], most: int) -> list[bytes]:
+    """The values of about the latest `most` records of a topic, between the offsets given by partition."""
+    share = max(1, most // max(1, len(spans)))
+    sources = {
+        TopicPartition(topic, partition): (max(start, end - share), end)
+        for partition, (start, end) in spans.items()
+        if end > start
+    }
+    if not sources:
+        return []
+    consumer = AIOKafkaConsumer(
+        **config.connection(), enable_auto_commit=False, auto_offset_reset="earliest",
+        isolation_level=config.isolation_level,
+    )  # fmt: skip
+    consumer.assign(list(sources))
+    values: list[bytes] = []
+    with kafka_errors("reading the log's end"):
+        try:
+            async with asyncio.timeout(config.request_timeout_s):
+                await consumer.start()
+                guard(consumer, config.max_unpacked_bytes)
+                for source, (start, _) in sources.items():
+                    consumer.seek(source, start)
+                while any([await consumer.position(source) < end for source, (_, end) in sources.items()]):
+                    for records in (await consumer.getmany(timeout_ms=_FETCH_WAIT_MS)).values():
+                        values += [record.value for record in records if record.value]
+        finally:
+            await consumer.stop()
+    return values

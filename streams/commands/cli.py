@@ -39,7 +39,7 @@ _COMMANDS: Final = {
     "topics": ("topics", "Make the service's topics and look at them."),
     "collections": ("collections", "Make Qdrant's collections beforehand."),
     "dead-letters": ("dead_letters", "Dead letters: keys to seal them with, and what sealed ones hold."),
-    "encoder": ("encoder", "Export models for Triton and look at the one served."),
+    "encoder": ("encoder", "Export models for Triton, look at the one served, go over to another one."),
     "concepts": ("concepts", "The tree of topics and interests that items are placed on."),
 }
 _ASK_THE_API: Final = {

@@ -1,4 +1,4 @@
-"""`interests encoder`: put a model into Triton's repository, and ask which one is served."""
+"""`interests encoder`: put a model into Triton's repository, ask which one is served, and go over to another one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.base.credentials import without_credentials
+from streams.commands import encoder_compare, encoder_migrate, encoder_switch
 from streams.commands.connections import encoder_of
 from streams.commands.shell import console, extra, load_settings, register, run
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 _EXAMPLE = "interests encoder export multilingual-e5-small --out model_repo"
 _SAMPLE = [f"{number} cups of tea, and a plain sentence of ten words or so" for number in range(64)]
 
-encoder = typer.Typer(help="Export models for Triton and look at the one served.", no_args_is_help=True)
+encoder = typer.Typer(
+    help="Export models for Triton, look at the one served, go over to another one.", no_args_is_help=True
+)
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL_DIR", help="A Hugging Face model directory, or the name of a packaged model.")
@@ -45,6 +48,11 @@ def add(app: typer.Typer) -> None:
     app.add_typer(encoder, name="encoder")
     register(encoder, "export", example=_EXAMPLE)(export)
     register(encoder, "info", example="interests encoder info")(info)
+    register(encoder, "migrate", example=encoder_migrate.MIGRATE_EXAMPLE)(encoder_migrate.migrate)
+    register(encoder, "compare", example=encoder_compare.COMPARE_EXAMPLE)(encoder_compare.compare)
+    register(encoder, "switch", example=encoder_switch.SWITCH_EXAMPLE)(encoder_switch.switch)
+    register(encoder, "rollback", example=encoder_switch.ROLLBACK_EXAMPLE)(encoder_switch.rollback)
+    register(encoder, "prune", example=encoder_switch.PRUNE_EXAMPLE)(encoder_switch.prune)
 
 
 def export(

@@ -30,7 +30,7 @@ def create() -> None:
     Partitions and replication are kafka.partitions and kafka.replication of the settings.
     """
     created = run(_create(load_settings()))
-    table = _table("topic", "partitions", "")
+    table = table_of("topic", "partitions", "")
     for topic in created:
         table.add_row(topic.name, str(topic.partitions), "[green]created[/]" if topic.created else "existed")
     console().print(table)
@@ -40,7 +40,7 @@ def list_() -> None:
     """List the service's topics with their partitions, their records and the group's lag."""
     settings = load_settings()
     existing, lags, group = run(_list(settings))
-    table = _table("topic", "partitions", "end", "lag")
+    table = table_of("topic", "partitions", "end", "lag")
     read = read_topics(settings)
     for name in service_topics(settings):
         own = [lag for lag in lags if lag.topic == name]
@@ -87,8 +87,9 @@ async def _list(settings: Settings) -> tuple[dict[str, Topic], list[Lag], Group]
         return existing, lags, await admin.group(settings.kafka.group)
 
 
-def _table(*headings: str) -> Table:
+def table_of(*headings: str) -> Table:
+    """An empty table; all but its first column are aligned to the right."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number == 0 else "right")
+        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
     return table

@@ -128,6 +128,11 @@ class _AliasWatch:
                 self.switched.set()
 
 
+def state_name(topic: str, encoder: str) -> str:
+    """What a learner's state is called: by the topic of examples, the encoder and the version of the features."""
+    return f"{topic}\x1f{encoder}\x1f{VERSION}"
+
+
 @asynccontextmanager
 async def _connected(
     settings: Settings, encoder: str, metrics: LearnerMetrics, waiting: Callable[[str], None]
@@ -137,7 +142,7 @@ async def _connected(
     policy = dead_letter_policy_of(settings, pseudonyms_of(settings))
     async with AsyncExitStack() as stack:
         # Another encoder's state, or one of other features, is another point: it stays as it is, and is not misread.
-        name = f"{kafka.examples_topic}\x1f{encoder}\x1f{VERSION}"
+        name = state_name(kafka.examples_topic, encoder)
         states = LearnerStates(qdrant_config(settings), name, uuid.uuid4().hex, called=metrics.store_called)
         stack.push_async_callback(states.close)
         await answered(waiting, states.prepare)

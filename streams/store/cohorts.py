@@ -43,6 +43,12 @@ class CohortReader:
         )
         self._cohorts: BoundedCache[str, list[Node]] = BoundedCache(_MOST_COHORTS, ttl_s=_COHORTS_FOR_S)
 
+    def follow(self, group: str) -> None:
+        """Read another group's counts from now on."""
+        self._group = group
+        for cache in (self._popular, self._partners, self._cohorts):
+            cache.clear()
+
     async def popularity(self, item_ids: Iterable[str], at_ms: int) -> dict[str, float]:
         """Decayed masses of positive evidence of the items among `item_ids` that have any, at a moment."""
         found = await self.item_popularity(item_ids)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
+from qdrant_client import grpc
 
 from streams.interests.nodes import NAMESPACE
 from streams.store import codec, versions
@@ -112,8 +113,12 @@ def _payload(group: str, mark: CrashMark) -> dict[str, Any]:
 
 async def crash_marks(points: PointsClient, group: str) -> list[CrashMark]:
     """All marks of a group, for looking in from outside."""
-    wanted = all_of(any_of("crash_group", [group]))
-    return [_mark_of(point.payload) async for page in points.pages(CONTROL, wanted) for point in page]
+    return [_mark_of(point.payload) async for page in points.pages(CONTROL, of_group(group)) for point in page]
+
+
+def of_group(group: str) -> grpc.Filter:
+    """The marks of a group."""
+    return all_of(any_of("crash_group", [group]))
 
 
 def _mark_of(payload: Mapping[str, Any]) -> CrashMark:

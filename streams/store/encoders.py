@@ -17,6 +17,7 @@ from streams.interests.nodes import NAMESPACE
 from streams.store import codec, versions
 from streams.store.collections import ALIASES, CONTROL, CONTROL_SHAPE, aliases, ensure
 from streams.store.connection import guarded
+from streams.store.filters import all_of, any_of
 from streams.store.points import PointsClient
 from streams.store.wire import Point
 
@@ -91,13 +92,20 @@ class EncoderPoints:
 
     async def note(self, note: GroupNote) -> None:
         """Note what a group folds with, over what was noted of it."""
-        payload: dict[str, Any] = {
-            "of_group": note.group,
-            "encoder": note.encoder,
-            "note": msgspec.json.encode(note).decode(),
-        }
+        payload: dict[str, Any] = {"kind": "group", "note": msgspec.json.encode(note).decode()}
         payload[versions.FIELD] = versions.ENCODER_NOTES
         await self._points.upsert(CONTROL, [Point(_note_id(note.group), codec.ONE, payload)], None)
+
+    async def notes(self) -> list[GroupNote]:
+        """What is noted of every group, the latest first; none before a worker has begun."""
+        if not await guarded(self._points.client.collection_exists(CONTROL), "asking for a collection"):
+            return []
+        found: list[GroupNote] = []
+        async for page in self._points.pages(CONTROL, all_of(any_of("kind", ["group"])), doing="groups"):
+            for point in page:
+                versions.require_known(point.payload, versions.ENCODER_NOTES, "notes of encoders")
+                found.append(msgspec.json.decode(point.payload["note"].string_value, type=GroupNote))
+        return sorted(found, key=lambda note: -note.at_ms)
 
     async def forget(self, group: str) -> None:
         """Delete what is noted of a group."""

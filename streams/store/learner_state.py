@@ -34,12 +34,18 @@ class _Head(NamedTuple):
     writer: str
 
 
+def learner_points(name: str) -> tuple[str, str]:
+    """The ids of a learner's points: of its state, and of one that nobody could read and that was kept aside."""
+    state = str(uuid.uuid5(NAMESPACE, f"learner\x1f{name}"))
+    return state, str(uuid.uuid5(NAMESPACE, f"aside\x1f{state}"))
+
+
 class LearnerStates:
     """The state of one learner. `name` says whose it is; `writer` is this process's own. Raises StoreUnavailable."""
 
     def __init__(self, config: QdrantConfig, name: str, writer: str, *, called: Called = not_counted) -> None:
         self._points, self._writer = PointsClient(config, called), writer
-        self._id = str(uuid.uuid5(NAMESPACE, f"learner\x1f{name}"))
+        self._id, self._aside = learner_points(name)
         self._held = _Head(0, 0, "")
 
     async def prepare(self) -> None:
@@ -72,11 +78,7 @@ class LearnerStates:
 
     async def keep_aside(self, packed: str) -> None:
         """Keep a state that nobody could read beside the one that is written from now on; the latest such one."""
-        aside = Point(
-            str(uuid.uuid5(NAMESPACE, f"aside\x1f{self._id}")),
-            codec.ONE,
-            {"learner": packed, versions.FIELD: versions.LEARNER},
-        )
+        aside = Point(self._aside, codec.ONE, {"learner": packed, versions.FIELD: versions.LEARNER})
         await self._points.upsert(CONTROL, [aside], None)
 
     async def close(self) -> None:

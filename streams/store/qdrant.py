@@ -108,7 +108,7 @@ class QdrantStore:
 
     async def control(self, group: str) -> Control | None:
         """The group's control point. NewerPoints where it, or any node written in this group, is of a newer release."""
-        points = await self._points.get(CONTROL, [_control_id(group)], deciding=True)
+        points = await self._points.get(CONTROL, [control_id(group)], deciding=True)
         return _control_of(points[0].payload) if points else None
 
     async def put_control(self, group: str, control: Control, *, if_epoch: int) -> Control:
@@ -119,7 +119,7 @@ class QdrantStore:
             "partitions": json.dumps(dict(control.partitions)), "highest": json.dumps(dict(control.highest)),
             versions.FIELD: versions.CONTROL, _NODES: versions.NODES,
         }  # fmt: skip
-        point = Point(_control_id(group), codec.ONE, payload)
+        point = Point(control_id(group), codec.ONE, payload)
         seen = [in_range("epoch", gte=if_epoch, lte=if_epoch)]
         if control.epoch == if_epoch:
             seen.append(in_range("generation", lte=control.generation))
@@ -131,7 +131,7 @@ class QdrantStore:
 
     async def answers(self) -> bool:
         """Whether the server answers a read of the control points. Raises as every call; counts as no progress."""
-        request = grpc.GetPoints(collection_name=CONTROL, ids=codec.uuids([_control_id("")]))
+        request = grpc.GetPoints(collection_name=CONTROL, ids=codec.uuids([control_id("")]))
         await self._points.answers(request)
         return True
 
@@ -140,7 +140,8 @@ class QdrantStore:
         await self._points.close()
 
 
-def _control_id(group: str) -> str:
+def control_id(group: str) -> str:
+    """The id of a group's control point."""
     return str(uuid.uuid5(NAMESPACE, f"control\x1f{group}"))
 
 

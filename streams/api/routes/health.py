@@ -44,7 +44,7 @@ async def readyz(backends: ApiBackends) -> Response:
     Each server is given two seconds, whatever `api.deadline_s` is; one that has not answered by then is away.
     """
     qdrant, triton = await asyncio.gather(
-        _in_time("qdrant", _reads(backends)), _in_time("triton", backends.encoder.ready())
+        _in_time("qdrant", _reads(backends)), _in_time("triton", backends.switches.encoder.ready())
     )
     ready, keys = qdrant and backends.access.lets_in, backends.access.keys_usable
     return json_response(Ready(ready=ready, qdrant=qdrant, triton=triton, keys=keys), 200 if ready else 503)
