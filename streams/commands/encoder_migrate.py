@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from streams.base.errors import ConfigurationError, EncoderUnavailable
-from streams.commands.connections import encoder_of
+from streams.commands.connections import ANSWER_WITHIN_S, encoder_of
 from streams.commands.encoder_plan import estimate
 from streams.commands.encoder_sides import servers_of
 from streams.commands.lag_wait import by_topic
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from streams.settings.service import Settings
 
 MIGRATE_EXAMPLE: Final = "interests encoder migrate --to text_encoder_2 --dry-run"
-_ASK_EVERY_S: Final = 1.0
+_ASK_EVERY_S: Final = 0.5
 _STAYS: Final = 3  # times that nothing is left, until it counts as done
 
 To = Annotated[
@@ -108,7 +108,7 @@ async def _migrate(settings: Settings, options: MigrationOptions) -> int:
 
     out, there = console(), settings_for(settings, options.to)
     async with servers_of(settings) as servers, encoder_of(there) as encoder:
-        info = await _info(encoder, options.to)
+        info = await _info(there, options.to)
         serving = await servers.serving()
         if info.encoder_id == serving:
             raise ConfigurationError(f"{options.to} is {serving}, which serves already: nothing to migrate")
@@ -142,13 +142,13 @@ async def _migrate(settings: Settings, options: MigrationOptions) -> int:
             from streams.broker.group_offsets import begin_group
 
             await begin_group(config, {source: at for source, (at, _) in starts.items()})
-        items = cost.records[settings.kafka.items_topic]
-        return await _run(servers.admin, there, info.encoder_id, items, options)
+        return await _run(servers.admin, there, info.encoder_id, cost.items, options)
 
 
-async def _info(encoder: TritonEncoder, to: str) -> EncoderInfo:
+async def _info(there: Settings, to: str) -> EncoderInfo:
     try:
-        return await encoder.info()
+        async with encoder_of(there, ANSWER_WITHIN_S) as encoder:
+            return await encoder.info()
     except (EncoderUnavailable, ConfigurationError) as error:
         raise ConfigurationError(
             f"Triton does not serve {to}: {error}. Put it beside the other one: interests encoder export MODEL "
