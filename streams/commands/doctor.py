@@ -22,7 +22,7 @@ def add(app: typer.Typer) -> None:
 
 
 def doctor() -> None:
-    """Check settings, Kafka, Triton, Qdrant and the API, and say what to do.
+    """Check settings, Kafka, Triton, Qdrant, the API and Prometheus where one is named, and say what to do.
 
     Every server is asked, also where another is away, and whether learned weights rank; each check gives up after five
     seconds. Exit code 1: something does not work.
@@ -45,6 +45,7 @@ async def examine(settings: Settings) -> list[Findings]:
     """Make every check; Kafka is asked while Triton and then Qdrant are, and for weights once both have answered."""
     from streams.commands.installation_checks import check_concepts, check_installation, check_security
     from streams.commands.learner_checks import check_learner
+    from streams.commands.prometheus_check import check_prometheus
     from streams.commands.qdrant_checks import check_qdrant
     from streams.commands.server_checks import check_api, check_kafka, check_triton
 
@@ -55,8 +56,8 @@ async def examine(settings: Settings) -> list[Findings]:
         check_security(installation, settings)
         return installation, triton, *await check_qdrant(settings, info)
 
-    kafka, (installation, triton, qdrant, survey), api = await asyncio.gather(
-        check_kafka(settings), encoder_and_store(), check_api(settings)
+    kafka, (installation, triton, qdrant, survey), api, prometheus = await asyncio.gather(
+        check_kafka(settings), encoder_and_store(), check_api(settings), check_prometheus(settings)
     )
-    parts = [installation, kafka, triton, qdrant, api]
+    parts = [installation, kafka, triton, qdrant, api, *([prometheus] if prometheus else [])]
     return parts if kafka.failed else [*parts, await check_learner(settings, survey)]

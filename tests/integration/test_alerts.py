@@ -20,6 +20,7 @@ import pytest
 
 from deploy.embedded.stack import Stack
 from streams.base.errors import EncoderUnavailable
+from streams.commands.prometheus_check import check_prometheus
 from streams.encoder.breaker import Breaker
 from streams.encoder.client import TritonEncoder
 from tests.fixtures.alerting import Receiver, installed, receiving, watching
@@ -103,6 +104,7 @@ async def test_faults_are_told_of_when_they_come_and_when_they_are_over(tmp_path
                 await ledger.produce([Made("clicks", b"ada", b"{ no JSON")])
                 async with encoding(stack.settings.triton.url):
                     await until(told(receiver, "InterestsDeadLetters", "firing"), "dead letters are told of")
+                    assert await doctor_says(stack, prometheus) == [("WARN", "firing: InterestsDeadLetters")]
                     triton = stack.pids()["triton"]
                     assert crash_model(triton) == 1
                     await ledger.produce([text(number) for number in range(1, 40)])
@@ -114,15 +116,33 @@ async def test_faults_are_told_of_when_they_come_and_when_they_are_over(tmp_path
                 [letter] = {one["summary"] for one in summaries(receiver, "InterestsDeadLetters")}
                 assert letter == "clicks: records set aside at stage parse, bad_json"
 
-                # A worker that is frozen.
+                # A worker that is frozen, and an erasure that waits for it.
+                async def pending_s() -> float:
+                    page = (await client.get(f"{stack.api_url}/metrics")).raise_for_status().text
+                    return float(page.split("\ninterests_api_erasure_pending_seconds ")[1].split("\n")[0])
+
+                async def carried_out() -> bool:
+                    return await pending_s() == 0
+
                 worker = stack.pids()["worker"]
                 os.kill(worker, signal.SIGSTOP)
                 try:
+                    accepted = await client.delete(f"{stack.api_url}/v1/users/ada")
+                    assert (accepted.status_code, accepted.json()["verified"]) == (202, False)
+                    assert await pending_s() > 0
                     await until(told(receiver, "InterestsNoWorker", "firing"), "no worker answers")
                 finally:
                     os.kill(worker, signal.SIGCONT)
                 await until(told(receiver, "InterestsNoWorker", "resolved"), "it answers again")
+                await until(carried_out, "the erasure has taken effect")
                 check_told(receiver)
+
+
+async def doctor_says(stack: Stack, prometheus: str) -> list[tuple[str, str]]:
+    api = stack.settings.api.model_copy(update={"prometheus_url": prometheus})
+    findings = await check_prometheus(stack.settings.model_copy(update={"api": api}))
+    assert findings is not None
+    return [(one.status, one.seen) for one in findings.entries]
 
 
 async def check_rules(ask: Callable[..., Awaitable[Any]]) -> None:
