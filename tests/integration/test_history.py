@@ -184,6 +184,20 @@ def test_what_a_worker_folded_is_what_the_log_says(rig: Rig) -> None:
     assert (one["same"], one["trees"]) == (True, 1)
 
 
+def test_a_log_of_files_says_the_same_as_the_topics(rig: Rig, tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_text("".join(json.dumps(one) + "\n" for one in events()))
+    found = json.loads(call(rig, "verify", "--all", "--json", "--events", str(log)).stdout)
+    assert (found["same"], found["trees"], found["not_compared"]) == (True, 12, {})
+    log.write_text("".join(json.dumps(one) + "\n" for one in events() if one["event_id"] != "e41"))
+    found = json.loads(call(rig, "verify", "--all", "--json", "--events", str(log)).stdout)
+    assert found["different"] == 1
+    assert "count" in found["found"]
+    both = [str(tmp_path / name) for name in ("files", "topics")]
+    assert call(rig, "export", "--at", "-1m", "--out", both[0], "--from-events", str(log)).exit_code == 0
+    assert json.loads((tmp_path / "files" / "export.json").read_text())["source"] == "files"
+
+
 def test_every_way_a_tree_can_be_wrong_is_found(rig: Rig) -> None:
     table_points = PointsClient(qdrant_config(rig.settings))
 
