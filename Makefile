@@ -9,7 +9,7 @@ PEERS := .venv-peers
 # Python keeps what it has compiled, whatever the machine's default: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup tools demo up test check architecture docs audit wheel sbom peers bench fault attack lock format clean
+.PHONY: help setup tools demo up test check architecture docs audit wheel sbom images peers bench fault attack lock format clean
 
 help:
 	@echo "make setup   the environment in .venv; whatever needs it makes it where it is missing"
@@ -22,6 +22,7 @@ help:
 	@echo "make audit   ask for known vulnerabilities of what requirements.lock installs (needs the network)"
 	@echo "make wheel   the wheel in dist/: the same bytes from the same commit"
 	@echo "make sbom    the bill of materials in dist/, as CycloneDX, and a judgement of its licences"
+	@echo "make images  install both images in a Debian root and run them there as containers would (needs root; slow)"
 	@echo "make bench   measure, ours and others in turn, and write docs/bench.json (ARGS='--only peers', ROUNDS=3)"
 	@echo "make fault   inject every fault and look what is lost or doubled (NAME=zombie, BROKER=kafka, MUTANT=no-fence)"
 	@echo "make attack  attack a running stack and look what it held (NAME=revoked-keys, ARGS=--short)"
@@ -53,8 +54,9 @@ up: $(READY)
 test: $(READY) tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
-# What tests use and no Python package brings: a browser, kcat, Prometheus with its tools, Alertmanager. Where they cannot
-# be had, those tests are skipped and say so. RUNLEVEL=1: Debian starts no service of what it installs.
+# What tests use and no package of the lock brings: a browser, kcat, Prometheus with its tools, Alertmanager, the schema
+# of compose files (check-jsonschema ships it). Where they cannot be had, those tests are skipped and say so. RUNLEVEL=1:
+# Debian starts no service of what it installs.
 tools:
 	@for tool in chromium kcat prometheus prometheus-alertmanager; do \
 	    command -v $$tool >/dev/null && continue; \
@@ -62,6 +64,10 @@ tools:
 	        { apt-get -qq update && RUNLEVEL=1 apt-get -qq install -y --no-install-recommends $$tool; } >/dev/null 2>&1 || echo "$$tool could not be installed: its tests are skipped"; \
 	    else echo "$$tool is not installed: its tests are skipped (apt-get install $$tool)"; fi; \
 	done
+	@test -s .cache/compose-spec.json || { $(BIN)/python -m pip download --quiet --no-deps --dest .cache/compose check-jsonschema==0.39.0 \
+	    && $(BIN)/python -m zipfile -e .cache/compose/check_jsonschema-0.39.0-py3-none-any.whl .cache/compose \
+	    && cp .cache/compose/check_jsonschema/builtin_schemas/vendor/compose-spec.json .cache/; } >/dev/null 2>&1 \
+	    || echo "the schema of compose files could not be had: its test is skipped"
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -69,6 +75,10 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+
+# Needs root and a mirror of Debian. ARGS="--bind FOLDER" where pip takes its packages from a folder.
+images: $(READY)
+	@$(BIN)/python -m tests.images $(ARGS)
 
 architecture: $(READY)
 	@$(BIN)/python -m deploy.architecture

@@ -102,6 +102,8 @@ def test_the_settings_lead_to_the_services(settings: Settings) -> None:
     assert published == [str(settings.qdrant.http_port), str(settings.qdrant.grpc_port)]
     assert settings.client.url == f"http://api:{settings.api.port}"
     assert {settings.worker.metrics_host, settings.learning.metrics_host, settings.api.host} == {"0.0.0.0"}
+    prometheus = urlsplit(settings.api.prometheus_url or "")
+    assert f"127.0.0.1:{prometheus.port}:{prometheus.port}" in SERVICES[prometheus.hostname or ""]["ports"]
     assert settings.kafka.partitions >= 2
 
 
