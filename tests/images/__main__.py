@@ -120,7 +120,11 @@ def _in_root(root: Path, binds: list[Path], command: str) -> None:
         place = root / inside.relative_to("/")
         lines.append(f"mkdir -p {place}" if path.is_dir() else f"mkdir -p {place.parent}; touch {place}")
         lines.append(f"mount --bind {path} {place}")
-    lines += [f"mount --rbind /dev {root}/dev", f"mount -t proc proc {root}/proc"]
+    lines += [
+        f"mount --rbind /dev {root}/dev",
+        f"mount -t proc proc {root}/proc",
+        f"mount -t sysfs -o ro sysfs {root}/sys",
+    ]
     lines.append(f"exec chroot {root} sh -euc {command!r}")
     environment = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "TORCH_INDEX"))}
     environment |= {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root"}

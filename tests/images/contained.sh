@@ -25,6 +25,7 @@ else
     mount -t tmpfs -o mode=1777,size=256m tmpfs "$root/tmp"
     mount --rbind /dev "$root/dev"
     mount -t proc proc "$root/proc"
+    mount -t sysfs -o ro sysfs "$root/sys"
     mount -o remount,bind,ro "$root"
     enter="chroot $root env --chdir=$directory"
 fi

@@ -87,7 +87,7 @@ def test_commands_of_the_service_exist(name: str) -> None:
 
 def test_every_command_of_the_service_has_its_place() -> None:
     assert {" ".join(SERVICES[name]["command"]) for name in OF_THE_SERVICE} >= {
-        "worker", "learner", "api", "topics create", "doctor",
+        "worker", "learner", "api", "topics create", "collections create", "doctor",
     }  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def test_health_checks_ask_what_is_there(settings: Settings) -> None:
         if "-m" in test:
             assert importlib.util.find_spec(test[test.index("-m") + 1]) is not None
     jobs = {name for name, one in SERVICES.items() if one.get("healthcheck") == {"disable": True}}
-    assert jobs == {"topics", "doctor"}
+    assert jobs == {"topics", "collections", "doctor"}
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
@@ -204,6 +204,7 @@ def test_nothing_starts_before_what_it_needs_is_healthy() -> None:
         assert {which: how["condition"] for which, how in needs.items()} == {
             "kafka": "service_healthy", "qdrant": "service_healthy", "triton": "service_healthy",
             "triton-gpu": "service_healthy", "topics": "service_completed_successfully",
+            "collections": "service_completed_successfully",
         }  # fmt: skip
         for which in needs:
             optional = bool(SERVICES[which].get("profiles"))
