@@ -32,7 +32,7 @@ DASHBOARD: Final[dict[str, Any]] = {
     "jobs": [{"job": "worker", "known": 1, "up": 1, "reason": None}],
     "panels": [
         {
-            "key": "lag", "state": "well", "reason": None, "left_out": 0,
+            "key": "lag", "state": "well", "reason": None, "left_out": 0, "left_out_at_zero": True,
             "lines": [{"name": "clicks", "now": 4.0, "values": [None, 0.0, 12.0, 4.0]}],
         }
     ],

@@ -74,7 +74,8 @@ class PanelSeries(BaseModel):
     ]
     reason: Annotated[str | None, Field(description="Why it has no value now.")] = None
     lines: list[PanelLine]
-    left_out: Annotated[int, Field(description="Lines that are not among these, which are the largest.")] = 0
+    left_out: Annotated[int, Field(description="Lines that are not among these: they went less far.")] = 0
+    left_out_at_zero: Annotated[bool, Field(description="Whether those stood at 0 all the while.")] = True
 
 
 class JobStatus(BaseModel):

@@ -24,11 +24,13 @@ from streams.base.jobs import JOBS, Job
 from streams.dashboards.catalogue import DASHBOARDS
 from streams.dashboards.evaluate import Curve, Grid
 from streams.dashboards.history import Floats
-from streams.dashboards.jobs import jobs_of
+from streams.dashboards.jobs import counted_by, jobs_of
 from streams.dashboards.panels import Dashboard, Panel
 from streams.dashboards.queries import Query
 
 MOST_LINES: Final = 10
+#: How many lines a panel has at most with those that stood at 0 all the while.
+_QUIET_UP_TO: Final = 4
 #: Of each range its length and the distance of its moments, in seconds: 241 at most.
 RANGES: Final[dict[RangeName, tuple[int, int]]] = {
     "5m": (300, 5), "1h": (3600, 15), "6h": (21_600, 90), "24h": (86_400, 360), "7d": (604_800, 2520),
@@ -74,11 +76,12 @@ class DashboardReader:
         queries = [line.query for panel in board.panels for line in panel.lines]
         answers = await self.source.ask(queries, grid)
         latest = await self._latest(queries, answers, grid)
+        counted = await self._counted(queries, answers, grid)
         jobs = await self.source.jobs()
         panels, at = [], 0
         for panel in board.panels:
             end = at + len(panel.lines)
-            panels.append(_panel(panel, answers[at:end], latest[at:end], jobs))
+            panels.append(_panel(panel, answers[at:end], latest[at:end], jobs, counted=any(counted[at:end])))
             at = end
         made = DashboardSeries(
             key=board.key, range=name, from_ms=grid.start_ms, until_ms=grid.end_ms, step_ms=grid.step_ms,
@@ -90,6 +93,14 @@ class DashboardReader:
         )  # fmt: skip
         self._read.put(key, made)
         return made
+
+    async def _counted(self, queries: Sequence[Query], answers: Sequence[_Answer], grid: Grid) -> list[bool]:
+        """Whether what each query asks for is counted at all, though there may be nothing of it to draw."""
+        found = [not isinstance(answer, Unanswered) and bool(answer) for answer in answers]
+        asked = {at: counted for at, query in enumerate(queries) if not found[at] and (counted := counted_by(query))}
+        for at, answer in zip(asked, await self.source.ask(list(asked.values()), grid) if asked else (), strict=True):
+            found[at] = not isinstance(answer, Unanswered) and bool(answer)
+        return found
 
     async def _latest(self, queries: Sequence[Query], answers: Sequence[_Answer], grid: Grid) -> Sequence[_Answer]:
         """The answers for the last moment alone: over a long range a rate is a mean of much more than now."""
@@ -129,28 +140,44 @@ def _info(board: Dashboard) -> DashboardInfo:
 
 
 def _panel(
-    panel: Panel, answers: Sequence[_Answer], latest: Sequence[_Answer], jobs: Mapping[Job, JobState]
+    panel: Panel, answers: Sequence[_Answer], latest: Sequence[_Answer], jobs: Mapping[Job, JobState], *, counted: bool
 ) -> PanelSeries:
     lines = [
         named
         for line, answer, now in zip(panel.lines, answers, latest, strict=True)
-        for named in _largest_first(line.legend, answer, now)
+        for named in _named(line.legend, answer, now)
     ]
-    if panel.hide_zero:  # one of them stays: nothing went wrong is not the same as nothing is known
-        lines = [line for line in lines if any(line.values)] or lines[:1]
-    shown = lines if len(lines) <= MOST_LINES else sorted(lines, key=_size, reverse=True)[:MOST_LINES]
+    shown = _shown(lines, below=panel.below, quiet=1 if panel.hide_zero else _QUIET_UP_TO)
     values = [line.now for line in lines if line.now is not None]
     refused = next((answer.reason for answer in answers if isinstance(answer, Unanswered)), None)
     return PanelSeries(
         key=panel.key,
         state=_state(panel, values),
-        reason=None if values else refused or _why_none(panel, jobs, drawn=bool(lines)),
+        reason=None if values else refused or _why_none(panel, jobs, counted=counted),
         lines=[PanelLine(name=line.name, now=line.now, values=line.values) for line in shown],
         left_out=len(lines) - len(shown),
+        left_out_at_zero=not any(any(line.values) for line in lines if line not in shown),
     )
 
 
-def _largest_first(legend: str, answer: _Answer, latest: _Answer) -> list[_Named]:
+def _shown(lines: Sequence[_Named], *, below: bool, quiet: int) -> list[_Named]:
+    """The lines that went farthest, `below`: down, else up, in the order of the panel and of their names.
+
+    Those at 0 all the while are among them only where they are `quiet` lines or fewer with the others: one stays at
+    least, since that nothing went wrong is not the same as that nothing is known.
+    """
+
+    def reach(line: _Named) -> float:
+        values = [value for value in line.values if value is not None]
+        return min(values) if below else -max(values)
+
+    kept = sorted(lines, key=reach)[:MOST_LINES]
+    while len(kept) > quiet and not any(kept[-1].values):
+        kept.pop()
+    return [line for line in lines if line in kept]
+
+
+def _named(legend: str, answer: _Answer, latest: _Answer) -> list[_Named]:
     if isinstance(answer, Unanswered):
         return []
     now = {} if isinstance(latest, Unanswered) else {_name(legend, one.labels): one.values[-1] for one in latest}
@@ -158,7 +185,7 @@ def _largest_first(legend: str, answer: _Answer, latest: _Answer) -> list[_Named
         _Named(_name(legend, one.labels), _nullable(one.values), _finite(now.get(_name(legend, one.labels))))
         for one in answer
     ]
-    return sorted(found, key=_size, reverse=True)
+    return sorted(found, key=lambda one: one.name)
 
 
 def _name(legend: str, labels: Mapping[str, str]) -> str:
@@ -166,10 +193,6 @@ def _name(legend: str, labels: Mapping[str, str]) -> str:
     for label, value in labels.items():
         legend = legend.replace(f"{{{label}}}", value)
     return legend
-
-
-def _size(line: _Named) -> tuple[float, str]:
-    return (line.now if line.now is not None else -np.inf, line.name)
 
 
 def _nullable(values: Floats) -> list[float | None]:
@@ -195,7 +218,7 @@ def _reached(value: float, bound: float | None, *, below: bool) -> bool:
     return bound is not None and (value < bound if below else value >= bound)
 
 
-def _why_none(panel: Panel, jobs: Mapping[Job, JobState], *, drawn: bool) -> str:
+def _why_none(panel: Panel, jobs: Mapping[Job, JobState], *, counted: bool) -> str:
     """Why a panel has no value now: who should count it is not scraped, does not answer, or has not counted it."""
     asked = {job for line in panel.lines for job in jobs_of(line.query)}
     known = [job for job in JOBS if job in asked and job in jobs]
@@ -206,4 +229,4 @@ def _why_none(panel: Panel, jobs: Mapping[Job, JobState], *, drawn: bool) -> str
     if down:
         why = next((f": {jobs[job].reason}" for job in down if jobs[job].reason), "")
         return f"No answer to scrapes of {' and '.join(down)}{why}."
-    return "There was nothing to count just now." if drawn else f"Not counted yet by {' or '.join(known)}."
+    return "There was nothing to count just now." if counted else f"Not counted yet by {' or '.join(known)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from streams.base.jobs import JOBS, Job
-from streams.dashboards.queries import Labels, Quantile, Query, Rate, Value
+from streams.dashboards.queries import Labels, Quantile, Query, Rate, Ratio, Value
 
 #: What Prometheus makes of each scrape: 1 where it was answered, else 0.
 UP: Final = "up"
@@ -27,6 +27,13 @@ def metrics_of(query: Query) -> frozenset[str]:
     if isinstance(query, Quantile):
         return frozenset({f"{query.histogram}_bucket"})
     return metrics_of(query.part) | metrics_of(query.whole)
+
+
+def counted_by(query: Query) -> Query | None:
+    """What says whether a query that gave no line could have given one: the rate it is worked out of, if any."""
+    if isinstance(query, Quantile):
+        return Rate(f"{query.histogram}_bucket", where=query.where)
+    return query.whole if isinstance(query, Ratio) else None
 
 
 def jobs_of(query: Query) -> tuple[Job, ...]:

@@ -72,13 +72,13 @@ async def visit(browser: Browser, server: ApiServer) -> AsyncIterator[Open]:
     async with AsyncExitStack() as closing:
         watched: list[tuple[Watched, str]] = []
 
-        async def open_page(user: str | None = None, url: str = server.url, **context: Any) -> Page:
+        async def open_page(user: str | None = None, url: str = server.url, path: str = "/ui", **context: Any) -> Page:
             opened = await browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
             closing.push_async_callback(opened.close)
             page = await opened.new_page()
             page.set_default_timeout(WAIT_MS)
             watched.append((Watched.on(page), urlsplit(url).netloc))
-            await page.goto(f"{url}/ui#user={quote(user, safe='')}" if user is not None else f"{url}/ui")
+            await page.goto(f"{url}{path}#user={quote(user, safe='')}" if user is not None else f"{url}{path}")
             return page
 
         open_page.watched = watched  # type: ignore[attr-defined]  # tests that expect complaints allow them

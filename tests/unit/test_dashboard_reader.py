@@ -25,7 +25,7 @@ from streams.api.scraped_source import WANTED, NotRead, ScrapedSource, samples_o
 from streams.base.errors import ConfigurationError
 from streams.dashboards.evaluate import Grid
 from streams.dashboards.panels import Dashboard, Line, Panel
-from streams.dashboards.queries import Rate, Value
+from streams.dashboards.queries import Quantile, Rate, Value
 from streams.settings.service import Settings, load
 from tests.unit.test_api_middleware import NOWHERE
 
@@ -94,7 +94,7 @@ async def test_states_are_those_of_the_worst_line_now_and_why_there_is_no_data_i
             answer = await read(source)
             lines = answer.panels[0]
             assert (lines.state, lines.reason) == (state, None)
-            assert [(line.name, line.now) for line in lines.lines] == [("a", lag), ("b", 1.0)], "the largest first"
+            assert [(line.name, line.now) for line in lines.lines] == [("a", lag), ("b", 1.0)]
         triton = answer.panels[1]
         assert triton.state == "none"
         missing = "http://triton:1/triton/metrics answers with status 404."
@@ -126,8 +126,40 @@ async def test_of_many_lines_the_largest_are_shown() -> None:
     async with scraped(Pages(worker=page), "worker") as (source, _):
         await source.scrape()
         [lag, _] = (await read(source)).panels
-        assert [line.name for line in lag.lines] == [f"t{n}" for n in range(39, 39 - MOST_LINES, -1)]
-        assert (lag.left_out, lag.state) == (40 - MOST_LINES, "warn")
+        assert [line.name for line in lag.lines] == [f"t{n}" for n in range(40 - MOST_LINES, 40)]
+        assert (lag.left_out, lag.left_out_at_zero, lag.state) == (40 - MOST_LINES, False, "warn")
+
+
+async def test_lines_that_stood_at_nought_are_not_all_shown_and_a_peak_that_is_over_is() -> None:
+    pages = Pages()
+    async with scraped(pages, "worker") as (source, _):
+        for peak in (7, 0, 0):
+            zeros = "".join(f'interests_lag_records{{topic="a{n}"}} 0\n' for n in range(9))
+            pages.pages["worker"] = f'{zeros}interests_lag_records{{topic="z"}} {peak}\n'
+            await source.scrape()
+        [lag, _] = (await read(source)).panels
+        assert [line.name for line in lag.lines] == ["a0", "a1", "a2", "z"]
+        assert (lag.left_out, lag.left_out_at_zero, lag.state) == (6, True, "well")
+
+
+AGE = Panel(
+    key="age", title="Age", about="", unit="s", lines=(Line(Quantile(0.5, "interests_age_at_apply_seconds"), "median"),)
+)  # fmt: skip
+
+
+async def test_a_histogram_that_stood_still_is_not_called_missing() -> None:
+    pages = Pages(worker="")
+    board = Dashboard(key="age", title="", about="", panels=(AGE,))
+    async with scraped(pages, "worker") as (source, _):
+        for _ in range(3):
+            await source.scrape()
+        assert (await read(source, board)).panels[0].reason == "Not counted yet by worker."
+        for bound in ("1.0", "+Inf"):
+            pages.pages["worker"] += f'interests_age_at_apply_seconds_bucket{{le="{bound}"}} 3\n'
+        for _ in range(3):
+            await source.scrape()
+        [age] = (await read(source, board)).panels
+        assert (age.state, age.reason) == ("none", "There was nothing to count just now.")
 
 
 async def test_lines_that_are_0_throughout_are_left_out_where_the_panel_says_so() -> None:
@@ -137,7 +169,7 @@ async def test_lines_that_are_0_throughout_are_left_out_where_the_panel_says_so(
         async with scraped(Pages(worker=page), "worker") as (source, _):
             await source.scrape()
             [lag] = (await read(source, board)).panels
-            assert ([line.name for line in lag.lines], lag.left_out) == (shown, 0)
+            assert ([line.name for line in lag.lines], lag.left_out) == (shown, len(values) - 1)
 
 
 def test_only_what_the_dashboards_ask_for_is_read_of_a_page() -> None:

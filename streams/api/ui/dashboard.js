@@ -75,8 +75,9 @@ async function begin() {
 }
 
 function whence() {
-  if (catalogue.source === "prometheus") return "From Prometheus.";
-  return `From the services’ own metrics, which this API reads itself. It keeps the last ${span(catalogue.kept_s * 1000)}; a Prometheus (api.prometheus_url) keeps more.`;
+  const own = `The numbers come from the services’ own metrics, which this API reads itself. It keeps the last ${span(catalogue.kept_s * 1000)}; a Prometheus (api.prometheus_url) keeps more.`;
+  const numbers = catalogue.source === "prometheus" ? "The numbers come from Prometheus." : own;
+  return catalogue.runbook_url ? numbers : `${numbers} The runbook is docs/operations.md; api.runbook_url makes its entries links.`;
 }
 
 async function read() {
@@ -155,7 +156,6 @@ function state(kind, words) {
 
 themeSwitch();
 onTheme(() => panels.forEach((panel) => panel.redraw()));
-window.addEventListener("resize", () => panels.forEach((panel) => panel.redraw()));
 window.addEventListener("hashchange", route);
 for (const input of document.querySelectorAll("input[name=range]")) {
   input.addEventListener("change", () => {

@@ -2,10 +2,12 @@
 
 import { DASHES, colour, draw, plain } from "./charts.js";
 import { el, keyed, setText } from "./dom.js";
-import { moment } from "./format.js";
+import { DAY, moment } from "./format.js";
 import { ticks, written } from "./units.js";
 
 const COLOURS = 6;
+const SVG = "http://www.w3.org/2000/svg";
+const PIECES = { solid: "none", dash: "7 3", dot: "2 2", dashdot: "8 2 2 2", longdash: "11 4", longdashdot: "11 2 2 2" };
 const STATES = {
   well: { mark: "✓", word: "well" },
   warn: { mark: "▲", word: "warning" },
@@ -37,14 +39,14 @@ export class Panel {
       "table",
       { class: "lines" },
       el("caption", { class: "unseen" }, `${info.title}: values`),
-      el("thead", {}, el("tr", {}, ...["", "now", "least", "most"].map((name, index) => el("th", { scope: "col", class: index ? "number" : "" }, name || el("span", { class: "unseen" }, "line"))))),
+      el("thead", {}, el("tr", {}, ...["", "now", "min", "max"].map((name, index) => el("th", { scope: "col", class: index ? "number" : "" }, name || el("span", { class: "unseen" }, "line"))))),
       this.rows,
     );
     this.node = el(
       "section",
       { id, class: "card panel", "aria-labelledby": `${id}-heading` },
       el("div", { class: "panel-head" }, this.heading, this.state),
-      el("p", { class: "faint" }, info.about),
+      el("p", { class: "faint" }, ...marked(info.about)),
       this.chart,
       this.reason,
       this.words,
@@ -63,6 +65,8 @@ export class Panel {
       { rootMargin: "300px" },
     );
     this.watch.observe(this.chart);
+    this.sizes = new ResizeObserver(() => this.#near && requestAnimationFrame(() => this.redraw()));
+    this.sizes.observe(this.chart);
   }
 
   /** Take new numbers at the moments of `times`, in ms. */
@@ -80,10 +84,11 @@ export class Panel {
   /** Draw again, as after a change of the theme. */
   redraw() {
     if (!this.#series || this.chart.hidden) return;
-    const key = JSON.stringify([this.#series, this.times[0], this.times.length, colour("--ink"), this.chart.clientWidth]);
+    const size = { width: this.chart.clientWidth, height: this.chart.clientHeight };
+    const key = JSON.stringify([this.#series, this.times[0], this.times.length, colour("--ink"), size]);
     if (key === this.#shown) return;
     this.#shown = key;
-    draw(this.chart, traces(this.#series.lines, this.times, this.#info.unit), layout(this.#info, this.#series.lines, this.times, this.chart.clientWidth)).catch(console.error);
+    draw(this.chart, traces(this.#series.lines, this.times, this.#info.unit), { ...size, ...layout(this.#info, this.#series.lines, this.times, size.width) }).catch(console.error);
   }
 
   #empty(series) {
@@ -91,9 +96,9 @@ export class Panel {
     this.chart.hidden = !drawn;
     this.table.hidden = !series.lines.length;
     this.reason.hidden = !series.reason;
-    setText(this.reason, series.reason ? `No data: ${series.reason}` : "");
+    setText(this.reason, series.reason ? `No data now. ${series.reason}` : "");
     this.more.hidden = !series.left_out;
-    setText(this.more, `${series.left_out} more, all below these.`);
+    setText(this.more, `${series.left_out} more, ${series.left_out_at_zero ? "all at 0" : "which went less far"}.`);
     setText(this.words, drawn ? `Line chart of ${series.lines.length} ${series.lines.length === 1 ? "line" : "lines"}; the table below holds figures.` : "");
   }
 
@@ -111,13 +116,26 @@ export class Panel {
   /** Let go of what watches the page. */
   close() {
     this.watch.disconnect();
+    this.sizes.disconnect();
   }
 }
 
 function row({ name, index }) {
-  const swatch = el("span", { class: `line-mark tint-${index % COLOURS} dash-${DASHES[index % DASHES.length]}`, "aria-hidden": "true" });
-  return el("tr", {}, el("th", { scope: "row" }, swatch, name), ...[0, 1, 2].map(() => el("td", { class: "number" })));
+  return el("tr", {}, el("th", { scope: "row" }, mark(index), name), ...[0, 1, 2].map(() => el("td", { class: "number" })));
 }
+
+/** A piece of the line as the chart draws it. */
+function mark(index) {
+  const svg = document.createElementNS(SVG, "svg");
+  for (const [name, value] of Object.entries({ class: `line-mark tint-${index % COLOURS}`, viewBox: "0 0 26 4", "aria-hidden": "true" })) svg.setAttribute(name, value);
+  const line = document.createElementNS(SVG, "line");
+  for (const [name, value] of Object.entries({ x1: 0, x2: 26, y1: 2, y2: 2, "stroke-dasharray": PIECES[DASHES[index % DASHES.length]] })) line.setAttribute(name, value);
+  svg.append(line);
+  return svg;
+}
+
+/** Text in which `…` is code. */
+const marked = (text) => text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 
 const least = (values) => (values.length ? values.reduce((one, other) => Math.min(one, other)) : null);
 const most = (values) => (values.length ? values.reduce((one, other) => Math.max(one, other)) : null);
@@ -165,20 +183,21 @@ function layout(info, lines, times, width) {
     hovermode: "closest",
     hoverdistance: 60,
     dragmode: false,
-    xaxis: { ...axis, type: "date", range: [new Date(times[0]), new Date(times.at(-1))], nticks: width < 420 ? 3 : 5, tickangle: 0, hoverformat: "" },
+    xaxis: { ...axis, type: "date", range: [new Date(times[0]), new Date(times.at(-1))], nticks: width < 420 ? 3 : 5, tickangle: 0, tickformat: times.at(-1) - times[0] > 2 * DAY ? "%a %-d" : "%H:%M" },
     yaxis: { ...axis, range: [start, end], tickmode: "array", tickvals: marks.values, ticktext: marks.words },
     shapes: drawn.map(([, at, tint]) => ({
       type: "line", x0: 0, x1: 1, xref: "paper", y0: at, y1: at, line: { color: colour(tint), width: 1.5, dash: "dash" }, layer: "below",
     })),
     annotations: drawn.map(([name, at, tint]) => ({
-      x: 0, xref: "paper", y: at, text: name === "warn" ? "warning" : "bad", showarrow: false, xanchor: "left", yanchor: "bottom", font: { color: colour(tint), size: 11 },
+      ...(name === "warn" ? { x: 0, xanchor: "left", text: "warning" } : { x: 1, xanchor: "right", text: "bad" }),
+      xref: "paper", y: at, yanchor: "bottom", showarrow: false, font: { color: colour(tint), size: 11 },
     })),
   };
 }
 
-/** Where to read what to do: a link where the documents are served, else their name. */
+/** Where to read what to do: a link where the runbook is served, else the entry's name. */
 export function runbookOf(anchor, url) {
   if (!anchor) return null;
   if (url) return el("a", { href: `${url.split("#")[0]}#${anchor}`, rel: "noreferrer" }, "What to do");
-  return el("span", { class: "faint" }, "What to do: ", el("code", {}, `docs/operations.md#${anchor}`));
+  return el("span", { class: "faint" }, "Runbook: ", el("code", {}, anchor));
 }

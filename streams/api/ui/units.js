@@ -8,12 +8,17 @@ function scale(unit, size) {
   const most = Math.abs(size);
   if (unit === "s") return seconds(most);
   if (unit === "share") return { factor: 100, name: " %" };
-  if (unit === "per_s") return most > 0 && most < 0.1 ? { factor: 60, name: "/min" } : { factor: 1, name: "/s" };
+  if (unit === "per_s") return rate(most);
   if (unit === "bytes") {
     const power = most < 1 ? 0 : Math.min(BYTES.length - 1, Math.floor(Math.log2(most) / 10));
     return { factor: 2 ** (-10 * power), name: ` ${BYTES[power]}` };
   }
   return { factor: 1, name: "" };
+}
+
+function rate(most) {
+  if (most === 0 || most >= 0.1) return { factor: 1, name: "/s" };
+  return most >= 0.1 / 60 ? { factor: 60, name: "/min" } : { factor: 3600, name: "/h" };
 }
 
 function seconds(most) {
@@ -51,7 +56,7 @@ export function ticks(least, most, unit, wanted = 4) {
   const values = [];
   const words = [];
   for (let count = Math.ceil(from / step - 1e-9); count * step <= to * (1 + 1e-9); count++) {
-    const at = count * step;
+    const at = count === 0 ? 0 : count * step; // never −0
     values.push(at / factor / base);
     words.push(`${at.toLocaleString("en", { maximumFractionDigits: Math.min(places + 1, 6) }).replace("-", MINUS)}${at === 0 ? "" : name}`);
   }
