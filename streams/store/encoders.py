@@ -48,9 +48,10 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Served(NamedTuple):
-    """The encoder behind the alias, None before there is one, and the last switch, None before the first."""
+    """The encoder behind the alias, None before there is one; the groups that fill its collections; the last switch."""
 
     encoder: str | None
+    groups: frozenset[str]
     switch: Switch | None
 
 
@@ -72,7 +73,9 @@ class EncoderPoints:
         for point in found:
             versions.require_known(point.payload, versions.ENCODER_NOTES, "notes of encoders")
         switch = msgspec.json.decode(found[0].payload["switch"].string_value, type=Switch) if found else None
-        return Served(None if behind is None else behind.removeprefix(f"{ALIASES[0]}__"), switch)
+        encoder = None if behind is None else behind.removeprefix(f"{ALIASES[0]}__")
+        groups = frozenset(note.group for note in await self.notes() if note.encoder == encoder)
+        return Served(encoder, groups, switch)
 
     async def switch(self, switch: Switch) -> None:
         """Note a switch, then point both aliases at the new encoder's collections, in one request."""

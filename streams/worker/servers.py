@@ -101,7 +101,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         points = PointsClient(qdrant_config(settings))  # not counted: to look at the alias is no progress
         stack.push_async_callback(points.close)
         encoders = EncoderPoints(points)
-        serving = Serving(info.encoder_id, encoders.served, metrics.held_back)
+        serving = Serving(info.encoder_id, kafka.group, encoders.served, metrics.held_back)
         await answered(waiting, serving.look)
         outbox = SentOnce(
             KafkaOutbox(

@@ -25,9 +25,12 @@ LOOK_EVERY_S: Final = 2.0
 SENDS_ON_MS: Final = 60_000
 
 
-def serves(encoder: str, served: Served, at_ms: int) -> bool:
-    """Whether a group with this encoder sends what the group that serves sends."""
-    if served.encoder in (None, encoder):
+def serves(encoder: str, group: str, served: Served, at_ms: int) -> bool:
+    """Whether a group with this encoder sends what the group that serves sends.
+
+    It does where no other group is known to fill the collections that serve: then nobody else would.
+    """
+    if served.encoder in (None, encoder) or not served.groups - {group}:
         return True
     switch = served.switch
     moved = switch is not None and switch.before == encoder and switch.now == served.encoder
@@ -38,10 +41,11 @@ class Serving:
     """Looks at the alias every two seconds, and holds back what only the serving group sends; counts it in `held`."""
 
     def __init__(
-        self, encoder: str, look: Callable[[], Awaitable[Served]], held: Counter, clock: Callable[[], int] = now_ms
-    ) -> None:
-        self._encoder, self._look, self._held, self._clock = encoder, look, held, clock
-        self._served: Served = Served(None, None)
+        self, encoder: str, group: str, look: Callable[[], Awaitable[Served]], held: Counter,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:  # fmt: skip
+        self._encoder, self._group, self._look, self._held, self._clock = encoder, group, look, held, clock
+        self._served = Served(None, frozenset(), None)
         self._known: bool | None = None
 
     async def look(self) -> None:
@@ -66,7 +70,7 @@ class Serving:
         return True
 
     def _settle(self) -> bool:
-        known = serves(self._encoder, self._served, self._clock())
+        known = serves(self._encoder, self._group, self._served, self._clock())
         if known is not self._known:
             log.info("serving", encoder=self._encoder, serves=known, alias=self._served.encoder)
             self._known = known

@@ -9,32 +9,35 @@ from streams.base.errors import StoreUnavailable
 from streams.store.encoders import Served, Switch
 from streams.worker.serving import SENDS_ON_MS, Serving, serves
 
+OTHERS = frozenset({"others"})
 SWITCHED = Switch(before="old", now="new", at_ms=1_000_000)
 
 
 @pytest.mark.parametrize(
     ("encoder", "served", "after_ms", "sends"),
     [
-        ("new", Served(None, None), 0, True),  # the first worker ever
-        ("old", Served("old", None), 0, True),
-        ("new", Served("old", None), 0, False),  # a group beside the one that serves
-        ("new", Served("new", SWITCHED), 0, True),
-        ("old", Served("new", SWITCHED), SENDS_ON_MS - 1, True),  # what it had not read yet is not missed
-        ("old", Served("new", SWITCHED), SENDS_ON_MS, False),
-        ("old", Served("old", SWITCHED), 0, True),  # noted, and died before the alias moved
-        ("new", Served("old", SWITCHED), 0, False),
-        ("old", Served("third", SWITCHED), 0, False),  # moved by hand since
-        ("third", Served("new", SWITCHED), 0, False),
+        ("new", Served(None, frozenset(), None), 0, True),  # the first worker ever
+        ("old", Served("old", OTHERS, None), 0, True),
+        ("new", Served("old", OTHERS, None), 0, False),  # a group beside the one that serves
+        ("new", Served("new", OTHERS, SWITCHED), 0, True),
+        ("old", Served("new", OTHERS, SWITCHED), SENDS_ON_MS - 1, True),  # what it had not read yet is not missed
+        ("old", Served("new", OTHERS, SWITCHED), SENDS_ON_MS, False),
+        ("old", Served("old", OTHERS, SWITCHED), 0, True),  # noted, and died before the alias moved
+        ("new", Served("old", OTHERS, SWITCHED), 0, False),
+        ("old", Served("third", OTHERS, SWITCHED), 0, False),  # moved by hand since
+        ("third", Served("new", OTHERS, SWITCHED), 0, False),
+        ("new", Served("old", frozenset(), None), 0, True),  # nobody is known to fill what serves
+        ("new", Served("old", frozenset({"mine"}), None), 0, True),  # its own note of before it changed its encoder
     ],
 )
 def test_who_sends(encoder: str, served: Served, after_ms: int, sends: bool) -> None:
-    assert serves(encoder, served, SWITCHED.at_ms + after_ms) is sends
+    assert serves(encoder, "mine", served, SWITCHED.at_ms + after_ms) is sends
 
 
 async def test_what_is_held_back_is_counted_and_what_was_known_holds_while_the_store_is_away() -> None:
     registry = CollectorRegistry()
     held = Counter("held", "Held.", ("what",), registry=registry)
-    answers: list[Served | None] = [Served("old", None), None, Served("new", SWITCHED)]
+    answers: list[Served | None] = [Served("old", OTHERS, None), None, Served("new", OTHERS, SWITCHED)]
 
     async def look() -> Served:
         answer = answers.pop(0)
@@ -42,7 +45,7 @@ async def test_what_is_held_back_is_counted_and_what_was_known_holds_while_the_s
             raise StoreUnavailable("away")
         return answer
 
-    serving = Serving("new", look, held, clock=lambda: SWITCHED.at_ms)
+    serving = Serving("new", "mine", look, held, clock=lambda: SWITCHED.at_ms)
     await serving.look()
     assert serving.holds_back("dead_letters", 3)
     with pytest.raises(StoreUnavailable):
@@ -58,10 +61,10 @@ async def test_sending_on_ends_by_time_without_another_look() -> None:
     now = [SWITCHED.at_ms]
 
     async def look() -> Served:
-        return Served("new", SWITCHED)
+        return Served("new", OTHERS, SWITCHED)
 
     held = Counter("held", "Held.", ("what",), registry=CollectorRegistry())
-    serving = Serving("old", look, held, clock=lambda: now[0])
+    serving = Serving("old", "mine", look, held, clock=lambda: now[0])
     await serving.look()
     assert not serving.holds_back("dead_letters", 1)
     now[0] += SENDS_ON_MS
