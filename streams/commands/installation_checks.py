@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, get_args
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -165,6 +166,10 @@ def in_the_clear(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "the interests" + " and the API key" * bool(qdrant.api_key or qdrant.api_key_file), "set qdrant.https"
     if not is_local(host_of(triton.url)) and not triton.tls:
         yield "what users write", "set triton.tls"
+    prometheus = urlsplit(settings.api.prometheus_url or "")
+    known = prometheus.password is not None or settings.api.prometheus_token_file is not None
+    if prometheus.scheme == "http" and known and not is_local(prometheus.hostname or ""):
+        yield "what Prometheus asks for to let the API in", "set api.prometheus_url to an https:// address"
 
 
 def is_local(host: str) -> bool:

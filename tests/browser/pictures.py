@@ -1,6 +1,6 @@
-"""`python -m tests.browser.pictures --out docs/pictures`: pictures of the page for the README.
+"""`python -m tests.browser.pictures --out docs/pictures`: pictures of the pages for the README.
 
-Plays the demo's invented day into a stack of its own and takes the page on a desktop and on a phone.
+Plays the demo's invented day into a stack of its own and takes the pages on a desktop and on a phone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ SHOTS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 1240}, "color_scheme": "light"},
     "phone": {"viewport": {"width": 390, "height": 1240}, "color_scheme": "dark", "device_scale_factor": 1.5},
 }
+
+
+DASHBOARD_HEIGHTS = {"desktop": 1040, "phone": 1240}
 
 
 async def play(stack: Stack, folder: Path) -> None:
@@ -64,6 +67,19 @@ async def take(browser: Browser, url: str, out: Path, name: str, context: dict[s
     await opened.close()
 
 
+async def take_dashboard(browser: Browser, url: str, out: Path, name: str, context: dict[str, Any]) -> None:
+    """One picture of the dashboards, after the day."""
+    height = DASHBOARD_HEIGHTS[name]
+    opened = await browser.new_context(**{**context, "viewport": {**context["viewport"], "height": height}})
+    page = await opened.new_page()
+    page.set_default_timeout(WAIT_MS)
+    await page.goto(f"{url}/dashboard#dashboard=overview&range=5m")
+    await page.locator("#panel-age .chart .main-svg").first.wait_for()
+    await page.wait_for_timeout(3000)
+    await page.screenshot(path=out / f"dashboard-{name}.png")
+    await opened.close()
+
+
 async def search(page: Page) -> None:
     """Send a search from the page, and wait until the tree and the recommendations have moved."""
     await page.get_by_label("Search words").fill(SEARCH)
@@ -83,6 +99,7 @@ async def main(out: Path) -> int:
             await play(stack, Path(folder))
             async with chromium() as browser:
                 for name, context in SHOTS.items():
+                    await take_dashboard(browser, stack.api_url, out, name, context)
                     await take(browser, stack.api_url, out, name, context)
     return 0
 

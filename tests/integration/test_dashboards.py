@@ -18,6 +18,13 @@ import yaml
 
 from deploy.embedded.ports import free_ports
 from deploy.grafana.__main__ import FOLDER
+from streams.api.dashboard_models import PanelSeries
+from streams.api.dashboards import DashboardReader
+from streams.api.panel_sources import PanelSource
+from streams.api.prometheus_source import PrometheusSource
+from streams.api.scraped_source import ScrapedSource
+from streams.base.jobs import JOBS
+from streams.dashboards.catalogue import DASHBOARDS
 from streams.dashboards.queries import WINDOW
 from tests.fixtures.api import ApiServer
 from tests.fixtures.learner import LearnerProcess
@@ -140,6 +147,20 @@ def promtool_says(page: str) -> str:
     return done.stdout + done.stderr
 
 
+async def every_panel_is_drawn(source: PanelSource) -> None:
+    """The page's numbers, whichever source they come from: each panel has a line with a value, each job is up."""
+    reader = DashboardReader(source, every_s=1.0)
+    for board in DASHBOARDS:
+        answer = await reader.read(board, "5m", int(time.time() * 1000))
+        assert {one.job: (one.known, one.up) for one in answer.jobs} == dict.fromkeys(JOBS, (1, 1))
+        without = [panel.key for panel in answer.panels if not any(_values(panel))]
+        assert without == [], (source.name, board.key)
+
+
+def _values(panel: PanelSeries) -> Iterator[bool]:
+    return (value is not None for line in panel.lines for value in line.values)
+
+
 @pytest.fixture
 def learner(path: Rig, tmp_path: Path) -> Iterator[LearnerProcess]:
     """A learner of what the running path's worker makes, which writes and publishes often."""
@@ -162,6 +183,12 @@ async def test_every_query_of_every_dashboard_is_answered(
     }  # fmt: skip
     targets = {job: urlsplit(url).netloc for job, url in pages.items()}
     config = scraped(targets, api={"authorization": {"credentials": api.keys["all"]}})
+    own = ScrapedSource(
+        {"worker": pages["worker"], "learner": f"http://{targets['learner']}/metrics",
+         "triton": f"http://{targets['triton']}/metrics", "qdrant": f"http://{targets['qdrant']}/metrics"},
+        every_s=1.0, own_page=lambda: httpx.get(f"{api.url}/metrics", headers=traffic.key).content, failed=print,
+    )  # fmt: skip
+    own.start()
     with prometheus_with([], tmp_path, config) as prometheus:
         try:
             await traffic.describe()
@@ -175,10 +202,15 @@ async def test_every_query_of_every_dashboard_is_answered(
                         del missing[name]
             assert missing == {}, learner.log()
             assert {labels["job"]: up for labels, up in await ask(prometheus, "up")} == dict.fromkeys(pages, 1.0)
+            theirs = PrometheusSource(prometheus, token=None, deadline_s=20, failed=print)
+            await every_panel_is_drawn(theirs)
+            await theirs.close()
+            await every_panel_is_drawn(own)
             (letters,) = await ask(prometheus, 'sum(increase(interests_dead_letters_total{reason="bad_json"}[1m]))')
             assert letters[1] > 0, "the first of a kind grows from 0"
         finally:
             await traffic.close()
+            await own.close()
     for job in ("worker", "learner", "api"):
         page = httpx.get(f"http://{targets[job]}/metrics", headers=traffic.key, trust_env=False).raise_for_status()
         assert promtool_says(page.text) == "", job

@@ -20,7 +20,7 @@ from streams.commands.installation_checks import (
 )
 from streams.settings.document import shown as shown_setting
 from streams.settings.servers import KafkaSettings, QdrantSettings, TritonSettings
-from streams.settings.service import PrivacySettings, Settings
+from streams.settings.service import ApiSettings, PrivacySettings, Settings
 
 
 def statuses(settings: Settings) -> dict[str, str]:
@@ -38,16 +38,22 @@ def test_what_goes_in_the_clear_is_named() -> None:
     settings = Settings(
         kafka=KafkaSettings(brokers="127.0.0.1:9092, kafka-1:9092"), triton=TritonSettings(url="gpu-1:8001"),
         qdrant=QdrantSettings(host="10.0.0.7", api_key="hidden"),  # type: ignore[arg-type]  # pydantic makes the secret of it
+        api=ApiSettings(prometheus_url="http://me:hidden@prometheus:9090"),
     )  # fmt: skip
     findings = list(in_the_clear(settings))
-    assert [what for what, _ in findings] == ["what users do", "the interests and the API key", "what users write"]
+    assert [what for what, _ in findings] == [
+        "what users do", "the interests and the API key", "what users write",
+        "what Prometheus asks for to let the API in",
+    ]  # fmt: skip
     assert "hidden" not in str(findings)
     safe = Settings(
         kafka=KafkaSettings(brokers="kafka-1:9092", security_protocol="SSL"),
         triton=TritonSettings(url="gpu-1:8001", tls=True),
         qdrant=QdrantSettings(host="10.0.0.7", https=True),
+        api=ApiSettings(prometheus_url="https://me:hidden@prometheus:9090"),
     )  # fmt: skip
     assert list(in_the_clear(safe)) == []
+    assert list(in_the_clear(Settings(api=ApiSettings(prometheus_url="http://prometheus:9090")))) == []
 
 
 def test_every_setting_of_a_secret_file_is_looked_at(tmp_path: Path) -> None:
