@@ -51,9 +51,10 @@ async def test_charts_are_drawn_and_nothing_is_too_faint_or_too_wide(
 ) -> None:
     user = rig.user()
     await rig.produce(rig.clicks, [{"event_id": f"{user}-1", "user_id": user, "type": "click", "item_id": "football"}])
-    page = await visit(url=watching.url, path="/dashboard", color_scheme=scheme, **size)
+    page = await visit(url=watching.url, path="/dashboard#range=5m", color_scheme=scheme, **size)
     events = panel(page, "Events")
-    await expect(events.locator(".chart path.js-line").first).to_be_visible()
+    # An API that has just started packs the chart library first, and has scraped once or twice.
+    await expect(events.locator(".chart path.js-line").first).to_be_visible(timeout=60_000)
     await expect(events.locator("tbody tr").filter(has_text="applied")).to_contain_text("/")
     lag = panel(page, "Lag")
     await expect(lag.locator(".state")).to_have_text("✓ well")
