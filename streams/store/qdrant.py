@@ -16,7 +16,7 @@ from streams.store import codec, versions
 from streams.store.base import Control, Fence, Write
 from streams.store.collections import CONTROL, ONE_COPY, Collections
 from streams.store.connection import QdrantConfig, guarded
-from streams.store.filters import VECTORS, all_of, fields, in_range
+from streams.store.filters import VECTORS, fields, in_range
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
 from streams.store.server_version import check_version
@@ -123,7 +123,8 @@ class QdrantStore:
         seen = [in_range("epoch", gte=if_epoch, lte=if_epoch)]
         if control.epoch == if_epoch:
             seen.append(in_range("generation", lte=control.generation))
-        await self._points.upsert(CONTROL, [point], grpc.Condition(filter=all_of(*seen)))
+        readable = grpc.Filter(must=seen, must_not=[in_range(_NODES, gt=versions.NODES)])
+        await self._points.upsert(CONTROL, [point], grpc.Condition(filter=readable))
         stored = await self.control(group)
         if stored is None:
             raise StoreUnavailable("Qdrant acknowledged the control point but does not return it")
