@@ -19,6 +19,7 @@ from streams.commands.export_features import write_features
 from streams.commands.history_source import History, history_of, open_log, scan_of
 from streams.commands.progress import meter
 from streams.commands.when import rfc3339
+from streams.concepts.tree_file import TAXONOMY_FILE
 from streams.history import tables
 from streams.history.folder import ExportFolder
 from streams.history.refold import Folded, VoteCount
@@ -73,9 +74,11 @@ class Estimate:
 
 
 def settings_hash(settings: Settings) -> str:
-    """What trees depend on beside events and encoder: half-lives, weights and concepts; 16 digits."""
-    parts = [section.model_dump(mode="json") for section in (settings.nodes, settings.weights, settings.concepts)]
-    return sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+    """What trees depend on beside events and encoder: half-lives, weights and the concept tree; 16 digits."""
+    parts = [section.model_dump(mode="json") for section in (settings.nodes, settings.weights)]
+    digest = sha256(msgspec.json.encode(parts, order="sorted"))
+    digest.update((settings.concepts.file or TAXONOMY_FILE).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 async def estimated(settings: Settings, plan: ExportPlan) -> Estimate:
