@@ -170,7 +170,7 @@ async def follows(api: ApiServer, user: str, profile: Node) -> None:
 
 
 @pytest.mark.parametrize("broker", ["tansu"], indirect=True)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)  # some ten commands and two models; on a busy machine
 async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_deleted(
     migration: Migration, two_models: tuple[TritonServer, str], make_api: Callable[..., ApiServer], tmp_path: Path
 ) -> None:
@@ -181,13 +181,13 @@ async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_de
     rig.worker()
     await rig.items(items())
     await rig.items_known(32)
-    made = events(0, 900) + events(10_000, 12, [GONE])
+    made = events(0, 480) + events(10_000, 12, [GONE])
     await rig.produce(rig.clicks, made)
     await rig.produce_raw(rig.clicks, [(b"reader-1", b"no event at all")])
     await rig.until(lambda o: o.get("applied", 0) == len(made) and o.get("dead", 0) == 1)
 
     said = await migration.interests("encoder", "migrate", "--to", SECOND, "--dry-run")
-    assert "913" in said  # records of events
+    assert "493" in said  # records of events
     assert set((await migration.aliased()).values()) == {f"interests__{first}", f"items__{first}"}
     assert "does not serve" in await migration.interests("encoder", "migrate", "--to", "nobody", code=2)
 
@@ -212,7 +212,11 @@ async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_de
         await rig.produce(rig.clicks, events(30_000, 60))
         await rig.until(lambda o: o.get("applied", 0) == len(made) + 121)
         shown = await migration.interests("encoder", "compare", "--to", SECOND)
-        assert "neighbours" in shown or "nearest items" in shown
+        assert "nearest items in common" in shown
+        async with Admin(rig.config) as admin:
+            announced = sum(row.end for row in await admin.lag("nobody", [kafka.updated_topic]))
+        groups = {dict(one.headers)["group"] for one in await rig.read(kafka.updated_topic, announced)}
+        assert groups == {kafka.group.encode()}  # the second group announces nothing
         await migration.interests("encoder", "switch", "--to", SECOND, "--within-s", "40")
         assert set((await migration.aliased()).values()) == {f"interests__{second}", f"items__{second}"}
         await follows(api, USERS[0], await migration.profile(second, USERS[0]))
@@ -232,7 +236,6 @@ async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_de
         await migration.interests("encoder", "rollback", "--within-s", "40")
         assert set((await migration.aliased()).values()) == {f"interests__{first}", f"items__{first}"}
         await follows(api, USERS[0], await migration.profile(first, USERS[0]))
-        assert "serves" in await migration.interests("encoder", "prune", "--encoder", first, "--yes", code=2)
         assert "stop them" in await migration.interests("encoder", "prune", "--encoder", second, "--yes", code=1)
         assert beside.stop() == 0
     finally:
@@ -247,4 +250,3 @@ async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_de
     assert not any(second in name for name in left)
     async with Admin(rig.config) as admin:
         assert {row.committed for row in await admin.lag(group, [rig.clicks])} == {None}
-    assert "nothing is kept" in await migration.interests("encoder", "prune", "--encoder", second, "--yes", code=1)
