@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -80,6 +81,7 @@ async def test_the_first_steps_work_as_they_are_written(stack: Stack) -> None:
 
 
 @needs_prometheus
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="no amtool on PATH: apt-get install prometheus-alertmanager")
 @pytest.mark.timeout(300)
 async def test_every_command_of_operations_runs_as_it_is_written(stack: Stack) -> None:
     folder, ran = stack.data_dir.parent, 0
