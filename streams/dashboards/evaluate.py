@@ -95,16 +95,16 @@ def _rate(series: Series, times: Floats, window: float) -> Floats:
     dropped = np.where(values[1:] < values[:-1], values[:-1], 0.0)  # a counter begins again at 0
     grown = values + np.concatenate(([0.0], np.cumsum(dropped)))
     growth = grown[last] - grown[first]
-    covered = at[last] - at[first]
+    covered = (at[last] - at[first]) / 1000  # from here on in seconds, as Prometheus: what is near is a close call
     apart = covered / (last - first)
-    before = at[first] - (moments - window)
-    after = moments - at[last]
+    before = (at[first] - (moments - window)) / 1000
+    after = (moments - at[last]) / 1000
     with np.errstate(divide="ignore", invalid="ignore"):  # a counter was 0 no longer ago than its growth explains
         since_zero = np.where(growth > 0, covered * values[first] / growth, np.inf)
     before = np.minimum(before, since_zero)
     near = _NEAR * apart
     reach = covered + np.where(before < near, before, apart / 2) + np.where(after < near, after, apart / 2)
-    rates[enough] = growth * reach / covered / (window / 1000)
+    rates[enough] = growth * (reach / covered) / (window / 1000)
     return rates
 
 
