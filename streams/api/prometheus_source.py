@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from typing import Any, Final
 
 import httpx
@@ -155,6 +154,6 @@ def _on_grid(values: Sequence[tuple[float, str]], grid: Grid) -> Floats:
     found = np.full((grid.end_ms - grid.start_ms) // grid.step_ms + 1, np.nan)
     for at_s, text in values:
         place = round((at_s * 1000 - grid.start_ms) / grid.step_ms)
-        if 0 <= place < len(found) and abs(value := float(text)) != inf:
-            found[place] = value
+        if 0 <= place < len(found):
+            found[place] = float(text)
     return found

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import random
 import sys
 import tempfile
 import time
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import httpx
 from playwright.async_api import Browser, Page
 from rich.console import Console
 
@@ -34,10 +38,11 @@ SHOTS: dict[str, dict[str, Any]] = {
 
 
 DASHBOARD_HEIGHTS = {"desktop": 1040, "phone": 1240}
+GO_ON_S, EVENTS_PER_S = 330, 6
 
 
-async def play(stack: Stack, folder: Path) -> None:
-    """Send the invented day, moved so that it ends now, and wait until it is folded."""
+async def play(stack: Stack, folder: Path) -> Path:
+    """Send the invented day, moved so that it ends now, and wait until it is folded; gives the file of its events."""
     data = invented(folder)
     with EventLog([data.events]) as log:
         shift_ms = int(time.time() * 1000) - (log.last_ms or 0)
@@ -49,6 +54,21 @@ async def play(stack: Stack, folder: Path) -> None:
                 await player.events(log.lines(), "events")
             finally:
                 await player.close()
+    return data.events
+
+
+async def go_on(url: str, events: Path) -> None:
+    """Send events of the day once more, as new ones, a few a second: what a dashboard looks like at work."""
+    lines = [json.loads(line) for line in events.read_text("utf-8").splitlines()]
+    end = time.monotonic() + GO_ON_S
+    async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as http:
+        for number, event in enumerate(cycle(lines)):
+            if time.monotonic() > end:
+                return
+            again = {**event, "event_id": f"again-{number}", "ts": int(time.time() * 1000)}
+            (await http.post("/v1/events", json=again)).raise_for_status()
+            await http.get(f"/v1/users/{event['user_id']}/recommendations")
+            await asyncio.sleep(random.expovariate(EVENTS_PER_S))
 
 
 async def take(browser: Browser, url: str, out: Path, name: str, context: dict[str, Any]) -> None:
@@ -96,10 +116,12 @@ async def main(out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         async with Stack(Path(folder) / "stack", ports="free") as stack:
-            await play(stack, Path(folder))
+            events = await play(stack, Path(folder))
+            await go_on(stack.api_url, events)
             async with chromium() as browser:
                 for name, context in SHOTS.items():
                     await take_dashboard(browser, stack.api_url, out, name, context)
+                for name, context in SHOTS.items():
                     await take(browser, stack.api_url, out, name, context)
     return 0
 
