@@ -22,7 +22,7 @@ def arguments() -> argparse.ArgumentParser:
         prog="python -m deploy.images.triton_server", description="Serve a model repository with Triton, over gRPC."
     )
     parser.add_argument("--repository", type=Path, default=Path(sys.prefix) / "models" / "repository")
-    parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")  # noqa: S104  # a container's own
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--grpc-port", type=int, default=8001)
     parser.add_argument("--metrics-port", type=int, default=8002)
     parser.add_argument("--cert-file", type=Path, help="certificate of gRPC; needs --key-file")

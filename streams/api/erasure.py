@@ -14,9 +14,10 @@ from time import monotonic
 import msgspec
 
 from streams.api.backends import Backends
+from streams.api.erased import erased_at, receipt_of
 from streams.api.ingest import send_events
 from streams.api.problems import ApiProblem, not_found
-from streams.api.receipts import Receipt, SharedSum, erased_at, receipt_of
+from streams.api.receipts import Receipt, SharedSum
 from streams.api.scopes import Principal
 from streams.interests.neighbours import pairs_standing
 from streams.interests.nodes import Node

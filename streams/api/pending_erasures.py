@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from streams.api.receipts import receipt_of
+from streams.api.erased import receipt_of
 from streams.base.clock import now_ms
 from streams.base.errors import InterestsError
 from streams.store.reader import StoreReader

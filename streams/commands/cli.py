@@ -29,7 +29,10 @@ _COMMANDS: Final = {
         "Write trees, items and popularity as Parquet, as of a time; DuckDB, pandas and Spark read it.",
     ),
     "show": ("show", "Draw a person's tree of interests."),
-    "doctor": ("doctor", "Check settings, Kafka, Triton, Qdrant and the API, and say what to do."),
+    "doctor": (
+        "doctor",
+        "Check settings, Kafka, Triton, Qdrant, the API and Prometheus where one is named, and say what to do.",
+    ),
     "settings": ("settings", "Show every setting with its value and its environment variable; secrets are hidden."),
     "eval": ("evaluate", "Replay a log, rank before each event, and compare with baselines on the same candidates."),
     "api": (

@@ -368,7 +368,7 @@ def test_a_batch_is_folded_on_the_one_before_it_and_on_no_other_that_tells_late(
     told, third_began = asyncio.Event(), asyncio.Event()
     seen: list[bool] = []
 
-    async def fold(batch: Any, _: Any, place: Any, __: Any) -> bool:
+    async def fold(batch: Any, _: Any, place: Any, *__: Any) -> bool:
         place.folded(flights[batch.number])
         if batch.number == 0:
             await told.wait()
