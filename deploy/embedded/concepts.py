@@ -27,7 +27,7 @@ async def tree_file(settings: Settings, root: Path | None = None) -> Path:
         path = folder / f"{info.encoder_id}-{_made_from()}.npz"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            save_tree(await read_or_encode_tree(None, encoder, info.encoder_id), path)
+            save_tree(await read_or_encode_tree(None, encoder, info.encoder_id, info.dim), path)
         return path
     finally:
         await encoder.close()

@@ -55,7 +55,8 @@ def read_rows(path: Path) -> Iterator[Line]:
             for row in rows:
                 number += 1
                 yield Line(number, _body(row, path, number))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
+        # Values that Python has no room for: a time in the year 300,000, a zone or a character that there is not.
         raise ConfigurationError(f"{place(path, number + 1)}: cannot be read: {_first_line(error)}") from error
 
 
@@ -64,7 +65,10 @@ def columns_of(path: Path) -> tuple[Sequence[str], Sequence[str]]:
 
     ConfigurationError where it has neither `user_id` nor `item_id`.
     """
-    names = _opened(path).schema_arrow.names
+    try:
+        names = _opened(path).schema_arrow.names
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: cannot be read as Parquet: a column's name is no text") from error
     known = [name for name in names if name in _FIELDS]
     if not {"user_id", "item_id"} & set(known):
         raise ConfigurationError(
@@ -120,7 +124,7 @@ def _body(row: dict[str, Any], path: Path, number: int) -> bytes:
     try:
         kept = {name: _value(name, value) for name, value in row.items()}
         return _encode({name: value for name, value in kept.items() if value is not None})
-    except (msgspec.DecodeError, UnicodeError, TypeError, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeError, TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{place(path, number)}: {_first_line(error)}") from error
 
 

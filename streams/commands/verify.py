@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,11 +21,15 @@ from streams.commands.shell import EXIT_FAILED, console, load_settings, register
 if TYPE_CHECKING:
     from streams.commands.history_source import History, OpenLog
     from streams.history.compare import Verdict
+    from streams.interests.nodes import Node
     from streams.settings.service import Settings
     from streams.store.collections import Collections
     from streams.store.scan import Scan
 
 _EXAMPLE: Final = "interests verify --people 1000"
+#: How often a tree that differs is read before it counts, and seconds between: an erasure deletes before it marks.
+_READINGS: Final = 3
+_BETWEEN_S: Final = 0.5
 
 Events = Annotated[
     list[Path] | None,
@@ -104,7 +110,7 @@ async def _compared(
     tolerance: float, out: Console, *, from_files: bool,
 ) -> Verdict:  # fmt: skip
     from streams.commands.history_source import committed
-    from streams.history.compare import Known, Verdict, compare
+    from streams.history.compare import NOWHERE, Known, Verdict, compare
     from streams.history.sift import Cut
     from streams.history.spool import Spool, part_of, parts_for
 
@@ -121,14 +127,37 @@ async def _compared(
             for user_id in filter(chosen, page):
                 stored.setdefault(part_of(user_id, spool.parts), set()).add(user_id)
         async for part, folded in history.folded(spool, found, out):
+
+            def judge(
+                user_id: str, tree: Sequence[Node], trees: Mapping[str, Sequence[Node]] = folded.trees
+            ) -> Verdict:  # fmt: skip
+                one, now_ms = Verdict(), int(time() * 1000)
+                erasures = found.erasures.get(user_id, NOWHERE)
+                compare(tree, trees.get(user_id, []), history.deps.policy, known, now_ms, one, erasures)
+                return one
+
             users = sorted(folded.trees.keys() | stored.pop(part, set()))
-            trees = await scan.trees(collections, users)
-            now_ms = int(time() * 1000)
-            for user_id in users:
-                compare(
-                    trees.get(user_id, []), folded.trees.get(user_id, []), history.deps.policy, known, now_ms, verdict
-                )
+            await _judged(users, partial(scan.trees, collections), judge, verdict)
     return verdict
+
+
+async def _judged(
+    users: Sequence[str], read: Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[Node]]]],
+    judge: Callable[[str, Sequence[Node]], Verdict], verdict: Verdict, between_s: float = _BETWEEN_S,
+) -> None:  # fmt: skip
+    """Judge people's stored trees. One that differs is read again: a tree is read in pages while workers write it."""
+    for left in reversed(range(_READINGS)):
+        trees, again = await read(users), []
+        for user_id in users:
+            one = judge(user_id, trees.get(user_id, []))
+            if one.same or not left:
+                verdict.include(one)
+            else:
+                again.append(user_id)
+        if not again:
+            return
+        users = again
+        await asyncio.sleep(between_s)
 
 
 def show(verdict: Verdict, out: Console) -> None:

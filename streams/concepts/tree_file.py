@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,6 +21,13 @@ from streams.concepts.tree import Concept, ConceptTree, Floors
 TAXONOMY_FILE: Final = Path(__file__).with_name("taxonomy.json")
 
 _FORMAT: Final = 1
+#: Of what a tree's file unpacks to: 60,000 concepts with vectors of 1,024 numbers.
+_MOST_BYTES: Final = 256 << 20
+#: What numpy and zipfile raise for a file that is none, cut off or has some bytes of another.
+_UNREADABLE: Final = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError, MemoryError, OverflowError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
 
 
 class Taxonomy(NamedTuple):
@@ -59,6 +70,10 @@ def load_tree(path: Path) -> ConceptTree:
     try:
         # Opened here: numpy leaves the file open where it turns out to be no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if (unpacked := sum(entry.file_size for entry in arrays.zip.infolist())) > _MOST_BYTES:
+                raise ConfigurationError(
+                    f"concept tree {path}: unpacks to {unpacked >> 20:,} MiB, allowed are {_MOST_BYTES >> 20}"
+                )
             fields = json.loads(arrays["about"].tobytes())
             vectors = arrays["vectors"].astype(np.float32)
         if fields["format"] != _FORMAT:
@@ -66,8 +81,11 @@ def load_tree(path: Path) -> ConceptTree:
                 f"concept tree {path}: got format {fields['format']}, expected {_FORMAT}; rebuild it"
             )
         concepts = [_concept(entry) for entry in fields["concepts"]]
-        return ConceptTree(fields["version"], fields["encoder_id"], concepts, vectors, Floors(**fields["floors"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        floors = Floors(**{name: float(floor) for name, floor in fields["floors"].items()})
+        if not all(map(math.isfinite, asdict(floors).values())):
+            raise ValueError("floors are no numbers")  # told as every other file that is none
+        return ConceptTree(str(fields["version"]), str(fields["encoder_id"]), concepts, vectors, floors)
+    except _UNREADABLE as error:
         raise ConfigurationError(f"concept tree {path}: not a tree file ({error!r}); build it again") from error
 
 

@@ -13,20 +13,26 @@ from streams.concepts.tree_file import load_taxonomy, load_tree
 from streams.encoder.base import Encoder
 
 
-async def read_or_encode_tree(file: Path | None, encoder: Encoder, encoder_id: str) -> ConceptTree:
+async def read_or_encode_tree(
+    file: Path | None, encoder: Encoder, encoder_id: str, dim: int | None = None
+) -> ConceptTree:
     """The concept tree of a file made for this encoder, or the built-in taxonomy, encoded now."""
     if file is None:
         taxonomy = load_taxonomy()
         return await encode_tree(taxonomy.version, taxonomy.concepts, encoder, encoder_id)
-    return read_tree(file, encoder_id)
+    return read_tree(file, encoder_id, dim)
 
 
-def read_tree(file: Path, encoder_id: str) -> ConceptTree:
-    """The concept tree of a file; ConfigurationError where it was made for another encoder."""
+def read_tree(file: Path, encoder_id: str, dim: int | None = None) -> ConceptTree:
+    """The concept tree of a file; ConfigurationError where it is for another encoder, or not of vectors of `dim`."""
     tree = load_tree(file)
     if tree.encoder_id != encoder_id:
         raise ConfigurationError(
             f"{file} was made with encoder {tree.encoder_id}, Triton serves {encoder_id}: build the tree again"
+        )
+    if dim not in (None, tree.dim):
+        raise ConfigurationError(
+            f"{file} has vectors of {tree.dim} dimensions, the encoder makes {dim}: build it again"
         )
     return tree
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ from streams.interests.nodes import (
     Vector,
     is_alive,
     is_forgotten,
-    profile_key,
     without_erased,
 )
 
@@ -34,6 +34,8 @@ Why = Literal["changed meanwhile", "not folded yet", "older than the log"]
 
 #: Differences that are kept to be shown; all are counted.
 SHOWN: Final = 50
+#: Of a person whom nothing in the log erases.
+NOWHERE: Final[Mapping[Slot, int]] = MappingProxyType({})
 _FIRST_LOG: Final = 1
 _LEAST_SHARE: Final = 1e-6  # of what was ever summed: what is left below it after a taking back is rounding
 
@@ -93,13 +95,26 @@ class Verdict:
         if len(self.shown) < SHOWN:
             self.shown.append(difference)
 
+    def include(self, other: Verdict) -> None:
+        """Count what another one, of other people, has found."""
+        self.trees += other.trees
+        self.nodes += other.nodes
+        self.different |= other.different
+        self.found += other.found
+        self.passed_over += other.passed_over
+        self.shown += other.shown[: SHOWN - len(self.shown)]
+
 
 def compare(
-    stored: Sequence[Node], folded: Sequence[Node], policy: NodePolicy, known: Known, at_ms: int, verdict: Verdict
-) -> None:
-    """Hold one person's stored nodes against those that their events make; both count as of `at_ms`."""
+    stored: Sequence[Node], folded: Sequence[Node], policy: NodePolicy, known: Known, at_ms: int, verdict: Verdict,
+    erasures: Mapping[Slot, int] = NOWHERE,
+) -> None:  # fmt: skip
+    """Hold one person's stored nodes against those that their events make; both count as of `at_ms`.
+
+    `erasures` says where in the log erasures of this person lie.
+    """
     old, new = _by_key(stored), _by_key(folded)
-    why = _not_comparable(old, new, known)
+    why = _not_comparable(stored, folded, known, erasures)
     if why is not None:
         verdict.passed_over[why] += 1
         return
@@ -122,21 +137,29 @@ def _by_key(nodes: Iterable[Node]) -> dict[NodeKey, Node]:
     return {node.key: node for node in without_erased(nodes) if not is_forgotten(node)}
 
 
-def _not_comparable(old: Mapping[NodeKey, Node], new: Mapping[NodeKey, Node], known: Known) -> Why | None:
+def _not_comparable(
+    stored: Iterable[Node], folded: Iterable[Node], known: Known, erasures: Mapping[Slot, int]
+) -> Why | None:
     """Why a tree says nothing about the fold: it went on since the log was read, lags behind, or remembers more."""
-    users = {key.user_id for key in (*old, *new)}
-    key = profile_key(next(iter(users))) if users else None
-    was, now = (old.get(key), new.get(key)) if key else (None, None)
+    was, now = _profile(stored), _profile(folded)
     if known.has_offsets:
         has = was.applied.offsets if was is not None and was.applied.log == known.log else {}
         want = now.applied.offsets if now is not None else {}
         if any(offset >= known.ends.get(_slot(name), offset + 1) for name, offset in has.items()):
             return "changed meanwhile"
-        if any(offset >= known.committed.get(_slot(name), 0) for name, offset in want.items()):
+        asked = [*((_slot(name), offset) for name, offset in want.items()), *erasures.items()]
+        if any(offset >= known.committed.get(slot, 0) for slot, offset in asked):
             return "not folded yet"
+    if was is not None and is_forgotten(was):
+        was = None
     if was is not None and not known.is_whole and (now is None or was.first_ms < now.first_ms):
         return "older than the log"
     return None
+
+
+def _profile(nodes: Iterable[Node]) -> Node | None:
+    """The node that says what was applied, also where an erasure left nothing else."""
+    return next((node for node in nodes if node.key.level == "profile"), None)
 
 
 def _slot(name: str) -> Slot:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +52,8 @@ class ExportFolder:
     """
 
     def __init__(self, out: Path, schemas: Mapping[str, pa.Schema], metadata: Mapping[str, Any], parts: int) -> None:
+        if out.name in ("", ".."):
+            raise ConfigurationError(f"--out {out}: expected the name of a folder that is not there yet")
         self.out, self.partial, self.parts = out, out.with_name(out.name + ".partial"), parts
         for path in (self.out, self.partial):
             if path.exists():
@@ -74,8 +77,9 @@ class ExportFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for one in self._files.values():
-            one.file.close()
             one.writer.is_open = False  # or it writes a footer at last, as if the file were whole
+            with suppress(OSError):  # what waits in its buffer finds no room either: the error under way says so
+                one.file.close()
 
     def add(self, name: str, part: int, rows: pa.Table) -> None:
         """Write rows of a table into one of its parts, once enough of them are together."""

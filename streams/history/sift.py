@@ -9,6 +9,7 @@ from typing import Literal
 from streams.events.event import Event, RecordLike, Source
 from streams.events.parse import ParseLimits, parse_events
 from streams.events.privacy import Pseudonyms, pseudonymous
+from streams.events.spans import Slot
 from streams.history.spool import Spool
 
 By = Literal["happened", "arrived"]
@@ -35,13 +36,17 @@ class Cut:
 
 @dataclass(slots=True)
 class Sifted:
-    """What became of a log's records. `erased_at` has by user the latest erasure, in ms."""
+    """What became of a log's records.
+
+    `erased_at` has by user the latest erasure, in ms; `erasures` where the log's own lie: the last offset by slot.
+    """
 
     read: int = 0
     kept: int = 0
     later: int = 0
     dead: int = 0
     erased_at: dict[str, int] = field(default_factory=dict)
+    erasures: dict[str, dict[Slot, int]] = field(default_factory=dict)
 
     def note_erasures(self, erased_at: Mapping[str, int]) -> None:
         """Erasures that are known from elsewhere: the log may no longer hold their records."""
@@ -84,6 +89,8 @@ def sift(records: Sequence[RecordLike], reading: Reading, cut: Cut, spool: Spool
             continue
         if event.type == "erase":
             sifted.note_erasures({event.user_id: event.ts_ms})
+            places, (topic, partition, offset) = sifted.erasures.setdefault(event.user_id, {}), event.source
+            places[topic, partition] = max(offset, places.get((topic, partition), 0))
         elif cut.has(event.ts_ms, record.timestamp):
             spool.add(event.user_id, record)
             sifted.kept += 1

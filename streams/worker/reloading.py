@@ -110,7 +110,10 @@ class Reloading:
         )  # fmt: skip
 
     def _new_tree(self, path: Path) -> Tables:
-        return replace(self._tables, tree=self._read_tree(path), concepts_digest=_digest(path.read_bytes()))
+        tree, digest = self._read_tree(path), _digest(path.read_bytes())
+        if _state_of(path) != self._read[path]:  # so that a tree never goes by the digest of another one
+            raise ConfigurationError("the file was changed while it was read: it is read again")
+        return replace(self._tables, tree=tree, concepts_digest=digest)
 
     def _new_weights(self, path: Path) -> Tables:
         if self._read[path] == _GONE:

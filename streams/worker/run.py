@@ -206,7 +206,7 @@ async def _reloading(settings: Settings, metrics: Metrics, servers: Connected, w
     began = tables_of(deps.tree, deps.weights, file)
     await noted(began)
     return Reloading(
-        began, tree_file=file, read_tree=lambda path: read_tree(path, deps.tree.encoder_id),
+        began, tree_file=file, read_tree=lambda path: read_tree(path, deps.tree.encoder_id, deps.tree.dim),
         weights_file=config_file(), read_weights=_weights_now, most=servers.most_weight,
         taken_up=taken_up, count=lambda what, outcome: metrics.reloads.labels(what, outcome).inc(),
     )  # fmt: skip

@@ -53,6 +53,46 @@ def test_files_that_are_no_trees_are_refused(tmp_path: Path) -> None:
         load_tree(path)
 
 
+def about(**fields: object) -> bytes:
+    """A file of one concept, with other fields than it should have."""
+    given = {"format": 1, "version": "v", "encoder_id": "e", "floors": {}, "concepts": [{"id": "a", "names": {}}]}
+    return json.dumps(given | fields).encode()
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 100_000, b"[1]", about(floors={"topic": "high"}), about(floors={"topic": float("nan")})]
+)
+def test_fields_that_do_not_fit_are_refused(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "tree.npz"
+    np.savez(path, vectors=np.ones((1, 2), np.float32), about=np.frombuffer(text, np.uint8))
+    with pytest.raises(ConfigurationError, match="build it again"):
+        load_tree(path)
+
+
+def test_a_tree_with_some_bytes_of_another_file_is_refused_or_read(tmp_path: Path) -> None:
+    """Nothing else may come of it: a worker reads it while it works."""
+    path, random, refused = tmp_path / "tree.npz", np.random.default_rng(7), 0
+    save_tree(tree_of(2), path)
+    whole = path.read_bytes()
+    heads = [at for mark in (b"PK\x01\x02", b"PK\x03\x04") for at in range(len(whole)) if whole.startswith(mark, at)]
+    for _ in range(300):
+        broken = bytearray(whole)
+        broken[random.choice(heads) + random.integers(4, 46)] = random.integers(256)
+        path.write_bytes(broken)
+        try:
+            load_tree(path)
+        except ConfigurationError:
+            refused += 1
+    assert refused > 100
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tree.npz"
+    np.savez_compressed(path, vectors=np.zeros(257 << 20, np.uint8), about=np.frombuffer(about(), np.uint8))
+    with pytest.raises(ConfigurationError, match="unpacks to 257 MiB"):
+        load_tree(path)
+
+
 def test_a_tree_with_pickled_objects_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tree.npz"
     np.savez(path, vectors=np.array([{"a": 1}], dtype=object), about=np.frombuffer(b"{}", np.uint8))

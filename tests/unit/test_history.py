@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.base.errors import ConfigurationError
+from streams.commands.verify import _judged
 from streams.events.privacy import Pseudonyms, is_pseudonym
 from streams.history.compare import SHOWN, Known, Verdict, compare
 from streams.history.folder import MANIFEST, ExportFolder
@@ -60,6 +63,7 @@ def test_an_erasure_holds_for_the_past_too_and_poison_is_counted() -> None:
     ]  # fmt: skip
     ids, found = sifted(rows, Cut(at_ms=NOW_MS - 5_000))
     assert (ids, found.dead, found.erased_at) == (["a"], 1, {"u1": NOW_MS - 1})
+    assert found.erasures == {"u1": {("events", 3): 3}}
     (event, _), *_ = READING.events(rows[:1])
     assert not found.outlives(event)
     found.note_erasures({"u1": 5, "u2": 7})
@@ -213,6 +217,18 @@ def test_erased_trees_count_by_what_came_after() -> None:
     assert judged([node(erased_at_ms=NOW_MS - 5 * DAY_MS, applied=Applied(1, {"clicks/0": 9}))], [node()]).same
 
 
+def test_an_erasure_that_came_meanwhile_or_is_not_folded_yet_is_no_difference() -> None:
+    tombstone = node(count=0, mass=0.0, norm=0.0, net=0.0, erased_at_ms=NOW_MS, evidence=())
+    since = replace(tombstone, applied=Applied(1, {"clicks/0": 10}))  # the log was read up to 9
+    assert judged([since], [node()]).passed_over == Counter(["changed meanwhile"])
+    assert judged([tombstone], [node()]).found == Counter(["missing"])  # nothing that was read says so
+    verdict = Verdict()
+    compare([node()], [], POLICY, KNOWN, NOW_MS, verdict, {("clicks", 0): 10})
+    assert verdict.passed_over == Counter(["not folded yet"])
+    compare([node()], [], POLICY, KNOWN, NOW_MS, verdict, {("clicks", 0): 9})
+    assert verdict.found == Counter(["unknown"])  # committed, and the tree is there all the same
+
+
 def test_what_was_taken_back_may_leave_other_evidence() -> None:
     mark = Mark(item_id="i", kind="like", undo=True, ts_ms=1, weight=0.0, event_id="e", source="00")
     assert judged([node(evidence=())], [node(marks=(mark,))]).same
@@ -229,6 +245,26 @@ def test_only_so_many_differences_are_kept() -> None:
     for n in range(SHOWN + 5):
         compare([node(), node("topic", f"/{n}")], [node()], POLICY, KNOWN, NOW_MS, verdict)
     assert (len(verdict.shown), verdict.found) == (SHOWN, Counter(unknown=SHOWN + 5))
+
+
+async def test_a_tree_that_differs_counts_once_it_differs_each_time_it_is_read() -> None:
+    """A worker wrote between two pages of the first reading: the profile is of before, the topic of after."""
+    whole = [node(), node("topic", "/a")]
+    torn, ahead = [node(), node("topic", "/a", count=9)], [node(applied=Applied(1, {"clicks/0": 10}))]
+    readings = {"torn": [torn, whole], "goes on": [torn, ahead], "false": [torn, torn, torn], "fine": [whole]}
+    asked: list[list[str]] = []
+
+    async def read(users: Sequence[str]) -> dict[str, list[Node]]:
+        asked.append(list(users))
+        return {user: readings[user].pop(0) for user in users}
+
+    verdict = Verdict()
+    await _judged(sorted(readings), read, lambda _, tree: judged(list(tree), whole), verdict, between_s=0.0)
+    assert asked == [["false", "fine", "goes on", "torn"], ["false", "goes on", "torn"], ["false"]]
+    assert (verdict.trees, verdict.found, verdict.passed_over) == (
+        3, Counter(count=1), Counter(["changed meanwhile"]),
+    )  # fmt: skip
+    assert [one.what for one in verdict.shown] == ["count"]
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
@@ -287,3 +323,23 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="file"), ExportFolder(tmp_path / "file" / "out", {"a": SCHEMA}, {}, 1):
         pass
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/.."])
+def test_a_folder_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected the name of a folder"):
+        ExportFolder(Path(name), {"a": SCHEMA}, {}, 1)
+
+
+def test_a_full_disk_is_named_though_closing_fails_as_well(tmp_path: Path) -> None:
+    def write() -> None:
+        with ExportFolder(tmp_path / "out", {"a": SCHEMA, "b": SCHEMA}, {}, 1) as folder:
+            folder.add("a", 0, rows(1))
+            folder.add("b", 0, rows(1))
+            for one in folder._files.values():
+                os.dup2(full.fileno(), one.file.fileno())
+            folder.finish()
+
+    with Path("/dev/full").open("wb") as full, pytest.raises(ConfigurationError, match=r"out\.partial.*No space left"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.partial"]

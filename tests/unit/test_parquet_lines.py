@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -135,6 +136,24 @@ def test_refused_rows_are_named_by_file_row_group_and_row(tmp_path: Path) -> Non
 def test_what_fits_no_field_says_where_it_lies(tmp_path: Path, columns: dict[str, Any], says: str) -> None:
     path = write(tmp_path / "log.parquet", columns, row_group_size=1)
     with pytest.raises(ConfigurationError, match=says):
+        list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1, 2**31 - 1], pa.date32()),
+        pa.array([{"ts": 1}, {"ts": 2}], pa.struct([("ts", pa.timestamp("ms", tz="No/Where"))])),
+        pa.Array.from_buffers(
+            pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
+        ),
+        pa.array(["[" * 100_000, "{}"]),
+    ],
+    ids=["year", "zone", "text", "depth"],
+)  # fmt: skip
+def test_values_that_python_has_no_room_for_say_where_they_lie(tmp_path: Path, column: pa.Array) -> None:
+    path = write(tmp_path / "a", {"user_id": ["u", "v"], "item": column})
+    with pytest.raises(ConfigurationError, match=r"a: row group 1, row"):
         list(read_rows(path))
 
 

@@ -36,7 +36,7 @@ class Files:
         self.counted: list[tuple[str, str]] = []
         self.reloading = Reloading(
             tables_of(tree_of("sports"), self.weights, self.tree), tree_file=self.tree,
-            read_tree=lambda path: read_tree(path, "e5"), weights_file=self.settings,
+            read_tree=lambda path: read_tree(path, "e5", 4), weights_file=self.settings,
             read_weights=lambda: self.weights, most=100.0, taken_up=self._keep(),
             count=lambda what, outcome: self.counted.append((what, outcome)),
         )  # fmt: skip
@@ -107,6 +107,29 @@ async def test_a_tree_of_another_encoder_and_a_file_that_is_gone_are_refused(fil
     await files.look_twice()
     assert files.taken == []
     assert sorted(files.counted) == [("concepts", "refused"), ("weights", "refused")]
+
+
+async def test_a_tree_of_other_dimensions_is_refused(files: Files) -> None:
+    vectors = np.eye(2, 8, dtype=np.float32)
+    save_tree(ConceptTree("v2", "e5", [Concept(one, {"en": one}) for one in ("sports", "food")], vectors), files.tree)
+    await files.look_twice()
+    assert (files.taken, files.counted) == ([], [("concepts", "refused")])
+
+
+async def test_a_tree_that_is_replaced_while_it_is_read_is_read_again(files: Files) -> None:
+    read = files.reloading._read_tree
+    save_tree(tree_of("sports", "food"), files.tree)
+
+    def slowly(path: Path) -> ConceptTree:
+        tree = read(path)
+        if tree.version == "v2":
+            save_tree(tree_of("sports", "food", "music"), path)
+        return tree
+
+    files.reloading._read_tree = slowly
+    await files.look_twice()
+    await files.look_twice()
+    assert [one.tree.version for one in files.taken] == ["v3"]
 
 
 async def test_changed_weights_count_and_the_tree_stays(files: Files) -> None:
