@@ -6,11 +6,14 @@
 # What exists is left as it is. The secrets lie in a folder that only its owner may enter; the files themselves may be
 # read by anybody, since containers mount them and run as other users.
 #
-# INTERESTS  how to run this project's command (docker run --rm interest-streams:0.1.0)
+# The image interest-streams makes the API's key, and is built where it is not there yet: Compose itself does nothing
+# before deploy/.env is made. INTERESTS names another way to run this project's command.
 set -eu
 umask 022
-folder=${1:-$(dirname "$0")/..}
-interests=${INTERESTS:-docker run --rm interest-streams:${INTERESTS_TAG:-0.1.0}}
+deploy=$(dirname "$0")/..
+folder=${1:-$deploy}
+image=interest-streams:${INTERESTS_TAG:-0.1.0}
+interests=${INTERESTS:-docker run --rm --pull never $image}
 secrets=$folder/secrets
 
 mkdir -p "$secrets"
@@ -20,6 +23,9 @@ random() { head -c "$1" /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n'; }
 [ -s "$secrets/qdrant_api_key" ] || random 32 >"$secrets/qdrant_api_key"
 [ -s "$secrets/grafana_admin_password" ] || random 24 >"$secrets/grafana_admin_password"
 if [ ! -s "$secrets/api_key" ]; then
+    if [ -z "${INTERESTS:-}" ] && ! docker image inspect "$image" >/dev/null 2>&1; then
+        docker build -f "$deploy/Dockerfile" --target service -t "$image" "$deploy/.."
+    fi
     # The key goes to its own file, the line that lets it in to the list of all keys.
     $interests api key compose --scope read >"$secrets/api_key.new" 2>"$secrets/api_keys.new" ||
         { cat "$secrets/api_keys.new" >&2 && rm "$secrets"/*.new && exit 1; }

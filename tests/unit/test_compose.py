@@ -288,6 +288,34 @@ def test_prepare_makes_every_secret_and_variable_and_keeps_them(tmp_path: Path) 
     assert variables == (tmp_path / ".env").read_text()
 
 
+def test_prepare_builds_the_image_that_makes_the_key(tmp_path: Path) -> None:
+    """Where no image is there it is built first, and never looked for in a registry."""
+    asked = tmp_path / "asked"
+    (tmp_path / "docker").write_text(
+        f'#!/bin/sh\necho "$*" >>{asked}\n[ "$1" = image ] && exit 1\n'
+        f'[ "$1" = run ] || exit 0\nshift 5\nexec {sys.executable} -m streams.commands.cli "$@"\n'
+    )
+    (tmp_path / "docker").chmod(0o755)
+    subprocess.run(
+        ["sh", FOLDER / "compose" / "prepare.sh", tmp_path / "made"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "INTERESTS_TAG": "0.2.0"}, cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    look, build, run = asked.read_text().splitlines()
+    assert look == "image inspect interest-streams:0.2.0"
+    assert "--target service -t interest-streams:0.2.0" in build
+    assert run == "run --rm --pull never interest-streams:0.2.0 api key compose --scope read"
+    [key] = read_keys((tmp_path / "made/secrets/api_keys").read_text())
+    assert key.name == "compose"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/deployment.md"])
+def test_secrets_are_made_before_the_first_command_of_compose(page: str) -> None:
+    """Every command of Compose reads the whole file, and ends where a variable without default is not set."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = re.findall(r"^ *(sh deploy/compose/prepare\.sh|docker compose)", text, re.M)
+    assert commands[0] == "sh deploy/compose/prepare.sh"
+
+
 def _configuration(service: dict[str, Any]) -> str:
     sources = [COMPOSE["configs"][config["source"]]["file"] for config in service.get("configs", [])]
     return "".join((FOLDER / source).read_text() for source in sources)
