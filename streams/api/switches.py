@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from streams.base.errors import EncoderUnavailable, RetryableError
+from streams.base.errors import ConfigurationError, EncoderUnavailable, RetryableError
 from streams.encoder.client import TritonEncoder
 from streams.store.encoders import EncoderPoints, GroupNote
 from streams.store.reader import StoreReader
@@ -68,7 +68,7 @@ class Switches:
         while True:
             try:
                 await self._look()
-            except RetryableError:
+            except (RetryableError, ConfigurationError):  # what a newer release has written, too
                 log.debug("not_looked_at_the_alias")
             await asyncio.sleep(LOOK_EVERY_S)
 

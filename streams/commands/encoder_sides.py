@@ -55,6 +55,12 @@ def objections(now: Side, wanted: Side, erased: Mapping[str, int], most_lag: int
     if wanted.group and wanted.behind > most_lag:
         behind = ", ".join(f"{lag:,} in {topic}" for topic, lag in wanted.lag.items() if lag)
         found.append(f"group {wanted.group} is {wanted.behind:,} records behind ({behind}), allowed are {most_lag:,}")
+    # Without workers it sends nothing on after the switch either.
+    if now.behind > (most_lag if now.members else 0):
+        found.append(
+            f"group {now.group}, which serves, is {now.behind:,} records behind with {now.members} workers: it alone "
+            "sends dead letters and changes of what it has not read, and stops a minute after the switch"
+        )
     if wanted.items < LEAST_ITEMS * now.items:
         found.append(f"{wanted.encoder} has {wanted.items:,} items, {now.encoder} has {now.items:,}")
     missing = sum(user in erased and erased[user] < at_ms for user, at_ms in now.erased.items())

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from streams.base.clock import now_ms
-from streams.base.errors import ConfigurationError
+from streams.base.errors import ConfigurationError, InterestsError
 from streams.commands.encoder_sides import HEADINGS, Servers, Side, rows_of, servers_of
 from streams.commands.shell import EXIT_FAILED, console, load_settings, print_error, run
 from streams.commands.topics import table_of
@@ -139,13 +139,7 @@ async def _prune(settings: Settings, encoder: str, *, dry_run: bool, yes: bool) 
     from streams.store.collections import Collections
 
     async with servers_of(settings) as servers:
-        if encoder == await servers.serving():
-            raise ConfigurationError(f"{encoder} serves: switch to another one first")
-        groups = [one.group for one in await servers.encoders.notes() if one.encoder == encoder]
-        at_work = [group for group in groups if (await servers.admin.group(group)).members]
-        if at_work:
-            print_error(f"workers of {', '.join(at_work)} run: stop them first")
-            return EXIT_FAILED
+        groups = await _idle_groups(servers, encoder)
         names = Collections(encoder, 1)
         found = {name: await servers.scan.count(name) for name in (names.interests, names.items, names.population)}
         if not groups and not any(found.values()):
@@ -162,11 +156,23 @@ async def _prune(settings: Settings, encoder: str, *, dry_run: bool, yes: bool) 
             if not sys.stdin.isatty():
                 raise ConfigurationError("deleting asks first, and standard input is no terminal: --yes goes ahead")
             typer.confirm(f"Delete all of {encoder}? It cannot be taken back.", abort=True)
+            groups = await _idle_groups(servers, encoder)  # much may happen before somebody answers
         for group in groups:
             await servers.admin.delete_group(group)
         await servers.data.delete(names, groups, [state_name(settings.kafka.examples_topic, encoder)])
         out.print(f"[green]{encoder} is deleted[/]")
         return 0
+
+
+async def _idle_groups(servers: Servers, encoder: str) -> list[str]:
+    """The groups of an encoder that can be deleted. ConfigurationError where it serves, InterestsError at work."""
+    if encoder == await servers.serving():
+        raise ConfigurationError(f"{encoder} serves: switch to another one first")
+    groups = [one.group for one in await servers.encoders.notes() if one.encoder == encoder]
+    at_work = [group for group in groups if (await servers.admin.group(group)).members]
+    if at_work:
+        raise InterestsError(f"workers of {', '.join(at_work)} run: stop them first")
+    return groups
 
 
 def _table(sides: list[Side]) -> Table:

@@ -77,6 +77,12 @@ class Collections:
     dim: int
     hnsw_interests: bool = False
 
+    def __post_init__(self) -> None:
+        if self.interests == CONTROL:
+            raise ConfigurationError(
+                f"no encoder may be called {self.encoder_id}: {CONTROL} holds the groups' control points"
+            )
+
     @property
     def interests(self) -> str:
         """The collection of nodes."""

@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import Counter
 
 from streams.base.clock import now_ms
-from streams.base.errors import StoreUnavailable
+from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.store.encoders import Served
 
 log = structlog.get_logger(__name__)
@@ -60,6 +60,9 @@ class Serving:
             try:
                 await self.look()
             except StoreUnavailable:
+                self._settle()
+            except ConfigurationError as error:  # a newer release has written there, or an alias points elsewhere
+                log.warning("serving_unknown", error=str(error))
                 self._settle()
 
     def holds_back(self, what: str, count: int) -> bool:

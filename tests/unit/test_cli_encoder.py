@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streams.base.errors import ConfigurationError
 from streams.commands.encoder_migrate import _starts, second_group, settings_for
 from streams.commands.encoder_plan import Estimate
 from streams.commands.encoder_sides import Side, objections
@@ -14,6 +15,7 @@ from streams.learner.paired import paired
 from streams.ranking.examples import Example, packed_rows
 from streams.ranking.rows import COLUMN, NAMES, VERSION
 from streams.settings.service import Settings
+from streams.store.collections import Collections
 
 OLD = Side("old", "text_encoder", "interests", nodes=100, people=10, items=1000, members=1, erased={"ana": 5})
 NEW = Side("new", "second", "interests--new", nodes=90, people=9, items=995, members=1, lag={"clicks": 0})
@@ -69,6 +71,15 @@ def test_what_speaks_against_a_switch(wanted: Side, erased: dict[str, int], says
     assert says in reason
 
 
+@pytest.mark.parametrize(
+    ("lag", "members", "refused"), [(0, 0, False), (1, 0, True), (7, 1, False), (8, 1, True), (0, 1, False)]
+)
+def test_what_the_group_that_serves_has_not_read_is_not_left_to_nobody(lag: int, members: int, refused: bool) -> None:
+    against = objections(replace(OLD, lag={"clicks": lag}, members=members), NEW, {"ana": 5}, 7)
+    assert bool(against) == refused
+    assert all("interests, which serves" in reason for reason in against)
+
+
 def test_an_estimate_adds_encoding_and_folding() -> None:
     records = {"items": 100, "clicks": 1300}
     cost = Estimate(records=records, items=100, texts=600, texts_per_s=300.0, points=1000, dim=384)
@@ -99,3 +110,8 @@ def test_only_lists_of_the_same_events_are_compared_with_an_error_of_their_diffe
 
 def test_one_pair_says_nothing() -> None:
     assert paired([example("old", 1, 0), example("new", 1, 0)], "old", "new", np.zeros(len(NAMES))) == {}
+
+
+def test_no_encoder_is_called_like_what_holds_the_control_points() -> None:
+    with pytest.raises(ConfigurationError, match="no encoder may be called control"):
+        Collections("control", 1)

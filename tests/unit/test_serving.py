@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from streams.base.errors import StoreUnavailable
 from streams.store.encoders import Served, Switch
+from streams.store.versions import NewerPoints
 from streams.worker.serving import SENDS_ON_MS, Serving, serves
 
 OTHERS = frozenset({"others"})
@@ -69,3 +72,26 @@ async def test_sending_on_ends_by_time_without_another_look() -> None:
     assert not serving.holds_back("dead_letters", 1)
     now[0] += SENDS_ON_MS
     assert serving.holds_back("dead_letters", 1)
+
+
+async def test_what_cannot_be_read_ends_no_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a group that held back once would hold back for good, and dead letters would be sent by nobody."""
+    monkeypatch.setattr("streams.worker.serving.LOOK_EVERY_S", 0.0)
+    looks, switched = 0, asyncio.Event()
+
+    async def look() -> Served:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise NewerPoints("notes of encoders", 9, 1)
+        if looks > 3:
+            switched.set()
+        return Served("old" if looks < 3 else "new", OTHERS, None)
+
+    serving = Serving("new", "mine", look, Counter("held", "Held.", ("what",), registry=CollectorRegistry()))
+    await serving.look()
+    assert serving.holds_back("dead_letters", 1)
+    watching = asyncio.create_task(serving.watch())
+    await asyncio.wait_for(switched.wait(), 5)
+    assert not serving.holds_back("dead_letters", 1)
+    watching.cancel()
