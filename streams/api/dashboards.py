@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -40,6 +41,7 @@ _LATE_S: Final = 15  # a picture's end lies behind the clock by as much at most
 _KEPT_ANSWERS: Final = 32
 
 _Answer = Sequence[Curve] | Unanswered
+_Key = tuple[str, RangeName, int]
 
 
 class _Named(NamedTuple):
@@ -51,14 +53,14 @@ class _Named(NamedTuple):
 class DashboardReader:
     """Reads dashboards from a source whose jobs are scraped every `every_s` seconds.
 
-    What was read is kept for as long as its moments stay the newest, so that a wall of screens asks once.
+    What was read is kept for as long as its moments stay the newest, and who asks while it is read waits for the same
+    answer, so that a wall of screens asks once.
     """
 
     def __init__(self, source: PanelSource, *, every_s: float, runbook_url: str | None = None) -> None:
         self.source, self._every_s, self._runbook_url = source, every_s, runbook_url
-        self._read: BoundedCache[tuple[str, RangeName, int], DashboardSeries] = BoundedCache(
-            _KEPT_ANSWERS, ttl_s=_LATE_S
-        )
+        self._read: BoundedCache[_Key, DashboardSeries] = BoundedCache(_KEPT_ANSWERS, ttl_s=_LATE_S)
+        self._reading: dict[_Key, asyncio.Task[DashboardSeries]] = {}
 
     def catalogue(self) -> DashboardList:
         """All dashboards, without numbers."""
@@ -73,6 +75,12 @@ class DashboardReader:
         key = (board.key, name, grid.end_ms)
         if (found := self._read.get(key)) is not None:
             return found
+        if (reading := self._reading.get(key)) is None:
+            reading = self._reading[key] = asyncio.create_task(self._make(board, name, grid, key))
+            reading.add_done_callback(lambda _: self._reading.pop(key))
+        return await asyncio.shield(reading)  # one who leaves takes it from no other
+
+    async def _make(self, board: Dashboard, name: RangeName, grid: Grid, key: _Key) -> DashboardSeries:
         queries = [line.query for panel in board.panels for line in panel.lines]
         answers = await self.source.ask(queries, grid)
         latest = await self._latest(queries, answers, grid)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, TypeVar
 
 import httpx
 import msgspec
 import numpy as np
 import structlog
 
+from streams.api.bounded_body import PLAIN, bounded_body
 from streams.api.panel_sources import JobState, SourceName, Unanswered
 from streams.api.problems import ApiProblem
 from streams.base.credentials import without_credentials
@@ -22,8 +23,11 @@ from streams.dashboards.jobs import UP
 from streams.dashboards.queries import Query
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 MOST_BYTES: Final = 4 << 20
+#: Lines of one answer; a panel shows ten of them.
+MOST_CURVES: Final = 1000
 _AT_ONCE: Final = 8
 _RETRY_S: Final = 5.0
 _MOST_WORDS: Final = 500  # of an error, in the log
@@ -35,10 +39,15 @@ _NEEDS: Final = {
 }
 
 
+_Moment = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+_Number = Annotated[str, msgspec.Meta(pattern=r"^[+-]?(Inf|NaN|[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?)$")]
+_Sample = tuple[_Moment, _Number]
+
+
 class _Line(msgspec.Struct):
     metric: dict[str, str]
-    values: list[tuple[float, str]] = []  # msgspec copies it
-    value: tuple[float, str] | None = None
+    values: list[_Sample] = []  # msgspec copies it
+    value: _Sample | None = None
 
 
 class _Data(msgspec.Struct):
@@ -60,7 +69,7 @@ class PrometheusSource:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:  # fmt: skip
         self._shown, self._deadline_s, self._failed = without_credentials(url), deadline_s, failed
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {**PLAIN, "Authorization": f"Bearer {token}"} if token else PLAIN
         self._http = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/", headers=headers, timeout=deadline_s, trust_env=False, transport=transport,
             limits=httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=_AT_ONCE),
@@ -75,9 +84,13 @@ class PrometheusSource:
 
     async def ask(self, queries: Sequence[Query], grid: Grid) -> list[Sequence[Curve] | Unanswered]:
         """The lines of each query at the moments of `grid`."""
+        return await self._in_time(self._all(queries, grid))
+
+    async def _in_time(self, answer: Awaitable[T]) -> T:
+        """The deadline of the HTTP client is for each read alone."""
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._all(queries, grid)
+                return await answer
         except TimeoutError:
             raise self._away(f"it did not answer within {self._deadline_s:g} s") from None
 
@@ -91,7 +104,7 @@ class PrometheusSource:
 
     async def jobs(self) -> Mapping[Job, JobState]:
         """The jobs that it scrapes."""
-        answer = await self._get("api/v1/query", {"query": UP})
+        answer = await self._in_time(self._get("api/v1/query", {"query": UP}))
         if isinstance(answer, Unanswered):
             return {}
         ups: defaultdict[str, list[bool]] = defaultdict(list)
@@ -103,6 +116,7 @@ class PrometheusSource:
     async def _range(self, query: Query, grid: Grid) -> Sequence[Curve] | Unanswered:
         times = {"start": grid.start_ms / 1000, "end": grid.end_ms / 1000, "step": grid.step_ms / 1000}
         asked = {"query": query.promql(f"{grid.window_ms}ms"), "timeout": f"{self._deadline_s:g}s", **times}
+        asked["limit"] = MOST_CURVES + 1  # Prometheus 2 does not know it, and sends all
         answer = await self._get("api/v1/query_range", asked)
         if isinstance(answer, Unanswered):
             return answer
@@ -112,7 +126,7 @@ class PrometheusSource:
     async def _get(self, path: str, asked: dict[str, Any]) -> list[_Line] | Unanswered:
         try:
             async with self._http.stream("GET", path, params=asked) as response:
-                body = await _bounded(response)
+                body = await bounded_body(response, MOST_BYTES)
         except httpx.HTTPError as error:
             raise self._away(f"it does not answer ({type(error).__name__})") from error
         if body is None:
@@ -125,9 +139,14 @@ class PrometheusSource:
         if response.status_code != httpx.codes.OK:
             raise self._away(_NEEDS.get(response.status_code, f"it answers with status {response.status_code}"))
         try:
-            return msgspec.json.decode(body, type=_Answer).data.result
-        except msgspec.DecodeError as error:
+            found = msgspec.json.decode(body, type=_Answer).data.result
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise self._away(f"what answers is no Prometheus: {_NEEDS[404]}") from error
+        if len(found) > MOST_CURVES:
+            log.warning("too_many_lines", prometheus=self._shown, query=asked["query"], most=MOST_CURVES)
+            self._failed("prometheus")
+            return Unanswered(f"Prometheus has more than {MOST_CURVES} lines for this.")
+        return found
 
     def _away(self, why: str) -> ApiProblem:
         log.warning("prometheus_away", prometheus=self._shown, reason=why)
@@ -137,16 +156,6 @@ class PrometheusSource:
             "that setting the API scrapes the services itself."
         )
         return ApiProblem(503, "prometheus-away", detail, retry_after_s=_RETRY_S)
-
-
-async def _bounded(response: httpx.Response) -> bytes | None:
-    """The body; None where it is too large."""
-    body = bytearray()
-    async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > MOST_BYTES:
-            return None
-    return bytes(body)
 
 
 def _on_grid(values: Sequence[tuple[float, str]], grid: Grid) -> Floats:

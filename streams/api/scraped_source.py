@@ -14,13 +14,14 @@ import httpx
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.api.bounded_body import PLAIN, bounded_body
 from streams.api.panel_sources import JobState, SourceName, Unanswered
 from streams.base.clock import now_ms
 from streams.base.credentials import without_credentials
 from streams.base.jobs import JOBS, Job
 from streams.dashboards.catalogue import DASHBOARDS
 from streams.dashboards.evaluate import Curve, Grid, evaluate
-from streams.dashboards.history import History, Sample
+from streams.dashboards.history import MOST_SERIES, History, Sample
 from streams.dashboards.jobs import UP, metrics_of
 from streams.dashboards.queries import Query
 
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 KEPT_S: Final = 3600.0
 MOST_BYTES: Final = 8 << 20
+MOST_LINE: Final = 4096
 _ANSWER_WITHIN_S: Final = 4.0
 _SELF: Final[Job] = "api"
 _NOT_YET: Final = "was not scraped yet"
@@ -75,8 +77,9 @@ class ScrapedSource:
         self._wrong: dict[Target, str | None] = dict.fromkeys(self._targets, _NOT_YET)
         self._full = False
         self._running: asyncio.Task[None] | None = None
+        self._within_s = min(_ANSWER_WITHIN_S, every_s)
         self._http = httpx.AsyncClient(
-            timeout=min(_ANSWER_WITHIN_S, every_s), trust_env=False, transport=transport,
+            timeout=self._within_s, headers=PLAIN, trust_env=False, transport=transport,
             limits=httpx.Limits(max_keepalive_connections=0),  # Triton would wait for their end before it stops
         )  # fmt: skip
 
@@ -142,27 +145,33 @@ class ScrapedSource:
         if target.url is None:
             return await asyncio.to_thread(self._own_page)
         try:
-            async with self._http.stream("GET", target.url) as response:
+            async with asyncio.timeout(self._within_s), self._http.stream("GET", target.url) as response:
                 if response.status_code != httpx.codes.OK:
                     raise NotRead(f"answers with status {response.status_code}")
-                body = bytearray()
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > MOST_BYTES:
-                        raise NotRead(f"has more than {MOST_BYTES} bytes")
-                return bytes(body)
-        except httpx.TimeoutException as error:
+                if (body := await bounded_body(response, MOST_BYTES)) is None:
+                    raise NotRead(f"has more than {MOST_BYTES} bytes")
+                return body
+        except (TimeoutError, httpx.TimeoutException) as error:
             raise NotRead("did not answer in time") from error
         except httpx.HTTPError as error:
             raise NotRead("does not answer") from error
 
 
 def samples_of(page: bytes, wanted: frozenset[str] = WANTED) -> list[Sample]:
-    """The samples of a page of metrics whose names are wanted. NotRead where it is no such page."""
+    """The samples of a page of metrics whose names are wanted.
+
+    NotRead where it is no such page, has more than MOST_SERIES of them, or one longer than MOST_LINE characters.
+    """
     lines = page.decode("utf-8", "replace").splitlines()
-    text = "\n".join(line for line in lines if line.partition(" ")[0].partition("{")[0] in wanted)
+    asked = [line for line in lines if line.partition(" ")[0].partition("{")[0] in wanted]
+    if lines and not asked and not any(line.startswith("# TYPE ") for line in lines):
+        raise NotRead("is no page of metrics")
+    if len(asked) > MOST_SERIES:
+        raise NotRead(f"has {len(asked)} series for the dashboards, and {MOST_SERIES} are taken at most")
+    if any(len(line) > MOST_LINE for line in asked):
+        raise NotRead(f"has a series with more than {MOST_LINE} characters")
     try:
-        families = list(text_string_to_metric_families(text + "\n"))
+        families = list(text_string_to_metric_families("\n".join(asked) + "\n"))
     except ValueError as error:
         raise NotRead("is no page of metrics") from error
     return [Sample(one.name, one.labels, one.value) for family in families for one in family.samples]

@@ -134,9 +134,18 @@ def _quantiles(q: float, buckets: Mapping[_Key, Floats]) -> dict[_Key, Floats]:
     groups: defaultdict[_Key, dict[float, Floats]] = defaultdict(dict)
     for key, rates in buckets.items():
         labels = dict(key)
-        if "le" in labels:
-            groups[tuple(one for one in key if one[0] != "le")][float(labels["le"])] = rates
+        if (bound := _bound(labels.get("le", ""))) is not None:
+            groups[tuple(one for one in key if one[0] != "le")][bound] = rates
     return {key: _quantile(q, rates) for key, rates in groups.items()}
+
+
+def _bound(le: str) -> float | None:
+    """The upper bound of a bucket; None where it is no number, and the bucket then none, as in Prometheus."""
+    try:
+        bound = float(le)
+    except ValueError:
+        return None
+    return None if np.isnan(bound) else bound
 
 
 def _quantile(q: float, rates: Mapping[float, Floats]) -> Floats:

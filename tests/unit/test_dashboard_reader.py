@@ -100,7 +100,7 @@ async def test_states_are_those_of_the_worst_line_now_and_why_there_is_no_data_i
         missing = "http://triton:1/triton/metrics answers with status 404."
         assert triton.reason == f"No answer to scrapes of triton: {missing}"
         assert set(failed) == {"triton"}
-        pages.pages["triton"] = "nothing 1\n"
+        pages.pages["triton"] = "# TYPE nothing counter\nnothing 1\n"
         await source.scrape()
         assert (await read(source)).panels[1].reason == "Not counted yet by triton."
         del pages.pages["worker"]
