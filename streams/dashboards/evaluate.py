@@ -60,7 +60,9 @@ def _lines(query: Query, select: Select, times: Floats, window: float) -> dict[_
         rates = [(one.labels, _rate(one, times, window)) for one in select(query.counter, query.where)]
         return _together(rates, query.by, "sum")
     if isinstance(query, Quantile):
-        counted = select(f"{query.histogram}_bucket", query.where)
+        found = select(f"{query.histogram}_bucket", query.where)
+        without = query.without.items()
+        counted = [one for one in found if all(one.labels.get(name) != value for name, value in without)]
         rates = [(one.labels, _rate(one, times, window)) for one in counted]
         return _quantiles(query.q, _together(rates, ("le", *query.by), "sum"))
     return _ratio(query, select, times, window)

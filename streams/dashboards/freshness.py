@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.dashboards.panels import AGE_PROMISE_S, ANY_PER_S, Dashboard, Line, Panel
+from streams.dashboards.panels import AGE_PROMISE_S, ANY_PER_S, WAITED, Dashboard, Line, Panel
 from streams.dashboards.queries import Quantile, Rate, Ratio, Value
 
 FRESHNESS: Final = Dashboard(
@@ -15,9 +15,12 @@ FRESHNESS: Final = Dashboard(
         Panel(
             key="age_by_topic",
             title="Age at apply by topic, 99th percentile",
-            about="From a record's timestamp to its nodes being durable in Qdrant; promised is a fraction of a second.",
+            about=(
+                "From a record's timestamp to its nodes being durable in Qdrant; promised is a fraction of a second. "
+                "Events that waited for their item are left out."
+            ),
             unit="s",
-            lines=(Line(Quantile(0.99, "interests_age_at_apply_seconds", by=("topic",)), "{topic}"),),
+            lines=(Line(Quantile(0.99, "interests_age_at_apply_seconds", by=("topic",), without=WAITED), "{topic}"),),
             warn=AGE_PROMISE_S / 2,
             bad=AGE_PROMISE_S,
             runbook="interestsageatapplyoverpromise",
@@ -27,7 +30,7 @@ FRESHNESS: Final = Dashboard(
             title="Age at apply by topic, median",
             about="Half of the records are applied within this time.",
             unit="s",
-            lines=(Line(Quantile(0.5, "interests_age_at_apply_seconds", by=("topic",)), "{topic}"),),
+            lines=(Line(Quantile(0.5, "interests_age_at_apply_seconds", by=("topic",), without=WAITED), "{topic}"),),
             warn=AGE_PROMISE_S / 2,
             bad=AGE_PROMISE_S,
             runbook="interestsageatapplyoverpromise",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from streams.dashboards.panels import AGE_PROMISE_S, ANY_PER_S, Dashboard, Line, Panel
+from streams.dashboards.panels import AGE_PROMISE_S, ANY_PER_S, WAITED, Dashboard, Line, Panel
 from streams.dashboards.queries import Quantile, Rate, Value
 
 OVERVIEW: Final = Dashboard(
@@ -23,11 +23,14 @@ OVERVIEW: Final = Dashboard(
         Panel(
             key="age",
             title="Age at apply",
-            about="From a record's timestamp to its nodes being durable in Qdrant; promised is a fraction of a second.",
+            about=(
+                "From a record's timestamp to its nodes being durable in Qdrant; promised is a fraction of a second. "
+                "Events that waited for their item are left out."
+            ),
             unit="s",
             lines=(
-                Line(Quantile(0.5, "interests_age_at_apply_seconds"), "median"),
-                Line(Quantile(0.99, "interests_age_at_apply_seconds"), "99th percentile"),
+                Line(Quantile(0.5, "interests_age_at_apply_seconds", without=WAITED), "median"),
+                Line(Quantile(0.99, "interests_age_at_apply_seconds", without=WAITED), "99th percentile"),
             ),
             warn=AGE_PROMISE_S / 2,
             bad=AGE_PROMISE_S,

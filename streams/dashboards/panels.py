@@ -12,6 +12,8 @@ Unit: TypeAlias = Literal["s", "us", "bytes", "per_s", "share", "number"]
 
 #: The promise that events are in a tree within a fraction of a second, as the 99th percentile of the age at apply.
 AGE_PROMISE_S: Final = 1.0
+#: Events that waited for their item are late by their own doing: the alerts leave their topic out as well.
+WAITED: Final = {"topic": "events.unresolved"}
 #: A rate from which on something happens at all: once in a quarter of an hour.
 ANY_PER_S: Final = 0.001
 

@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 WINDOW: Final = "$__rate_interval"
 
 Labels: TypeAlias = Mapping[str, str]
+NO_LABELS: Final[Labels] = {}
 #: How values of several processes become one.
 Across: TypeAlias = Literal["sum", "max", "min", "avg"]
 
@@ -48,16 +49,17 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """A quantile of what a histogram counted within the window; `q` in (0, 1)."""
+    """A quantile of what a histogram counted within the window, but for series that match `without`; `q` in (0, 1)."""
 
     q: float
     histogram: str
     by: tuple[str, ...] = ()
     where: Labels = field(default_factory=dict)
+    without: Labels = field(default_factory=dict)
 
     def promql(self, window: str = WINDOW, also: str = "") -> str:
         """The query in PromQL."""
-        counted = f"rate({_selected(self.histogram + '_bucket', self.where, also)}[{window}])"
+        counted = f"rate({_selected(self.histogram + '_bucket', self.where, also, self.without)}[{window}])"
         return f"histogram_quantile({self.q:g}, sum{_by(('le', *self.by))} ({counted}))"
 
 
@@ -80,7 +82,8 @@ def _by(labels: tuple[str, ...]) -> str:
     return f" by ({', '.join(labels)})" if labels else ""
 
 
-def _selected(metric: str, where: Labels, also: str) -> str:
+def _selected(metric: str, where: Labels, also: str, without: Labels = NO_LABELS) -> str:
     wanted = [f'{name}="{value}"' for name, value in where.items()]
+    wanted += [f'{name}!="{value}"' for name, value in without.items()]
     matchers = ", ".join([*wanted, also] if also else wanted)
     return f"{metric}{{{matchers}}}" if matchers else metric

@@ -87,8 +87,9 @@ def _samples(query: Query, dice: random.Random, index: int) -> Iterator[tuple[st
         return
     name = {Value: "gauge", Rate: "counter", Quantile: "histogram"}[type(query)]
     metric: str = getattr(query, name)
-    for number in range(2 if query.by else 1):
-        labels = {**dict.fromkeys(query.by, f"v{number}"), **query.where}
+    left_out = query.without if isinstance(query, Quantile) else {}
+    series = [dict.fromkeys(query.by, f"v{number}") for number in range(2 if query.by else 1)]
+    for labels in [{**one, **query.where} for one in (*series, *([left_out] if left_out else []))]:
         if isinstance(query, Quantile):
             grown = 0.0
             for bound in BOUNDS:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from streams.commands.metrics_document import entries, of_api, of_worker
+from streams.dashboards.overview import OVERVIEW
 from streams.dashboards.panels import AGE_PROMISE_S
 from streams.learner.metrics import LearnerMetrics
 from tests.unit.test_dashboards import THEIRS
@@ -63,6 +64,12 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_without() -> None:
                 assert all(one["expr"] == SILENT for one in case["promql_expr_test"])
                 silent |= names
     assert sorted(fires) == sorted(silent) == NAMES
+
+
+def test_the_panel_of_the_age_asks_what_its_alert_asks() -> None:
+    [panel] = [panel for panel in OVERVIEW.panels if panel.key == "age"]
+    shown = {re.sub(r"\s+", " ", line.query.promql("5m")) for line in panel.lines}
+    assert shown == {rule["expr"] for rule in RECORDED if "age_at_apply" in rule["record"]}
 
 
 @pytest.mark.skipif(shutil.which("amtool") is None, reason="no amtool on PATH (make tools)")

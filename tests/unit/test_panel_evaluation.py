@@ -92,6 +92,18 @@ def test_in_the_open_bucket_it_is_the_bound_below_and_of_nothing_there_is_none()
     assert at(Quantile(0.5, "h"), kept, 15) == [], "without a bucket for all it is no histogram"
 
 
+def test_a_quantile_leaves_series_out() -> None:
+    kept = history()
+    for index in range(4):
+        for topic, seconds in (("clicks", "0.1"), ("waited", "1")):
+            counts = {"0.1": 0.0, "1": 0.0, "+Inf": 5.0 * index, seconds: 5.0 * index}
+            counts["1"] = 5.0 * index
+            page = [Sample("h_bucket", {"topic": topic, "le": le}, n) for le, n in counts.items()]
+            kept.add(T + 5000 * index, {**WORKER, "instance": topic}, page)
+    assert value(Quantile(0.99, "h"), kept, 15) == pytest.approx(0.982)
+    assert value(Quantile(0.99, "h", without={"topic": "waited"}), kept, 15) == pytest.approx(0.099)
+
+
 def test_a_ratio_goes_line_by_line_and_nought_by_nought_is_none() -> None:
     kept = history()
     for index in range(4):
