@@ -22,6 +22,8 @@ _KEPT: Final = (
 )  # fmt: skip
 
 TEXT: Final[Schema] = {"type": "string"}
+#: The name of a part of the release, alone or before an ending; empty: the chart's own.
+PART: Final[Schema] = {"type": "string", "pattern": "^([a-z]([-a-z0-9]*[a-z0-9])?)?$"}
 NAMED: Final[Schema] = {"type": "string", "minLength": 1}
 YES_NO: Final[Schema] = {"type": "boolean"}
 OBJECT: Final[Schema] = {"type": "object"}
@@ -42,11 +44,13 @@ def values_schema() -> Schema:
     placed |= {"priorityClassName": TEXT}
     pod = {**placed, "resources": OBJECT, "terminationGracePeriodSeconds": COUNT_OR_NONE}
     extra = {"extraVolumes": LIST, "extraVolumeMounts": LIST}
-    budget = {"podDisruptionBudget": closed(enabled=YES_NO, maxUnavailable={"type": ["integer", "string"]})}
+    # With 0 no node could be drained.
+    unavailable = {"type": ["integer", "string"], "minimum": 1, "pattern": "^[1-9][0-9]*%$"}
+    budget = {"podDisruptionBudget": closed(enabled=YES_NO, maxUnavailable=unavailable)}
     peers = closed(to=LIST)
     fields = closed(
-        nameOverride=TEXT,
-        fullnameOverride=TEXT,
+        nameOverride=PART,
+        fullnameOverride=PART,
         image=closed(**_image(), pullPolicy={"enum": ["Always", "IfNotPresent", "Never"]}, pullSecrets=_list(NAMED)),
         config=config_schema(),
         secrets=_secrets(),
@@ -137,8 +141,8 @@ def _list(of: Schema) -> Schema:
 
 def _image() -> Mapping[str, Schema]:
     return {
-        "repository": TEXT,
-        "tag": {"type": "string", "not": {"const": "latest"}},
+        "repository": {"type": "string", "pattern": "^([A-Za-z0-9][A-Za-z0-9._:/-]*)?$"},
+        "tag": {"type": "string", "pattern": "^([A-Za-z0-9_][A-Za-z0-9_.-]*)?$", "not": {"const": "latest"}},
         "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
     }
 

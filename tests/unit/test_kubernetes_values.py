@@ -102,6 +102,21 @@ USER = {"username": "worker", "password": {"secret": "worker"}}
     ("change", "words"),
     [
         ({"config__kafka__brokerz": "x"}, "brokerz"),
+        ({"config__kafka__brokers": "kafka"}, 'config.kafka.brokers: got "kafka", expected host:port'),
+        ({"config__kafka__brokers": "a:9092,"}, 'config.kafka.brokers: got "", expected host:port'),
+        ({"config__triton__url": "triton"}, 'config.triton.url: got "triton", expected host:port'),
+        ({"config__kafka__group": "a\x85b"}, "config: a text holds a control character"),
+        ({"config__worker__metrics_port": None}, "config.worker.metrics_port: say a port"),
+        ({"config__worker": None}, "config.worker.metrics_host: probes"),
+        ({"config__api__host": "127.0.0.1"}, "config.api.host: probes"),
+        ({"fullnameOverride": "12"}, "fullnameOverride"),
+        ({"fullnameOverride": "x\nkind: Secret"}, "fullnameOverride"),
+        ({"nameOverride": "My Name"}, "nameOverride"),
+        ({"image__repository": "x y"}, "repository"),
+        ({"worker__podDisruptionBudget__maxUnavailable": 0}, "maxUnavailable"),
+        ({"worker__podDisruptionBudget__maxUnavailable": "many"}, "maxUnavailable"),
+        ({"learner__terminationGracePeriodSeconds": 1}, "learner.terminationGracePeriodSeconds: at least 20"),
+        ({"api__terminationGracePeriodSeconds": 14}, "api.terminationGracePeriodSeconds: at least 15"),
         ({"config__kafka__sasl_password": "x"}, "sasl_password"),
         ({"config__qdrant__api_key": "x"}, "api_key"),
         ({"config__worker__batch_records": 0}, "batch_records"),
@@ -139,6 +154,17 @@ USER = {"username": "worker", "password": {"secret": "worker"}}
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(change: dict[str, Any], words: str) -> None:
     assert words in refused(changed(MINIMAL, **change))
+
+
+@needs_helm
+@pytest.mark.parametrize(("release", "taken"), [("true", True), ("r" * 53, True), ("123", False), ("a.b", False)])
+def test_every_release_has_names_that_kubernetes_takes_or_is_refused(release: str, taken: bool) -> None:
+    if not taken:
+        assert f"fullnameOverride: {release}-interest-streams can be no name of a Service" in refused(MINIMAL, release)
+        return
+    for one in rendered(MINIMAL, release):
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == release
+        assert len(one["metadata"]["name"]) <= 63
 
 
 @needs_helm

@@ -2,6 +2,29 @@
 {{- define "interests.check" -}}
 {{- $v := .Values -}}
 {{- $wrong := list -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "interests.fullname" .)) -}}
+{{- $wrong = append $wrong (printf "fullnameOverride: %s can be no name of a Service: one that begins with a letter, of small letters, digits and hyphens" (include "interests.fullname" .)) -}}
+{{- end -}}
+{{- if regexMatch "[\\x{7f}-\\x{9f}\\x{2028}\\x{2029}\\x{feff}]" (include "interests.toml" .) -}}
+{{- $wrong = append $wrong "config: a text holds a control character or a line's end that YAML does not keep: leave it out" -}}
+{{- end -}}
+{{- range $place, $given := dict "config.worker.metrics_host" (dig "worker" "metrics_host" "" $v.config) "config.learning.metrics_host" (dig "learning" "metrics_host" "" $v.config) "config.api.host" (dig "api" "host" "" $v.config) -}}
+{{- if or (not $given) (regexMatch "^(127\\.|localhost$|::1$)" $given) -}}
+{{- $wrong = append $wrong (printf "%s: probes, callers and Prometheus come from outside the pod: say 0.0.0.0, or :: where there is IPv6 alone" $place) -}}
+{{- end -}}
+{{- end -}}
+{{- range $place, $given := dict "config.worker.metrics_port" (dig "worker" "metrics_port" 0 $v.config) "config.learning.metrics_port" (dig "learning" "metrics_port" 0 $v.config) "config.api.port" (dig "api" "port" 0 $v.config) -}}
+{{- if not $given -}}
+{{- $wrong = append $wrong (printf "%s: say a port; null takes the chart's own away" $place) -}}
+{{- end -}}
+{{- end -}}
+{{- range $place, $given := dict "config.kafka.brokers" $v.config.kafka.brokers "config.triton.url" $v.config.triton.url -}}
+{{- range (splitList "," (default "a:1" $given)) -}}
+{{- if not (regexMatch "^\\s*([^\\s:]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}\\s*$" .) -}}
+{{- $wrong = append $wrong (printf "%s: got %q, expected host:port (network policies open that port)" $place .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if not $v.image.repository -}}
 {{- $wrong = append $wrong "image.repository: name the repository that the image `interest-streams` was pushed to" -}}
 {{- end -}}
@@ -55,6 +78,12 @@
 {{- end -}}
 {{- if and $v.api.enabled $v.api.ingress.enabled (not $v.api.ingress.hosts) -}}
 {{- $wrong = append $wrong "api.ingress.hosts: name at least one host" -}}
+{{- end -}}
+{{- if and $v.learner.terminationGracePeriodSeconds (lt (int $v.learner.terminationGracePeriodSeconds) 20) -}}
+{{- $wrong = append $wrong "learner.terminationGracePeriodSeconds: at least 20: it stops within 10 s, and its producer has 10 more" -}}
+{{- end -}}
+{{- if and $v.api.terminationGracePeriodSeconds (lt (int $v.api.terminationGracePeriodSeconds) 15) -}}
+{{- $wrong = append $wrong "api.terminationGracePeriodSeconds: at least 15: 5 s until routers know, 10 s for what is under way" -}}
 {{- end -}}
 {{- if and $v.worker.terminationGracePeriodSeconds (lt (int $v.worker.terminationGracePeriodSeconds) 60) -}}
 {{- $wrong = append $wrong "worker.terminationGracePeriodSeconds: at least 60; leave it out to have it worked out from the settings" -}}
