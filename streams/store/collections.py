@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
+from grpc import RpcError
 from qdrant_client import AsyncQdrantClient, models
 
 from streams.base.errors import ConfigurationError
@@ -155,12 +156,17 @@ async def ensure(client: AsyncQdrantClient, shape: Shape, config: QdrantConfig) 
     (name, dim, hnsw), placed, deadline = shape, config.placement, _whole(config.deadline_s)
     makes = not await client.collection_exists(name)
     if makes:
-        await client.create_collection(
-            name, vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE),
-            optimizers_config=None if hnsw else models.OptimizersConfigDiff(indexing_threshold=0),
-            shard_number=shards_of(name) or placed.shard_number, replication_factor=placed.replication_factor,
-            write_consistency_factor=placed.write_consistency_factor, timeout=deadline,
-        )  # fmt: skip
+        try:
+            await client.create_collection(
+                name, vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE),
+                optimizers_config=None if hnsw else models.OptimizersConfigDiff(indexing_threshold=0),
+                shard_number=shards_of(name) or placed.shard_number, replication_factor=placed.replication_factor,
+                write_consistency_factor=placed.write_consistency_factor, timeout=deadline,
+            )  # fmt: skip
+        except RpcError:
+            if not await client.collection_exists(name):
+                raise
+            makes = False  # another worker that began with this one was quicker
     size = dim_of(await client.get_collection(name))
     if size != dim:
         raise ConfigurationError(

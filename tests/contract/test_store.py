@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -310,3 +311,14 @@ async def test_a_collection_of_another_size_is_a_clear_error(qdrant: QdrantServe
     with pytest.raises(ConfigurationError, match="dimensions"):
         await other.prepare()
     await other.close()
+
+
+async def test_workers_that_begin_at_once_make_the_collections_together(qdrant: QdrantServer) -> None:
+    names = Collections(uuid.uuid4().hex, DIM)
+    stores = [QdrantStore(config_of(qdrant), POLICY, names) for _ in range(6)]
+    try:
+        await asyncio.gather(*(one.prepare() for one in stores))
+        assert await stores[0].tree("nobody") == []
+    finally:
+        for one in stores:
+            await one.close()
