@@ -57,7 +57,7 @@ def check_copies(findings: Findings, survey: Survey, settings: Settings) -> None
     if ours and not any(one.what == "shards and replicas" for one in findings.entries):
         shards = max(facts.copies.shards for facts in ours.values())
         replicas = max(facts.copies.replicas for facts in ours.values())
-        findings.ok("shards and replicas", f"up to {shards} shards of {replicas} replicas, all active")
+        findings.ok("shards and replicas", f"at most {shards} × {replicas} (shards × replicas), all active")
 
 
 def _copy_faults(name: str, facts: CollectionFacts, qdrant: QdrantSettings) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands import log_files, playback
 from streams.commands.connections import admin_of, surveyor_of
 from streams.commands.event_log import EventLog
-from streams.commands.lag_wait import until_folded
+from streams.commands.lag_wait import Waited, until_folded
 from streams.commands.playback import Tally, Throttle, stopping
 from streams.commands.progress import meter
 from streams.commands.sender import Sender, sender_of
@@ -228,10 +228,19 @@ async def _wait(settings: Settings, plan: ReplayPlan, out: Console, topics: list
             waited = await until_folded(admin, settings.kafka.group, topics, plan.deadline_s, bar, stop)
     if not waited.left or waited.stopped:
         return True
-    behind = ", ".join(f"{lag:,} in {name}" for name, lag in waited.left.items())
-    who = f"{waited.members} workers are at it" if waited.members else "no worker runs: start one (interests worker)"
-    print_error(f"not folded after {plan.deadline_s:g} s: {behind}; {who}")
+    print_error(f"not folded after {plan.deadline_s:g} s: {unfolded(waited, settings)}")
     return False
+
+
+def unfolded(waited: Waited, settings: Settings) -> str:
+    """What is left after a wait that ended too early, who works on it, and what to do."""
+    behind = ", ".join(f"{lag:,} in {name}" for name, lag in waited.left.items())
+    who = f"workers at it: {waited.members}" if waited.members else "no worker runs: start one (interests worker)"
+    unresolved = settings.kafka.unresolved_topic
+    if unresolved in waited.left:
+        who += f"; those in {unresolved} wait for items that nobody has described: produce these, or let them become "
+        who += f"dead letters after {settings.unresolved.deadline_s:g} s (unresolved.deadline_s)"
+    return f"{behind}; {who}"
 
 
 def summary(tally: Tally) -> Table:

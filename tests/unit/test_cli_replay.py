@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from streams.base.errors import ConfigurationError
 from streams.commands.event_log import EventLog, moved, time_of
 from streams.commands.json_lines import MAX_LINE_BYTES, read_lines
+from streams.commands.lag_wait import Waited
 from streams.commands.playback import BATCH, Pace, Tally, _chunks
-from streams.commands.replay import ReplayPlan, parse_speed, shift_of, summary
+from streams.commands.replay import ReplayPlan, parse_speed, shift_of, summary, unfolded
 from streams.events.drafts import Line, RefusedLine, draft_events, draft_items, topic_of_type
 from streams.events.wire import EventType
+from streams.settings.service import Settings
 
 T0 = 1_600_000_000_000
 TOPICS = ("clicks", "comments", "events")
@@ -256,3 +258,11 @@ def test_the_summary_names_the_first_refused_lines_of_each_reason() -> None:
     assert "1,234  sent to clicks" in text
     assert "refused: bad_json (log.jsonl:1, log.jsonl:2, log.jsonl:3, …)" in text
     assert "617/s" in text
+
+
+def test_a_wait_that_ended_too_early_says_what_is_left_and_what_to_do() -> None:
+    said = unfolded(Waited({"clicks": 1200}, 0, stopped=False), Settings())
+    assert said == "1,200 in clicks; no worker runs: start one (interests worker)"
+    said = unfolded(Waited({"events.unresolved": 8}, 1, stopped=False), Settings())
+    assert said.startswith("8 in events.unresolved; workers at it: 1; those in events.unresolved wait for items")
+    assert "after 600 s (unresolved.deadline_s)" in said

@@ -70,8 +70,8 @@ def checked(copies: Copies, *not_active: str, **qdrant: int) -> dict[str, list[s
 
 
 def test_the_doctor_looks_at_the_copies_of_our_collections() -> None:
-    assert checked(Copies(1, 1, 1)) == {"OK": ["up to 1 shards of 1 replicas, all active"]}
-    assert checked(Copies(6, 3, 2), replication_factor=3) == {"OK": ["up to 6 shards of 3 replicas, all active"]}
+    assert checked(Copies(1, 1, 1)) == {"OK": ["at most 1 × 1 (shards × replicas), all active"]}
+    assert checked(Copies(6, 3, 2), replication_factor=3) == {"OK": ["at most 6 × 3 (shards × replicas), all active"]}
     dead = checked(Copies(6, 3, 2), "shard 2 on peer 7: Dead", replication_factor=3)
     assert dead == {"WARN": ["interests__e5: shard 2 on peer 7: Dead"]}
     unread = checked(Copies(6, 3, 1))
