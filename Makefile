@@ -90,10 +90,13 @@ docs: $(READY)
 audit: $(READY)
 	@$(BIN)/python -m deploy.audit
 
-# Files in a wheel bear the time of the last commit, so whoever builds that commit gets the same bytes.
+# Files in a wheel bear the time of the last commit and the modes of a plain checkout, whatever the umask here, so whoever
+# builds that commit gets the same bytes.
 wheel: $(READY)
-	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
-	    --no-build-isolation --wheel-dir dist . && rm -rf build && sha256sum dist/*.whl
+	@umask 022 && copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	    git ls-files -z | xargs -0 cp --parents --target-directory "$$copy" && chmod -R u=rwX,go=rX "$$copy" && \
+	    SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	    --no-build-isolation --wheel-dir dist "$$copy" && sha256sum dist/*.whl
 
 sbom: $(READY)
 	@$(BIN)/python -m deploy.bill_of_materials

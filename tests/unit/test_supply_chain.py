@@ -20,23 +20,29 @@ from deploy.bill_of_materials import EXCEPTIONS, READ, allowed, licences_of, not
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-SOURCES = ("streams", "encoders", "deploy", "model_repo", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("streams", "encoders", "deploy", "model_repo", "pyproject.toml", "README.md", "LICENSE", "Makefile")
 
 
-def built(source: Path) -> Path:
-    """A wheel built of a copy of the repository's files that lies at `source`."""
+def built(source: Path, umask: int) -> Path:
+    """A wheel that `make wheel` builds of a commit checked out at `source`, by somebody with this umask."""
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, source / name)
-    subprocess.run(
-        [
-            sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-            "--disable-pip-version-check", "--no-index", "--wheel-dir", "dist", ".",
-        ],
-        cwd=source, check=True, timeout=60, capture_output=True, env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
-    )  # fmt: skip
+    for file in source.rglob("*"):
+        file.chmod((0o777 if file.is_dir() or file.stat().st_mode & 0o100 else 0o666) & ~umask)
+    who = ["-c", "user.name=builder", "-c", "user.email=builder@example.org"]
+    for command in (
+        ["git", "init", "--quiet"],
+        ["git", "add", "--all"],
+        ["git", *who, "commit", "--quiet", "--message=A commit"],
+        ["make", "wheel", f"BIN={Path(sys.executable).parent}", "READY="],
+    ):
+        subprocess.run(
+            command, cwd=source, check=True, timeout=60, capture_output=True, umask=umask,
+            env=os.environ | {"GIT_COMMITTER_DATE": "1700000000 +0000", "PIP_NO_INDEX": "1"},
+        )  # fmt: skip
     [wheel] = (source / "dist").iterdir()
     return wheel
 
@@ -44,9 +50,9 @@ def built(source: Path) -> Path:
 def test_the_wheel_is_the_same_bytes_wherever_it_is_built(tmp_path: Path) -> None:
     first, second = (tmp_path / name for name in ("here", "elsewhere-with-a-longer-name"))
     wheels = []
-    for folder in (first, second):
+    for folder, umask in ((first, 0o022), (second, 0o077)):
         folder.mkdir()
-        wheels.append(built(folder))
+        wheels.append(built(folder, umask))
     assert wheels[0].read_bytes() == wheels[1].read_bytes()
     names = zipfile.ZipFile(wheels[0]).namelist()
     # What `interests up` needs besides modules.
