@@ -218,6 +218,12 @@ async def test_the_service_has_time_to_end_in_order() -> None:
     await probes.close()
 
 
+def test_all_but_jobs_come_back_with_the_machine() -> None:
+    """Docker starts what was to be started `on-failure` again after a failure alone, not after its own restart."""
+    jobs = {"topics": "on-failure", "collections": "on-failure", "doctor": "no"}
+    assert {name: one["restart"] for name, one in SERVICES.items()} == dict.fromkeys(SERVICES, "unless-stopped") | jobs
+
+
 def test_there_are_no_default_secrets() -> None:
     assert set(re.findall(r"\$\{(\w+):-", TEXT)) <= DEFAULTED
     assert re.findall(r"(?<!\$)\$\{\w+\}", TEXT) == []
