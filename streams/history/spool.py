@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -19,6 +22,8 @@ RECORDS_A_PART: Final = 50_000
 MOST_PARTS: Final = 1_024
 _HELD_BYTES: Final = 8 << 20
 _LENGTH_BYTES: Final = 4
+_PREFIX: Final = "interests-history-"
+_LOCK: Final = "lock"
 
 
 class SpooledRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -52,13 +57,31 @@ def share_of(user_id: str) -> float:
     return xxhash.xxh3_64_intdigest(user_id.encode(), seed=1) / 2**64
 
 
+def remove_left(root: Path) -> None:
+    """Remove the folders of runs that were killed: they hold people's events, and nobody their lock."""
+    for folder in root.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # one at work, one that is gone by now
+            if folder.lstat().st_uid != os.getuid():
+                continue
+            with (folder / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+
+
 class Spool:
-    """A folder of parts, removed when it is left: `with Spool(parts) as spool`. Only this user may read it."""
+    """A folder of parts, removed when it is left: `with Spool(parts) as spool`. Only this user may read it.
+
+    One that was left by a kill is removed by the next.
+    """
 
     def __init__(self, parts: int, folder: Path | None = None) -> None:
         self.parts = parts
         self.counts = [0] * parts
-        self._folder = tempfile.TemporaryDirectory(prefix="interests-history-", dir=folder)
+        remove_left(folder or Path(tempfile.gettempdir()))
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder)
+        self._lock = self._file("making").open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._file("making").rename(self._file(_LOCK))  # nobody finds it without its lock
         self._held: dict[int, bytearray] = {}
         self._held_bytes = 0
 
@@ -69,6 +92,7 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._folder.cleanup()
+        self._lock.close()
 
     def add(self, user_id: str, record: RecordLike) -> None:
         """Keep a record of a user. ConfigurationError where the disk is full."""
@@ -112,5 +136,5 @@ class Spool:
         found.sort(key=lambda record: (record.timestamp or 0, record.topic, record.partition, record.offset))
         return found
 
-    def _file(self, part: int) -> Path:
+    def _file(self, part: int | str) -> Path:
         return Path(self._folder.name) / str(part)

@@ -109,6 +109,20 @@ def test_a_spool_gives_back_what_it_was_given_by_user_in_the_order_of_arrival() 
         assert {part_of((one.key or b"").decode(), 4) for one in part} <= {number}
 
 
+def test_what_a_killed_run_left_is_removed_and_what_is_at_work_is_not(tmp_path: Path) -> None:
+    left = Spool(1, tmp_path)
+    left.add("u1", record(click()))
+    left.flush()
+    with Spool(1, tmp_path):
+        assert len(list(tmp_path.iterdir())) == 2
+    left._lock.close()  # as its death would
+    (tmp_path / "interests-history-not-begun").mkdir()
+    with Spool(1, tmp_path) as spool:
+        there = {path.name for path in tmp_path.iterdir()}
+        assert there == {"interests-history-not-begun", Path(spool._folder.name).name}
+    left._folder.cleanup()
+
+
 def test_parts_are_bounded_and_samples_are_the_same_each_time() -> None:
     assert [parts_for(n) for n in (0, 1, RECORDS_A_PART, RECORDS_A_PART + 1)] == [1, 1, 1, 2]
     assert parts_for(10**12) == MOST_PARTS
