@@ -167,7 +167,6 @@ async def lost(events_per_s: float, console: Console) -> dict[str, Any]:
         "costs_us": {name: round(value * 1e6) for name, value in asdict(costs).items() if name.endswith("_s")},
         "measured": figures_of(measured), "predicted": figures_of(model),
         "ratio": ratios(figures_of(model), figures_of(measured)),
-        "lag": {"s": [round(at - at_s, 2) for at in measured.times_s], "records": list(measured.lags)},
     }  # fmt: skip
 
 
