@@ -87,6 +87,7 @@ class TritonModel:
         self._url, self._name = url, name
         self._deadline_s, self._max_batch = deadline_s, max_batch
         self._breaker = breaker
+        self._last = ""  # what Triton said at its last failure
         self._observer = observer
         self._credentials = tls.grpc() if tls else None
         self._channel: Any = None
@@ -157,7 +158,9 @@ class TritonModel:
         left_s = max(0.001, min(end - monotonic(), self._deadline_s / 2))
         wait_s = self._breaker.admit(left_s)
         if wait_s:
-            raise EncoderUnavailable("Triton failed several times in a row; not asked now", retry_after_s=wait_s)
+            raise EncoderUnavailable(
+                f"Triton failed several times in a row; not asked now{self._last}", retry_after_s=wait_s
+            )
         try:
             answer = await call(left_s)
         except InferenceServerException as error:
@@ -173,6 +176,7 @@ class TritonModel:
                 ) from error
             queue_full = _QUEUE_FULL in message
             self._note(answered=queue_full)
+            self._last = f": {message}"
             raise Busy("QUEUE_FULL" if queue_full else code, message) from error
         self._note(answered=True)
         return answer
