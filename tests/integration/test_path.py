@@ -66,7 +66,7 @@ async def test_bad_records_are_dead_lettered_and_the_stream_goes_on(path: Rig) -
     await path.produce_raw(path.clicks, [*bad, (key, good)])
     outcomes = await path.until(lambda o: o.get("applied", 0) == 1 and o.get("dead", 0) == len(bad))
     assert outcomes["dead"] + outcomes["applied"] == len(bad) + 1
-    letters = await path.read(f"{path.clicks}.dead", len(bad))
+    letters = await path.read(f"{path.clicks}.dead", len(bad), of=me)
     assert sorted((r.key or b"", r.value or b"") for r in letters) == sorted((k or b"", v or b"") for k, v in bad)
     reasons = {dict(r.headers)["dead-letter-error"].decode() for r in letters}
     assert {"bad_json", "not_utf8", "too_large", "empty_key", "key_mismatch", "unknown_type", "wrong_type"} <= reasons
