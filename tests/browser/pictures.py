@@ -1,6 +1,7 @@
 """`python -m tests.browser.pictures --out docs/pictures`: pictures of the pages for the README.
 
-Plays the demo's invented day into a stack of its own and takes the pages on a desktop and on a phone.
+Plays the demo's invented day into a stack of its own and takes the pages on a desktop and on a phone. Some titles are
+Chinese: without a font for them (apt-get install fonts-wqy-zenhei) they are boxes.
 """
 
 from __future__ import annotations
