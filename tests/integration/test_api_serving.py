@@ -90,7 +90,15 @@ def answers(settings: Settings) -> bool:
 def children(pid: int) -> list[int]:
     """The processes that serve, below a supervisor."""
     below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in below if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in below if b"spawn_main" in command_of(child)]
+
+
+def command_of(pid: int) -> bytes:
+    """A process's command line; empty once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def until_listening(log: Path, processes: int) -> None:
