@@ -1,7 +1,7 @@
 # Everything sets itself up: a virtual environment in .venv with the locked packages.
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 3
+JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers

@@ -499,7 +499,7 @@ async def test_without_triton_texts_are_a_503_and_trees_go_on(http: httpx.AsyncC
 
 async def test_without_the_broker_nothing_is_accepted(http: httpx.AsyncClient) -> None:
     click = {"user_id": "fan", "type": "click", "item_id": "ball-0"}
-    # The first read connects to Qdrant, which on a busy machine takes most of a deadline; a served API does so at start.
+    # The first read connects to Qdrant, which on a busy machine takes most of a deadline.
     assert (await http.get("/v1/users/fan/interests")).status_code == 200
     for method, path, body in (
         ("POST", "/v1/events", click),
