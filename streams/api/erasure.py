@@ -28,12 +28,12 @@ _CHECK_EVERY_S = 0.1
 
 async def erase(backends: Backends, user_id: str, at_ms: int, caller: Principal) -> Receipt:
     """Ask for the erasure and wait for its effect; `verified` False: it was accepted and is still to come."""
-    before = await backends.reader.stored(backends.stored_as(user_id))
+    stored_id = backends.stored_as(user_id)
+    before = await backends.reader.stored(stored_id)
     event_id = f"erase-{at_ms}-{secrets.token_hex(8)}"
     event = {"event_id": event_id, "user_id": user_id, "type": "erase", "ts": at_ms}
     until = monotonic() + backends.settings.api.erase_wait_s
     await send_events(backends, [msgspec.json.encode(event)], at_ms, caller)
-    stored_id = backends.stored_as(user_id)
     backends.pending_erasures.add(stored_id, at_ms)  # also where the caller goes away, or Qdrant does
     while True:
         receipt = receipt_of(stored_id, event_id, at_ms, await backends.reader.stored(stored_id))
