@@ -25,6 +25,7 @@ from streams.api.sender import RecordSender
 from streams.api.served_weights import ServedWeights, WeightsFollower
 from streams.api.switches import Switches
 from streams.api.telemetry import ApiMetrics
+from streams.base.background import end
 from streams.base.credentials import secret
 from streams.encoder.client import TritonEncoder
 from streams.events.privacy import Pseudonyms
@@ -100,9 +101,7 @@ class Backends:
     async def close(self) -> None:
         """Close every connection."""
         self.stopping.set()
-        if self._hub_start is not None:
-            self._hub_start.cancel()
-            await asyncio.gather(self._hub_start, return_exceptions=True)
+        await end(self._hub_start)
         await self.hub.close()
         await self.item_changes.close()
         await self.pending_erasures.close()

@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 import structlog
 
+from streams.base.background import end
 from streams.base.errors import InterestsError
 from streams.broker.fetched_batch import Record
 from streams.broker.follow import TopicFollower
@@ -36,9 +37,7 @@ class BackgroundFollower(ABC):
 
     async def close(self) -> None:
         """Stop following."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await end(self._following)
 
     async def _follow(self) -> None:
         try:

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from streams.api.erased import receipt_of
+from streams.base.background import end
 from streams.base.clock import now_ms
 from streams.base.errors import InterestsError
 from streams.store.reader import StoreReader
@@ -61,9 +62,7 @@ class PendingErasures:
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await end(self._looking)
 
     async def _look(self) -> None:
         while True:

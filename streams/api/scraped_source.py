@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.api.bounded_body import PLAIN, bounded_body
 from streams.api.panel_sources import JobState, SourceName, Unanswered
+from streams.base.background import end
 from streams.base.clock import now_ms
 from streams.base.credentials import without_credentials
 from streams.base.jobs import JOBS, Job
@@ -89,9 +90,7 @@ class ScrapedSource:
 
     async def close(self) -> None:
         """Stop."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        await end(self._running)
         await self._http.aclose()
 
     async def ask(self, queries: Sequence[Query], grid: Grid) -> list[Sequence[Curve] | Unanswered]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from streams.base.background import end
 from streams.base.errors import ConfigurationError, EncoderUnavailable, RetryableError
 from streams.encoder.client import TritonEncoder
 from streams.store.encoders import EncoderPoints, GroupNote
@@ -45,9 +46,7 @@ class Switches:
 
     async def close(self) -> None:
         """Stop looking, and let go of all clients."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        await end(self._watching)
         for encoder in (self._own, *self._others.values()):
             await encoder.close()
 
