@@ -126,7 +126,7 @@ format: $(READY)
 
 # What is locked stays as it is, new requirements aside; UPGRADE=1 resolves all anew. pip-compile writes torch's local
 # build into its result; the recipe takes it out again. The extra `peers` has a lock file of its own.
-EXTRAS := encoder quantise embedded parquet tracing docs dev
+EXTRAS := encoder training quantise embedded parquet tracing docs dev
 COMPILE = $(BIN)/pip-compile $(if $(UPGRADE),--upgrade) --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
     --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header --unsafe-package torch
 lock: $(READY)
