@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from encoders.model_repository import Batching, TensorSpec
 
 MODEL_NAME = "text_encoder"
 MAX_BATCH = 128
@@ -18,31 +18,13 @@ QUEUE_DELAY_US = 2_000
 NORM_TOLERANCE = 1e-2
 """How far the length of an embedding may be from 1 before the client refuses it."""
 
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One tensor: its name, its Triton type and its shape with -1 for what varies."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def config_dtype(self) -> str:
-        """The name of the type in a `config.pbtxt`, where BYTES is called TYPE_STRING."""
-        return "TYPE_STRING" if self.dtype == "BYTES" else f"TYPE_{self.dtype}"
-
-    def with_dim(self, dim: int) -> TensorSpec:
-        """The same tensor with every varying size but the first set to `dim`."""
-        return TensorSpec(self.name, self.dtype, (self.shape[0], *(dim if n == -1 else n for n in self.shape[1:])))
-
-
 TEXT = TensorSpec("TEXT", "BYTES", (-1, 1))
 EMBEDDING = TensorSpec("EMBEDDING", "FP32", (-1, -1))
 SENTIMENT = TensorSpec("SENTIMENT", "FP32", (-1, 1))
 
 INPUTS = (TEXT,)
 OUTPUTS = (EMBEDDING, SENTIMENT)
+BATCHING = Batching(MAX_BATCH, MAX_QUEUE, QUEUE_DELAY_US, QUEUE_TIMEOUT_US)
 
 ENCODER_ID_PARAMETER = "encoder_id"
 """The model configuration's parameter by which a client learns what made its vectors."""

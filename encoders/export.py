@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from encoders.errors import ModelError
 from encoders.int8 import load_ranges
 from encoders.layout import read_layout
 from encoders.locate import cache_dir, locate, name_of
+from encoders.model_repository import check_name, config_text, write_model
 from encoders.sentiment import load_head
 
 SHELL = '''"""The text encoder, as Triton's Python backend loads it. All of it lives in `encoders/`."""
@@ -27,7 +25,6 @@ __all__ = ["TritonPythonModel"]
 '''
 WORTH = 1.2
 """How many times as fast as floats int8 has to be: it moves the vectors a little (docs/decisions/encoder.md)."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 PROOF = ("interest", "兴趣", "a proof of the exported model " * 8)
 
 
@@ -61,8 +58,7 @@ def export(
     whole; Triton serves every model of a repository, each under its folder's `name`. Raises ModelError where the model
     cannot be loaded, its vectors are not finite and of length 1, or Triton takes no such name.
     """
-    if not _NAME.fullmatch(name):
-        raise ModelError(f"model name {name!r}: expected letters, digits, '_', '-' and '.', such as text_encoder_2")
+    check_name(name)
     check_precision(precision, "auto")
     measured = ""
     if precision == "auto":
@@ -83,7 +79,7 @@ def export(
         "cache": str(cache.resolve()) if cache else "",
         "max_text_bytes": str(contract.MAX_TEXT_BYTES),
     }
-    write_repository(repo, config_text(encoder.dim, parameters, name), name)
+    write_repository(repo, encoder_config(encoder.dim, parameters, name), name)
     return Exported(repo, encoder.encoder_id, encoder.dim, encoder.backend.name, measured)
 
 
@@ -118,59 +114,11 @@ def prove(encoder: LoadedEncoder) -> None:
 
 def write_repository(repo: Path, config: str, name: str = contract.MODEL_NAME) -> None:
     """Put the model's folder in place in one rename, with the given config.pbtxt."""
-    repo.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=repo))
-    target = repo / name
-    try:
-        (temporary / "1").mkdir()
-        (temporary / "1" / "model.py").write_text(SHELL, encoding="utf-8")
-        (temporary / "config.pbtxt").write_text(config, encoding="utf-8")
-        temporary.chmod(0o755)
-        if target.exists():
-            target.replace(temporary / "old")
-            temporary.replace(target)
-            shutil.rmtree(target / "old")
-        else:
-            temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    write_model(repo, name, config, SHELL)
 
 
-def config_text(dim: int, parameters: dict[str, str], name: str = contract.MODEL_NAME) -> str:
+def encoder_config(dim: int, parameters: dict[str, str], name: str = contract.MODEL_NAME) -> str:
     """The config.pbtxt of an encoder with vectors of `dim`, from the contract."""
-    inputs = ",\n".join(_tensor(spec) for spec in contract.INPUTS)
-    outputs = ",\n".join(_tensor(spec.with_dim(dim)) for spec in contract.OUTPUTS)
-    lines = "\n".join(
-        f'parameters {{ key: "{key}" value {{ string_value: "{_escaped(value)}" }} }}'
-        for key, value in parameters.items()
-    )
-    return f"""name: "{name}"
-backend: "python"
-max_batch_size: {contract.MAX_BATCH}
-input [
-{inputs}
-]
-output [
-{outputs}
-]
-instance_group [ {{ count: 1, kind: KIND_AUTO }} ]
-dynamic_batching {{
-  max_queue_delay_microseconds: {contract.QUEUE_DELAY_US}
-  default_queue_policy {{
-    timeout_action: REJECT
-    default_timeout_microseconds: {contract.QUEUE_TIMEOUT_US}
-    allow_timeout_override: true
-    max_queue_size: {contract.MAX_QUEUE}
-  }}
-}}
-{lines}
-"""
-
-
-def _tensor(spec: contract.TensorSpec) -> str:
-    dims = ", ".join(map(str, spec.shape[1:]))
-    return f'  {{ name: "{spec.name}", data_type: {spec.config_dtype}, dims: [ {dims} ] }}'
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
+    embedding, *others = contract.OUTPUTS
+    outputs = [embedding.with_sizes(dim), *others]
+    return config_text(name, contract.INPUTS, outputs, contract.BATCHING, parameters)

@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from encoders.contract import MAX_QUEUE
 from encoders.encoder import load_encoder
-from encoders.export import config_text, export, write_repository
+from encoders.export import encoder_config, export, write_repository
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir
 from streams.base.errors import ConfigurationError, EncoderUnavailable, WrongModelOutput
 from streams.encoder.base import Encoded
@@ -273,7 +273,7 @@ async def test_wrong_outputs_are_never_returned(tmp_path: Path, triton_of: Calla
     repo = tmp_path / "wrong"
     for name, expression in WRONG.items():
         one = tmp_path / name
-        write_repository(one, config_text(4, {"encoder_id": name, "model": "wrong"}))
+        write_repository(one, encoder_config(4, {"encoder_id": name, "model": "wrong"}))
         folder = one / "text_encoder"
         config = (folder / "config.pbtxt").read_text().replace('name: "text_encoder"', f'name: "{name}"')
         (folder / "config.pbtxt").write_text(config)

@@ -9,8 +9,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from encoders import contract
-from encoders.contract import EMBEDDING, INPUTS, MODEL_NAME, OUTPUTS, SENTIMENT, TEXT, TensorSpec
-from encoders.export import SHELL, config_text
+from encoders.contract import EMBEDDING, INPUTS, MODEL_NAME, OUTPUTS, SENTIMENT, TEXT
+from encoders.export import SHELL, encoder_config
+from encoders.model_repository import TensorSpec
 from streams.base.errors import ConfigurationError
 from streams.encoder.triton import info_of
 
@@ -34,7 +35,7 @@ def test_tensors_are_those_of_the_contract(config: model_config_pb2.ModelConfig)
     assert dim > 0
     assert [spec(tensor) for tensor in config.input] == [(s.name, s.config_dtype, list(s.shape[1:])) for s in INPUTS]
     assert [spec(tensor) for tensor in config.output] == [
-        (s.name, s.config_dtype, list(s.with_dim(dim).shape[1:])) for s in OUTPUTS
+        (s.name, s.config_dtype, [dim if n == -1 else n for n in s.shape[1:]]) for s in OUTPUTS
     ]
 
 
@@ -49,7 +50,7 @@ def test_the_queue_is_bounded_and_rejects(config: model_config_pb2.ModelConfig) 
 
 def test_the_committed_files_are_what_export_writes(config: model_config_pb2.ModelConfig) -> None:
     parameters = {key: value.string_value for key, value in config.parameters.items()}
-    assert parsed(config_text(config.output[0].dims[0], parameters)) == config
+    assert parsed(encoder_config(config.output[0].dims[0], parameters)) == config
     assert (REPO / "1" / "model.py").read_text(encoding="utf-8") == SHELL
     assert not Path(parameters["model"]).is_absolute()
     assert not parameters["cache"]
@@ -71,10 +72,12 @@ def test_another_kind_of_model_is_refused(config: model_config_pb2.ModelConfig, 
 
 
 def test_quotes_in_a_parameter_survive() -> None:
-    written = parsed(config_text(8, {"model": 'a "b" \\ c'}))
+    written = parsed(encoder_config(8, {"model": 'a "b" \\ c'}))
     assert written.parameters["model"].string_value == 'a "b" \\ c'
 
 
 def test_specs_name_their_types() -> None:
     assert [spec.config_dtype for spec in (TEXT, EMBEDDING, SENTIMENT)] == ["TYPE_STRING", "TYPE_FP32", "TYPE_FP32"]
-    assert TensorSpec("X", "FP32", (-1, -1, 3)).with_dim(7).shape == (-1, 7, 3)
+    assert TensorSpec("X", "FP32", (-1, -1, 3)).with_sizes(7).shape == (-1, 7, 3)
+    with pytest.raises(ValueError, match="as many sizes as vary"):
+        TensorSpec("X", "FP32", (-1, -1, 3)).with_sizes(7, 8)
