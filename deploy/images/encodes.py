@@ -14,7 +14,7 @@ from encoders.contract import MODEL_NAME
 from streams.base.credentials import TlsFiles
 from streams.base.errors import InterestsError
 from streams.encoder.breaker import Breaker
-from streams.encoder.triton import TritonModel
+from streams.encoder.text_model import TextModel
 
 TEXT = "a cup of tea"
 
@@ -22,7 +22,7 @@ TEXT = "a cup of tea"
 async def encode(url: str, within_s: float, tls: TlsFiles | None = None) -> str:
     """The id of the encoder at `url` ("host:port") once it has encoded a text. Raises InterestsError."""
     never = Breaker(failures=1_000_000)  # it would hide why the server does not answer
-    model = TritonModel(url, MODEL_NAME, deadline_s=within_s, max_batch=1, breaker=never, observer=None, tls=tls)
+    model = TextModel(url, MODEL_NAME, deadline_s=within_s, max_batch=1, breaker=never, observer=None, tls=tls)
     try:
         end = model.deadline()
         info = await model.info(end)

@@ -14,7 +14,7 @@ from streams.commands.connections import encoder_of
 from streams.commands.shell import console, extra, load_settings, register, run
 
 if TYPE_CHECKING:
-    from streams.encoder.triton import EncoderInfo
+    from streams.encoder.text_model import EncoderInfo
     from streams.settings.service import Settings
 
 _EXAMPLE = "interests encoder export multilingual-e5-small --out model_repo"

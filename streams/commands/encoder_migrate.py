@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from streams.broker.group_offsets import Start
     from streams.commands.encoder_sides import Servers
     from streams.encoder.client import TritonEncoder
-    from streams.encoder.triton import EncoderInfo
+    from streams.encoder.text_model import EncoderInfo
     from streams.settings.service import Settings
 
 MIGRATE_EXAMPLE: Final = "interests encoder migrate --to text_encoder_2 --dry-run"

@@ -18,7 +18,7 @@ from streams.base.credentials import without_credentials
 from streams.base.errors import ConfigurationError, RetryableError
 from streams.commands.findings import Findings
 from streams.concepts.tree_file import load_tree
-from streams.encoder.triton import EncoderInfo
+from streams.encoder.text_model import EncoderInfo
 from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
 from streams.settings.service import Settings
 

@@ -8,7 +8,7 @@ from typing import Final
 from streams.base.addresses import joined
 from streams.commands.connections import surveyor_of
 from streams.commands.findings import DEADLINE_S, Findings
-from streams.encoder.triton import EncoderInfo
+from streams.encoder.text_model import EncoderInfo
 from streams.settings.servers import QdrantSettings
 from streams.settings.service import Settings
 from streams.store.collections import ALIASES, CONTROL, POPULARITY, TOGETHER, Collections, indexes_of

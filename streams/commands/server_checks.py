@@ -13,7 +13,7 @@ from streams.commands.connections import admin_of, encoder_of, producer_of
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.lag_wait import by_topic
 from streams.commands.topics import read_topics, service_topics
-from streams.encoder.triton import EncoderInfo
+from streams.encoder.text_model import EncoderInfo
 from streams.settings.service import Settings
 
 

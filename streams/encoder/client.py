@@ -15,7 +15,8 @@ from streams.encoder.base import Encoded
 from streams.encoder.breaker import Breaker
 from streams.encoder.crash_suspects import CrashSuspects
 from streams.encoder.text_cache import TextCache, text_key
-from streams.encoder.triton import Busy, EncoderInfo, EncoderObserver, Floats, RequestRefused, TritonModel
+from streams.encoder.text_model import EncoderInfo, EncoderObserver, TextModel
+from streams.encoder.triton import Busy, Floats, RequestRefused
 from streams.events.text import normalise_text
 
 MAX_CHARS = 8_192
@@ -47,7 +48,7 @@ class TritonEncoder:
         observer: EncoderObserver | None = None,
         tls: TlsFiles | None = None,
     ) -> None:
-        self._model = TritonModel(
+        self._model = TextModel(
             url, model_name, deadline_s=deadline_s, max_batch=max_batch, breaker=breaker or Breaker(),
             observer=observer, tls=tls,
         )  # fmt: skip

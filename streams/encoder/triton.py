@@ -1,11 +1,10 @@
-"""One model on a Triton server, over gRPC: a deadline a call, retries of errors that may pass, answers checked."""
+"""One model on a Triton server, over gRPC: a deadline a call, retries of errors that may pass, a breaker."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
@@ -14,12 +13,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from tritonclient.grpc import aio
 from tritonclient.utils import InferenceServerException
 
-from encoders.contract import EMBEDDING, ENCODER_ID_PARAMETER, NORM_TOLERANCE, SENTIMENT, TEXT
+from encoders.model_repository import TensorSpec
 from streams.base.credentials import TlsFiles, untrusted
 from streams.base.errors import ConfigurationError, EncoderUnavailable, WrongModelOutput
 from streams.encoder.breaker import Breaker
 
 T = TypeVar("T")
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 _REFUSED = "StatusCode.INVALID_ARGUMENT"
@@ -33,28 +33,6 @@ _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own goes up to two minutes
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
-
-
-class EncoderObserver(Protocol):
-    """Called with what the client does; a metrics class fits it."""
-
-    def encoder_called(self, seconds: float, texts: int) -> None:
-        """One request of `texts` texts was answered rightly after `seconds`."""
-
-    def encoder_retried(self, code: str) -> None:
-        """One attempt failed with a gRPC status name or `QUEUE_FULL`, and is made again."""
-
-    def encoder_breaker(self, is_open: bool) -> None:
-        """The breaker opened or closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderInfo:
-    """What the server says of its model: the id that names its vectors, their length, and texts a request at most."""
-
-    encoder_id: str
-    dim: int
-    max_batch: int
 
 
 class Busy(EncoderUnavailable):
@@ -77,18 +55,19 @@ class RequestRefused(EncoderUnavailable):
 class TritonModel:
     """The model `name` of the server at `url` ("host:port"); nothing connects before the first call.
 
-    `deadline_s` bounds a call, its retries included. Texts a request are at most `max_batch`. For one event loop.
+    `deadline_s` bounds a call, its retries included. `on_retry` hears a gRPC status name or `QUEUE_FULL` for each
+    attempt that is made again, `on_breaker` whether the breaker is open when that changes. For one event loop.
     """
 
     def __init__(
-        self, url: str, name: str, *, deadline_s: float, max_batch: int, breaker: Breaker,
-        observer: EncoderObserver | None, tls: TlsFiles | None,
+        self, url: str, name: str, *, deadline_s: float, breaker: Breaker, tls: TlsFiles | None,
+        on_retry: Callable[[str], object] | None = None, on_breaker: Callable[[bool], object] | None = None,
     ) -> None:  # fmt: skip
-        self._url, self._name = url, name
-        self._deadline_s, self._max_batch = deadline_s, max_batch
+        self._url, self.name = url, name
+        self._deadline_s = deadline_s
         self._breaker = breaker
         self._last = ""  # what Triton said at its last failure
-        self._observer = observer
+        self._on_retry, self._on_breaker = on_retry, on_breaker
         self._credentials = tls.grpc() if tls else None
         self._channel: Any = None
 
@@ -101,26 +80,38 @@ class TritonModel:
         """When a call that begins now has to be over, on the monotonic clock."""
         return monotonic() + self._deadline_s
 
-    async def info(self, end: float) -> EncoderInfo:
-        """What the server serves now. Raises EncoderUnavailable, or ConfigurationError for another kind of model."""
-        return info_of(await self._retrying(self._read_config, end), self._max_batch)
+    async def config(self, end: float) -> Any:
+        """The model's configuration, a protobuf message. Raises EncoderUnavailable past `end`."""
+        return await self._retrying(self._read_config, end)
 
-    async def encode(self, texts: Sequence[str], info: EncoderInfo, end: float, *, once: bool = False) -> Floats:
-        """Rows of vector and sentiment, shape (n, dim + 1), for texts of one request.
+    async def infer(
+        self, inputs: Sequence[tuple[TensorSpec, Array]], outputs: Sequence[TensorSpec], end: float, *,
+        parameters: Mapping[str, str], check: Callable[[Sequence[object]], T], once: bool = False,
+    ) -> T:  # fmt: skip
+        """What `check` makes of the reply's tensors (None for a missing one), in the order of `outputs`.
 
-        `once` makes no second attempt. Raises Busy past the deadline, RequestRefused, WrongModelOutput, and
-        EncoderUnavailable while the breaker is open.
+        What `check` raises ends it without another attempt. `once` makes none at all. Raises Busy past the deadline,
+        RequestRefused, and EncoderUnavailable while the breaker is open.
         """
-        start = monotonic()
-        block = await self._retrying(lambda left_s: self._infer(texts, info, left_s), end, once=once)
-        if self._observer:
-            self._observer.encoder_called(monotonic() - start, len(texts))
-        return np.asarray(block, np.float32)
+
+        async def call(left_s: float) -> T:
+            tensors = []
+            for spec, array in inputs:
+                tensor = aio.InferInput(spec.name, list(array.shape), spec.dtype)
+                tensor.set_data_from_numpy(array)
+                tensors.append(tensor)
+            result = await self._client().infer(
+                self.name, tensors, timeout=max(1, int(left_s * 1e6)), client_timeout=left_s,
+                parameters=dict(parameters),
+            )  # fmt: skip
+            return check([result.as_numpy(spec.name) for spec in outputs])
+
+        return await self._retrying(call, end, once=once)
 
     async def ready(self) -> bool:
         """Whether the server answers, within two seconds, that the model is ready."""
         try:
-            return bool(await self._client().is_model_ready(self._name, client_timeout=2.0))
+            return bool(await self._client().is_model_ready(self.name, client_timeout=2.0))
         except InferenceServerException:
             return False
 
@@ -130,17 +121,8 @@ class TritonModel:
             channel, self._channel = self._channel, None
             await channel.close()
 
-    async def _infer(self, texts: Sequence[str], info: EncoderInfo, left_s: float) -> Floats:
-        tensor = aio.InferInput(TEXT.name, [len(texts), 1], TEXT.dtype)
-        tensor.set_data_from_numpy(np.array([[text.encode()] for text in texts], object))
-        result = await self._client().infer(
-            self._name, [tensor], timeout=max(1, int(left_s * 1e6)), client_timeout=left_s,
-            parameters={ENCODER_ID_PARAMETER: info.encoder_id},
-        )  # fmt: skip
-        return checked(result.as_numpy(EMBEDDING.name), result.as_numpy(SENTIMENT.name), len(texts), info.dim)
-
     async def _read_config(self, left_s: float) -> Any:
-        return (await self._client().get_model_config(self._name, client_timeout=left_s)).config
+        return (await self._client().get_model_config(self.name, client_timeout=left_s)).config
 
     async def _retrying(self, call: Callable[[float], Awaitable[T]], end: float, *, once: bool = False) -> T:
         """`await call(seconds left)`, retried after errors that may pass, until `end`."""
@@ -187,13 +169,13 @@ class TritonModel:
             self._breaker.succeeded()
         else:
             self._breaker.failed()
-        if self._observer and was_open != self._breaker.is_open:
-            self._observer.encoder_breaker(self._breaker.is_open)
+        if self._on_breaker and was_open != self._breaker.is_open:
+            self._on_breaker(self._breaker.is_open)
 
     def _retried(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        if self._observer and isinstance(error, Busy):
-            self._observer.encoder_retried(error.code)
+        if self._on_retry and isinstance(error, Busy):
+            self._on_retry(error.code)
 
     def _client(self) -> Any:
         if self._channel is None:
@@ -202,45 +184,12 @@ class TritonModel:
         return self._channel
 
 
-def info_of(config: Any, max_batch: int) -> EncoderInfo:
-    """EncoderInfo from the model's configuration. Raises ConfigurationError where it is not an encoder of ours."""
-    outputs = {output.name: list(output.dims) for output in config.output}
-    encoder_id = (
-        config.parameters[ENCODER_ID_PARAMETER].string_value if ENCODER_ID_PARAMETER in config.parameters else ""
-    )
-    dims = outputs.get(EMBEDDING.name, [])
-    if not encoder_id or len(dims) != 1 or dims[0] < 1 or outputs.get(SENTIMENT.name) != [1]:
-        raise ConfigurationError(
-            f"Triton's model {config.name}: expected outputs {EMBEDDING.name} [D] and {SENTIMENT.name} [1] and the "
-            f"parameter {ENCODER_ID_PARAMETER}, got {outputs}; export it with `interests encoder export`"
-        )
-    return EncoderInfo(encoder_id, int(dims[0]), min(max_batch, int(config.max_batch_size) or 1))
-
-
-def checked(vectors: object, sentiment: object, n: int, dim: int) -> Floats:
-    """The reply for `n` texts as one block of shape (n, dim + 1): the vectors, then the sentiment.
-
-    Raises WrongModelOutput where a tensor is missing, its type, count or dimension differs, a value is not finite,
-    a vector's length is not 1 ± 0.01 or a sentiment lies outside [-1, 1].
-    """
-    block = np.empty((n, dim + 1), np.float32)
-    block[:, :dim] = _tensor(vectors, EMBEDDING.name, (n, dim))
-    block[:, dim:] = _tensor(sentiment, SENTIMENT.name, (n, 1))
-    if not np.isfinite(block).all():
-        raise WrongModelOutput(f"encoder: expected finite values, got {np.count_nonzero(~np.isfinite(block))} others")
-    norms = np.linalg.norm(block[:, :dim], axis=1)
-    if n and np.abs(norms - 1).max() > NORM_TOLERANCE:
-        raise WrongModelOutput(f"encoder: expected vectors of length 1, got {norms.min():.3f} to {norms.max():.3f}")
-    if n and np.abs(block[:, dim]).max() > 1:
-        raise WrongModelOutput(f"encoder: expected sentiments in [-1, 1], got up to {np.abs(block[:, dim]).max():.3f}")
-    return block
-
-
-def _tensor(value: object, name: str, shape: tuple[int, int]) -> Floats:
+def checked_tensor(value: object, spec: TensorSpec, *sizes: int) -> Floats:
+    """A float32 tensor of a reply, of shape `sizes`. Raises WrongModelOutput where it is missing or another."""
     if not isinstance(value, np.ndarray):
-        raise WrongModelOutput(f"encoder: expected a tensor {name}, got none")
+        raise WrongModelOutput(f"Triton: expected a tensor {spec.name}, got none")
     if value.dtype != np.float32:
-        raise WrongModelOutput(f"encoder: expected {name} as float32, got {value.dtype}")
-    if value.shape != shape:
-        raise WrongModelOutput(f"encoder: expected {name} of shape {shape}, got {value.shape}")
+        raise WrongModelOutput(f"Triton: expected {spec.name} as float32, got {value.dtype}")
+    if value.shape != sizes:
+        raise WrongModelOutput(f"Triton: expected {spec.name} of shape {sizes}, got {value.shape}")
     return value

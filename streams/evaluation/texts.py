@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streams.encoder.base import Encoded, Encoder
 from streams.encoder.text_cache import text_key
-from streams.encoder.triton import checked
+from streams.encoder.text_model import checked
 from streams.events.text import normalise_text
 
 _MAX_CHARS = 8_192  # what the Triton client sends of a text

@@ -9,7 +9,7 @@ from streams.base.credentials import TlsFiles, secret
 from streams.broker.admin import TopicSpec
 from streams.broker.config import KafkaConfig
 from streams.encoder.client import TritonEncoder
-from streams.encoder.triton import EncoderObserver
+from streams.encoder.text_model import EncoderObserver
 from streams.settings.servers import KafkaSettings, TritonSettings
 from streams.settings.service import Settings
 from streams.store.connection import QdrantConfig

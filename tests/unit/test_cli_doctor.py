@@ -23,7 +23,7 @@ from streams.commands.qdrant_checks import check_collections, check_set_aside
 from streams.commands.server_checks import check_compaction, check_group
 from streams.concepts.tree import Concept, ConceptTree
 from streams.concepts.tree_file import save_tree
-from streams.encoder.triton import EncoderInfo
+from streams.encoder.text_model import EncoderInfo
 from streams.ranking.rows import NAMES, VERSION
 from streams.ranking.weights import PublishedWeights
 from streams.settings.service import ConceptSettings, Settings

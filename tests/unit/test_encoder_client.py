@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streams.base.errors import EncoderUnavailable, WrongModelOutput
 from streams.encoder.breaker import Breaker
 from streams.encoder.text_cache import TextCache, text_key
-from streams.encoder.triton import checked
+from streams.encoder.text_model import checked
 
 
 class Clock:

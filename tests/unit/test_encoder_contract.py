@@ -13,7 +13,7 @@ from encoders.contract import EMBEDDING, INPUTS, MODEL_NAME, OUTPUTS, SENTIMENT,
 from encoders.export import SHELL, encoder_config
 from encoders.model_repository import TensorSpec
 from streams.base.errors import ConfigurationError
-from streams.encoder.triton import info_of
+from streams.encoder.text_model import info_of
 
 REPO = Path(__file__).resolve().parents[2] / "model_repo" / MODEL_NAME
 
