@@ -156,29 +156,50 @@ def cuts(person: PersonLog, ranks: Ints, length: int) -> Ints:
     return out
 
 
-def gather(data: TrainingSet, people: Sequence[PersonLog], places: Ints) -> Histories:
-    """Histories of n people from places of their events, shape (n, length), as `cuts` gives them."""
-    made = Histories.empty(len(people), places.shape[1], data.dim)
-    for at, person in enumerate(people):
-        used = places[at][places[at] >= 0]
-        if not len(used):
-            continue
-        n = len(used)
-        times = person.times_ms[used]
-        made.vectors[at, :n] = data.items[person.rows[used]]
-        made.types[at, :n] = person.types[used]
-        made.weights[at, :n] = person.weights[used]
-        made.ages_s[at, :n] = (times.max() - times) / 1000.0
-    return made
+class Events(NamedTuple):
+    """Events of many people end to end, e in all; person p's are `starts[p]` to `starts[p + 1]`. See `PersonLog`."""
+
+    times_ms: npt.NDArray[np.int64]
+    rows: Ints
+    types: npt.NDArray[np.int8]
+    weights: Floats
+    starts: npt.NDArray[np.int64]
+
+
+def end_to_end(people: Sequence[PersonLog]) -> Events:
+    """The events of all people in one piece."""
+    return Events(
+        np.concatenate([np.zeros(0, np.int64), *(one.times_ms for one in people)]),
+        np.concatenate([np.zeros(0, np.int32), *(one.rows for one in people)]),
+        np.concatenate([np.zeros(0, np.int8), *(one.types for one in people)]),
+        np.concatenate([np.zeros(0, np.float32), *(one.weights for one in people)]),
+        np.cumsum([0, *(len(one.rows) for one in people)]).astype(np.int64),
+    )
+
+
+def gather(items: Floats, events: Events, places: Ints) -> Histories:
+    """Histories from places among `events`, shape (n, length), −1 at the end where there are no more."""
+    used = places >= 0
+    if not len(events.rows):
+        return Histories.empty(len(places), places.shape[1], items.shape[1])
+    at = np.where(used, places, 0)
+    times = np.where(used, events.times_ms[at], np.iinfo(np.int64).min)
+    return Histories(
+        items[events.rows[at]] * used[..., None],
+        np.where(used, events.types[at], 0).astype(np.int32),
+        np.where(used, events.weights[at], 0).astype(np.float32),
+        np.where(used, (times.max(1, keepdims=True) - times) / 1000.0, 0).astype(np.float32),
+    )
 
 
 def histories_at(data: TrainingSet, before_ms: float, length: int = HISTORY) -> Histories:
     """Every person's history of events before a moment (inf: of all), in the order of `data.people`."""
-    ranks = id_ranks(data.item_ids)
+    ranks, events = id_ranks(data.item_ids), end_to_end(data.people)
     places = np.full((len(data.people), length), -1, np.int32)
     for at, person in enumerate(data.people):
-        places[at] = cuts(person, ranks, length)[bisect_left(person.times_ms, before_ms)]
-    return gather(data, data.people, places)
+        found = cuts(person, ranks, length)[bisect_left(person.times_ms, before_ms)]
+        places[at] = np.where(found >= 0, found + events.starts[at], -1)
+    return gather(data.items, events, places)
 
 
 def _rank_of(person: PersonLog, entry: tuple[int, int, int]) -> tuple[int, bool, float]:

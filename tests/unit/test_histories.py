@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encoders.histories import TYPES, Histories, PersonLog, TrainingSet, cuts, gather, histories_at, id_ranks, type_code
+from encoders.histories import TYPES, Histories, PersonLog, TrainingSet, cuts, histories_at, id_ranks, type_code
 from streams.interests.recents import Recent, merged
 
 
@@ -72,5 +72,5 @@ def test_types_that_are_not_known_are_other() -> None:
     assert type_code("unlike") == type_code("other") == len(TYPES)
 
 
-def test_gathering_nobody_gives_nobody() -> None:
-    assert len(gather(_log([], 2), [], np.zeros((0, 4), np.int32))) == 0
+def test_nobody_has_no_history() -> None:
+    assert len(histories_at(_log([], 2), np.inf)) == 0
