@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from streams.events.text import to_be_read
-from streams.interests.levels import Level
+from streams.interests.levels import LEVELS, Level
 
 MAX_ID = 256
 MAX_K = 200
@@ -189,7 +189,7 @@ class AudienceRequest(RequestModel):
 
     text: ReadText | None = None
     item_id: ItemId | None = None
-    levels: list[Level] = Field(default=["topic", "interest"], min_length=1, max_length=6)
+    levels: list[Level] = Field(default=["topic", "interest"], min_length=1, max_length=len(LEVELS))
     path: str | None = Field(default=None, max_length=200, description="Only nodes at or below this path.")
     min_similarity: float = Field(default=0.0, ge=-1, le=1)
     min_mass: float = Field(default=0.0, ge=0)

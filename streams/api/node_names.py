@@ -12,7 +12,7 @@ import structlog
 
 from streams.base.errors import ConfigurationError
 from streams.concepts.tree_file import load_names
-from streams.interests.nodes import Level
+from streams.interests.levels import LEARNED, Level
 
 log = structlog.get_logger(__name__)
 
@@ -20,8 +20,12 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S: Final = 5.0
 _ROOTS: Final[dict[Level, str]] = {
     "profile": "All interests", "session": "Right now", "aversion": "Turned away from",
-    "topic": "Other", "interest": "Other", "context": "Situation",
+    "topic": "Other", "interest": "Other", "context": "Situation", "learned": "As a model sees it",
 }  # fmt: skip
+
+
+#: Learned nodes by path, but for the whole person's.
+_TASKS: Final = {"/click": "What they click", "/exposure": "What they turn to", "/purchase": "What they want most"}
 
 
 class NodeNames:
@@ -37,7 +41,9 @@ class NodeNames:
         self._look_at_s = clock() + LOOK_EVERY_S
 
     def __call__(self, level: Level, path: str) -> str:
-        """The name of a node."""
+        """The name of a node; a learned one's path is no concept, but a task of its model."""
+        if level == LEARNED:
+            return _TASKS.get(path, path.strip("/")) or _ROOTS[level]
         return self.of_path(path) or _ROOTS[level]
 
     def of_path(self, path: str) -> str:

@@ -25,7 +25,7 @@ from streams.history.folder import ExportFolder
 from streams.history.refold import Folded, VoteCount
 from streams.history.sift import By, Cut, Sifted
 from streams.history.spool import Spool, part_of, parts_for
-from streams.interests.nodes import Node, NodePolicy, is_alive, is_forgotten, is_put_back
+from streams.interests.nodes import Node, NodePolicy, is_alive, is_forgotten, is_put_back, is_sum
 from streams.store import versions
 from streams.store.collections import Collections
 from streams.store.scan import Scan
@@ -203,9 +203,9 @@ class _Writer:
                 bar.add(len(page))
 
     def _stands(self, node: Node) -> bool:
-        """Whether a stored node is one that no erasure has ended."""
-        erased_at_ms = self._erased_at.get(node.key.user_id, 0)
-        return not is_forgotten(node) and not is_put_back(node.key.level, node.first_ms, erased_at_ms)
+        """Whether a stored node is a sum, as those folded from the log are, that no erasure has ended."""
+        erased_at_ms, level = self._erased_at.get(node.key.user_id, 0), node.key.level
+        return is_sum(level) and not is_forgotten(node) and not is_put_back(level, node.first_ms, erased_at_ms)
 
     def _trees(self, nodes: Iterable[Node]) -> None:
         at_ms, policy = self._plan.at_ms, self._policy

@@ -23,6 +23,7 @@ from streams.interests.nodes import (
     Vector,
     is_alive,
     is_forgotten,
+    is_sum,
     without_erased,
 )
 
@@ -133,8 +134,10 @@ def compare(
 
 
 def _by_key(nodes: Iterable[Node]) -> dict[NodeKey, Node]:
-    """Nodes that stand: without those that an erasure ended, and without a tombstone that nothing came after."""
-    return {node.key: node for node in without_erased(nodes) if not is_forgotten(node)}
+    """Nodes that stand: without those that an erasure ended, a tombstone that nothing came after, and learned ones."""
+    return {
+        node.key: node for node in without_erased(nodes) if is_sum(node.key.level) and not is_forgotten(node)
+    }  # fmt: skip
 
 
 def _not_comparable(

@@ -30,6 +30,7 @@ from streams.interests.recents import Recent, unpack_recents
 
 Level = levels.Level
 LEVELS = levels.LEVELS
+is_sum = levels.is_sum
 Vector = NDArray[np.float32]
 
 NAMESPACE = uuid.UUID("6d2f6f0e-5c1b-5a43-9f5e-2f0b6b1c7a11")
@@ -58,6 +59,19 @@ def profile_key(user_id: str) -> NodeKey:
     return NodeKey(user_id, "profile", "/")
 
 
+class LearnedPart(NamedTuple):
+    """What a learned node holds besides: which `model` made it, and what its direction says of an item.
+
+    For an item of unit vector v, its task's logit is `scale` * <direction, v> + `bias`; on `/`, which is no task's,
+    they are 1 and 0. `variance` is that of the person's click-through rate; it stands on `/click` only.
+    """
+
+    model: str
+    scale: float = 1.0
+    bias: float = 0.0
+    variance: float = 0.0
+
+
 @dataclass(slots=True, kw_only=True)
 class Node:
     """One interest node; a value: folding makes new ones.
@@ -66,7 +80,8 @@ class Node:
     `mass` W and `net` P, all at `t0_ms`. Times are in ms since the epoch. `ring`, `marks`, `erased_at_ms`, `seen`,
     `began`, `votes`, `firsts`, `recents` and `reread` are used on the profile only. `recents` are packed as
     `pack_recents` does it. `reread` says of a tombstone that events after its erasure are folded no longer and are to
-    be read from the log again.
+    be read from the log again. `learned` is used on learned nodes only, which hold no sums: `norm`, `mass` and `net`
+    are the profile's mass then, and the weights of `evidence` are shares of attention.
     """
 
     key: NodeKey
@@ -89,6 +104,7 @@ class Node:
     firsts: tuple[SentFirst, ...] = ()
     recents: str = ""
     reread: bool = False
+    learned: LearnedPart | None = None
 
     @property
     def id(self) -> str:
@@ -175,7 +191,12 @@ def is_spent(node: Node, at_ms: int, policy: NodePolicy) -> bool:
 
 
 def evidence_share(entry: Evidence, node: Node, policy: NodePolicy) -> float:
-    """What share of its node's mass a contribution is. Both decay alike, so it is the same at every moment."""
+    """What share of its node's mass a contribution is. Both decay alike, so it is the same at every moment.
+
+    Of a learned node it is the share of the model's attention.
+    """
+    if not is_sum(node.key.level):
+        return min(1.0, abs(entry.weight))
     if not node.mass:
         return 0.0
     left = abs(entry.weight) * decay(node.t0_ms - entry.ts_ms, policy.half_life_ms(node.key.level))

@@ -154,7 +154,7 @@ def plan(
             undone = _take_back(weighed, memory, policy, log)
             for mark in undone:
                 spread(weighed, mark.ts_ms, mark.weight, -1, mark.event_id)
-                memory.recents.append(Recent(mark.item_id, mark.ts_ms, 0.0))
+                memory.recents.append(Recent(mark.item_id, mark.ts_ms, 0.0, mark.kind))
             if undone:
                 planned.undone[event.user_id, event.source] = undone
         elif counts:
@@ -214,7 +214,7 @@ def _note(weighed: Weighed, memory: Remembered, policy: NodePolicy, *, counts: b
     if item_id and (event.type != "impression" or item_id in event.clicked):
         memory.seen.append(seen_entry(item_id))
         if event.type not in UNDOES:
-            memory.recents.append(Recent(item_id, event.ts_ms, weighed.weight if counts else 0.0))
+            memory.recents.append(Recent(item_id, event.ts_ms, weighed.weight if counts else 0.0, event.type))
     if weighed.path and weighed.weight >= policy.faint_below:
         first = weighed.path.strip("/").partition("/")[0]
         memory.began = memory.began.or_earlier(Began(event.ts_ms, f"/{first}"))

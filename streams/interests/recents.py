@@ -1,25 +1,36 @@
 """A person's recent items: of each item their latest event, of all items the latest ones. Pure.
 
-What is kept is the greatest entry of each item by (time, taken back before given, weight), and of these the `length`
-latest by time. Both are maxima, so neither the order in which events arrive nor their repetition matters, and what has
-fallen out does not come back: it would be older than all that is kept.
+What is kept is the greatest entry of each item by (time, taken back before given, weight, type), and of these the
+`length` latest by time. Both are maxima, so neither the order in which events arrive nor their repetition matters, and
+what has fallen out does not come back: it would be older than all that is kept.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streams.interests.evidence import ENTRY, FIELD
 
+#: What stands for an event's type in a packed entry; a type that is not here stands for itself.
+_CODES: Final = {
+    "click": "c", "view": "v", "post": "o", "comment": "m", "like": "l", "dislike": "d", "bookmark": "b",
+    "share": "s", "follow": "f", "purchase": "p", "rating": "r", "search": "q", "hide": "h", "impression": "i",
+}  # fmt: skip
+_TYPES: Final = {code: name for name, code in _CODES.items()}
+
 
 class Recent(NamedTuple):
-    """An item and a person's latest event with it: its time in ms, its signed weight, 0 where it was taken back."""
+    """An item and a person's latest event with it: its time in ms, its signed weight, 0 where it was taken back.
+
+    `type` is that of the event, also of one that was taken back; "" in what was folded before it was kept.
+    """
 
     item_id: str
     ts_ms: int
     weight: float
+    type: str = ""
 
 
 def merged(recents: Iterable[Recent], more: Iterable[Recent], length: int) -> tuple[Recent, ...]:
@@ -38,12 +49,12 @@ def younger(recents: Iterable[Recent], than_ms: int) -> tuple[Recent, ...]:
 
 
 def pack_recents(recents: Iterable[Recent]) -> str:
-    """Recent items as one string; weights keep all digits."""
+    """Recent items as one string; weights keep all digits, types are one letter each."""
     return ENTRY.join(map(_packed, recents))
 
 
 def unpack_recents(packed: str) -> tuple[Recent, ...]:
-    """Read back what `pack_recents` wrote."""
+    """Read back what `pack_recents` wrote, before entries had a type too."""
     return tuple(map(_unpacked, packed.split(ENTRY))) if packed else ()
 
 
@@ -78,16 +89,17 @@ def _entry_of(packed: str, name: str) -> str:
 
 
 def _packed(one: Recent) -> str:
-    return f"{one.item_id}{FIELD}{one.ts_ms}{FIELD}{one.weight!r}"
+    kind = one.type
+    return f"{one.item_id}{FIELD}{one.ts_ms}{FIELD}{one.weight!r}{FIELD}{_CODES.get(kind, kind)}"
 
 
 def _unpacked(entry: str) -> Recent:
-    item_id, ts_ms, weight = entry.split(FIELD)
-    return Recent(item_id, int(ts_ms), float(weight))
+    item_id, ts_ms, weight, *kind = entry.split(FIELD)
+    return Recent(item_id, int(ts_ms), float(weight), _TYPES.get(kind[0], kind[0]) if kind else "")
 
 
-def _rank(one: Recent) -> tuple[int, bool, float]:
-    return one.ts_ms, one.weight == 0.0, one.weight
+def _rank(one: Recent) -> tuple[int, bool, float, str]:
+    return one.ts_ms, one.weight == 0.0, one.weight, one.type
 
 
 def _order(one: Recent) -> tuple[int, str]:
@@ -95,5 +107,5 @@ def _order(one: Recent) -> tuple[int, str]:
 
 
 def _order_of(entry: str) -> tuple[int, str]:
-    item_id, ts_ms, _ = entry.split(FIELD)
+    item_id, ts_ms, *_ = entry.split(FIELD)
     return -int(ts_ms), item_id

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.interests.decay import decay
-from streams.interests.nodes import Level, Node, NodePolicy, Vector, is_alive
+from streams.interests.nodes import Level, Node, NodePolicy, Vector, is_alive, is_sum
 
 Floats = NDArray[np.float64]
 
@@ -105,10 +105,13 @@ class Scored:
 
 
 def interests_of(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> list[Interest]:
-    """The nodes of a tree as they stand at `at_ms`, those that have expired left out."""
+    """The nodes of a tree as they stand at `at_ms`, those that have expired and learned ones left out.
+
+    A learned node's mass is its profile's, so among sums it would count everything a second time.
+    """
     seen: list[Interest] = []
     for node in nodes:
-        if is_alive(node, at_ms, policy):
+        if is_sum(node.key.level) and is_alive(node, at_ms, policy):
             key = node.key
             left = decay(max(0, at_ms - node.t0_ms), policy.half_life_ms(key.level))
             seen.append(Interest(node.id, key.level, key.path, node.direction, node.mass * left, node.net * left))

@@ -18,6 +18,7 @@ _DAY_S = 86_400.0
 _HALF_LIVES: dict[Level, float] = {
     "profile": 60 * _DAY_S, "topic": 21 * _DAY_S, "interest": 7 * _DAY_S,
     "session": 1800.0, "context": 30 * _DAY_S, "aversion": 30 * _DAY_S,
+    "learned": 30 * _DAY_S,
 }  # fmt: skip
 
 #: More values by name in `context`: every value is a node of each tree, or a cohort.

@@ -20,7 +20,8 @@ from streams.interests.evidence import (
     unpack_ring,
 )  # fmt: skip
 from streams.interests.item_vectors import ItemPoint, StoredItem
-from streams.interests.nodes import NAMESPACE, Node, NodeKey, Vector
+from streams.interests.levels import LEARNED
+from streams.interests.nodes import NAMESPACE, LearnedPart, Node, NodeKey, Vector
 from streams.store import versions
 from streams.store.wire import Point, packed_row
 
@@ -85,7 +86,15 @@ def node_of(payload: Mapping[str, grpc.Value], row: Vector) -> Node:
         firsts=unpack_firsts(payload["firsts"].string_value) if "firsts" in payload else (),
         recents=payload["recents"].string_value if "recents" in payload else "",
         reread="reread" in payload,
+        learned=_learned(payload) if key.level == LEARNED else None,
     )
+
+
+def _learned(payload: Mapping[str, grpc.Value]) -> LearnedPart:
+    return LearnedPart(
+        payload["model"].string_value, payload["scale"].double_value, payload["bias"].double_value,
+        payload["variance"].double_value if "variance" in payload else 0.0,
+    )  # fmt: skip
 
 
 def item_point(point: ItemPoint) -> Point:

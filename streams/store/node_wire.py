@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streams.interests.applied import pack_applied
 from streams.interests.ballot import pack_standing
 from streams.interests.evidence import Strongest, pack_began, pack_firsts, pack_marks, pack_ring
-from streams.interests.nodes import Node, NodeKey, NodePolicy, expires_at_ms, node_id
+from streams.interests.nodes import LearnedPart, Node, NodeKey, NodePolicy, expires_at_ms, node_id
 from streams.store import versions
 from streams.store.base import Fence
 from streams.store.wire import entry, framed, text, vectors
@@ -59,7 +59,7 @@ def _named(key: NodeKey) -> bytes:
 
 
 def _of_person(node: Node) -> list[bytes]:
-    """What a profile has besides, where it has it."""
+    """What a profile or a learned node has besides, where it has it."""
     has: list[bytes] = []
     if node.ring:
         has.append(entry("ring", pack_ring(node.ring)))
@@ -79,7 +79,15 @@ def _of_person(node: Node) -> list[bytes]:
         has.append(entry("erased_at", node.erased_at_ms))
     if node.reread:
         has.append(entry("reread", True))
+    if node.learned is not None:
+        has += _of_model(node.learned)
     return has
+
+
+def _of_model(learned: LearnedPart) -> list[bytes]:
+    """What a learned node has besides."""
+    has = [entry("model", learned.model), entry("scale", learned.scale), entry("bias", learned.bias)]
+    return [*has, entry("variance", learned.variance)] if learned.variance else has
 
 
 def _template() -> tuple[bytes, dict[str, int]]:

@@ -11,7 +11,7 @@ from streams.base.errors import ConfigurationError
 FIELD: Final = "v"
 
 # Raised when what a payload means changes, and flagged in the CHANGELOG; docs/operations.md has how to upgrade then.
-NODES: Final = 2
+NODES: Final = 3
 ITEMS: Final = 1
 POPULARITY: Final = 1
 TOGETHER: Final = 1

@@ -14,7 +14,7 @@ from qdrant_client import grpc
 from streams.interests.applied import Applied, pack_applied
 from streams.interests.ballot import pack_standing, standing_vote
 from streams.interests.evidence import Began, Evidence, Mark, SentFirst, pack_evidence, pack_firsts, pack_marks
-from streams.interests.nodes import Node, NodeKey, expires_at_ms
+from streams.interests.nodes import LearnedPart, Node, NodeKey, expires_at_ms
 from streams.interests.recents import Recent, pack_recents
 from streams.settings.policies import NodeSettings
 from streams.store.base import Fence
@@ -84,8 +84,11 @@ def test_what_is_no_payload_is_refused() -> None:
         point_bytes(Point("x", np.ones(1, np.float32), {"a": None}))
 
 
+_LEVELS = st.sampled_from(["topic", "profile", "learned"])
+
+
 @given(
-    st.lists(st.tuples(_SUM, _SUM, _SUM, _MS, _MS, st.integers(-3, 2**40), st.booleans()), min_size=1, max_size=5),
+    st.lists(st.tuples(_SUM, _SUM, _SUM, _MS, _MS, st.integers(-3, 2**40), _LEVELS), min_size=1, max_size=5),
     st.integers(0, 2**53),
 )
 def test_nodes_are_what_their_payloads_say(rows: list[tuple[Any, ...]], fence: int) -> None:
@@ -104,22 +107,25 @@ def test_nodes_are_what_their_payloads_say(rows: list[tuple[Any, ...]], fence: i
 def test_a_time_out_of_range_is_refused() -> None:
     for ms in (-1, 2**56):
         with pytest.raises(ValueError, match="out of range"):
-            nodes_bytes([_node(0, 1.0, 1.0, 1.0, ms, 0, 1, False)], POLICY, Fence(1, 1))
+            nodes_bytes([_node(0, 1.0, 1.0, 1.0, ms, 0, 1, "topic")], POLICY, Fence(1, 1))
     assert nodes_bytes([], POLICY, Fence(1, 1)) == b""
 
 
-def _node(at: int, mass: float, net: float, norm: float, t0_ms: int, last_ms: int, count: int, person: bool) -> Node:
+def _node(at: int, mass: float, net: float, norm: float, t0_ms: int, last_ms: int, count: int, level: Any) -> Node:
     marks = (Mark("i", "like", False, 3, 0.1, "e", "ff"),)
     own: dict[str, Any] = {
         "ring": b"0123456789", "seen": b"012345", "began": Began(5, "/t"), "marks": marks,
         "votes": (standing_vote("clicks", "i", 7, 1.5, True),), "firsts": (SentFirst(("*",), "i", "/t", 9, 0.3),),
-        "recents": pack_recents([Recent("i/é", 2**40, -0.1)]), "erased_at_ms": 1 + last_ms // 2, "reread": True,
+        "recents": pack_recents([Recent("i/é", 2**40, -0.1, "hide")]), "erased_at_ms": 1 + last_ms // 2, "reread": True,
     }  # fmt: skip
+    more = own if level == "profile" else {}
+    if level == "learned":
+        more = {"learned": LearnedPart("interest-é-0a", 0.5 + at, net, at / 3)}
     return Node(
-        key=NodeKey(f"u{at}é", "profile" if person else "topic", "/" if person else "/茶"),
+        key=NodeKey(f"u{at}é", level, "/茶" if level == "topic" else "/"),
         direction=np.linspace(-1, at, 5, dtype=np.float32), mass=abs(mass), net=net, norm=norm, t0_ms=t0_ms,
         first_ms=last_ms // 3, last_ms=last_ms, count=count, applied=Applied(at, {"clicks/0": at, "b/1": 2**50}),
-        evidence=(Evidence("e=1;|", "i/1", 5, -1.5, "hide"), Evidence("é", "", 2**40, 1e-9)), **(own if person else {}),
+        evidence=(Evidence("e=1;|", "i/1", 5, -1.5, "hide"), Evidence("é", "", 2**40, 1e-9)), **more,
     )  # fmt: skip
 
 
@@ -129,7 +135,7 @@ def _point(node: Node, fence: int) -> Point:
         "user_id": node.key.user_id, "level": node.key.level, "path": node.key.path, "mass": node.mass,
         "net": node.net, "norm": node.norm, "t0": node.t0_ms, "first": node.first_ms, "last": node.last_ms,
         "count": node.count, "expires_at": expires_at_ms(node, POLICY), "applied": pack_applied(node.applied),
-        "evidence": pack_evidence(node.evidence), "fence": fence, "v": 2,
+        "evidence": pack_evidence(node.evidence), "fence": fence, "v": 3,
     }  # fmt: skip
     if node.key.level == "profile":
         payload |= {
@@ -137,4 +143,7 @@ def _point(node: Node, fence: int) -> Point:
             "votes": pack_standing(node.votes), "firsts": pack_firsts(node.firsts), "recents": node.recents,
             "erased_at": node.erased_at_ms, "reread": True,
         }  # fmt: skip
+    if node.learned is not None:
+        model, scale, bias, variance = node.learned
+        payload |= {"model": model, "scale": scale, "bias": bias} | ({"variance": variance} if variance else {})
     return Point(node.id, node.direction, payload)

@@ -35,7 +35,7 @@ from streams.api.responses import json_response, problems
 from streams.api.score_models import Explanation, Ranking, RankRequest, Recommendations
 from streams.api.user_queries import interest_tree, recent_items, user_page
 from streams.events.wire import MAX_TS_MS, MIN_ITEM_TS_MS
-from streams.interests.nodes import Level
+from streams.interests.nodes import LEVELS, Level
 
 router = APIRouter(prefix="/v1/users", tags=["people"], dependencies=guard("read"))
 
@@ -61,7 +61,9 @@ async def users(
 async def tree(
     backends: ApiBackends,
     user_id: User,
-    level: Annotated[list[Level] | None, Query(max_length=6, description="Only this level; repeatable.")] = None,
+    level: Annotated[
+        list[Level] | None, Query(max_length=len(LEVELS), description="Only this level; repeatable.")
+    ] = None,
     path: ConceptPath = None,
     evidence: Annotated[int, Query(ge=0, le=8, description="Strongest events shown a node.")] = 3,
     vectors: Annotated[bool, Query(description="The nodes' vectors too.")] = False,
