@@ -21,7 +21,7 @@ _PULL: Final = {
 }  # fmt: skip
 _PARTS: Final = {
     "relevance": 0.41, "aversion": 0.0, "recent": 0.09, "together": 0.02, "attributes": 0.01, "shares": -0.02,
-    "freshness": 0.04, "popularity": 0.02, "touched": 0.01,
+    "freshness": 0.04, "popularity": 0.02, "touched": 0.01, "learned": 0.0,
 }  # fmt: skip
 _RECENT: Final = {
     "item_id": "i9", "title": "A kettle for slow coffee", "ts_ms": _T - 3_600_000, "weight": 1.0, "contribution": 0.11,
@@ -53,6 +53,19 @@ RANK_REQUESTS: Final = {
     "items": {"summary": "Items", "value": {"items": ["i12", "i9", "i404"], "context": {"device": "mobile"}}},
     "texts": {"summary": "Texts", "value": {"texts": ["A hand grinder for the road", "Derby ends in a draw"]}},
 }
+PREDICT_REQUESTS: Final = {
+    "items": {"summary": "Items", "value": {"items": ["i12", "i404"]}},
+    "texts": {"summary": "Texts", "value": {"texts": ["A hand grinder for the road"]}},
+}
+PREDICTIONS: Final = {
+    "user_id": "u17", "at_ms": _T, "model": "interest-hierarchy-5f1c09ab", "made_ms": _T - 3_590_000, "behind_ms": 0,
+    "erased_at_ms": None, "click_through": {"mean": 0.11, "variance": 0.004},
+    "items": [
+        {"item_id": "i12", "text_index": None, "title": "Pour-over, step by step", "path": "/food/coffee",
+         "cosine": 0.61, "probabilities": {"click": 0.34, "exposure": 0.52, "purchase": 0.07}},
+    ],
+    "unknown": ["i404"],
+}  # fmt: skip
 EXPLANATION: Final = {
     "user_id": "u17", "item_id": "i12", "title": _ITEM["title"], "path": "/food/coffee", "at_ms": _T, "prior": False,
     "weights_version": 12, "weights_kind": "next", "score": 0.58, "parts": _PARTS,

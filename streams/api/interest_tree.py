@@ -72,10 +72,12 @@ class NodeView:
         key, mass, node_id = node.key, mass_at(node, self.at_ms, self.policy), node.id
         return InterestNode(
             id=node_id, level=key.level, path=key.path, name=self.name_of(key.level, key.path), mass=mass,
-            share=mass / level_mass if level_mass else 0.0, net=_clipped(node.net / node.mass) if node.mass else 0.0,
+            share=1.0 if node.learned else mass / level_mass if level_mass else 0.0,  # a learned node is of all of them
+            net=_clipped(node.net / node.mass) if node.mass else 0.0,
             count=node.count, first_ms=node.first_ms, last_ms=node.last_ms,
             expires_at_ms=expires_at_ms(node, self.policy),
             half_life_s=self.policy.half_life_s[key.level], prior=node_id in self.prior_ids,
+            model=node.learned.model if node.learned else None, made_ms=node.t0_ms if node.learned else None,
             evidence=self.evidence(node, evidence), vector=node.direction.tolist() if vectors else None,
         )  # fmt: skip
 

@@ -65,7 +65,8 @@ class InterestNode(ResponseModel):
     """One interest at a moment. `share` is its mass over its level's; `net` is P/W, from -1 to 1.
 
     `prior` marks a node of the prior: not the person's own. The mass halves in `half_life_s` where nothing new comes;
-    None: not known.
+    None: not known. A node of the level `learned` is no sum of events: `model` made it at `made_ms` of what it knew of
+    the person, its mass is the whole person's, and the share of an evidence entry is that of the model's attention.
     """
 
     id: str
@@ -81,6 +82,8 @@ class InterestNode(ResponseModel):
     expires_at_ms: int
     half_life_s: float | None = None
     prior: bool = False
+    model: str | None = None
+    made_ms: int | None = None
     evidence: list[EvidenceEntry] = []
     vector: list[float] | None = None
 

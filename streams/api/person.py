@@ -12,7 +12,8 @@ from streams.interests.contexts import KNOWN, situation
 from streams.interests.nodes import Node, NodePolicy, recents_of
 from streams.interests.recents import Recent
 from streams.interests.score import Interest
-from streams.pipeline.ranking_view import interests_in
+from streams.pipeline.ranking_view import interests_in, learned_view
+from streams.ranking.rows import LearnedView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,10 @@ class Person:
         here = {situation(name, value, known[name]) for name, value in context.items() if name in known}
         found = interests_in(self.alive, here, self.at_ms, policy)
         return [one._replace(prior=True) if one.id in self.prior_ids else one for one in found]
+
+    def learned(self, policy: NodePolicy) -> LearnedView | None:
+        """What the learned model says of them; None where there is nothing."""
+        return learned_view(self.alive, self.at_ms, policy)
 
 
 async def read_person(

@@ -71,7 +71,8 @@ async def recommend(backends: Backends, query: RecommendationQuery) -> Recommend
     )
     cards = [card for card in cards if seen is None or card.item_id not in seen]
     targets = await backends.ranking_reader.targets(cards, query.at_ms)
-    view = await score_view(backends, person, PersonView(interests=interests, recents=recents), targets, "next")
+    person_view = PersonView(interests=interests, recents=recents, learned=person.learned(backends.policy))
+    view = await score_view(backends, person, person_view, targets, "next")
     best = np.argsort(-view.scores, kind="stable")[: max(4 * query.k, 100)]
     rows = [int(best[at]) for at in mmr(targets.vectors[best], view.scores[best], query.k, query.diversity)]
     titles = await backends.catalogue.titles(view.recent_ids()) if query.explain else None
@@ -95,7 +96,10 @@ async def rank(backends: Backends, user_id: str, request: RankRequest, at_ms: in
     targets, recents = await asyncio.gather(
         backends.ranking_reader.targets(known, at_ms), backends.ranking_reader.recents(person.recents, at_ms)
     )
-    seen = PersonView(interests=person.interests(request.context, backends.policy), recents=recents)
+    seen = PersonView(
+        interests=person.interests(request.context, backends.policy), recents=recents,
+        learned=person.learned(backends.policy),
+    )  # fmt: skip
     view = await score_view(backends, person, seen, with_texts(targets, vectors), "impression")
     items = [
         view.item(row, known[row], pulls=PULLS_SHOWN) if row < len(known)
@@ -122,9 +126,11 @@ async def explain(
     targets, recents = await asyncio.gather(
         backends.ranking_reader.targets([card], at_ms), backends.ranking_reader.recents(person.recents, at_ms)
     )
-    seen = PersonView(interests=person.interests(context, backends.policy), recents=recents)
+    seen = PersonView(
+        interests=person.interests(context, backends.policy), recents=recents, learned=person.learned(backends.policy)
+    )
     view = await score_view(backends, person, seen, targets, "next")
-    pulls = view.pulls(0, len(seen.interests))
+    pulls = view.pulls(0)
     nodes = {node.id: node for node in person.alive}
     evidence = item_ids((nodes[p.node_id] for p in pulls), _EVIDENCE_EXPLAINED)
     titles = await backends.catalogue.titles([*evidence, *view.recent_ids()])

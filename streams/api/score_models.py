@@ -26,7 +26,10 @@ from streams.ranking.parts import Kind, Part
 
 
 class Pull(ResponseModel):
-    """What one node adds to a score: negative where it pushes away. `prior` marks a node of the prior."""
+    """What one node adds to a score: negative where it pushes away. `prior` marks a node of the prior.
+
+    `attention` is what the node was weighed by among the others, 0 of a learned node, which has a feature of its own.
+    """
 
     node_id: str
     level: Level
@@ -54,7 +57,8 @@ class ScoreParts(ResponseModel):
     `relevance` and `aversion` come from the tree, `recent`, `together` and `attributes` from the person's recent items
     (by nearness, by what the same people touched, by categories, tags and brand); `shares` is how much of them the
     target's topic, interest and language are; `freshness`, `popularity` and `touched` (when anybody did last) are the
-    item's own. With the fixed weights all but relevance, aversion, freshness and popularity are 0.
+    item's own; `learned` is what the learned model says. With the fixed weights all but relevance, aversion, freshness
+    and popularity are 0.
     """
 
     relevance: float
@@ -66,6 +70,7 @@ class ScoreParts(ResponseModel):
     freshness: float
     popularity: float
     touched: float = 0.0
+    learned: float = 0.0
 
 
 WeightsVersion = Annotated[

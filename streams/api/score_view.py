@@ -22,7 +22,7 @@ PULLS_SHOWN: Final = 5
 PARTS: Final = tuple(dict.fromkeys(PART_OF.values()))
 _TO_PARTS: Final = np.array([[PART_OF[name] == part for part in PARTS] for name in NAMES], np.float64)
 #: Parts of which every feature comes from the nodes, or from the recent items.
-_TRACED: Final = frozenset({"relevance", "aversion", "recent", "together", "attributes"})
+_TRACED: Final = frozenset({"relevance", "aversion", "recent", "together", "attributes", "learned"})
 
 #: The shares that are of interests; that of a language comes from the recent items.
 _SHARES: Final = [COLUMN["share_topic"], COLUMN["share_interest"]]
@@ -36,7 +36,11 @@ class ScoreView:
     def __init__(self, rows: FeatureRows, weights: Weights, name_of: NameOf, prior_ids: frozenset[str]) -> None:
         self._rows, self._weights, self._name_of, self._prior_ids = rows, weights, name_of, prior_ids
         self._parts: Floats = (rows.values * weights.values) @ _TO_PARTS
-        self._by_node = rows.by_node(weights.values)
+        learned = rows.person.learned
+        self._learned = () if learned is None else learned.nodes
+        self._by_node: Floats = rows.by_node(weights.values)  # of the interests, then of the model's nodes
+        if self._learned:
+            self._by_node = np.hstack([self._by_node, rows.by_learned(weights.values)])
         self.scores: Floats = self._parts.sum(axis=1)
 
     @property
@@ -53,8 +57,8 @@ class ScoreView:
         """The parts of a target's score."""
         return ScoreParts(**dict(zip(PARTS, self._parts[row].tolist(), strict=True)))
 
-    def pulls(self, row: int, shown: int) -> list[Pull]:
-        """The interests that made a target's score, strongest first; those that add nothing are left out."""
+    def pulls(self, row: int, shown: int | None = None) -> list[Pull]:
+        """The interests and learned nodes that made a score, strongest first; those that add nothing are left out."""
         order, added = self._order[row, :shown].tolist(), self._by_node[row]
         return [self._pull(row, at) for at in order if added[at]]
 
@@ -64,7 +68,14 @@ class ScoreView:
         return np.argsort(-np.abs(self._by_node), axis=1, kind="stable")
 
     def _pull(self, row: int, at: int) -> Pull:
-        interest = self._rows.person.interests[at]
+        interests = self._rows.person.interests
+        if at >= len(interests):
+            node = self._learned[at - len(interests)]
+            return Pull(
+                node_id=node.id, level="learned", path=node.path, name=self._name_of("learned", node.path),
+                contribution=float(self._by_node[row, at]), attention=0.0,
+            )  # fmt: skip
+        interest = interests[at]
         return Pull(
             node_id=interest.id, level=interest.level, path=interest.path,
             name=self._name_of(interest.level, interest.path), contribution=float(self._by_node[row, at]),

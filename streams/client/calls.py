@@ -29,6 +29,7 @@ from streams.api.models import (
     Tree,
     Users,
 )
+from streams.api.prediction_models import Predictions, PredictRequest
 from streams.api.receipts import Accepted, Receipt
 from streams.api.score_models import Explanation, Ranking, RankRequest, Recommendations
 from streams.client.errors import BadRequest, misfit
@@ -182,6 +183,19 @@ def rank(
         raise misfit(error) from None
     body = _json(request.model_dump(exclude_defaults=True))
     return _send("POST", f"/v1/users/{segment(user_id)}/rank", Ranking, body, params=_params(prior=prior))
+
+
+def predict(user_id: str, *, items: Sequence[str] = (), texts: Sequence[str] = ()) -> Call[Predictions]:
+    """How likely a user is to click, turn to or buy items (by id) and texts, by the learned level of their tree.
+
+    `model` of the answer is None, and nothing is predicted, where they have none.
+    """
+    try:
+        request = PredictRequest(items=list(items), texts=list(texts))
+    except ValidationError as error:
+        raise misfit(error) from None
+    body = _json(request.model_dump(exclude_defaults=True))
+    return _send("POST", f"/v1/users/{segment(user_id)}/predict", Predictions, body)
 
 
 def explain(

@@ -75,6 +75,7 @@ class InterestClient:
     recents = _method(calls.recents)
     recommendations = _method(calls.recommendations)
     rank = _method(calls.rank)
+    predict = _method(calls.predict)
     explain = _method(calls.explain)
     item = _method(calls.item)
     similar = _method(calls.similar)

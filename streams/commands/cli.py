@@ -48,6 +48,7 @@ _COMMANDS: Final = {
 _ASK_THE_API: Final = {
     "recommend": ("recommend", "The best items for a person, best first."),
     "rank": ("rank", "Put items and texts in the order of what they are worth to a person."),
+    "predict": ("predict", "How likely a person is to click, turn to or buy items and texts."),
     "explain": (
         "explain",
         "Why an item has its score for a person: what pulled, what pushed, and the events behind it.",

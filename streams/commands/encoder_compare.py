@@ -90,7 +90,7 @@ async def _paired(settings: Settings, admin: Admin, before: str, new: str) -> tu
     from streams.events.spans import Span
     from streams.learner.paired import paired
     from streams.ranking.examples import Example, unpack_example
-    from streams.ranking.rows import VERSION, fixed_weights
+    from streams.ranking.rows import fixed_weights
     from streams.settings.wiring import kafka_config
 
     topic = settings.kafka.examples_topic
@@ -104,7 +104,7 @@ async def _paired(settings: Settings, admin: Admin, before: str, new: str) -> tu
     examples: list[Example] = []
     for record in read.records:
         try:
-            example = unpack_example(record.value, VERSION)
+            example = unpack_example(record.value)
         except PoisonError:
             continue
         if example is not None and example.encoder in (before, new):

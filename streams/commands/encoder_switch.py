@@ -135,7 +135,7 @@ def _say_what_follows(now: Side, new: Side) -> None:
 
 
 async def _prune(settings: Settings, encoder: str, *, dry_run: bool, yes: bool) -> int:
-    from streams.learner.run import state_name
+    from streams.learner.run import state_names
     from streams.store.collections import Collections
 
     async with servers_of(settings) as servers:
@@ -159,7 +159,7 @@ async def _prune(settings: Settings, encoder: str, *, dry_run: bool, yes: bool) 
             groups = await _idle_groups(servers, encoder)  # much may happen before somebody answers
         for group in groups:
             await servers.admin.delete_group(group)
-        await servers.data.delete(names, groups, [state_name(settings.kafka.examples_topic, encoder)])
+        await servers.data.delete(names, groups, state_names(settings.kafka.examples_topic, encoder))
         out.print(f"[green]{encoder} is deleted[/]")
         return 0
 

@@ -64,6 +64,8 @@ def label(pull: Pull) -> str:
         name = "All they turn away from" if pull.path == "/" else f"Turned away from {name}"
     if pull.level == "context" and pull.path != "/":
         name = pull.path.strip("/").replace("/", ": ", 1).capitalize()
+    if pull.level == "learned":
+        name = f"{name} (learned)"
     return f"{name} (prior)" if pull.prior else name
 
 
@@ -82,7 +84,9 @@ class _Scores:
         count = f"{len(items):,} item{'' if len(items) == 1 else 's'}" if not texts else f"{len(items):,} in order"
         summary = [count, "best first", f"as of {stamp(self.at_ms)}", *self.learned()]
         yield Text(self.glyphs.cut_to(f" {self.glyphs.dot} ".join(summary), self.width), "dim")
-        moved = any(item.parts.relevance or item.parts.aversion or item.parts.recent for item in items)
+        moved = any(
+            item.parts.relevance or item.parts.aversion or item.parts.recent or item.parts.learned for item in items
+        )
         if erased_at_ms:
             yield Text(self.glyphs.cut_to(_erased(erased_at_ms), self.width), "yellow")
         if prior or not moved:
@@ -190,7 +194,7 @@ class _Scores:
         shown = [move for move in moves if not fold or move.share >= _SLIGHT]
         for move in shown:
             yield self.pull(move.name, move.value, move.share, most)
-            yield from (self.entry(entry, away=move.away) for entry in move.evidence[:evidence])
+            yield from (self.entry(entry, move) for entry in move.evidence[:evidence])
         if rest := moves[len(shown) :]:
             name = f"and {len(rest)} more (--all shows them)"
             yield self.pull(name, sum(move.value for move in rest), sum(move.share for move in rest), most)
@@ -201,7 +205,7 @@ class _Scores:
         for pull in explanation.pulls:
             yield _Move(
                 name=label(pull), value=pull.contribution, share=pull.share, evidence=pull.evidence,
-                away=pull.level == "aversion",
+                away=pull.level == "aversion", attention=pull.level == "learned",
             )  # fmt: skip
         for one in explanation.recents:
             name = f"{self.recent_label(one)}, {ago(one.ts_ms, self.at_ms)}"
@@ -218,10 +222,12 @@ class _Scores:
         line.append(f" {percent(share):>6}", "dim")
         return line
 
-    def entry(self, entry: EvidenceEntry, *, away: bool) -> Text:
-        """An event behind an interest; what turned somebody `away` counts against the item."""
-        weight = -abs(entry.weight) if away else entry.weight
+    def entry(self, entry: EvidenceEntry, move: _Move) -> Text:
+        """An event behind an interest; what turned somebody away counts against the item."""
+        weight = -abs(entry.weight) if move.away else entry.weight
         weighed = f"{self.glyphs.signed(weight)} = {percent(entry.share)} of it, {ago(entry.ts_ms, self.at_ms)}"
+        if move.attention:
+            weighed = f"{percent(entry.share)} of the model's attention, {ago(entry.ts_ms, self.at_ms)}"
         about = self.glyphs.quoted(entry.title) if entry.title else entry.item_id
         item = " ".join(part for part in (entry.type, about) if part) or entry.event_id
         room = self.width - cell_len(weighed) - 6
@@ -236,13 +242,14 @@ class _Move(NamedTuple):
     share: float
     evidence: Sequence[EvidenceEntry] = ()
     away: bool = False
+    attention: bool = False
 
 
 def _gains(parts: ScoreParts) -> dict[str, float]:
     """What a score has gained, by what is drawn of it."""
     recent = (parts.recent, parts.together, parts.attributes, parts.shares)
     return {
-        "interest": max(0.0, parts.relevance), "recent": sum(max(0.0, one) for one in recent),
+        "interest": max(0.0, parts.relevance) + max(0.0, parts.learned), "recent": sum(max(0.0, one) for one in recent),
         "fresh": max(0.0, parts.freshness), "popular": max(0.0, parts.popularity) + max(0.0, parts.touched),
     }  # fmt: skip
 

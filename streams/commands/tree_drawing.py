@@ -12,8 +12,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
-from streams.commands.tree_view import Branch, NameOf, Reason, Touched, TreeView
-from streams.commands.when import ago, stamp
+from streams.commands.tree_view import Branch, LearnedLevel, NameOf, Reason, Touched, TreeView
+from streams.commands.when import ago, lasting, stamp
 
 _NARROW: Final = 60
 _FOLD: Final = (8, 6)
@@ -76,6 +76,8 @@ class _Drawing:
             yield from self.block("Situations", self.tree.contexts)
         if self.tree.aversions:
             yield from self.block("Pushed away", self.tree.aversions)
+        if self.tree.learned:
+            yield from self.learned(self.tree.learned)
         if self.tree.recents and not self.tree.is_empty:
             yield from self.recents(self.tree.recents)
         yield from self.footer()
@@ -152,10 +154,25 @@ class _Drawing:
         bar.append(" " * (self.columns.bar - cells))
         return bar
 
-    def reason(self, reason: Reason, below: str) -> Text:
+    def learned(self, learned: LearnedLevel) -> Iterator[Text]:
+        """Which model says something of them, of what, and which events it looked at most."""
+        yield Text()
+        line = Text.assemble(("Learned", "bold cyan"), (f"  by {learned.model}", ""))
+        line.append(f", made {ago(learned.made_ms, self.tree.at_ms)}", "dim")
+        line.truncate(self.columns.width)
+        yield line
+        tasks = ", ".join(path.strip("/") or "interest" for path in learned.paths)
+        late_s = (self.tree.last_ms - learned.last_ms) / 1000
+        late = f" {self.glyphs.dot} it has not seen the last {lasting(late_s)}" if late_s > 0 else ""
+        yield Text(self.glyphs.cut_to(f"{tasks}{late}", self.columns.width), "dim")
+        yield from (self.reason(reason, "", attention=True) for reason in learned.reasons)
+
+    def reason(self, reason: Reason, below: str, *, attention: bool = False) -> Text:
         """One contribution, cut to the line: its item, its event, its weight then, its share, when."""
         when = ago(reason.ts_ms, self.tree.at_ms)
         weighed = f"{self.glyphs.signed(reason.weight)} = {percent(reason.share)} of it, {when}"
+        if attention:
+            weighed = f"{percent(reason.share)} of its attention, {when}"
         lead = f"{below}{self.glyphs.dot} "
         room = self.columns.width - cell_len(lead) - cell_len(weighed) - 2
         quoted = self.quoted(reason.item_id, reason.title)

@@ -66,6 +66,20 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedLevel:
+    """What a model says of a person: which, made when, of events up to `last_ms`, at which paths, and its attention.
+
+    The `weight` and `share` of a reason are the share of the model's attention that an event had.
+    """
+
+    model: str
+    made_ms: int
+    last_ms: int
+    paths: tuple[str, ...]
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeView:
     """A user's tree at `at_ms`. Branches are heaviest first; `last_ms` is the last event's time, 0 where unknown.
 
@@ -84,11 +98,12 @@ class TreeView:
     aversions: tuple[Branch, ...]
     expired: int
     recents: tuple[Touched, ...] = ()
+    learned: LearnedLevel | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to show at this moment."""
-        return not (self.topics or self.session or self.contexts or self.aversions)
+        return not (self.topics or self.session or self.contexts or self.aversions or self.learned)
 
 
 class Grown(NamedTuple):
@@ -191,6 +206,7 @@ def view(
         topics=grown.topics, session=grown.session, contexts=grown.contexts, aversions=grown.aversions,
         expired=sum(not is_alive(node, at_ms, policy) for node in others),
         recents=_touched(profile, cards) if profile and options.level("profile") else (),
+        learned=nodes_seen.learned([node for node in live if options.level(node.key.level)]),
     )  # fmt: skip
 
 
@@ -221,6 +237,20 @@ class _NodeView:
             first_ms=node.first_ms, last_ms=node.last_ms, count=node.count,
             expired=not is_alive(node, self.at_ms, self.policy),
             reasons=tuple(self._reason(node, entry) for entry in node.evidence[: self.options.evidence]),
+        )  # fmt: skip
+
+    def learned(self, nodes: Sequence[Node]) -> LearnedLevel | None:
+        """What the model says that spoke last; the attention is that of one node, as it is the same in all of them."""
+        made = sorted((node.t0_ms, node.learned.model) for node in nodes if node.learned)
+        if not made:
+            return None
+        made_ms, model = made[-1]
+        its = sorted(
+            (node for node in nodes if node.learned and node.learned.model == model), key=lambda node: node.key.path
+        )  # fmt: skip
+        return LearnedLevel(
+            model=model, made_ms=made_ms, last_ms=its[0].last_ms, paths=tuple(node.key.path for node in its),
+            reasons=tuple(self._reason(its[0], entry) for entry in its[0].evidence[: self.options.evidence]),
         )  # fmt: skip
 
     def _reason(self, node: Node, entry: Evidence) -> Reason:

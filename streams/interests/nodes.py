@@ -63,13 +63,14 @@ class LearnedPart(NamedTuple):
     """What a learned node holds besides: which `model` made it, and what its direction says of an item.
 
     For an item of unit vector v, its task's logit is `scale` * <direction, v> + `bias`; on `/`, which is no task's,
-    they are 1 and 0. `variance` is that of the person's click-through rate; it stands on `/click` only.
+    they are 1 and 0. `mean` and `variance` are those of the person's click-through rate, on `/click` only.
     """
 
     model: str
     scale: float = 1.0
     bias: float = 0.0
     variance: float = 0.0
+    mean: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)

@@ -32,7 +32,6 @@ from streams.learner.status import LearnerStatus
 from streams.pipeline.outbox import KafkaOutbox
 from streams.ranking.examples import unpack_example
 from streams.ranking.parts import KINDS, Kind
-from streams.ranking.rows import VERSION
 from streams.ranking.weights import PublishedWeights, pack_weights
 from streams.settings.learning import LearningSettings
 from streams.store.learner_state import LearnerStates
@@ -141,7 +140,7 @@ class Learning:
 
     def _take(self, record: Record) -> None:
         try:
-            self._outcomes[self._state.fold(unpack_example(record.value, VERSION))] += 1
+            self._outcomes[self._state.fold(unpack_example(record.value))] += 1
         except PoisonError as error:
             self._dead.append(DeadLetter.of(record, error))
         self._state.place = self._state.place.moved(record.partition, record.offset)

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from streams.interests.score import Floats
 from streams.ranking.measures import places
-from streams.ranking.rows import COLUMN, LEVELS, NAMES
+from streams.ranking.rows import COLUMN, LEVELS, NAMES, PART_OF
+
+#: The learned level alone. It ranks from the first list on that has anything of it: most have no such model.
+LEARNED_LEVEL: Final = "level:learned"
+_LEARNED: Final = [column for name, column in COLUMN.items() if PART_OF[name] == "learned"]
 
 _DIGITS: Final = 9  # scores that differ by less are one: equal rows may be summed up in another order
 
@@ -32,6 +36,16 @@ def standing_rankers(fixed: Floats, shadows: Mapping[str, Floats]) -> dict[str, 
     rankers = {name: _only(fixed, names) for name, names in parts.items()}
     rankers["last_item"] = _only(np.ones(len(NAMES)), ("recent_last",))
     return rankers | {f"shadow:{name}": weights for name, weights in shadows.items()}
+
+
+def learned_level() -> Floats:
+    """The weights (F,) of the ranker `LEARNED_LEVEL`: nearness to what the model takes for a person's interest."""
+    return _only(np.ones(len(NAMES)), ("learned_cosine",))
+
+
+def has_learned(values: Floats) -> bool:
+    """Whether the learned model said anything of any of the rows (n, F)."""
+    return bool(values[:, _LEARNED].any())
 
 
 def qualities(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
@@ -21,7 +21,7 @@ from streams.learner.shadows import read_shadows
 from streams.learner.state import LearnerState, Rules
 from streams.learner.status import LearnerStatus
 from streams.pipeline.outbox import KafkaOutbox
-from streams.ranking.rows import VERSION, fixed_weights
+from streams.ranking.rows import NAMES_OF, VERSION, fixed_weights
 from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config
@@ -83,7 +83,8 @@ async def _work(
         if encoder is None:
             encoder = await answered(waiting, _aliased_encoder, settings)
         async with _connected(settings, encoder, metrics, waiting) as (states, producer, outbox):
-            state = await _taken(states, encoder, rules, waiting)
+            earlier = state_names(settings.kafka.examples_topic, encoder)[1:]
+            state = await _taken(states, earlier, encoder, rules, waiting)
             watch = _AliasWatch(settings, encoder)
             deps = LearnerDependencies(
                 kafka=kafka_config(settings.kafka), topic=settings.kafka.examples_topic,
@@ -128,9 +129,12 @@ class _AliasWatch:
                 self.switched.set()
 
 
-def state_name(topic: str, encoder: str) -> str:
-    """What a learner's state is called: by the topic of examples, the encoder and the version of the features."""
-    return f"{topic}\x1f{encoder}\x1f{VERSION}"
+def state_names(topic: str, encoder: str) -> list[str]:
+    """What a learner's state is called: by the topic of examples, the encoder and the version of the features.
+
+    That of this version first, then those of the earlier ones that are read where it is not there.
+    """
+    return [f"{topic}\x1f{encoder}\x1f{version}" for version in sorted(NAMES_OF, reverse=True)]
 
 
 @asynccontextmanager
@@ -142,7 +146,7 @@ async def _connected(
     policy = dead_letter_policy_of(settings, pseudonyms_of(settings))
     async with AsyncExitStack() as stack:
         # Another encoder's state, or one of other features, is another point: it stays as it is, and is not misread.
-        name = state_name(kafka.examples_topic, encoder)
+        name = state_names(kafka.examples_topic, encoder)[0]
         states = LearnerStates(qdrant_config(settings), name, uuid.uuid4().hex, called=metrics.store_called)
         stack.push_async_callback(states.close)
         await answered(waiting, states.prepare)
@@ -157,9 +161,13 @@ async def _connected(
 
 
 async def _taken(
-    states: LearnerStates, encoder: str, rules: Rules, waiting: Callable[[str], None]
-) -> LearnerState:  # fmt: skip
-    """The state as the last learner left it, ours from now on; where it cannot be read it is kept aside."""
+    states: LearnerStates, earlier: Sequence[str], encoder: str, rules: Rules, waiting: Callable[[str], None]
+) -> LearnerState:
+    """The state as the last learner left it, ours from now on; where it cannot be read it is kept aside.
+
+    Where there is none, a copy of what a learner of an earlier version of the features left under a name of `earlier`;
+    that one stays as it is, so that its learner can be gone back to.
+    """
     packed = await answered(waiting, states.take)
     if packed is not None:
         try:
@@ -167,4 +175,15 @@ async def _taken(
         except PoisonError as error:
             await answered(waiting, states.keep_aside, packed)
             log.warning("state_set_aside", error=str(error), message="learning begins anew")
+            return LearnerState(encoder, rules)
+    for name in earlier:
+        packed = await answered(waiting, states.of, name)
+        if packed is not None:
+            try:
+                state = LearnerState.unpack(packed, encoder, rules)
+            except PoisonError as error:
+                log.warning("earlier_state_unread", error=str(error))
+                continue
+            log.info("state_of_earlier_features", lists={kind: one.learner.lists for kind, one in state.kinds.items()})
+            return state
     return LearnerState(encoder, rules)

@@ -16,12 +16,12 @@ from streams.base.errors import PoisonError
 from streams.interests.score import Floats
 from streams.learner.figures import Figure, Figures, Label
 from streams.learner.log_place import LogPlace
-from streams.learner.rankers import qualities, standing_rankers
+from streams.learner.rankers import LEARNED_LEVEL, has_learned, learned_level, qualities, standing_rankers
 from streams.ranking.examples import Example
 from streams.ranking.judge import Judge, JudgePolicy
 from streams.ranking.learner import Learner, LearnerPolicy
 from streams.ranking.parts import KINDS, Kind
-from streams.ranking.rows import NAMES, VERSION
+from streams.ranking.rows import NAMES, NAMES_OF, VERSION
 from streams.ranking.weights import PublishedWeights
 
 Outcome = Literal["learned", "scored", "repeated", "other_version"]
@@ -93,6 +93,8 @@ class LearnerState:
         if not self._mark(example):
             return "repeated"
         values, relevant = example.values(), example.relevant()
+        if LEARNED_LEVEL not in self._standing and has_learned(values):
+            self._standing[LEARNED_LEVEL] = learned_level()
         learned = self.kinds[example.kind]
         weights = learned.learner.weights()
         ours = weights if learned.judge.serve else self._rules.fixed
@@ -148,12 +150,16 @@ class LearnerState:
 
     @classmethod
     def unpack(cls, packed: str, encoder: str, rules: Rules) -> LearnerState:
-        """Read back what `pack` wrote, to the bit. PoisonError for anything else, or another encoder's."""
+        """Read back what `pack` wrote, to the bit, and what it wrote for an earlier version of the features.
+
+        PoisonError for anything else, or another encoder's.
+        """
         try:
             read = msgspec.json.decode(packed, type=_Packed)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise PoisonError("a learner's state that cannot be read", reason="bad_state") from error
-        if (read.form, read.encoder, read.features) != (_FORM, encoder, VERSION) or set(read.kinds) != set(KINDS):
+        known = read.features in NAMES_OF
+        if (read.form, read.encoder) != (_FORM, encoder) or not known or set(read.kinds) != set(KINDS):
             raise PoisonError("a learner's state of another form, encoder or version of features", reason="bad_state")
         state = cls(encoder, rules)
         state.place = LogPlace(number=read.log, cluster=read.cluster, next=read.next)
@@ -166,5 +172,7 @@ class LearnerState:
             )
         state._marks = {(group, topic, partition): (log, offset) for group, topic, partition, log, offset in read.marks}
         state.figures = Figures.of(read.figures)
+        if any(label.ranker == LEARNED_LEVEL for label, _ in state.figures):
+            state._standing[LEARNED_LEVEL] = learned_level()
         state.figures.without_shadows_but(rules.shadows)
         return state

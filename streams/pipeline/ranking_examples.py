@@ -28,7 +28,7 @@ from streams.interests.score import RankPolicy
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.example_rule import LEAST_TARGETS, example_kind
 from streams.pipeline.in_flight import InFlight
-from streams.pipeline.ranking_view import RankingReader, interests_in
+from streams.pipeline.ranking_view import RankingReader, interests_in, learned_view
 from streams.ranking.examples import Example, cohort_of, packed_rows
 from streams.ranking.features import feature_rows
 from streams.ranking.parts import Kind
@@ -216,10 +216,12 @@ class RankingExamples:
             sources.reader.recents(recents_of(profile), event.ts_ms), sources.reader.targets(known, event.ts_ms)
         )
         here = frozenset(situations(event.ts_ms, event.context, sources.nodes.contexts))
-        interests = interests_in(without_erased(nodes.values()), here, event.ts_ms, sources.nodes)
-        rows = feature_rows(
-            PersonView(interests=interests, recents=recents), targets, sources.ranking, at_ms=event.ts_ms
-        )
+        standing = without_erased(nodes.values())
+        person = PersonView(
+            interests=interests_in(standing, here, event.ts_ms, sources.nodes), recents=recents,
+            learned=learned_view(standing, event.ts_ms, sources.nodes),
+        )  # fmt: skip
+        rows = feature_rows(person, targets, sources.ranking, at_ms=event.ts_ms)
         topic, partition, offset = event.source
         return Example(
             group=self._labels.group, log=of_log, topic=topic, partition=partition, offset=offset, ts_ms=event.ts_ms,

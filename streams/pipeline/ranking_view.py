@@ -10,12 +10,12 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from streams.interests.nodes import Node, NodePolicy, Vector
+from streams.interests.nodes import Node, NodePolicy, Vector, is_alive
 from streams.interests.popularity import ItemPopularity, half_lives_s
 from streams.interests.recents import Recent
 from streams.interests.score import Interest, interests_of
 from streams.interests.together import ItemPartners, partners_at
-from streams.ranking.rows import POPULARITIES_S, RecentItem, TargetItems
+from streams.ranking.rows import POPULARITIES_S, LearnedNode, LearnedView, RecentItem, TargetItems
 from streams.store.cards import Card
 
 _NOBODY: Final = ItemPopularity(item_id="")
@@ -56,6 +56,29 @@ class RankingReader:
 def interests_in(nodes: Iterable[Node], here: Set[str], at_ms: int, policy: NodePolicy) -> list[Interest]:
     """What to score against: every node, but of situations only those at the `context` paths `here`."""
     return interests_of((n for n in nodes if n.key.level != "context" or n.key.path in here), at_ms, policy)
+
+
+def learned_view(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> LearnedView | None:
+    """What the learned model says of a person, from their nodes; None where it has said nothing, or too long ago.
+
+    Of nodes of several models those of the model count that made the latest: what two models say is not mixed.
+    """
+    learned = [
+        (node, node.learned)
+        for node in nodes
+        if node.learned and node.direction.any() and is_alive(node, at_ms, policy)
+    ]
+    if not learned:
+        return None
+    model = max((node.t0_ms, part.model) for node, part in learned)[1]
+    return LearnedView(
+        model=model,
+        nodes=[
+            LearnedNode(node.id, node.key.path, node.direction, part.scale, part.bias)
+            for node, part in sorted(learned, key=lambda one: one[0].key.path)
+            if part.model == model
+        ],
+    )
 
 
 def recent_items(

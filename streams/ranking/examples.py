@@ -18,7 +18,7 @@ from streams.events.event import Source
 from streams.events.wire import MAX_ID_CHARS
 from streams.interests.score import Floats
 from streams.ranking.parts import Kind
-from streams.ranking.rows import NAMES
+from streams.ranking.rows import NAMES, NAMES_OF, VERSION
 
 #: Targets of a list, at most.
 MOST_TARGETS: Final = 200
@@ -93,17 +93,18 @@ def pack_example(example: Example) -> bytes:
     return _encode(example)
 
 
-def unpack_example(value: bytes | None, version: int) -> Example | None:
-    """Read back what `pack_example` wrote; None for rows of another version than `version`.
+def unpack_example(value: bytes | None) -> Example | None:
+    """Read back what `pack_example` wrote; None for rows of a version that is not known.
 
-    PoisonError for anything that no worker can have sent.
+    Rows of an earlier version get 0 for what it did not have. PoisonError for anything that no worker can have sent.
     """
     example = own_record(value, _decoder, "a ranking example")
-    if example.features != version:
+    names = NAMES_OF.get(example.features)
+    if names is None:
         return None
-    n, rest = divmod(len(example.rows), 4 * len(NAMES))
+    n, rest = divmod(len(example.rows), 4 * len(names))
     if rest or not 1 < n <= MOST_TARGETS:
-        raise PoisonError(f"rows: expected 2 to {MOST_TARGETS} of {len(NAMES)} numbers", reason="out_of_range")
+        raise PoisonError(f"rows: expected 2 to {MOST_TARGETS} of {len(names)} numbers", reason="out_of_range")
     if not all(0 < len(name) <= MAX_ID_CHARS for name in (example.group, example.topic, example.encoder)):
         raise PoisonError(f"group, topic, encoder: expected 1 to {MAX_ID_CHARS} characters", reason="bad_source")
     if not all(0 <= number <= _GREATEST_WHOLE for number in (example.log, example.partition, example.offset)):
@@ -113,4 +114,10 @@ def unpack_example(value: bytes | None, version: int) -> Example | None:
         raise PoisonError("taken: expected some of the rows, not all", reason="out_of_range")
     if not np.all(np.abs(np.frombuffer(example.rows, "<f4")) < _GREATEST):
         raise PoisonError("rows: a number is not finite or too great", reason="out_of_range")
-    return example
+    return example if example.features == VERSION else _of_this_version(example, n, len(names))
+
+
+def _of_this_version(example: Example, n: int, had: int) -> Example:
+    rows = np.zeros((n, len(NAMES)), "<f4")
+    rows[:, :had] = np.frombuffer(example.rows, "<f4").reshape(n, had)
+    return msgspec.structs.replace(example, features=VERSION, rows=rows.tobytes())

@@ -10,6 +10,7 @@ import numpy as np
 
 from streams.interests.levels import Level
 from streams.interests.score import Floats, Interest, RankPolicy, Scored, score
+from streams.ranking.learned_features import by_learned, fill_learned
 from streams.ranking.parts import Part
 from streams.ranking.recent_features import by_recent, fill_recents
 from streams.ranking.rows import (
@@ -77,6 +78,10 @@ class FeatureRows:
         added: Floats = self.scored.by_node * node_weights
         return added
 
+    def by_learned(self, weights: Floats) -> Floats:
+        """What each node of the learned model adds to each score, float64 (n, k): a row's sum is the part learned."""
+        return by_learned(self.values, self.person.learned, weights)
+
     def by_recent(self, row: int, weights: Floats) -> Floats:
         """What each recent item adds to the score of the target at `row`, float64 (R,) in the person's order.
 
@@ -97,6 +102,7 @@ def feature_rows(person: PersonView, targets: TargetItems, policy: RankPolicy, *
         _fill_item(values, targets, policy, at_ms)
         _fill_shares(values, person.interests, targets)
         fill_recents(values, person.recents, targets)
+        fill_learned(values, person.learned, targets.vectors)
     return FeatureRows(values=values, scored=scored, person=person, targets=targets)
 
 

@@ -30,15 +30,16 @@ from numpy.typing import NDArray
 
 from streams.base.errors import PoisonError
 from streams.interests.score import Floats
-from streams.ranking.rows import COLUMN, LEVELS, NAMES, VERSION
+from streams.ranking.rows import COLUMN, LEVELS, NAMES, NAMES_OF, VERSION
 
 #: Values beyond are cut: no feature means more there, and squares stay finite.
 _GREATEST: Final = 100.0
 
 _FEW: Final = (*(f"relevance_{level}" for level in LEVELS), "aversion", "freshness", "popularity")
-_SOME: Final = (*_FEW, "recent_mean", "recent_top3", "popularity_7d")
+_SOME: Final = (*_FEW, "recent_mean", "recent_top3", "popularity_7d", "learned_cosine")
 _MORE: Final = (
     *_SOME, "freshness_6h", "share_topic", "share_interest", "touched_1d", "together_sum", "attributes_mean",
+    "learned_click",
 )  # fmt: skip
 #: Which features each learning expert learns.
 EXPERTS: Final[Mapping[str, tuple[str, ...]]] = {"few": _FEW, "some": _SOME, "more": _MORE, "all": NAMES}
@@ -149,7 +150,7 @@ class Learner:
         return shares
 
     def pack(self) -> bytes:
-        """All it knows, to the bit; about 18 kB."""
+        """All it knows, to the bit; about 10 kB."""
         state = [self._likelihoods]
         for expert in self._experts:
             state += [expert.weights, expert.precision[np.triu_indices(len(expert.columns))]]
@@ -157,22 +158,30 @@ class Learner:
 
     @classmethod
     def unpack(cls, packed: bytes, fixed: Floats, policy: LearnerPolicy) -> Learner:
-        """Read back what `pack` wrote under the same `fixed` and `policy`. PoisonError for anything else."""
+        """Read back what `pack` wrote under the same `fixed` and `policy`. PoisonError for anything else.
+
+        One of an earlier version of the features is read as if what it did not have had been 0 in every list: such a
+        feature keeps the weight and the precision it starts with.
+        """
         learner = cls(fixed, policy)
-        sizes = [len(one.columns) for one in learner._experts]
+        version, features, lists = _HEAD.unpack_from(packed) if len(packed) >= _HEAD.size else (0, 0, 0)
+        known = [np.flatnonzero(one.columns < features) for one in learner._experts]
+        sizes = [len(had) for had in known]
         expected = _HEAD.size + 8 * (len(learner._likelihoods) + sum(k + k * (k + 1) // 2 for k in sizes))
-        if len(packed) != expected or _HEAD.unpack_from(packed)[:2] != (VERSION, len(NAMES)):
+        if len(packed) != expected or features != len(NAMES_OF.get(version, ())):
             raise PoisonError("a learner's state of another version or size", reason="bad_state")
         state = np.frombuffer(packed, "<f8", offset=_HEAD.size).astype(np.float64)
         if not np.isfinite(state).all():
             raise PoisonError("a learner's state is not finite", reason="out_of_range")
-        learner._lists = _HEAD.unpack_from(packed)[2]
+        learner._lists = lists
         learner._likelihoods, state = _split(state, len(learner._likelihoods))
-        for expert, k in zip(learner._experts, sizes, strict=True):
-            expert.weights[:], state = _split(state, k)
+        for expert, had, k in zip(learner._experts, known, sizes, strict=True):
+            expert.weights[had], state = _split(state, k)
             upper, state = _split(state, k * (k + 1) // 2)
-            expert.precision[np.triu_indices(k)] = upper
-            expert.precision.T[np.triu_indices(k)] = upper
+            square = np.zeros((k, k))
+            square[np.triu_indices(k)] = upper
+            square.T[np.triu_indices(k)] = upper
+            expert.precision[np.ix_(had, had)] = square
         return learner
 
 

@@ -16,10 +16,10 @@ from streams.interests.levels import Level
 from streams.interests.nodes import Vector
 from streams.interests.popularity import SHORTER_S
 from streams.interests.score import Floats, Interest, RankPolicy, Targets
-from streams.ranking.parts import Part
+from streams.ranking.parts import TASKS, Part
 
-#: Goes up when a feature's meaning, its place or their number changes: weights of another version are not used.
-VERSION: Final = 1
+#: Goes up when a feature's meaning, its place or their number changes.
+VERSION: Final = 2
 
 _HOUR_S: Final = 3_600.0
 _DAY_S: Final = 24 * _HOUR_S
@@ -44,10 +44,14 @@ _PARTS: Final[Mapping[Part, tuple[str, ...]]] = {
     "freshness": ("freshness", *(f"freshness_{name}" for name in AGES_S)),
     "popularity": ("popularity", *(f"popularity_{name}" for name in POPULARITIES_S)),
     "touched": tuple(f"touched_{name}" for name in TOUCHED_S),
+    "learned": ("learned_cosine", *(f"learned_{task}" for task in TASKS)),
 }
 PART_OF: Final[Mapping[str, Part]] = {name: part for part, names in _PARTS.items() for name in names}
 NAMES: Final[tuple[str, ...]] = tuple(PART_OF)
 COLUMN: Final[Mapping[str, int]] = {name: column for column, name in enumerate(NAMES)}
+#: The features of each version that is read. Version 2 has those of 1 and, behind them, the part `learned`, so what was
+#: written by 1 is read as if these had been 0.
+NAMES_OF: Final[Mapping[int, tuple[str, ...]]] = {1: NAMES[: COLUMN["learned_cosine"]], VERSION: NAMES}
 
 
 def fixed_weights(policy: RankPolicy) -> Floats:
@@ -92,12 +96,38 @@ class PastRow(NamedTuple):
     values: Floats | None
 
 
+class LearnedNode(NamedTuple):
+    """A node that the learned model made: `direction` float32 (dim,) of unit length, in the space of items' vectors.
+
+    At the path `/` it is the person's interest, at `/click`, `/exposure` and `/purchase` what the task looks for: its
+    probability for a target v is sigmoid(scale * <direction, v> + bias).
+    """
+
+    id: str
+    path: str
+    direction: Vector
+    scale: float = 1.0
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedView:
+    """What one model, by its id, says of a person: nodes of different paths."""
+
+    model: str
+    nodes: Sequence[LearnedNode]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonView:
-    """A person as a row sees them: their interests at the moment, and their recent items, the latest first."""
+    """A person as a row sees them: their interests at the moment, and their recent items, the latest first.
+
+    `learned` is what the learned model says of them, None where there is none.
+    """
 
     interests: Sequence[Interest]
     recents: Sequence[RecentItem]
+    learned: LearnedView | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from streams.events.decode import own_record
 from streams.events.wire import MAX_ID_CHARS
 from streams.interests.score import Floats
 from streams.ranking.parts import Kind
-from streams.ranking.rows import NAMES, VERSION
+from streams.ranking.rows import NAMES, NAMES_OF, VERSION
 
 _GREATEST: Final = 1e6
 
@@ -65,17 +65,22 @@ def pack_weights(weights: PublishedWeights) -> bytes:
 
 
 def unpack_weights(value: bytes | None) -> PublishedWeights | None:
-    """Read back what `pack_weights` wrote; None for weights of another version of the features.
+    """Read back what `pack_weights` wrote; None for weights of a version of the features that is not known.
 
-    PoisonError for anything that no learner can have sent.
+    Those of an earlier version weigh with 0 what it did not have. PoisonError for anything that no learner can have
+    sent.
     """
     weights = own_record(value, _decoder, "published weights")
-    if weights.features != VERSION:
+    names = NAMES_OF.get(weights.features)
+    if names is None:
         return None
     if not 0 < len(weights.encoder) <= MAX_ID_CHARS:
         raise PoisonError(f"encoder: expected 1 to {MAX_ID_CHARS} characters", reason="out_of_range")
-    if tuple(weights.values) != NAMES:
+    if tuple(weights.values) != names:
         raise PoisonError("values: expected one for every feature", reason="out_of_range")
     if not all(math.isfinite(one) and abs(one) < _GREATEST for one in weights.values.values()):
         raise PoisonError("values: one is not finite or too great", reason="out_of_range")
+    if weights.features != VERSION:
+        values = dict.fromkeys(NAMES, 0.0) | weights.values
+        weights = msgspec.structs.replace(weights, features=VERSION, values=values)
     return weights

@@ -67,6 +67,11 @@ class LearnerStates:
                 return packed or None
         raise StoreUnavailable("learners take the state from each other over and over: run only one")
 
+    async def of(self, name: str) -> str | None:
+        """The state kept under another name, as it is: it is not taken from whoever writes it."""
+        found = await self._read(ALL_PAYLOAD, learner_points(name)[0])
+        return (found[1] or None) if found is not None else None
+
     async def write(self, packed: str) -> None:
         """Write the state durably, again after StoreUnavailable. Fenced where another learner has taken it."""
         wanted = self._held._replace(revision=self._held.revision + 1)
@@ -97,8 +102,8 @@ class LearnerStates:
         found = await self._read(fields(*_HEAD))
         return None if found is None else found[0]
 
-    async def _read(self, payload: grpc.WithPayloadSelector) -> tuple[_Head, str] | None:
-        found = await self._points.get(CONTROL, [self._id], payload=payload, deciding=True)
+    async def _read(self, payload: grpc.WithPayloadSelector, point: str = "") -> tuple[_Head, str] | None:
+        found = await self._points.get(CONTROL, [point or self._id], payload=payload, deciding=True)
         if not found:
             return None
         stored = found[0].payload

@@ -87,7 +87,7 @@ def _of_person(node: Node) -> list[bytes]:
 def _of_model(learned: LearnedPart) -> list[bytes]:
     """What a learned node has besides."""
     has = [entry("model", learned.model), entry("scale", learned.scale), entry("bias", learned.bias)]
-    return [*has, entry("variance", learned.variance)] if learned.variance else has
+    return [*has, entry("variance", learned.variance), entry("mean", learned.mean)] if learned.variance else has
 
 
 def _template() -> tuple[bytes, dict[str, int]]:

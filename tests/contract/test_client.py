@@ -112,6 +112,10 @@ async def test_recommendations_ranks_and_explanations_agree(mine: Either.Caller,
     assert ranked.unknown == ["nope"]
     assert [item.item_id for item in ranked.items if item.item_id] == ["football", "jazz"]
     assert [item.text_index for item in ranked.items if item.item_id is None] == [0]
+    predicted = await mine.predict(user, items=["jazz", "nope"], texts=["A goal in the last minute"])
+    assert predicted.model is None  # none is in use
+    assert [(one.item_id, one.text_index) for one in predicted.items] == [("jazz", None), (None, 0)]
+    assert predicted.unknown == ["nope"]
     why = await mine.explain(user, "football")
     pulled = sum(pull.contribution for pull in why.pulls)
     assert why.score == pytest.approx(pulled + why.parts.freshness + why.parts.popularity, abs=1e-6)

@@ -122,9 +122,13 @@ async def check_the_rest(old: Release, fresh: Release) -> None:
     packed = await old.states.take()
     assert packed is not None
     state = LearnerState.unpack(packed, ENCODER, old.rules)
-    for example in examples(2 * LISTS)[LISTS:]:
+    for example in examples(2 * LISTS, features=1)[LISTS:]:
         assert state.fold(example) == "learned"
-    assert state.pack() == fresh.learned(2 * LISTS).pack()
+    anew = fresh.learned(2 * LISTS)
+    for kind, one in state.kinds.items():
+        weights = anew.kinds[kind].learner.weights()
+        assert np.allclose(one.learner.weights(), weights, rtol=1e-9, atol=1e-12)  # other columns, other last bits
+    assert state.figures.rows() == anew.figures.rows()
 
 
 def points_of(version: str) -> list[dict[str, Any]]:

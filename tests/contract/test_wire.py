@@ -144,6 +144,7 @@ def _point(node: Node, fence: int) -> Point:
             "erased_at": node.erased_at_ms, "reread": True,
         }  # fmt: skip
     if node.learned is not None:
-        model, scale, bias, variance = node.learned
-        payload |= {"model": model, "scale": scale, "bias": bias} | ({"variance": variance} if variance else {})
+        model, scale, bias, variance, mean = node.learned
+        rate = {"variance": variance, "mean": mean} if variance else {}
+        payload |= {"model": model, "scale": scale, "bias": bias} | rate
     return Point(node.id, node.direction, payload)

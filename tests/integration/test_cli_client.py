@@ -102,6 +102,10 @@ def test_ranks_put_texts_beside_items_and_name_what_nobody_knows(call: Call, ana
     )  # fmt: skip
     assert "nobody has described nope" in result.stderr
     assert call("rank", ana, "--item", "nope").exit_code == 1
+    result = call("predict", ana, "--item", "jazz", "--item", "nope")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no model has said anything of them" in result.stderr
+    assert json.loads(call("predict", ana, "--text", "a late goal", "--json").stdout)["model"] is None
     result = call("similar", "jazz", "--by", "content", "-k", "2")
     assert (result.exit_code, "content" in result.stdout) == (0, True)
     assert call("similar", "jazz", "--by", "together", "--category", "/nowhere").exit_code == 1

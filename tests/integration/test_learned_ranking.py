@@ -109,7 +109,7 @@ class Stack:
 
     async def examples(self, count: int) -> list[Example]:
         records = await self.rig.read(self.rig.settings.kafka.examples_topic, count)
-        found = [unpack_example(record.value, VERSION) for record in records]
+        found = [unpack_example(record.value) for record in records]
         assert [record.key for record in records] == [one.key for one in found if one]
         return [one for one in found if one is not None]
 
@@ -229,7 +229,7 @@ async def test_a_row_made_live_is_that_of_the_evaluation(stack: Stack, tmp_path:
     await stack.settled()
 
     sent = await rig.read(rig.settings.kafka.examples_topic, int(await made(rig)))
-    live = {one.ts_ms: one for record in sent if (one := unpack_example(record.value, VERSION)) is not None}
+    live = {one.ts_ms: one for record in sent if (one := unpack_example(record.value)) is not None}
     items = await rig.read(rig.items_topic, len(CATALOGUE))
     log = sorted(await rig.read(rig.clicks, len(events) + 2), key=lambda record: json.loads(record.value)["ts"])
     protocol = PrequentialProtocol(negatives=None, first=True)

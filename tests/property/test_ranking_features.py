@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from streams.interests.score import Interest, RankPolicy, score
 from streams.ranking.features import FeatureRows, feature_rows
-from streams.ranking.rows import COLUMN, LEVELS, NAMES, PART_OF, PersonView, RecentItem, TargetItems, fixed_weights
+from streams.ranking.rows import (
+    COLUMN,
+    LEVELS,
+    NAMES,
+    PART_OF,
+    LearnedNode,
+    LearnedView,
+    PersonView,
+    RecentItem,
+    TargetItems,
+    fixed_weights,
+)
 
 NOW = 1_700_000_000_000
 POLICY = RankPolicy()
@@ -46,6 +57,15 @@ def recents(draw: st.DrawFn) -> RecentItem:
 
 
 @st.composite
+def learned(draw: st.DrawFn) -> LearnedView:
+    paths = draw(st.lists(st.sampled_from(["/", "/click", "/exposure", "/purchase", "/other"]), unique=True))
+    scales = st.floats(-20, 20)
+    return LearnedView(
+        model="m", nodes=[LearnedNode(path, path, draw(vectors()), draw(scales), draw(scales)) for path in paths]
+    )
+
+
+@st.composite
 def rows(draw: st.DrawFn) -> FeatureRows:
     n = draw(st.integers(0, 6))
     targets = TargetItems(
@@ -57,8 +77,9 @@ def rows(draw: st.DrawFn) -> FeatureRows:
         touched_ms=np.array([draw(_TIMES) for _ in range(n)]),
     )  # fmt: skip
     person = PersonView(
-        interests=draw(st.lists(interests(), max_size=6)), recents=draw(st.lists(recents(), max_size=5))
-    )
+        interests=draw(st.lists(interests(), max_size=6)), recents=draw(st.lists(recents(), max_size=5)),
+        learned=draw(st.none() | learned()),
+    )  # fmt: skip
     return feature_rows(person, targets, POLICY, at_ms=NOW)
 
 
@@ -78,6 +99,7 @@ def test_parts_nodes_and_recent_items_add_up_to_the_score(made: FeatureRows, see
         assert sum(parts.values()) == pytest.approx(scores[row], rel=1e-9, abs=1e-9)
         assert set(parts) == set(PART_OF.values())
         assert by_node[row].sum() == pytest.approx(parts["relevance"] + parts["aversion"], abs=1e-9)
+        assert made.by_learned(weights)[row].sum() == pytest.approx(parts["learned"], abs=1e-9)
         language = made.values[row, COLUMN["share_language"]] * weights[COLUMN["share_language"]]
         by_recent = made.by_recent(row, weights)
         expected = parts["recent"] + parts["together"] + parts["attributes"] + language

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from streams.api import examples, models, receipts, score_models
+from streams.api import examples, models, prediction_models, receipts, score_models
 from streams.api.app import create_app
 from streams.api.openapi import FILE, text
 from streams.settings.document import defaults
@@ -72,7 +72,7 @@ def test_examples_are_what_the_models_write() -> None:
         (score_models.Recommendations, examples.RECOMMENDATIONS), (score_models.Ranking, examples.RANKING),
         (models.ItemCard, examples.ITEM), (models.Audience, examples.AUDIENCE), (receipts.Receipt, examples.RECEIPT),
         (models.SimilarItems, examples.SIMILAR_ITEMS), (models.SimilarUsers, examples.SIMILAR),
-        (models.Recents, examples.RECENTS),
+        (models.Recents, examples.RECENTS), (prediction_models.Predictions, examples.PREDICTIONS),
         (receipts.Accepted, examples.ACCEPTED),
     ):  # fmt: skip
         read = model.model_validate(example).model_dump(mode="json")

@@ -91,6 +91,7 @@ def test_parameters_left_out_are_the_servers_and_lists_repeat() -> None:
 
 def test_bodies_hold_what_was_asked_and_nothing_else() -> None:
     assert json.loads(calls.rank("u", texts=["茶"]).body or b"") == {"texts": ["茶"]}
+    assert json.loads(calls.predict("u", items=["i"]).body or b"") == {"items": ["i"]}
     asked = json.loads(calls.audience(item_id="i", levels=["topic"], limit=3).body or b"")
     assert asked == {"item_id": "i", "levels": ["topic"], "limit": 3}
 
@@ -98,6 +99,7 @@ def test_bodies_hold_what_was_asked_and_nothing_else() -> None:
 @pytest.mark.parametrize(("build", "field"), [
     (lambda: calls.rank("u", items=["i"] * 501), "items"),
     (lambda: calls.rank("u", texts=[""]), "texts.0"),
+    (lambda: calls.predict("u", items=["i"] * 501), "items"),
     (lambda: calls.audience(text="x", limit=0), "limit"),
     (lambda: calls.audience(text="x", levels=["hobby"]), "levels.0"),  # type: ignore[list-item]  # what is refused
 ])  # fmt: skip

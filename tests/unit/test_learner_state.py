@@ -25,7 +25,7 @@ from streams.learner.state import LearnerState, Rules
 from streams.learner.status import LearnerStatus
 from streams.ranking.examples import pack_example, unpack_example
 from streams.ranking.measures import places
-from streams.ranking.rows import COLUMN, NAMES, VERSION, fixed_weights
+from streams.ranking.rows import COLUMN, NAMES, fixed_weights
 from streams.ranking.weights import pack_weights, unpack_weights
 from streams.settings.learning import LearningSettings
 from streams.settings.policies import RankingSettings
@@ -214,9 +214,9 @@ def test_labels_are_bounded() -> None:
 def test_what_would_swell_the_state_is_refused(forged: dict[str, object]) -> None:
     """Each name is kept as a mark or as a label, and a state that Qdrant does not take would stop the learner."""
     value = json.loads(pack_example(examples(1)[0]))
-    assert unpack_example(json.dumps(value).encode(), VERSION) is not None
+    assert unpack_example(json.dumps(value).encode()) is not None
     with pytest.raises(PoisonError, match="expected"):
-        unpack_example(json.dumps({**value, **forged}).encode(), VERSION)
+        unpack_example(json.dumps({**value, **forged}).encode())
 
 
 def test_shadows_that_are_gone_are_forgotten() -> None:

@@ -181,7 +181,7 @@ async def test_a_new_item_stands_among_others_that_the_person_has_not_seen_as_al
         Source("clicks", 0, town.offset), 1, "interests", "e5",
     )  # fmt: skip
     assert (example.kind, example.cohort, example.ts_ms, example.features) == ("next", "new", at_ms, VERSION)
-    assert unpack_example(pack_example(example), VERSION) == example
+    assert unpack_example(pack_example(example)) == example
     assert example.values()[0, COLUMN["recent_max"]] > 0
     assert example.values()[0, COLUMN["together_sum"]] == 0
     after = await town.rows("ana", ["i40"], at_ms)

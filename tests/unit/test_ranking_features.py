@@ -56,9 +56,10 @@ def traced(rows: FeatureRows, name: str) -> list[float]:
     return list(added / 2.0)
 
 
-def test_the_names_are_those_of_version_1() -> None:
-    assert VERSION == 1
-    assert len(NAMES) == 37
+def test_the_names_are_those_of_version_2() -> None:
+    assert VERSION == 2
+    assert len(NAMES) == 41
+    assert NAMES[37:] == ("learned_cosine", "learned_click", "learned_exposure", "learned_purchase")
     assert set(PART_OF) == set(NAMES)
 
 

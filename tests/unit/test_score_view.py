@@ -19,7 +19,16 @@ from streams.interests.together import ItemPartners
 from streams.pipeline.ranking_view import recent_items, target_items, with_texts
 from streams.ranking.features import feature_rows
 from streams.ranking.parts import Part
-from streams.ranking.rows import COLUMN, NAMES, PART_OF, PersonView, TargetItems, fixed_weights
+from streams.ranking.rows import (
+    COLUMN,
+    NAMES,
+    PART_OF,
+    LearnedNode,
+    LearnedView,
+    PersonView,
+    TargetItems,
+    fixed_weights,
+)
 from streams.store.cards import Card
 
 NOW = 1_785_000_000_000
@@ -53,7 +62,10 @@ INTERESTS = [
     Interest("n1", "topic", "/x", _between(0), 3.0, 3.0), Interest("n2", "interest", "/x/y", _between(1), 2.0, 2.0),
     Interest("n3", "aversion", "/", _between(3), 1.0, 1.0), Interest("n4", "topic", "/p", _between(2), 1.0, 1.0, True),
 ]  # fmt: skip
-SEEN = PersonView(interests=INTERESTS, recents=RECENTS)
+LEARNED = LearnedView(
+    model="m", nodes=[LearnedNode("l1", "/", _between(0)), LearnedNode("l2", "/click", _between(2), 3.0, -1.0)]
+)
+SEEN = PersonView(interests=INTERESTS, recents=RECENTS, learned=LEARNED)
 
 
 def view_of(weights: Weights, targets: TargetItems = TARGETS) -> ScoreView:
@@ -67,7 +79,7 @@ def test_whatever_the_weights_every_answer_adds_up_to_the_score(values: list[flo
     for row, one in enumerate(CARDS):
         item = view.item(row, one, pulls=2, titles={})
         assert sum(item.parts.model_dump().values()) == pytest.approx(item.score, abs=1e-9)
-        pulls, recents, others = view.pulls(row, len(INTERESTS)), view.recents(row, {}), view.others(row)
+        pulls, recents, others = view.pulls(row), view.recents(row, {}), view.others(row)
         added = sum(pull.contribution for pull in pulls) + sum(one.contribution for one in recents)
         assert added + sum(one.contribution for one in others) == pytest.approx(item.score, abs=1e-9)
         features = view.features(row)
@@ -94,6 +106,22 @@ def test_with_the_fixed_weights_an_answer_is_the_fixed_score_and_no_recent_item_
         )
 
 
+def test_the_nodes_of_a_model_are_shown_beside_the_interests() -> None:
+    weights = fixed_weights(POLICY)
+    weights[COLUMN["learned_cosine"]], weights[COLUMN["learned_click"]] = 0.5, -2.0
+    view = view_of(Weights(weights, 3))
+    for row in range(len(CARDS)):
+        values = {one.name: one.value for one in view.features(row)}
+        shown = {pull.node_id: pull for pull in view.pulls(row)}
+        assert shown["l2"].contribution == pytest.approx(-2.0 * values["learned_click"])
+        assert (shown["l2"].level, shown["l2"].path, shown["l2"].attention) == ("learned", "/click", 0.0)
+        by_model = sum(pull.contribution for pull in shown.values() if pull.level == "learned")
+        assert by_model == pytest.approx(view.parts(row).learned)
+        assert [abs(pull.contribution) for pull in view.pulls(row)] == sorted(
+            (abs(pull.contribution) for pull in shown.values()), reverse=True
+        )
+
+
 def test_the_share_of_a_language_is_the_recent_items_alone() -> None:
     only = np.zeros(len(NAMES))
     only[COLUMN["share_language"]] = 1.0
@@ -116,7 +144,7 @@ def test_of_a_text_nothing_is_known_but_what_it_says() -> None:
     assert both.ids == ("a", "b", "c", "", "")
     rows = feature_rows(SEEN, both, POLICY, at_ms=NOW).values[len(CARDS) :]
     known = [PART_OF[name] for row in rows for name, value in zip(NAMES, row, strict=True) if value]
-    assert set(known) <= {"relevance", "aversion", "recent"}
+    assert set(known) <= {"relevance", "aversion", "recent", "learned"}
     assert with_texts(target_items([], {}, NOW, HALF_LIFE_S), UNIT[:2]).vectors.shape == (2, 4)
 
 

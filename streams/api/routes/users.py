@@ -8,7 +8,18 @@ from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
 from streams.api.admission import guard
-from streams.api.examples import EXPLANATION, RANK_REQUESTS, RANKING, RECENTS, RECOMMENDATIONS, TREE, USERS, example
+from streams.api.examples import (
+    EXPLANATION,
+    PREDICT_REQUESTS,
+    PREDICTIONS,
+    RANK_REQUESTS,
+    RANKING,
+    RECENTS,
+    RECOMMENDATIONS,
+    TREE,
+    USERS,
+    example,
+)
 from streams.api.interest_tree import TreeQuery
 from streams.api.models import MAX_K, Order, Recents, Tree, Users
 from streams.api.params import (
@@ -28,6 +39,8 @@ from streams.api.params import (
     read_cursor,
     wanted,
 )
+from streams.api.prediction_models import Predictions, PredictRequest
+from streams.api.predictions import predict as predict_targets
 from streams.api.recommendations import RecommendationQuery, recommend
 from streams.api.recommendations import explain as explain_item
 from streams.api.recommendations import rank as rank_targets
@@ -159,6 +172,22 @@ async def rank(
     """Order given items and texts by their score for a person, with the interests that made each score."""
     moment = request.at_ms if request.at_ms is not None else now_ms()
     return json_response(await rank_targets(backends, user_id, request, moment, prior=prior))
+
+
+@router.post(
+    "/{user_id}/predict", response_model=Predictions, responses={**problems(400, 413, 415), 200: example(PREDICTIONS)},
+    summary="How likely they are to click, turn to or buy",
+)  # fmt: skip
+async def predict(
+    backends: ApiBackends,
+    user_id: User,
+    request: Annotated[PredictRequest, Body(openapi_examples=PREDICT_REQUESTS)],
+) -> Response:
+    """The probabilities that the learned level gives to items and texts, by task, with the model and when it spoke.
+
+    `model` is null, and nothing is predicted, for people without learned nodes. Nobody is guessed by a prior.
+    """
+    return json_response(await predict_targets(backends, user_id, request, now_ms()))
 
 
 @router.get(

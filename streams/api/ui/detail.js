@@ -29,7 +29,14 @@ export class Detail {
       byId("detail-what"),
       [LEVELS[found.level], found.path === "/" ? "" : found.path, found.prior ? "prior, of people who began alike" : ""].filter(Boolean).join(" · "),
     );
-    facts([
+    const learned = found.level === "learned";
+    facts(learned ? [
+      ["Model", found.model ?? "not told"],
+      ["Made", found.made_ms ?? 0],
+      ["Events seen", String(found.count)],
+      ["Last of them", found.last_ms],
+      ["Else forgotten", found.expires_at_ms],
+    ] : [
       ["Weight now", `${number(found.now)}, ${percent(found.part)}`],
       ["For or against", `${side.mark} ${side.word} ${signed(leaning(found))}`],
       ["Events", String(found.count)],
@@ -38,11 +45,11 @@ export class Detail {
       ["Halves in", halfLife ? span(halfLife) : "not told"],
       ["Else forgotten", found.expires_at_ms],
     ]);
-    keyed(this.#list, found.evidence.slice(0, SHOWN), (entry) => [entry.event_id, entry.item_id, entry.ts_ms].join(), entryLine, fillEntry);
+    keyed(this.#list, found.evidence.slice(0, SHOWN), (entry) => [entry.event_id, entry.item_id, entry.ts_ms].join(), entryLine, (row, entry) => fillEntry(row, entry, learned));
     const covered = Tree.covered(found);
     setText(
       byId("detail-note"),
-      found.evidence.length ? `Events are shown with their part of the weight. The strongest events are kept by name, here ${percent(covered)} of the weight.` : "No single events are kept with it.",
+      learned ? `The model’s attention, event by event. It is no sum of them: the model says what they add up to.` : found.evidence.length ? `Events are shown with their part of the weight. The strongest events are kept by name, here ${percent(covered)} of the weight.` : "No single events are kept with it.",
     );
     this.#box.dataset.id = id;
   }
@@ -74,11 +81,11 @@ function entryLine() {
   );
 }
 
-function fillEntry(row, entry) {
+function fillEntry(row, entry, learned) {
   const side = verdict(entry.weight);
   const sign = row.querySelector(".sign");
-  sign.className = `sign ${side.kind}`;
-  setText(sign, `${side.mark} ${signed(entry.weight, 1)}`);
+  sign.className = learned ? "sign" : `sign ${side.kind}`;
+  setText(sign, learned ? "" : `${side.mark} ${signed(entry.weight, 1)}`);
   setText(row.querySelector(".type"), entry.type ?? "");
   setText(row.querySelector(".title"), about(entry));
   row.querySelector(".title").title = `event ${entry.event_id}${entry.item_id ? `, item ${entry.item_id}` : ""}`;

@@ -96,6 +96,7 @@ export function called({ level, path, name, prior }) {
     profile: "everything they like",
     session: "this session",
     aversion: path === "/" ? "everything they push away" : `pushing away ${name}`,
+    learned: `${path === "/" ? "their interest" : name.charAt(0).toLowerCase() + name.slice(1)} (learned)`,
   };
   return (plain[level] ?? name) + (prior ? " (prior)" : "");
 }
@@ -111,6 +112,7 @@ export const PARTS = {
   freshness: "freshness",
   popularity: "popularity",
   touched: "taken up lately",
+  learned: "learned by a model",
 };
 
 /** Which weights made some scores. */
@@ -126,4 +128,5 @@ export const LEVELS = {
   session: "this session",
   context: "situation",
   aversion: "pushed away",
+  learned: "learned by a model",
 };

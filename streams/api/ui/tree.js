@@ -60,7 +60,7 @@ export class Tree {
     this.nodes.set(node.id, put);
     const opened = this.opened.get(node.id);
     if (!opened || (opened.count === node.count && opened.evidence.length < evidence.length)) this.opened.set(node.id, put);
-    for (const entry of evidence) this.#happened(entry, false);
+    if (node.level !== "learned") for (const entry of evidence) this.#happened(entry, false); // its weights are shares
     const samples = this.samples.get(node.id) ?? [];
     samples.push({ t: at, mass: node.mass });
     if (samples.length > MAX_SAMPLES) samples.shift();
@@ -107,7 +107,7 @@ export class Tree {
     return this.level("profile", t)[0] ?? null;
   }
 
-  /** Topics with their interests, then the session, what is pushed away and situations, as the table shows them. */
+  /** Topics with their interests, the session, what is pushed away, situations, and what a model says, in this order. */
   groups(t) {
     const interests = this.level("interest", t);
     const topics = this.level("topic", t).map((topic) => ({
@@ -122,7 +122,15 @@ export class Tree {
       { id: "session", title: "This session", rows: flat("session") },
       { id: "aversion", title: "Pushed away", rows: flat("aversion").filter((row) => row.node.path !== "/") },
       { id: "context", title: "In a situation", rows: flat("context") },
+      { id: "learned", title: "Learned", rows: this.#learned(t) },
     ].filter((group) => group.rows.length);
+  }
+
+  /** The nodes of the model that spoke last, the interest first. */
+  #learned(t) {
+    const nodes = this.level("learned", t).sort((a, b) => (a.path < b.path ? -1 : 1));
+    const latest = nodes.reduce((last, node) => ((node.made_ms ?? 0) > (last?.made_ms ?? 0) ? node : last), nodes[0]);
+    return nodes.filter((node) => node.model === latest.model).map((node) => ({ node, children: [] }));
   }
 
   /**

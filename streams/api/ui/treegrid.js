@@ -68,13 +68,14 @@ export class TreeGrid {
 
   #body(body, group) {
     const shown = this.#all ? group.rows : group.rows.slice(0, FEW);
-    const rows = [{ id: `head-${group.id}`, title: group.title }];
+    const model = group.rows[0].node.model;
+    const rows = [{ id: `head-${group.id}`, title: group.title, model }];
     shown.forEach((row, index) => {
       const open = this.#open.has(row.node.id);
       rows.push({ id: row.node.id, node: row.node, depth: 1, of: shown.length, at: index + 1, open: row.children.length ? open : null });
       if (open) row.children.forEach((child, place) => rows.push({ id: child.node.id, node: child.node, depth: 2, of: row.children.length, at: place + 1, open: null }));
     });
-    keyed(body, rows, (row) => row.id, (row) => (row.title ? heading(row.title) : line()), (element, row) => row.node && this.#fill(element, row));
+    keyed(body, rows, (row) => row.id, (row) => (row.title ? heading(row) : line()), (element, row) => (row.node ? this.#fill(element, row) : madeBy(element, row)));
   }
 
   #fill(row, { node, depth, of, at, open }) {
@@ -89,6 +90,10 @@ export class TreeGrid {
     setText(name.querySelector(".name"), node.name);
     name.title = node.path;
     name.querySelector(".twist").classList.toggle("leaf", open === null);
+    setText(events, String(node.count));
+    setTime(last.firstElementChild, node.last_ms);
+    row.classList.toggle("learned", node.level === "learned");
+    if (node.level === "learned") return; // no sum of events: it has neither a weight of its own nor a sign
     setText(weight.querySelector(".figure"), number(node.now));
     setText(weight.querySelector(".share"), percent(node.part));
     const fill = weight.querySelector(".bar-fill");
@@ -98,8 +103,6 @@ export class TreeGrid {
     setText(sign.children[0], side.mark);
     setText(sign.children[1], side.word);
     setText(sign.children[2], signed(leaning(node)));
-    setText(events, String(node.count));
-    setTime(last.firstElementChild, node.last_ms);
   }
 
   // -- moving about ------------------------------------------------------------------------------------------------
@@ -152,7 +155,13 @@ export class TreeGrid {
 const parentOf = (rows, at) =>
   rows[at].getAttribute("aria-level") === "2" ? rows.slice(0, at).findLast((row) => row.getAttribute("aria-level") === "1") : null;
 
-const heading = (title) => el("tr", { class: "group" }, el("th", { colspan: 5, scope: "rowgroup" }, title));
+const heading = ({ title }) => el("tr", { class: "group" }, el("th", { colspan: 5, scope: "rowgroup" }, title, el("span", { class: "model" })));
+
+/** Which model made a group's nodes, beside its title. */
+function madeBy(row, { model }) {
+  const place = row.querySelector(".model");
+  if (place) setText(place, model ? ` · by ${model}` : "");
+}
 
 function line() {
   return el(

@@ -3,7 +3,7 @@
 import { getJson, userPath } from "./api.js";
 import { el } from "./dom.js";
 import { clear, fail } from "./failing.js";
-import { PARTS, about, called, madeWith, signed } from "./format.js";
+import { PARTS, about, called, madeWith, percent, signed } from "./format.js";
 
 const SHOWN = 6;
 
@@ -44,7 +44,7 @@ function explained(explanation) {
       el(
         "tbody",
         {},
-        ...shown.map((pull) => row(called(pull), pull.contribution, behind(pull.evidence))),
+        ...shown.map((pull) => row(called(pull), pull.contribution, behind(pull.evidence, pull.level === "learned"))),
         others.length ? row(`${others.length} weaker interests`, sum(others)) : null,
         ...recents.slice(0, SHOWN).map((recent) => row(`“${recent.title ?? recent.item_id}”`, recent.contribution, "recent item")),
         weaker.length ? row(`${weaker.length} weaker recent items`, sum(weaker)) : null,
@@ -57,12 +57,12 @@ function explained(explanation) {
 
 const upper = (word) => word[0].toUpperCase() + word.slice(1);
 
-/** Items that events were about, each with what its events weighed. */
-function behind(evidence) {
+/** Items that events were about, each with what its events weighed, or which share of a model's attention they had. */
+function behind(evidence, learned) {
   const items = new Map();
   for (const entry of evidence) {
     const name = entry.title ?? entry.item_id ?? about(entry);
-    items.set(name, [...(items.get(name) ?? []), [entry.type, signed(entry.weight, 1)].filter(Boolean).join(" ")]);
+    items.set(name, [...(items.get(name) ?? []), [entry.type, learned ? percent(entry.share) : signed(entry.weight, 1)].filter(Boolean).join(" ")]);
   }
   return [...items].slice(0, 3).map(([name, weights]) => `${name} (${weights.join(", ")})`).join("; ");
 }
