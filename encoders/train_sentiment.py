@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import gzip
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +23,7 @@ import numpy.typing as npt
 from encoders.align import neutral_texts, plain_questions, taxonomy_pairs
 from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.errors import ending_on_model_error
+from encoders.labelled import held_out, read_labelled
 from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, locate, name_of
 from encoders.sentiment import WEIGHTS, Head, features, load_head, sentiments, write_head
@@ -38,18 +36,6 @@ NEUTRAL_SHARE = 0.3
 """The neutral texts' part of the whole weight."""
 SENTENCE_WEIGHT = 4.0
 """What a neutral sentence or question weighs beside a name or description of the taxonomy: comments are sentences."""
-
-
-def held_out(text: str) -> bool:
-    """Whether a text belongs to the fifth that is never trained on: its BLAKE2b's first byte is a multiple of 5."""
-    return hashlib.blake2b(text.encode(), digest_size=2).digest()[0] % 5 == 0
-
-
-def read_labelled(path: Path) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Texts and labels (1 good, 0 bad) of a gzipped JSON-lines file."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return [row["text"] for row in rows], np.array([row["label"] for row in rows], np.int64)
 
 
 def as_typed(text: str) -> str:

@@ -33,7 +33,12 @@ Items = Annotated[
     list[Path] | None, typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
 ]
 All = Annotated[bool, typer.Option("--all", help="Make every table and picture of docs/evaluation.md instead.")]
-Data = Annotated[Path, typer.Option("--data", file_okay=False, help="With --all: the folder that has the logs.")]
+Data = Annotated[
+    Path, typer.Option("--data", file_okay=False, help="With --all or --robustness: the folder of the logs.")
+]
+Robust = Annotated[
+    bool, typer.Option("--robustness", help="Measure how far changed texts move instead: typos, lookalikes, stuffing.")
+]
 Protocol = Annotated[str, typer.Option("--protocol", help="prequential: rank before each event, then fold it.")]
 Name = Annotated[str | None, typer.Option("--name", help="What to call the results; else the events' folder.")]
 Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of what is written.")]
@@ -57,8 +62,8 @@ def add(app: typer.Typer) -> None:
 
 
 def evaluate(
-    items: Items = None, events: Events = None, every: All = False, data: Data = Path("shared/data"),
-    protocol: Protocol = "prequential", name: Name = None,
+    items: Items = None, events: Events = None, every: All = False, robustness: Robust = False,
+    data: Data = Path("shared/data"), protocol: Protocol = "prequential", name: Name = None,
     out: Out = Path(".interests/eval"), cases: Cases = "all", without: Without = "", users: Users = None,
     limit: Limit = None, negatives: Negatives = 49, seed: Seed = 7, undated: Undated = "known",
     model: Model = "multilingual-e5-small", triton: Triton = None, cache: Cache = Path(".cache/interests"),
@@ -70,8 +75,13 @@ def evaluate(
     were known then (recall@10, MRR, nDCG@10), an impression among what it showed (AUC, nDCG@10). Weights learn from
     each list after it was ranked. Settings apply, such as INTERESTS_RANKING__BETA=5 or
     INTERESTS_WEIGHTS__COMMENT_ENGAGEMENT=0.9. Results are NAME.json and NAME.html, with --all tables.md, results.json
-    and pictures.
+    and pictures; with --robustness robustness.json.
     """
+    if robustness:
+        with extra("encoder"):
+            from streams.commands.robustness import measure_robustness
+        measure_robustness(data, out, model, cache, seed, console())
+        return
     if every:
         _write_everything(data, out, model, triton, cache)
         return

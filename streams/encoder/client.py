@@ -17,6 +17,7 @@ from streams.encoder.crash_suspects import CrashSuspects
 from streams.encoder.text_cache import TextCache, text_key
 from streams.encoder.text_model import EncoderInfo, EncoderObserver, TextModel
 from streams.encoder.triton import Busy, Floats, RequestRefused
+from streams.events.lookalikes import as_read
 from streams.events.text import normalise_text
 
 MAX_CHARS = 8_192
@@ -97,7 +98,7 @@ class TritonEncoder:
         known: dict[bytes, str] = {}
         for place, text in enumerate(texts):
             try:
-                normal = normalise_text(text[:MAX_CHARS])
+                normal = as_read(normalise_text(text[:MAX_CHARS]))
                 key = text_key(normal)
                 known[key] = normal
             except UnicodeEncodeError:

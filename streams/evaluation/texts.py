@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streams.encoder.base import Encoded, Encoder
 from streams.encoder.text_cache import text_key
 from streams.encoder.text_model import checked
+from streams.events.lookalikes import as_read
 from streams.events.text import normalise_text
 
 _MAX_CHARS = 8_192  # what the Triton client sends of a text
@@ -43,7 +44,7 @@ class LocalEncoder:
     async def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode texts in a thread; every reply is checked as the server's are."""
         vectors, sentiment = await asyncio.to_thread(
-            self._model.encode, [normalise_text(t[:_MAX_CHARS]) for t in texts]
+            self._model.encode, [as_read(normalise_text(t[:_MAX_CHARS])) for t in texts]
         )
         block = checked(vectors, sentiment[:, None], len(texts), self.dim)
         return Encoded(block[:, :-1], block[:, -1].copy(), {})
@@ -79,7 +80,7 @@ class KeptEncoder:
 
     async def encode(self, texts: Sequence[str]) -> Encoded:
         """Encode texts, those not kept yet in chunks of like length."""
-        normal = [normalise_text(text[:_MAX_CHARS]) for text in texts]
+        normal = [as_read(normalise_text(text[:_MAX_CHARS])) for text in texts]
         keys = [text_key(text) for text in normal]
         missing = {key: text for key, text in zip(keys, normal, strict=True) if not self._known(key)}
         order = sorted(missing, key=lambda key: len(missing[key]))

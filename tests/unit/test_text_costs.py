@@ -22,6 +22,7 @@ from streams.concepts.naming import words_of
 from streams.concepts.tree_file import load_taxonomy
 from streams.encoder.text_cache import text_key
 from streams.events.items import Item, item_text
+from streams.events.lookalikes import as_read
 from streams.events.parse import ParseLimits, parse_events, parse_items
 from streams.events.text import MAX_MARKS, has_invisible, normalise_text, shorten, stream_safe
 from tests.fixtures.records import NOW_MS, click, record
@@ -78,6 +79,10 @@ CASES = {
     "normalise: marks that count as none": Case(normalise_text, lambda n: "\u0f81\u0f73" * (n // 2), 50_000),
     "normalise: runs as long as they may be": Case(normalise_text, lambda n: marks(30) * (n // 31), 50_000),
     "normalise: Hangul apart": Case(normalise_text, lambda n: "\u1112\u1161\u11ab" * (n // 3), 50_000),
+    "as read: unseen between marks": Case(as_read, lambda n: "a" + f"{marks(28)[1:]}\u200b" * (n // 29), 50_000),
+    "as read: joiners": Case(as_read, lambda n: "a\u200d" * (n // 2), 50_000),
+    "as read: one word of two scripts": Case(as_read, lambda n: "ap\u0430\u0436" * (n // 4), 50_000),
+    "as read: words of two scripts": Case(as_read, lambda n: "p\u0430y " * (n // 4), 50_000),
     "normalise: breaks": Case(normalise_text, lambda n: " \n\u202e" * (n // 3), 50_000),
     "stream safe: marks": Case(stream_safe, marks, 50_000),
     "stream safe: a mark in every sample": Case(stream_safe, lambda n: ("a" * 9 + "\u0301") * (n // 10), 50_000),
