@@ -77,7 +77,8 @@ class NodeView:
             count=node.count, first_ms=node.first_ms, last_ms=node.last_ms,
             expires_at_ms=expires_at_ms(node, self.policy),
             half_life_s=self.policy.half_life_s[key.level], prior=node_id in self.prior_ids,
-            model=node.learned.model if node.learned else None, made_ms=node.t0_ms if node.learned else None,
+            model=node.learned.model if node.learned else None,
+            made_ms=(node.learned.made_ms or None) if node.learned else None,
             evidence=self.evidence(node, evidence), vector=node.direction.tolist() if vectors else None,
         )  # fmt: skip
 

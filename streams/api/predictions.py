@@ -30,7 +30,7 @@ async def predict(backends: Backends, user_id: str, request: PredictRequest, at_
     known = [cards[item_id] for item_id in ids if item_id in cards]
     learned = person.learned(backends.policy)
     nodes = _stored(person, learned)
-    made = [node.t0_ms for node, _ in nodes]
+    made = [part.made_ms for _, part in nodes if part.made_ms]
     behind = [max(0, profile.last_ms - node.last_ms) for node, _ in nodes if (profile := person.profile)]
     return Predictions(
         user_id=user_id, at_ms=at_ms, model=learned.model if learned else None, made_ms=min(made, default=None),

@@ -158,7 +158,8 @@ class _Drawing:
         """Which model says something of them, of what, and which events it looked at most."""
         yield Text()
         line = Text.assemble(("Learned", "bold cyan"), (f"  by {learned.model}", ""))
-        line.append(f", made {ago(learned.made_ms, self.tree.at_ms)}", "dim")
+        if learned.made_ms:
+            line.append(f", made {ago(learned.made_ms, self.tree.at_ms)}", "dim")
         line.truncate(self.columns.width)
         yield line
         tasks = ", ".join(path.strip("/") or "interest" for path in learned.paths)

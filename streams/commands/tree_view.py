@@ -67,7 +67,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedLevel:
-    """What a model says of a person: which, made when, of events up to `last_ms`, at which paths, and its attention.
+    """What a model says of a person: which, when, of events up to `last_ms`, at which paths, and its attention.
 
     The `weight` and `share` of a reason are the share of the model's attention that an event had.
     """
@@ -241,13 +241,12 @@ class _NodeView:
 
     def learned(self, nodes: Sequence[Node]) -> LearnedLevel | None:
         """What the model says that spoke last; the attention is that of one node, as it is the same in all of them."""
-        made = sorted((node.t0_ms, node.learned.model) for node in nodes if node.learned)
-        if not made:
+        found = [(node, node.learned) for node in nodes if node.learned]
+        if not found:
             return None
-        made_ms, model = made[-1]
-        its = sorted(
-            (node for node in nodes if node.learned and node.learned.model == model), key=lambda node: node.key.path
-        )  # fmt: skip
+        model = max((node.t0_ms, node.key.path == "/", part.model) for node, part in found)[2]
+        its = sorted((node for node, part in found if part.model == model), key=lambda node: node.key.path)
+        made_ms = min(part.made_ms for _, part in found if part.model == model)
         return LearnedLevel(
             model=model, made_ms=made_ms, last_ms=its[0].last_ms, paths=tuple(node.key.path for node in its),
             reasons=tuple(self._reason(its[0], entry) for entry in its[0].evidence[: self.options.evidence]),

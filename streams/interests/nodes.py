@@ -63,7 +63,8 @@ class LearnedPart(NamedTuple):
     """What a learned node holds besides: which `model` made it, and what its direction says of an item.
 
     For an item of unit vector v, its task's logit is `scale` * <direction, v> + `bias`; on `/`, which is no task's,
-    they are 1 and 0. `mean` and `variance` are those of the person's click-through rate, on `/click` only.
+    they are 1 and 0. `mean` and `variance` are those of the person's click-through rate, on `/click` only. `made_ms` is
+    when the model said so, by the worker's clock: t0 and `last_ms` of the node are of the events that it had read.
     """
 
     model: str
@@ -71,6 +72,7 @@ class LearnedPart(NamedTuple):
     bias: float = 0.0
     variance: float = 0.0
     mean: float = 0.0
+    made_ms: int = 0
 
 
 @dataclass(slots=True, kw_only=True)

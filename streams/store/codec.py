@@ -95,6 +95,7 @@ def _learned(payload: Mapping[str, grpc.Value]) -> LearnedPart:
         payload["model"].string_value, payload["scale"].double_value, payload["bias"].double_value,
         payload["variance"].double_value if "variance" in payload else 0.0,
         payload["mean"].double_value if "mean" in payload else 0.0,
+        payload["made"].integer_value if "made" in payload else 0,
     )  # fmt: skip
 
 

@@ -87,6 +87,8 @@ def _of_person(node: Node) -> list[bytes]:
 def _of_model(learned: LearnedPart) -> list[bytes]:
     """What a learned node has besides."""
     has = [entry("model", learned.model), entry("scale", learned.scale), entry("bias", learned.bias)]
+    if learned.made_ms:
+        has.append(entry("made", learned.made_ms))
     return [*has, entry("variance", learned.variance), entry("mean", learned.mean)] if learned.variance else has
 
 

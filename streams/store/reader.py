@@ -260,7 +260,7 @@ class StoreReader:
 _HIT = fields("user_id", "level", "path", "mass", "t0", "first", "last")
 _SHOWN = fields(
     "user_id", "level", "path", "mass", "net", "t0", "first", "last", "count", "evidence", "seen", "began", "recents",
-    "erased_at", "model", "scale", "bias", "variance", "mean",
+    "erased_at", "model", "scale", "bias", "variance", "mean", "made",
 )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def _node(at: int, mass: float, net: float, norm: float, t0_ms: int, last_ms: in
     }  # fmt: skip
     more = own if level == "profile" else {}
     if level == "learned":
-        more = {"learned": LearnedPart("interest-é-0a", 0.5 + at, net, at / 3)}
+        more = {"learned": LearnedPart("interest-é-0a", 0.5 + at, net, at / 3, 0.1 * at, 1_700_000_000_000 * (at % 2))}
     return Node(
         key=NodeKey(f"u{at}é", level, "/茶" if level == "topic" else "/"),
         direction=np.linspace(-1, at, 5, dtype=np.float32), mass=abs(mass), net=net, norm=norm, t0_ms=t0_ms,
@@ -144,7 +144,7 @@ def _point(node: Node, fence: int) -> Point:
             "erased_at": node.erased_at_ms, "reread": True,
         }  # fmt: skip
     if node.learned is not None:
-        model, scale, bias, variance, mean = node.learned
-        rate = {"variance": variance, "mean": mean} if variance else {}
+        model, scale, bias, variance, mean, made_ms = node.learned
+        rate = ({"made": made_ms} if made_ms else {}) | ({"variance": variance, "mean": mean} if variance else {})
         payload |= {"model": model, "scale": scale, "bias": bias} | rate
     return Point(node.id, node.direction, payload)

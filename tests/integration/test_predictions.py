@@ -53,11 +53,9 @@ def node(user: str, level: Level, path: str, axis: int, **more: Any) -> Node:
 
 def learned(user: str, path: str, axis: int, model: str = MODEL, **more: Any) -> Node:
     scale, bias = TASKS.get(path, (1.0, 0.0))
-    part = (
-        LearnedPart(model, scale, bias, mean=0.2, variance=0.01)
-        if path == "/click"
-        else LearnedPart(model, scale, bias)
-    )
+    part = LearnedPart(model, scale, bias, made_ms=MADE)
+    if path == "/click":
+        part = part._replace(mean=0.2, variance=0.01)
     attention = [
         Evidence("", "kettle", NOW - 200_000, 0.75, "click"),
         Evidence("", "derby", NOW - 300_000, 0.25, "like"),

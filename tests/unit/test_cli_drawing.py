@@ -21,6 +21,7 @@ from streams.api.models import (
     SimilarItem,
     SimilarItems,
 )
+from streams.api.prediction_models import ClickThrough, Prediction, Predictions
 from streams.api.score_models import (
     ExplainedPart,
     ExplainedPull,
@@ -33,6 +34,7 @@ from streams.api.score_models import (
     ScoreParts,
 )
 from streams.commands.audience import draw_audience
+from streams.commands.predict import draw_predictions
 from streams.commands.score_drawing import draw_explained, draw_ranked
 from streams.commands.similar import draw_similar
 from streams.commands.watch import WatchedTree, draw_live_tree
@@ -64,6 +66,19 @@ def item(score: float = 0.5, aversion: float = -0.1, **more: Any) -> RankedItem:
     return RankedItem(score=score + aversion + 0.15, parts=parts, **{**fields, "because": [pull, away], **more})
 
 
+def predicted(**more: Any) -> Predictions:
+    chances = {"click": 0.341, "exposure": 0.52, "purchase": 0.0004}
+    items = [
+        Prediction(item_id="i2", title="A kettle", cosine=0.613, probabilities=chances),
+        Prediction(text_index=0, cosine=-0.2, probabilities={"click": 0.02}),
+    ]
+    fields = {
+        "user_id": "u" * 200, "at_ms": NOW, "model": "interest-hierarchy-5f1c09ab", "made_ms": NOW - 7_200_000,
+        "behind_ms": 600_000, "click_through": ClickThrough(mean=0.11, variance=0.0004), "items": items,
+    }  # fmt: skip
+    return Predictions(**{**fields, **more})
+
+
 def similar(**more: Any) -> SimilarItems:
     fields = {"item_id": "i2", "score": 0.03, "content": 0.912, "together": 0.14, "people": 11.6, "lang": "zh"}
     items = [SimilarItem(**{**fields, "found_by": ["together"], **more})] * 2
@@ -89,6 +104,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, ascii_only: bool) -> Non
         lambda console: draw_audience(Audience(at_ms=NOW, members=[member]), console, TITLE, None),
         lambda console: draw_explained(why, console, evidence=1),
         lambda console: draw_similar(similar(item_id="i" * 200, title=TITLE, path="/food/coffee-tea"), console),
+        lambda console: draw_predictions(predicted(), [TITLE], console),
         lambda console: draw_live_tree(tree, NOW, console, "live " * 50, fold=True),
     ):
         lines = drawn(make, width, ascii_only=ascii_only)
@@ -103,6 +119,37 @@ def test_similar_items_have_both_figures_and_how_many_people_touched_both() -> N
     assert "11.6 people" in lines[5]
     few = drawn(lambda console: draw_similar(similar(people=0.9997), console), 80)
     assert any(line.endswith("1 person") for line in few)
+
+
+def test_predictions_are_a_table_with_the_model_and_how_late_it_is() -> None:
+    lines = drawn(lambda console: draw_predictions(predicted(user_id="ana"), ["A late  goal"], console), 80)
+    assert lines[:2] == ["ana", "interest-hierarchy-5f1c09ab · made 2 h ago · as of 2026-09-21 14:13 UTC"]
+    assert lines[2] == "the model has not seen the last 10 min of their events"
+    assert lines[3] == "they click 11% of what they are shown, give or take 2.0%"
+    assert lines[5].split() == ["nearness", "click", "exposure", "purchase"]
+    assert lines[6].split() == ["A", "kettle", "+0.61", "34%", "52%", "<0.1%"]
+    assert lines[7].split() == ["“A", "late", "goal”", "−0.20", "2.0%"]
+    bare = predicted(behind_ms=0, click_through=None, made_ms=None)
+    assert "made" not in "".join(drawn(lambda console: draw_predictions(bare, [], console), 80))
+    narrow = drawn(lambda console: draw_predictions(predicted(), [], console), 34)
+    assert narrow[5].split() == ["nearness", "click"]
+
+
+def test_what_a_model_adds_is_named_and_shows_its_attention() -> None:
+    entry = EvidenceEntry(event_id="", type="like", item_id="i9", title="A kettle", ts_ms=NOW, weight=0.7, share=0.7)
+    pull = ExplainedPull(
+        node_id="n", level="learned", path="/click", name="What they click", contribution=0.4, attention=0.0, share=1.0,
+        evidence=[entry],
+    )  # fmt: skip
+    parts = ScoreParts(relevance=0.0, aversion=0.0, freshness=0.0, popularity=0.0, learned=0.4)
+    told = Explanation(user_id="u", item_id="i", at_ms=NOW, score=0.4, parts=parts, pulls=[pull])
+    text = "\n".join(drawn(lambda console: draw_explained(told, console, evidence=1), 100))
+    assert "What they click (learned)" in text
+    assert "70% of the model's attention" in text
+    one = item(0.0, 0.0).model_copy(update={"parts": parts, "because": [pull]})
+    text = "\n".join(drawn(lambda console: draw_ranked("u", NOW, [one], console, prior=False), 100))
+    assert "What they click (learned) +0.40" in text
+    assert "nothing is known of them" not in text
 
 
 def test_a_bar_is_the_parts_of_the_score_and_ends_with_what_was_taken_off() -> None:

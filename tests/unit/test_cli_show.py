@@ -17,7 +17,7 @@ from streams.commands.show import ShowRequest, names, why_empty
 from streams.commands.tree_drawing import draw
 from streams.commands.tree_view import Branch, TreeOptions, TreeView, item_ids, view
 from streams.interests.evidence import Evidence
-from streams.interests.nodes import Level, Node, NodeKey
+from streams.interests.nodes import LearnedPart, Level, Node, NodeKey
 from streams.interests.recents import Recent, pack_recents
 from streams.settings.policies import NodeSettings
 from streams.store.cards import Card
@@ -212,6 +212,30 @@ def drawn(
     console.print(draw(tree or see(evidence=2), console, NAME_OF, fold=fold))
     file.flush()
     return raw.getvalue().decode(encoding)
+
+
+def learned(path: str, model: str = "interest-hierarchy-5f1c09ab", at_ms: int = NOW - H) -> Node:
+    evidence = [Evidence("", "q1", NOW - 3 * H, 0.62, "like"), Evidence("", "q3", NOW - 2 * D, 0.2, "click")]
+    made = node("learned", path, 20, 5 * H, evidence=evidence)
+    return replace(made, t0_ms=at_ms, learned=LearnedPart(model, made_ms=NOW - H))
+
+
+def test_what_a_model_says_is_told_with_its_name_its_age_and_its_attention() -> None:
+    old = learned("/exposure", "interest-mean-00000000", NOW - D)
+    nodes = [*TREE, learned("/purchase"), learned("/"), learned("/click"), old]
+    tree = see(nodes, evidence=2)
+    assert tree.learned is not None
+    assert (tree.learned.model, tree.learned.paths) == ("interest-hierarchy-5f1c09ab", ("/", "/click", "/purchase"))
+    text = drawn(80, tree)
+    assert "Learned  by interest-hierarchy-5f1c09ab, made 1 h ago" in text
+    assert re.search(r"interest, click, purchase · it has not seen the last 2 h", text)
+    assert re.search(r"· like “How Cardano .*62% of its attention, 3 h ago", text)
+    assert [one.path for one in tree.topics] == [one.path for one in see(evidence=2).topics]
+    assert "Learned" not in drawn(80, see(evidence=2))
+    assert "Learned" not in drawn(80, see(nodes, levels=frozenset({"topic"})))
+    alone = see(nodes, levels=frozenset({"learned"}))
+    assert not alone.is_empty
+    assert all(cell_len(line) <= 40 for line in drawn(40, alone).splitlines())
 
 
 @pytest.mark.parametrize("width", [40, 60, 72, 80, 100, 120, 200])
