@@ -119,6 +119,26 @@ def round_linear_layers(model: Any, ranges: Ranges) -> None:
     model.validate_nodes_and_infer_types()
 
 
+def keep_weights_in_8_bits(model: Any, least: int = 128) -> None:
+    """Change an OpenVINO model in place: the weights of its linear layers are int8 with a scale an output.
+
+    It computes in floats as before. Layers of fewer than `least` weights stay as they are, and what has no constant
+    weights, such as attention's products.
+    """
+    from openvino import opset13 as op  # noqa: PLC0415  # only where a graph is made: a later start reads it
+
+    for matmul in [node for node in model.get_ops() if node.get_type_name() == "MatMul"]:
+        constant = matmul.input_value(1).get_node().get_type_name() == "Constant"
+        if constant and matmul.get_attributes()["transpose_b"]:
+            weights = _weights(matmul)
+            if weights.size < least:
+                continue
+            rounded, scale = rounded_weights(weights, np.ones(weights.shape[1], np.float32))
+            kept = op.multiply(op.convert(op.constant(rounded), "f32"), op.constant(scale))
+            matmul.input(1).replace_source_output(kept.output(0))
+    model.validate_nodes_and_infer_types()
+
+
 def rounded_weights(weights: Floats, smoothing: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
     """Weights (out, in) for smoothed inputs as int8, and their scales (out, 1): weights / smoothing ≈ int8 · scale."""
     moved = weights / smoothing

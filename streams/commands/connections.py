@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streams.broker.config import KafkaConfig
     from streams.broker.producer import Producer
     from streams.encoder.client import TritonEncoder
+    from streams.encoder.interest_client import InterestClient
     from streams.settings.service import Settings
     from streams.store.placing import CollectionMaker
     from streams.store.survey import Surveyor
@@ -112,3 +113,19 @@ async def encoder_of(settings: Settings, deadline_s: float | None = None) -> Asy
             yield encoder
         finally:
             await encoder.close()
+
+
+@asynccontextmanager
+async def interests_of(
+    settings: Settings, encoder_id: str, deadline_s: float | None = None
+) -> AsyncIterator[InterestClient | None]:
+    """A client of the model of learned interests for vectors of a text encoder; None where no model is set."""
+    from streams.settings.wiring import interest_client
+
+    client = interest_client(settings, encoder_id, deadline_s=deadline_s)
+    with named(f"Triton at {settings.triton.url}"):
+        try:
+            yield client
+        finally:
+            if client is not None:
+                await client.close()

@@ -8,8 +8,9 @@ import httpx
 import numpy as np
 
 from encoders.contract import NORM_TOLERANCE
+from encoders.histories import Histories
 from streams.base.errors import ConfigurationError, InterestsError
-from streams.commands.connections import admin_of, encoder_of, producer_of
+from streams.commands.connections import admin_of, encoder_of, interests_of, producer_of
 from streams.commands.findings import DEADLINE_S, Findings
 from streams.commands.lag_wait import by_topic
 from streams.commands.topics import read_topics, service_topics
@@ -155,7 +156,28 @@ async def check_triton(settings: Settings) -> tuple[Findings, EncoderInfo | None
                 findings.fail("encodes", f"a vector of length {length:.3f}, expected 1", again)
             else:
                 findings.ok("encodes", f"a vector of length {length:.3f}")
+    await check_learned(findings, settings, info)
     return findings, info
+
+
+async def check_learned(findings: Findings, settings: Settings, info: EncoderInfo) -> None:
+    """The model of learned interests, where one is set: whether it is served, fits the text encoder, and answers."""
+    name = settings.learned.model
+    async with interests_of(settings, info.encoder_id, DEADLINE_S - 0.5) as client:
+        if client is None:
+            return
+        serve = f"serve the model {name}, or empty learned.model (INTERESTS_LEARNED__MODEL): docs/encoders.md"
+        if not await findings.ask("learned interests", client.ready(), serve):
+            if not findings.failed:
+                findings.fail("learned interests", f"model {name} does not answer that it is ready", serve)
+            return
+        served = await findings.ask("learned interests", client.info(), serve)
+        if served is None:
+            return
+        newcomer = Histories.empty(1, served.history, served.dim)
+        if await findings.ask("learned interests", client.answers(newcomer), "see Triton's log and restart it"):
+            seen = f"{served.model_id}, {served.history} items a person, tasks {', '.join(served.tasks)}"
+            findings.ok("learned interests", seen)
 
 
 async def check_api(settings: Settings) -> Findings:

@@ -24,7 +24,7 @@ from pydantic_settings import (
 
 from streams.base.errors import ConfigurationError
 from streams.base.jobs import Job
-from streams.settings.learning import LearningSettings
+from streams.settings.learning import LearnedSettings, LearningSettings
 from streams.settings.policies import (
     NodeSettings,
     PopulationSettings,
@@ -207,6 +207,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     ranking: RankingSettings = RankingSettings()
     learning: LearningSettings = LearningSettings()
+    learned: LearnedSettings = LearnedSettings()
     population: PopulationSettings = PopulationSettings()
     concepts: ConceptSettings = ConceptSettings()
     api: ApiSettings = ApiSettings()

@@ -9,6 +9,7 @@ from streams.base.credentials import TlsFiles, secret
 from streams.broker.admin import TopicSpec
 from streams.broker.config import KafkaConfig
 from streams.encoder.client import TritonEncoder
+from streams.encoder.interest_client import InterestClient, InterestObserver
 from streams.encoder.text_model import EncoderObserver
 from streams.settings.servers import KafkaSettings, TritonSettings
 from streams.settings.service import Settings
@@ -61,11 +62,28 @@ def triton_encoder(
     triton: TritonSettings, *, observer: EncoderObserver | None = None, deadline_s: float | None = None
 ) -> TritonEncoder:
     """The encoder's client, from the settings; nothing is sent yet."""
-    tls = TlsFiles("triton", triton.ca_file, triton.cert_file, triton.key_file) if triton.tls else None
     return TritonEncoder(
         triton.url, model_name=triton.model, deadline_s=deadline_s or triton.deadline_s, max_batch=triton.max_batch,
-        cache_bytes=triton.cache_mib << 20, observer=observer, tls=tls,
+        cache_bytes=triton.cache_mib << 20, observer=observer, tls=_triton_tls(triton),
     )  # fmt: skip
+
+
+def interest_client(
+    settings: Settings, encoder_id: str, *, observer: InterestObserver | None = None, deadline_s: float | None = None
+) -> InterestClient | None:
+    """The client of the model of learned interests, for vectors of a text encoder; None where no model is set."""
+    learned = settings.learned
+    if not learned.model:
+        return None
+    return InterestClient(
+        settings.triton.url, encoder_id=encoder_id, model_name=learned.model,
+        deadline_s=deadline_s or learned.deadline_s, max_batch=learned.max_batch, observer=observer,
+        tls=_triton_tls(settings.triton),
+    )  # fmt: skip
+
+
+def _triton_tls(triton: TritonSettings) -> TlsFiles | None:
+    return TlsFiles("triton", triton.ca_file, triton.cert_file, triton.key_file) if triton.tls else None
 
 
 def topic_specs(kafka: KafkaSettings) -> list[TopicSpec]:
