@@ -1,6 +1,6 @@
 """The concept tree of the embedded stack: the built-in taxonomy, encoded once an encoder and kept beside the models.
 
-A worker without a tree file encodes the taxonomy's 1,800 texts at each start, which takes two cores ten seconds and
+A worker without a tree file encodes the taxonomy's 3,000 texts at each start, which takes two cores fifteen seconds and
 more. The file's name carries what it was made from, so a change of encoder, taxonomy or code makes a new one.
 """
 
@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 
 from encoders.locate import cache_dir
+from streams.concepts import topic_head, tree_texts
 from streams.concepts import tree as tree_module
 from streams.concepts import tree_file as file_module
 from streams.concepts.tree_file import TAXONOMY_FILE, save_tree
@@ -35,6 +36,7 @@ async def tree_file(settings: Settings, root: Path | None = None) -> Path:
 
 def _made_from() -> str:
     digest = hashlib.sha256()
-    for source in (TAXONOMY_FILE, Path(tree_module.__file__), Path(file_module.__file__)):
+    modules = (tree_module.__file__, file_module.__file__, tree_texts.__file__, topic_head.__file__)
+    for source in (TAXONOMY_FILE, *map(Path, modules)):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]

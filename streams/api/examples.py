@@ -75,7 +75,7 @@ EXPLANATION: Final = {
 }  # fmt: skip
 ITEM: Final = {
     "item_id": "i12", "title": "Pour-over, step by step", "description": None, "path": "/food/coffee",
-    "name": "Coffee", "categories": ["Food", "Coffee"], "tags": [], "brand": None, "lang": "en",
+    "confidence": 1.0, "name": "Coffee", "categories": ["Food", "Coffee"], "tags": [], "brand": None, "lang": "en",
     "ts_ms": _T - 90_000_000, "popularity": 3.2,
 }  # fmt: skip
 SIMILAR_ITEMS: Final = {

@@ -106,12 +106,17 @@ class Tree(ResponseModel):
 
 
 class ItemCard(ResponseModel):
-    """An item as the catalogue describes it, its path on the concept tree, and its popularity now."""
+    """An item as the catalogue describes it, its path on the concept tree, and its popularity now.
+
+    `path` is empty where nothing was clear enough. `confidence` is the probability that its topic is right: 1 where a
+    category names it, null where it is not known.
+    """
 
     item_id: str
     title: str | None = None
     description: str | None = None
     path: str = ""
+    confidence: float | None = None
     name: str = ""
     categories: list[str] = []
     tags: list[str] = []

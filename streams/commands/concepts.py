@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,13 +18,15 @@ from streams.commands.json_lines import read_lines
 from streams.commands.progress import meter
 from streams.commands.shell import console, load_settings, register, run
 from streams.concepts.catalogue_tree import Floats, build_from_catalogue, build_from_taxonomy, text_of
-from streams.concepts.tree import ConceptTree
+from streams.concepts.tree import ConceptTree, Match
 from streams.concepts.tree_file import TAXONOMY_FILE, save_tree
+from streams.encoder.concept_tree import read_or_encode_tree
 
 if TYPE_CHECKING:
     from streams.settings.service import Settings
 
 _EXAMPLE = "interests concepts build --from-catalogue items.jsonl.gz --out concepts.npz"
+_TRY_EXAMPLE = 'interests concepts try "Striker scores twice as the champions win" "wait for part 2"'
 _CHUNK = 256
 _DEADLINE_S = 180.0  # of one request: nobody waits for a page here, and a busy CPU may take its time
 
@@ -47,6 +50,7 @@ def add(app: typer.Typer) -> None:
     """Register the group."""
     app.add_typer(concepts, name="concepts")
     register(concepts, "build", example=_EXAMPLE)(build)
+    register(concepts, "try", example=_TRY_EXAMPLE)(try_texts)
 
 
 def build(
@@ -82,6 +86,43 @@ def read_items(path: Path) -> list[dict[str, Any]]:
         if not item.get("deleted") and text_of(item):
             items.append(item)
     return items
+
+
+def try_texts(
+    texts: Annotated[list[str], typer.Argument(help="Texts, as an item's title would be.")],
+    runners_up: Annotated[int, typer.Option("--runners-up", min=0, max=20, help="Topics shown beside the first.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+) -> None:
+    """Say where texts would be placed: path, confidence, and the topics that come next.
+
+    By the tree that the settings name, or the built-in taxonomy, which is encoded first. Nothing is written.
+    """
+    settings = load_settings()
+    found = run(_tried(settings, texts, runners_up + 1))
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    for one in found:
+        sure = "" if one["confidence"] is None else f"  {one['confidence']:.2f}"
+        nearest = ", ".join(f"{each['path']} {each['score']:.2f}" for each in one["topics"])
+        console().print(f"{one['path'] or 'no path'}{sure}  {one['text']}", markup=False, highlight=False)
+        console().print(f"    {nearest}", style="dim", markup=False, highlight=False)
+
+
+async def _tried(settings: Settings, texts: Sequence[str], count: int) -> list[dict[str, Any]]:
+    async with encoder_of(settings, _DEADLINE_S) as client:
+        served = await client.info()
+        tree = await read_or_encode_tree(settings.concepts.file, client, served.encoder_id, served.dim)
+        tree = settings.concepts.with_floors(tree)
+        vectors = (await client.encode(texts)).vectors
+    placed = tree.placements([Match()] * len(texts), vectors)
+    return [
+        {
+            "text": text, "path": one.path, "confidence": one.confidence,
+            "topics": [{"path": path, "score": round(score, 4)} for path, score in tree.likely(vector, count)],
+        }
+        for text, one, vector in zip(texts, placed, vectors, strict=True)
+    ]  # fmt: skip
 
 
 async def _build(

@@ -200,7 +200,7 @@ async def _with_tree(
     if not made:
         tree = load_tree(present) if present else load_taxonomy()
         console().print(f"encoding {len(tree.concepts):,} concepts for {wanted}", style="dim")
-        save_tree(await encode_tree(tree.version, tree.concepts, encoder, info.encoder_id), wanted)
+        save_tree(await encode_tree(tree, encoder, info.encoder_id), wanted)
     read_tree(wanted, info.encoder_id, info.dim)
     return there.model_copy(update={"concepts": there.concepts.model_copy(update={"file": wanted})})
 

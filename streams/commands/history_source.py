@@ -154,7 +154,9 @@ async def history_of(settings: Settings, collections: Collections) -> AsyncItera
                 catalogue=CachedStore(
                     qdrant, nodes_bytes=1, items_bytes=worker.items_cache_mib << 20, items_ttl_s=worker.items_ttl_s
                 ),
-                tree=await read_or_encode_tree(settings.concepts.file, encoder, info.encoder_id, info.dim),
+                tree=settings.concepts.with_floors(
+                    await read_or_encode_tree(settings.concepts.file, encoder, info.encoder_id, info.dim)
+                ),
                 policy=policy,
                 weights=settings.weights.table(),
                 popularity_half_life_s=settings.population.popularity_half_life_s,

@@ -13,8 +13,9 @@ import xxhash
 
 from streams.base.errors import ConfigurationError
 from streams.concepts.naming import Text, name_clusters
-from streams.concepts.tree import Concept, ConceptTree, build_tree, slug, texts_of
+from streams.concepts.tree import Concept, ConceptTree, build_tree, slug
 from streams.concepts.tree_file import TAXONOMY_FILE, load_taxonomy
+from streams.concepts.tree_texts import TreeTexts
 from streams.concepts.zeroshot import unit
 from streams.events.items import Item, item_text
 
@@ -37,15 +38,14 @@ _RESTARTS: Final = 4
 def build_from_taxonomy(encode: Encode, encoder_id: str, path: Path = TAXONOMY_FILE) -> ConceptTree:
     """A tree from a written taxonomy: each concept's names, descriptions and aliases encoded and averaged.
 
+    Where every topic has examples, a head learns from them which topic a vector belongs to.
     `encode` maps texts to L2-normalised vectors of shape (n, dim). The tree's version is the taxonomy's with eight
     hex digits of its contents.
     """
     taxonomy = load_taxonomy(path)
-    texts = texts_of(taxonomy.concepts, languages_read(encode, taxonomy.concepts))
-    vectors = encode([text for mine in texts for text in mine])
-    ends = np.cumsum([len(mine) for mine in texts])
+    texts = TreeTexts(taxonomy.concepts, taxonomy.says_nothing, languages_read(encode, taxonomy.concepts))
     version = f"{taxonomy.version}-{xxhash.xxh3_64_hexdigest(path.read_bytes())[:8]}"
-    return build_tree(version, encoder_id, taxonomy.concepts, np.split(vectors, ends[:-1]))
+    return texts.tree(version, encoder_id, encode(texts.texts))
 
 
 def languages_read(encode: Encode, concepts: Sequence[Concept]) -> list[str]:

@@ -55,13 +55,20 @@ class ZeroShot:
         """
         found: list[Nearest] = []
         for rows, block in self._blocks(vectors):
-            cosines = block @ self._topics.T
-            deepest = self._best_below(block @ self._interests.T, cosines)
-            scores = _rounded((cosines + _BEST_INTEREST * deepest) / (1 + _BEST_INTEREST))
+            scores = self._scores(block)
             if favour is not None:
                 scores += favour[rows][:, self.topic_rows]
             found.append(_best(self.topic_rows, scores))
         return _joined(found)
+
+    def topic_scores(self, vectors: Floats) -> Doubles:
+        """The centred cosine of each vector, (n, dim), with each topic, shape (n, topics)."""
+        return np.concatenate([self._scores(block) for _, block in self._blocks(vectors)])
+
+    def _scores(self, block: Doubles) -> Doubles:
+        cosines = block @ self._topics.T
+        deepest = self._best_below(block @ self._interests.T, cosines)
+        return _rounded((cosines + _BEST_INTEREST * deepest) / (1 + _BEST_INTEREST))
 
     def _best_below(self, interests: Doubles, topics: Doubles) -> Doubles:
         """The cosine of each topic's best interest, the topic's own where it has none, shape (n, topics)."""

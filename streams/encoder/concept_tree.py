@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 from pathlib import Path
 
-import numpy as np
-
 from streams.base.errors import ConfigurationError
-from streams.concepts.tree import Concept, ConceptTree, build_tree, texts_of
-from streams.concepts.tree_file import load_taxonomy, load_tree
+from streams.concepts.tree import ConceptTree
+from streams.concepts.tree_file import Taxonomy, load_taxonomy, load_tree
+from streams.concepts.tree_texts import TreeTexts
 from streams.encoder.base import Encoder
 
 
@@ -18,8 +17,7 @@ async def read_or_encode_tree(
 ) -> ConceptTree:
     """The concept tree of a file made for this encoder, or the built-in taxonomy, encoded now."""
     if file is None:
-        taxonomy = load_taxonomy()
-        return await encode_tree(taxonomy.version, taxonomy.concepts, encoder, encoder_id)
+        return await encode_tree(load_taxonomy(), encoder, encoder_id)
     return read_tree(file, encoder_id, dim)
 
 
@@ -37,9 +35,9 @@ def read_tree(file: Path, encoder_id: str, dim: int | None = None) -> ConceptTre
     return tree
 
 
-async def encode_tree(version: str, concepts: Sequence[Concept], encoder: Encoder, encoder_id: str) -> ConceptTree:
-    """A tree of these concepts with vectors by this encoder."""
-    texts = texts_of(concepts)
-    encoded = await encoder.encode([text for of_one in texts for text in of_one])
-    ends = np.cumsum([len(of_one) for of_one in texts])
-    return build_tree(version, encoder_id, concepts, np.split(encoded.vectors, ends[:-1]))
+async def encode_tree(written: Taxonomy | ConceptTree, encoder: Encoder, encoder_id: str) -> ConceptTree:
+    """A tree of the concepts of a taxonomy, or of another tree, with vectors by this encoder."""
+    texts = TreeTexts(written.concepts, written.says_nothing)
+    encoded = await encoder.encode(texts.texts)
+    # Learning the topics takes seconds: in a thread, so that the loop goes on.
+    return await asyncio.to_thread(texts.tree, written.version, encoder_id, encoded.vectors)

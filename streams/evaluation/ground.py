@@ -88,7 +88,7 @@ async def prepare(
 ) -> Ground:  # fmt: skip
     """Describe the items and encode the texts of a log. Raises ConfigurationError and PoisonError."""
     encoder, encoder_id = named
-    tree = await read_or_encode_tree(settings.concepts.file, encoder, encoder_id)
+    tree = settings.concepts.with_floors(await read_or_encode_tree(settings.concepts.file, encoder, encoder_id))
     points = await _described(items, encoder, tree, now_ms, meter)
     await _warm(events, encoder, now_ms, meter)
     population = settings.population

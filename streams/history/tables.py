@@ -46,7 +46,7 @@ def items_schema(dim: int) -> pa.Schema:
     return pa.schema([
         ("item_id", pa.string()), ("title", pa.string()), ("description", pa.string()), ("categories", _WORDS),
         ("tags", _WORDS), ("brand", pa.string()), ("lang", pa.string()), ("ts", _TIME), ("path", pa.string()),
-        ("vector", pa.list_(pa.float32(), dim)),
+        ("confidence", pa.float64()), ("vector", pa.list_(pa.float32(), dim)),
     ])  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def items_table(cards: Sequence[Card], dim: int) -> pa.Table:
     """Items as they are described now."""
     columns = {
         name: [getattr(card, name) for card in cards]
-        for name in ("item_id", "title", "description", "categories", "tags", "brand", "lang", "path")
+        for name in ("item_id", "title", "description", "categories", "tags", "brand", "lang", "path", "confidence")
     }
     columns["ts"] = [card.ts_ms for card in cards]
     return _table({**columns, "vector": _vectors([card.vector for card in cards], dim)}, items_schema(dim))

@@ -19,8 +19,12 @@ class StoredItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ItemPoint:
-    """An item with its vector and path, as it is written."""
+    """An item with its vector and path, as it is written.
+
+    `confidence` is the probability that the path's topic is right, None where it is not known.
+    """
 
     item: Item
     vector: Vector
     path: str
+    confidence: float | None = None

@@ -17,7 +17,7 @@ ITEM_CHARS = 2_000
 async def describe(
     items: Sequence[Item], encoder: Encoder, tree: ConceptTree
 ) -> tuple[list[ItemPoint], dict[str, PoisonError]]:
-    """Encode items and give each its path: from its own categories or tags, else the nearest concept.
+    """Encode items and give each its path: from its own categories or tags, else from its text, or none.
 
     Returns the points, and by item id why an item cannot be encoded.
     """
@@ -34,11 +34,11 @@ async def describe(
     labels = list(dict.fromkeys(label for match in matches for label in match.unknown))
     encoded = await encoder.encode([text for _, text in readable] + labels)
     nearest = dict(zip(labels, encoded.vectors[len(readable) :], strict=True))
-    paths = tree.place(matches, encoded.vectors[: len(readable)], nearest)
+    placed = tree.placements(matches, encoded.vectors[: len(readable)], nearest)
     points: list[ItemPoint] = []
-    for at, ((item, _), path) in enumerate(zip(readable, paths, strict=True)):
+    for at, ((item, _), place) in enumerate(zip(readable, placed, strict=True)):
         if at in encoded.poison:
             poison[item.item_id] = encoded.poison[at]
         else:
-            points.append(ItemPoint(item, encoded.vectors[at], path))
+            points.append(ItemPoint(item, encoded.vectors[at], place.path, place.confidence))
     return points, poison

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -34,6 +35,9 @@ from streams.settings.policies import (
     WeightSettings,
 )
 from streams.settings.servers import KafkaSettings, QdrantSettings, TritonSettings, Url, Urls
+
+if TYPE_CHECKING:
+    from streams.concepts.tree import ConceptTree
 
 
 class WorkerSettings(Section):
@@ -81,6 +85,18 @@ class ConceptSettings(Section):
     """The concept tree."""
 
     file: Path | None = Field(None, description="A tree made by a builder; unset: the built-in taxonomy.")
+    confidence: float | None = Field(
+        None, ge=0, le=1, description="Under this probability of its topic an item gets no path; unset: the tree's own."
+    )
+    interest_confidence: float | None = Field(
+        None, ge=0, le=1, description="Under this one it gets its topic and no interest; unset: the tree's own."
+    )
+
+    def with_floors(self, tree: ConceptTree) -> ConceptTree:
+        """A tree with the floors that are set here."""
+        wanted = {"confidence": self.confidence, "interest_confidence": self.interest_confidence}
+        given = {name: floor for name, floor in wanted.items() if floor is not None}
+        return tree.with_floors(replace(tree.floors, **given)) if given else tree
 
 
 class ClientSettings(Section):

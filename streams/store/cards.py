@@ -18,7 +18,7 @@ _ITEMS_PER_CALL = 500
 class Card(NamedTuple):
     """An item as it is shown and scored: `vector` float32 (dim,), unit, (0,) where it was not read.
 
-    `path` "" and `ts_ms` None: not known.
+    `path` "", `ts_ms` None and `confidence` None, the probability that the path's topic is right: not known.
     """
 
     item_id: str
@@ -31,6 +31,7 @@ class Card(NamedTuple):
     brand: str | None = None
     lang: str | None = None
     ts_ms: int | None = None
+    confidence: float | None = None
 
 
 async def read_cards(
@@ -56,4 +57,5 @@ def card_of(payload: Mapping[str, grpc.Value], vector: Vector) -> Card:
         item_id=payload["item_id"].string_value, vector=vector, path=text("path") or "", title=text("title"),
         description=text("description"), categories=words("categories"), tags=words("tags"), brand=text("brand"),
         lang=text("lang"), ts_ms=payload["ts"].integer_value if "ts" in payload else None,
+        confidence=payload["confidence"].double_value if "confidence" in payload else None,
     )  # fmt: skip

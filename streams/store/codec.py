@@ -108,6 +108,8 @@ def item_point(point: ItemPoint) -> Point:
         "tags": list(item.tags), "brand": item.brand, "lang": item.lang, "ts": item.ts_ms,
     }  # fmt: skip
     plain.update({name: known for name, known in optional.items() if known})
+    if point.confidence is not None:
+        plain["confidence"] = point.confidence
     return Point(item_point_id(item.item_id), point.vector, plain)
 
 

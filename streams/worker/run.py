@@ -6,6 +6,7 @@ import asyncio
 import gc
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from time import monotonic
 
 import structlog
@@ -16,6 +17,7 @@ from streams.broker.app import BrokerApp, make_app
 from streams.broker.consumer_state import ConsumerState
 from streams.broker.lifecycle import run_worker
 from streams.broker.liveness import LivenessJudge, LivenessLimits
+from streams.concepts.tree import ConceptTree
 from streams.encoder.concept_tree import read_tree
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.plain_event import apply_plain_event
@@ -203,10 +205,13 @@ async def _reloading(settings: Settings, metrics: Metrics, servers: Connected, w
         worker.take_up(tables.tree, tables.weights)
         await noted(tables)
 
+    def tree_of(path: Path) -> ConceptTree:
+        return settings.concepts.with_floors(read_tree(path, deps.tree.encoder_id, deps.tree.dim))
+
     began = tables_of(deps.tree, deps.weights, file)
     await noted(began)
     return Reloading(
-        began, tree_file=file, read_tree=lambda path: read_tree(path, deps.tree.encoder_id, deps.tree.dim),
+        began, tree_file=file, read_tree=tree_of,
         weights_file=config_file(), read_weights=_weights_now, most=servers.most_weight,
         taken_up=taken_up, count=lambda what, outcome: metrics.reloads.labels(what, outcome).inc(),
     )  # fmt: skip

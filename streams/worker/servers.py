@@ -93,6 +93,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         crash_marks = QdrantCrashMarks(qdrant_config(settings), kafka.group, called=metrics.store_called)
         stack.push_async_callback(crash_marks.close)
         tree = await answered(waiting, read_or_encode_tree, settings.concepts.file, encoder, info.encoder_id, info.dim)
+        tree = settings.concepts.with_floors(tree)
         partitions = await answered(waiting, partition_counts, config, kafka)
         producer = Producer(config)
         await answered(waiting, producer.start)

@@ -113,7 +113,7 @@ def test_a_written_taxonomy_can_be_anybodys(tmp_path: Path) -> None:
     path.write_text(
         json.dumps({"version": 3, "concepts": [{"id": "tea", "names": {"en": "Tea"}, "aliases": ["chai"]}]})
     )
-    assert load_taxonomy(path) == ("3", [Concept("tea", {"en": "Tea"}, aliases=("chai",))])
+    assert load_taxonomy(path) == ("3", [Concept("tea", {"en": "Tea"}, aliases=("chai",))], {})
     path.write_text("{}")
     with pytest.raises(ConfigurationError, match="version"):
         load_taxonomy(path)

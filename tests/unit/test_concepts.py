@@ -7,7 +7,8 @@ import pytest
 
 from streams.base.errors import ConfigurationError
 from streams.concepts.labels import slug
-from streams.concepts.tree import OTHER, Concept, ConceptTree, Match, build_tree, texts_of
+from streams.concepts.tree import NOWHERE, Concept, ConceptTree, Match, build_tree
+from streams.concepts.tree_texts import texts_of
 
 CONCEPTS = [
     Concept(
@@ -93,9 +94,9 @@ def test_items_get_the_nearest_topic_and_interest(tree: ConceptTree) -> None:
     assert tree.assign(np.empty((0, 8), np.float32)) == []
 
 
-def test_what_is_near_nothing_is_other(tree: ConceptTree) -> None:
-    assert tree.assign(nowhere()[None, :]) == [OTHER]
-    assert tree.place([Match()], nowhere()[None, :]) == [OTHER]
+def test_what_is_near_nothing_gets_no_path(tree: ConceptTree) -> None:
+    assert tree.assign(nowhere()[None, :]) == [NOWHERE]
+    assert tree.place([Match()], nowhere()[None, :]) == [NOWHERE]
 
 
 def test_an_exact_tie_goes_to_the_lowest_id() -> None:
@@ -164,7 +165,7 @@ def test_nearest_label_is_none_under_its_floor(tree: ConceptTree) -> None:
         ("/food/wine", "zh-Hant", "酒"),  # no name in Traditional script: the base language's
         ("/food/wine", "fr", "Wine & spirits"),
         ("/food/slow-cooking", "en", "slow cooking"),
-        (OTHER, "en", "other"),
+        ("/other", "en", "other"),
         ("/", "en", ""),
     ],
 )

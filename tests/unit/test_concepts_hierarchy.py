@@ -17,8 +17,9 @@ from streams.concepts.catalogue_tree import (
 )
 from streams.concepts.labels import slug
 from streams.concepts.naming import Text, name_clusters, words_of
-from streams.concepts.tree import Concept, texts_of
+from streams.concepts.tree import Concept
 from streams.concepts.tree_file import load_taxonomy
+from streams.concepts.tree_texts import TreeTexts, texts_of
 from streams.concepts.zeroshot import unit
 
 WORDS = [
@@ -116,7 +117,7 @@ def test_the_taxonomy_is_encoded_text_by_text() -> None:
     encode = Reader(reads_chinese=True)
     tree = build_from_taxonomy(encode, "made-up")
     taxonomy = load_taxonomy()
-    wanted = [text for texts in texts_of(taxonomy.concepts) for text in texts]
+    wanted = TreeTexts(taxonomy.concepts, taxonomy.says_nothing).texts
     assert encode.asked[-len(wanted) :] == wanted
     assert any(not text.isascii() for text in wanted)
     assert tree.version.startswith(f"{taxonomy.version}-")

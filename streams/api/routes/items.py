@@ -30,8 +30,8 @@ async def item(backends: ApiBackends, item_id: ItemInPath) -> Response:
     return json_response(
         ItemCard(
             item_id=item_id, title=card.title, description=card.description, path=card.path,
-            name=backends.names.of_path(card.path), categories=list(card.categories), tags=list(card.tags),
-            brand=card.brand, lang=card.lang, ts_ms=card.ts_ms, popularity=popularity,
+            confidence=card.confidence, name=backends.names.of_path(card.path), categories=list(card.categories),
+            tags=list(card.tags), brand=card.brand, lang=card.lang, ts_ms=card.ts_ms, popularity=popularity,
         )
     )  # fmt: skip
 
