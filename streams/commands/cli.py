@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     ),
     "settings": ("settings", "Show every setting with its value and its environment variable; secrets are hidden."),
     "eval": ("evaluate", "Replay a log, rank before each event, and compare with baselines on the same candidates."),
+    "train": ("train", "Train a model of people's interests on a log: what they do next, told from what they did."),
     "api": (
         "api",
         "Serve the HTTP API until Ctrl-C or SIGTERM: trees, recommendations, explanations, audiences, ingest.",

@@ -1,0 +1,177 @@
+"""`interests train`: what a run writes, what it says, and how it ends where a log or an option does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from encoders.hierarchy_files import load_learned
+from encoders.hierarchy_settings import Progress, TrainingConfig
+from encoders.histories import PersonLog, TrainingSet
+from streams.base.errors import ConfigurationError
+from streams.commands import train as command
+from streams.commands.cli import app
+from streams.training.run import FEWEST_PEOPLE, TrainingPlan, run
+from streams.training.training_set import LogCounts, LogSet
+
+DAY_MS = 86_400_000
+T0 = 1_700_000_000_000
+QUICK = TrainingConfig(rounds=2, round_anchors=64, batch=32, negatives=16)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def log_set(people: int = 24, events: int = 8, items: int = 20, dim: int = 8) -> LogSet:
+    """People who go on from an item to the next one."""
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(items, dim)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    logs = [
+        PersonLog(
+            f"u{at}", T0 + at * 1_000 + np.arange(events, dtype=np.int64) * DAY_MS,
+            ((at + np.arange(events)) % items).astype(np.int32), np.ones(events, np.int8), np.ones(events, np.float32),
+        )
+        for at in range(people)
+    ]  # fmt: skip
+    data = TrainingSet(vectors, [f"i{n}" for n in range(items)], logs, np.full(items, np.nan))
+    return LogSet(data, LogCounts(records=people * events, first_ms=T0, last_ms=T0 + events * DAY_MS))
+
+
+def test_a_run_writes_a_model_and_a_card_that_names_nobody(tmp_path: Path) -> None:
+    told: list[tuple[str, Progress]] = []
+    plan = TrainingPlan(out=tmp_path / "model", history=8, training=QUICK, ablation=True)
+    card = run(log_set(), "an-encoder", plan, lambda name, one: told.append((name, one)))
+    learned = load_learned(tmp_path / "model")
+    assert card["model_id"] == learned.model_id
+    assert (learned.encoder_id, learned.config.history) == ("an-encoder", 8)
+    assert json.loads((tmp_path / "model" / "card.json").read_text()) == json.loads(json.dumps(card))
+    page = (tmp_path / "model" / "card.md").read_text()
+    for heading in ("Data", "Tasks", "How well", "Without its levels", "Probabilities", "Limits"):
+        assert f"## {heading}\n" in page
+    assert not re.search(r"\b[ui]\d+\b", page + json.dumps(card)), "a person or an item is named"
+    assert set(card["ablation"]) == {
+        "without language", "without recurrent", "without convolutional", "transformer", "mean",
+    }  # fmt: skip
+    assert {name for name, _ in told} == {"hierarchy", *card["ablation"]}
+    assert all(0 <= task["ece_after"] <= 1 for task in card["calibration"].values())
+
+
+def test_a_run_goes_on_from_its_checkpoint_unless_it_is_to_begin_anew(tmp_path: Path) -> None:
+    def stop(_: str, one: Progress) -> None:
+        if one.round == 1:
+            raise KeyboardInterrupt
+
+    plan = TrainingPlan(out=tmp_path / "one", history=8, training=QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        run(log_set(), "e", plan, stop)
+    rounds: list[int] = []
+    resumed = run(log_set(), "e", plan, lambda _, one: rounds.append(one.round))
+    assert min(rounds) >= 1
+    whole = run(log_set(), "e", TrainingPlan(out=tmp_path / "two", history=8, training=QUICK), lambda *_: None)
+    assert resumed["model_id"] == whole["model_id"]
+    rounds.clear()
+    anew = TrainingPlan(out=tmp_path / "one", history=8, training=QUICK, resume=False)
+    assert run(log_set(), "e", anew, lambda _, one: rounds.append(one.round))["model_id"] == whole["model_id"]
+    assert min(rounds) == 0
+    other = TrainingPlan(out=tmp_path / "one", history=4, training=QUICK)
+    with pytest.raises(ConfigurationError, match="another training"):
+        run(log_set(), "e", other, lambda *_: None)
+
+
+def test_too_few_people_are_refused(tmp_path: Path) -> None:
+    few = log_set(people=FEWEST_PEOPLE - 1)
+    with pytest.raises(ConfigurationError, match=f"expected at least {FEWEST_PEOPLE}"):
+        run(few, "e", TrainingPlan(out=tmp_path, training=QUICK), lambda *_: None)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["train", *arguments], env={"COLUMNS": "120", "NO_COLOR": "1"})
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    items, events = tmp_path / "items.jsonl", tmp_path / "events.jsonl"
+    items.write_text("".join(json.dumps({"item_id": f"i{n}", "title": f"word {n}"}) + "\n" for n in range(12)))
+    rows = [
+        {"user_id": f"u{user}", "item_id": f"i{(user + at) % 12}", "type": "click", "ts": T0 + at * DAY_MS}
+        for at in range(6)
+        for user in range(12)
+    ]
+    events.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ["--items", str(items), "--events", str(events), "--out", str(tmp_path / "out")]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--kind", "oracle"], "a model is one of hierarchy, transformer, mean"),
+        (["--without-level", "moon"], "expected some of language, recurrent, convolutional"),
+        (["--without-level", "language", "--kind", "mean"], "goes with --kind hierarchy"),
+        (["--encoder", "no-such-model"], "no-such-model"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_encoded(files: list[str], more: list[str], said: str) -> None:
+    result = call(*files, *more)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+class Words:
+    """A model of words: each is a vector of its own."""
+
+    encoder_id, dim = "words", 16
+
+    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        rows = [sum(np.random.default_rng(list(word.encode())).normal(size=16) for word in t.split()) for t in texts]
+        vectors = np.stack(rows).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.zeros(len(texts), np.float32)
+
+
+@pytest.fixture
+def _words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are encoded by words: a language model takes seconds to load."""
+    monkeypatch.setattr("streams.evaluation.ground.load_encoder", lambda *_, **__: Words())
+
+
+@pytest.mark.usefixtures("_words")
+def test_the_command_trains_says_how_well_and_where_it_lies(files: list[str], tmp_path: Path) -> None:
+    result = call(*files, "--rounds", "1", "--history", "6", "--cache", str(tmp_path / "cache"), "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"interest-hierarchy-[0-9a-f]{8} and its card lie in", result.stdout)
+    assert "round 1 of at most 1" in result.stdout
+    assert re.search(r"untrained.*\d\.\d{3}", result.stdout)
+    assert (tmp_path / "out" / "card.md").exists()
+
+
+@pytest.mark.usefixtures("_words")
+def test_ctrl_c_says_how_to_go_on(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command._Rounds, "show", show)
+    result = call(*files, "--cache", str(tmp_path / "cache"))
+    assert result.exit_code == 130
+    assert "the same command goes on from the checkpoint" in result.stderr
+
+
+@pytest.mark.usefixtures("_words")
+def test_a_log_without_events_or_items_is_refused(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("")
+    assert "none of which is about" in call(*files, "--cache", str(tmp_path / "cache")).stderr
+    (tmp_path / "items.jsonl").write_text("")
+    result = call(*files, "--cache", str(tmp_path / "cache"))
+    assert result.exit_code == 2
+    assert "anything to read" in result.stderr
