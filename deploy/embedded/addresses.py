@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from deploy.embedded.ports import HOST, Ports
+from encoders.interest_contract import MODEL_NAME
 from streams.broker.config import BrokerImplementation
 from streams.settings.service import Settings, load
 
@@ -61,10 +62,13 @@ def api_url(ports: Ports) -> str:
     return f"http://{HOST}:{ports.api}"
 
 
-def settings_for(ports: Ports, broker: BrokerImplementation = "tansu", *, prometheus: bool = False) -> Settings:
+def settings_for(
+    ports: Ports, broker: BrokerImplementation = "tansu", *, prometheus: bool = False, interest_model: bool = False
+) -> Settings:  # fmt: skip
     """The user's settings with the addresses of a stack on these ports, whose broker is of this kind.
 
-    The dashboards ask its Prometheus where it has one, and else what the API scrapes itself.
+    The dashboards ask its Prometheus where it has one, and else what the API scrapes itself. With `interest_model` its
+    Triton serves a model of learned interests, which is asked.
     """
     own = load()
     kafka: dict[str, Any] = {"brokers": f"{HOST}:{ports.broker}", "implementation": broker, "replication": 1}
@@ -81,6 +85,7 @@ def settings_for(ports: Ports, broker: BrokerImplementation = "tansu", *, promet
             **({"prometheus_url": prometheus_url(ports)} if prometheus else {}),
         },
         client={"url": api_url(ports)},
+        **({"learned": {"model": MODEL_NAME}} if interest_model else {}),
     )  # fmt: skip
 
 
@@ -116,5 +121,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "INTERESTS_API__SCRAPE_EVERY_S": f"{api.scrape_every_s:g}",
         **({"INTERESTS_API__PROMETHEUS_URL": api.prometheus_url} if api.prometheus_url else {}),
         "INTERESTS_CLIENT__URL": settings.client.url,
+        **({"INTERESTS_LEARNED__MODEL": settings.learned.model} if settings.learned.model else {}),
         **({"INTERESTS_CONCEPTS__FILE": str(concepts.file)} if concepts.file else {}),
     }

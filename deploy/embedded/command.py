@@ -22,6 +22,14 @@ FoldWithin = Annotated[
     float, typer.Option("--fold-within", min=0, metavar="SECONDS", help="How long Ctrl-C folds what was taken first.")
 ]
 
+InterestModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--interest-model", exists=True, file_okay=False, metavar="DIR",
+        help="A trained model of interests (interests train --out), to serve and keep the level learned with.",
+    ),
+]  # fmt: skip
+
 
 def add(app: typer.Typer) -> None:
     """Register the command."""
@@ -30,7 +38,7 @@ def add(app: typer.Typer) -> None:
 
 def up(
     data_dir: DataDir = Path(".interests"), ports: Ports = "default", broker: Broker = "tansu",
-    fold_within: FoldWithin = 60.0,
+    fold_within: FoldWithin = 60.0, interest_model: InterestModel = None,
 ) -> None:  # fmt: skip
     """Run everything on this machine until Ctrl-C: broker, Triton, Qdrant's engine, a worker.
 
@@ -46,4 +54,5 @@ def up(
     from deploy.embedded.up import up as run_stack  # noqa: PLC0415  # `interests --help` imports this module
 
     choice, kind = cast("PortChoice", ports), cast("BrokerImplementation", broker)
-    raise typer.Exit(run_stack(data_dir, ports=choice, broker=kind, fold_within_s=fold_within))
+    code = run_stack(data_dir, ports=choice, broker=kind, fold_within_s=fold_within, interest_model=interest_model)
+    raise typer.Exit(code)

@@ -23,12 +23,11 @@ from deploy.embedded.qdrant import qdrant_process
 from deploy.embedded.triton import KEY_HEADER, triton_process
 from encoders.contract import MODEL_NAME, TEXT
 from encoders.locate import CACHE_VARIABLE, cache_dir
-from streams.base.errors import ConfigurationError, RetryableError
+from streams.base.errors import RetryableError
 from streams.broker.admin import Admin
 from streams.broker.config import KafkaConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL_REPO = ROOT / "model_repo"
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 _PROBE_S = 2.0
 _INFER_S = 10.0  # in a dead model's queue every request ahead takes a second to be refused
@@ -169,15 +168,15 @@ def kafka(argv: list[str], environment: Mapping[str, str], config: KafkaConfig, 
     )  # fmt: skip
 
 
-def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes) -> StackPart:
-    """The Triton server over this repository's models.
+def triton(
+    ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes, repo: Path
+) -> StackPart:  # fmt: skip
+    """The Triton server over a repository of models.
 
     It may be started again: it keeps nothing, and the worker waits for it. It says that it is ready even when the
     model's process has died, so it is asked to encode. The first start ever writes the model out of its package, hence
     the long deadline.
     """
-    if not MODEL_REPO.is_dir():
-        raise ConfigurationError(f"got no {MODEL_REPO}: the embedded stack runs from a checkout, installed with `-e`")
     # Triton's Python is isolated: it sees no PYTHONPATH, but it sees its directory and the packages of the first
     # python3 on PATH.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -187,7 +186,7 @@ def triton(ports: Ports, environment: Mapping[str, str], data_dir: Path, probes:
     work.mkdir(exist_ok=True)
     key = secrets.token_hex(16)
     argv, env = triton_process(
-        MODEL_REPO, work=work, grpc_port=ports.triton_grpc, http_port=ports.triton_http, http_key=key,
+        repo, work=work, grpc_port=ports.triton_grpc, http_port=ports.triton_http, http_key=key,
         metrics_port=ports.triton_metrics, extra_env=extra,
     )  # fmt: skip
     url = f"http://{HOST}:{ports.triton_http}"

@@ -24,6 +24,7 @@ from deploy.embedded.addresses import (
 from deploy.embedded.concepts import tree_file
 from deploy.embedded.data_directory import describe, forget_description, fresh_logs, lock
 from deploy.embedded.front import Front
+from deploy.embedded.models import model_repository
 from deploy.embedded.ports import PortChoice, Ports, free_ports
 from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
@@ -44,8 +45,9 @@ class Stack:
     """Broker, Triton, Qdrant, Prometheus where there is one, worker, learner and API, on 127.0.0.1, as child processes.
 
     Data and logs lie in `data_dir`, which one stack at a time may use. `broker` is the one that keeps its records in
-    memory (`tansu`) or an Apache Kafka that is installed here and keeps them in `data_dir` (`kafka`). `observe` is
-    called with every change of a part. `environment` is added to what worker and API see, for settings of its own
+    memory (`tansu`) or an Apache Kafka that is installed here and keeps them in `data_dir` (`kafka`). `interest_model`
+    is the folder of a trained model of interests, which Triton then serves too. `observe` is called with every change
+    of a part. `environment` is added to what worker and API see, for settings of its own
     (`INTERESTS_...`); with `fresh` the data of earlier runs is deleted first. Enter it in the main thread. Entering
     raises ConfigurationError (ports, another stack on the directory, a missing package) and PartFailed; leaving stops
     every part in order.
@@ -53,10 +55,12 @@ class Stack:
 
     def __init__(
         self, data_dir: Path, *, ports: PortChoice | Ports = "default", environment: Mapping[str, str] | None = None,
-        broker: BrokerImplementation = "tansu", fresh: bool = False, observe: Callable[[Change], None] = lambda _: None,
+        broker: BrokerImplementation = "tansu", fresh: bool = False, interest_model: Path | None = None,
+        observe: Callable[[Change], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.data_dir, self._broker = data_dir.resolve(), broker
         self._ports, self._extra, self._fresh, self._observe = ports, dict(environment or {}), fresh, observe
+        self._interest_model = interest_model
         self._running: dict[str, Supervised] = {}
         self._lock: TextIO | None = None
         self._failure: asyncio.Future[PartFailed] | None = None
@@ -76,7 +80,10 @@ class Stack:
                     shutil.rmtree(self.data_dir / name, ignore_errors=True)
             self.ports = self._ports if isinstance(self._ports, Ports) else Ports.choose(self._ports)
             self.ports.check()
-            self._settings = settings_for(self.ports, self._broker, prometheus=parts.has_prometheus())
+            self._settings = settings_for(
+                self.ports, self._broker, prometheus=parts.has_prometheus(),
+                interest_model=self._interest_model is not None,
+            )  # fmt: skip
             self._failure = asyncio.get_running_loop().create_future()
             await self._start()
         except BaseException:
@@ -184,10 +191,11 @@ class Stack:
         self._log_dir = fresh_logs(self.data_dir / "logs")
         self._probes = parts.Probes()
         environment = self._environment_of_parts()
+        models = await asyncio.to_thread(model_repository, self.data_dir, self._interest_model)
         servers = [
             await self._broker_part(environment),
             parts.qdrant(self.ports, environment, self.data_dir, self._probes),
-            parts.triton(self.ports, environment, self.data_dir, self._probes),
+            parts.triton(self.ports, environment, self.data_dir, self._probes, models),
             parts.prometheus(self.ports, environment, self.data_dir, self._probes),
         ]
         for part in servers:

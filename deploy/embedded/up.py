@@ -43,7 +43,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def up(
     data_dir: Path = DATA_DIR, *, ports: PortChoice | Ports = "default", broker: BrokerImplementation = "tansu",
-    fold_within_s: float = WITHIN_S,
+    fold_within_s: float = WITHIN_S, interest_model: Path | None = None,
 ) -> int:  # fmt: skip
     """Run the stack until SIGINT, SIGTERM or SIGHUP (exit code 0), or until a part fails for good (1).
 
@@ -54,7 +54,7 @@ def up(
     quiet()
     console = wide_console()
     status, last_fold = StackStatus(console), LastFold(console, fold_within_s)
-    stack = Stack(data_dir, ports=ports, broker=broker, observe=status.changed)
+    stack = Stack(data_dir, ports=ports, broker=broker, interest_model=interest_model, observe=status.changed)
     return asyncio.run(until_signal(stack, _serve(stack, status, console, last_fold), last_fold))
 
 
@@ -164,8 +164,12 @@ def main() -> int:
     parser.add_argument(
         "--fold-within", type=float, default=WITHIN_S, metavar="SECONDS", help="how long a stop folds first, at most"
     )
+    parser.add_argument("--interest-model", type=Path, metavar="DIR", help="what `interests train --out` wrote")
     given = parser.parse_args()
-    return up(given.data_dir, ports=given.ports, broker=given.broker, fold_within_s=given.fold_within)
+    return up(
+        given.data_dir, ports=given.ports, broker=given.broker, fold_within_s=given.fold_within,
+        interest_model=given.interest_model,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

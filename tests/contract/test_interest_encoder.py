@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
+from typer.testing import CliRunner
 
+from deploy.embedded.models import MODEL_REPO, model_repository
 from encoders import interest_contract as contract
 from encoders.answers import TASKS, Answers
 from encoders.errors import ModelError
@@ -20,8 +22,13 @@ from encoders.interest_backends import make_interest_backend, read_served
 from encoders.interest_checks import check_promise
 from encoders.interest_export import SHELL, Measured, export_interests, fastest, loss, made_up
 from streams.base.errors import ConfigurationError
+from streams.commands.cli import app
+from streams.commands.findings import Findings
+from streams.commands.server_checks import check_learned
 from streams.encoder.interest_client import InterestClient, interest_info_of
+from streams.encoder.text_model import EncoderInfo
 from streams.encoder.triton import RequestRefused
+from streams.settings.service import Settings, load
 from tests.fixtures.learned import random_model, trained_folder
 from tests.fixtures.triton import TritonServer
 
@@ -37,7 +44,13 @@ def learned() -> LearnedHierarchy:
 @pytest.fixture(scope="module")
 def repo(learned: LearnedHierarchy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("interests")
-    export_interests(trained_folder(learned, folder / "trained"), folder / "repo", precision="f32", threads=1)
+    trained = trained_folder(learned, folder / "trained")
+    options = ["--out", str(folder / "repo"), "--precision", "f32", "--threads", "1", "--backend", "openvino"]
+    result = CliRunner().invoke(app, ["encoder", "export-interests", str(trained), *options])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert f"{learned.model_id} for {ENCODER}, openvino-cpu-f32" in said
+    assert "cosines within 0.0000, probabilities within 0.0000 (made-up histories)" in said
     return folder / "repo"
 
 
@@ -129,6 +142,16 @@ class TestExport:
         assert 0 < cosine <= 0.02
         assert (cosine, probability) == pytest.approx((stated.cosine_loss, stated.probability_loss), abs=1e-3)
 
+    def test_the_embedded_stack_serves_it_beside_the_text_encoder(
+        self, learned: LearnedHierarchy, tmp_path: Path
+    ) -> None:
+        repo = model_repository(tmp_path, trained_folder(learned, tmp_path / "trained"))
+        assert sorted(path.name for path in repo.iterdir()) == ["interest_encoder", "text_encoder"]
+        assert interest_info_of(config_of(repo), 64).model_id == learned.model_id
+        assert model_repository(tmp_path, None) == MODEL_REPO
+        with pytest.raises(ConfigurationError, match=r"--interest-model: .* holds no trained model"):
+            model_repository(tmp_path, MODEL_REPO)
+
     def test_a_model_that_cannot_be_read_leaves_what_was_served(self, repo: Path, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text("{}")
         before = sorted(path.name for path in repo.rglob("*"))
@@ -168,6 +191,23 @@ class TestServed:
         assert_alike(answers, learned.answers(nobody))
         assert answers.attention.sum() == 0
         await client.close()
+
+    async def test_the_doctor_asks_it(self, server: TritonServer, learned: LearnedHierarchy) -> None:
+        settings = load(triton={"url": server.grpc_url}, learned={"model": contract.MODEL_NAME})
+
+        async def found(settings: Settings, encoder_id: str) -> list[tuple[str, str]]:
+            findings = Findings("Triton")
+            await check_learned(findings, settings, EncoderInfo(encoder_id, DIM, 8))
+            return [(one.status, one.seen) for one in findings.entries]
+
+        assert await found(load(triton={"url": server.grpc_url}), ENCODER) == []
+        [(status, seen)] = await found(settings, ENCODER)
+        assert (status, seen) == ("OK", f"{learned.model_id}, {HISTORY} items a person, tasks {', '.join(TASKS)}")
+        [(status, seen)] = await found(settings, "other-0123abcd")
+        assert status == "FAIL"
+        assert f"trained on vectors of {ENCODER}, not of other-0123abcd" in seen
+        [(status, seen)] = await found(load(triton={"url": server.grpc_url}, learned={"model": "none"}), ENCODER)
+        assert (status, seen) == ("FAIL", "model none does not answer that it is ready")
 
     async def test_longer_and_shorter_histories_keep_the_latest(
         self, client: InterestClient, learned: LearnedHierarchy

@@ -98,6 +98,15 @@ def test_the_dashboards_ask_prometheus_where_there_is_one_and_else_every_part(mo
 
 
 @pytest.mark.usefixtures("no_settings")
+def test_a_model_of_interests_is_asked_where_the_stack_serves_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERESTS_LEARNED__DEADLINE_S", "7")
+    assert "INTERESTS_LEARNED__MODEL" not in environment_of(settings_for(SHIFTED))
+    settings = settings_for(SHIFTED, interest_model=True)
+    assert (settings.learned.model, settings.learned.deadline_s) == ("interest_encoder", 7)
+    assert environment_of(settings)["INTERESTS_LEARNED__MODEL"] == "interest_encoder"
+
+
+@pytest.mark.usefixtures("no_settings")
 def test_the_users_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTERESTS_KAFKA__GROUP", "mine")
     monkeypatch.setenv("INTERESTS_KAFKA__SESSION_TIMEOUT_S", "25")
