@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from streams.dashboards.learned import LEARNED_PANELS
 from streams.dashboards.panels import ANY_PER_S, Dashboard, Line, Panel
 from streams.dashboards.queries import Quantile, Rate, Ratio, Value
 
@@ -121,6 +122,7 @@ ENCODER: Final = Dashboard(
             ),
             runbook="interestsencoderbreakeropen",
         ),
+        *LEARNED_PANELS,
         Panel(
             key="held_back",
             title="Held back beside the encoder that serves",

@@ -13,6 +13,10 @@ from streams.events.dead_letters import STAGES, DeadLetter
 
 #: Buckets of one call to a server, in s.
 CALL_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: What an attempt at Triton may fail with.
+TRITON_CODES: Final = (
+    "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED", "QUEUE_FULL",
+)  # fmt: skip
 
 
 class ServiceMetrics:

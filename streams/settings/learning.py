@@ -1,4 +1,4 @@
-"""The settings of what is learned: the learner of weights, and the model of learned interests. See `service.py`."""
+"""The settings of the learner. See `service.py`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,3 @@ class LearningSettings(Section):
     )
     metrics_host: str = Field("127.0.0.1", description="Where the learner serves /metrics, /healthz and /readyz.")
     metrics_port: int = Field(9109, ge=0, le=65535, description="Their port; 0: any free one.")
-
-
-class LearnedSettings(Section):
-    """The level `learned` of the trees: what a model says of people's recent items. Triton serves it."""
-
-    model: str = Field(
-        "", description="Name of the model in Triton's repository, such as `interest_encoder`; empty: no such level."
-    )
-    deadline_s: float = Field(5.0, gt=0, description="Deadline of one request, retries included.")
-    max_batch: int = Field(128, ge=1, description="People per request, at most.")

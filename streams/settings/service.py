@@ -2,7 +2,7 @@
 
 Environment variables are `INTERESTS_<SECTION>__<NAME>`; a TOML file named by `INTERESTS_CONFIG` (or
 `interests.toml` here) comes under them. `docs/settings.md` is written from what is declared here, in
-`servers.py`, `policies.py` and `learning.py`.
+`servers.py`, `policies.py`, `learning.py` and `learned.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pydantic_settings import (
 
 from streams.base.errors import ConfigurationError
 from streams.base.jobs import Job
-from streams.settings.learning import LearnedSettings, LearningSettings
+from streams.settings.learned import LearnedSettings
+from streams.settings.learning import LearningSettings
 from streams.settings.policies import (
     NodeSettings,
     PopulationSettings,

@@ -77,7 +77,7 @@ def interest_client(
         return None
     return InterestClient(
         settings.triton.url, encoder_id=encoder_id, model_name=learned.model,
-        deadline_s=deadline_s or learned.deadline_s, max_batch=learned.max_batch, observer=observer,
+        deadline_s=deadline_s or learned.deadline_s, max_batch=learned.people_a_call, observer=observer,
         tls=_triton_tls(settings.triton),
     )  # fmt: skip
 

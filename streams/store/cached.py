@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from streams.base.caches import BoundedCache, CacheStats
@@ -11,6 +11,10 @@ from streams.interests.nodes import Node, NodeKey
 from streams.store.base import Control, Fence, Store, Write
 
 _ENTRY_BYTES = 400  # an item's objects beside its vector; what stands for an absent node
+
+
+ReadItems = Callable[[Sequence[str]], Awaitable[Mapping[str, StoredItem]]]
+"""Reads the described items among some ids, past any cache."""
 
 
 class _Absent:
@@ -104,9 +108,13 @@ class CachedStore:
 
     async def items(self, item_ids: Iterable[str]) -> dict[str, StoredItem]:
         """The described items; those not there are asked for again each time, since they may come."""
+        return await self.items_through(item_ids, self._store.items)
+
+    async def items_through(self, item_ids: Iterable[str], read: ReadItems) -> dict[str, StoredItem]:
+        """The same, those that are not cached read by `read`: for who reads beside the path, by calls of their own."""
         found, missing = self._items.among(item_ids)
         if missing:
-            loaded = await self._store.items(missing)
+            loaded = await read(missing)
             for item_id, item in loaded.items():
                 self._items.put(item_id, item)
             found.update(loaded)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
 from qdrant_client import grpc
 
-from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id
+from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id, profile_key
 from streams.store import codec
 from streams.store.base import Fence, Write
 from streams.store.filters import VECTORS, all_of, any_of, fields, in_range, not_newer, put_back, spent
@@ -67,6 +67,17 @@ class NodeTable:
     async def delete_put_back(self) -> None:
         """Delete the nodes that an erasure ended and a late write put back."""
         async for erased in self._erasures():
+            await self._points.delete(self._collection, _put_back(erased))
+
+    async def delete_put_back_of(self, user_ids: Collection[str]) -> None:
+        """The same of some people: one read, and a deletion where any of them was ever erased."""
+        ids = [node_id(profile_key(user_id)) for user_id in user_ids]
+        found = await self._points.get(self._collection, ids, payload=fields("user_id", "erased_at"), deciding=True)
+        erased = {
+            point.payload["user_id"].string_value: point.payload["erased_at"].integer_value
+            for point in found if "erased_at" in point.payload
+        }  # fmt: skip
+        if erased:
             await self._points.delete(self._collection, _put_back(erased))
 
     async def oldest_put_back(self) -> int:

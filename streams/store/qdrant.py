@@ -71,6 +71,15 @@ class QdrantStore:
         """Upsert nodes durably, a user's in one call; those stored under a newer fence stay as they are."""
         await self._nodes.write(nodes, fence)
 
+    async def write_late(self, nodes: Sequence[Node], fence: Fence) -> None:
+        """Write nodes that were made beside the path, of what was there before; whom an erasure has ended meanwhile
+        they are deleted of again.
+
+        An erasure deletes before it leaves its mark: of one that is just between the two, the next sweep does that.
+        """
+        await self._nodes.write(nodes, fence)
+        await self._nodes.delete_put_back_of({node.key.user_id for node in nodes})
+
     async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
         """Delete the users' nodes but the profile, then write the tombstones in its place."""
         await self._nodes.delete_trees([node.key.user_id for node in tombstones], fence)

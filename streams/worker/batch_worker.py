@@ -20,6 +20,7 @@ from streams.concepts.tree import ConceptTree
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.events.unresolved import due_ms, of_another_group
+from streams.interests.nodes import Node
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.apply import PipelineDependencies, apply, apply_items
 from streams.pipeline.derive import Derived
@@ -27,6 +28,7 @@ from streams.pipeline.faultpoints import meet, reach
 from streams.pipeline.in_flight import InFlight, Superseded
 from streams.pipeline.report import Report
 from streams.pipeline.tracing import Followed, follow, stage, traced_batch
+from streams.store.base import Fence
 from streams.worker.crashes import Crashes, Work
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
@@ -42,6 +44,10 @@ Derive = Callable[[Sequence[RecordLike], Owner], Awaitable[Derived]]
 
 def _nothing() -> None:
     """Nobody waits."""
+
+
+def unheeded(nodes: Sequence[Node], fence: Fence) -> None:
+    """Nobody asks what a batch has changed."""
 
 
 async def _at_once() -> None:
@@ -73,7 +79,8 @@ class _Place:
 class BatchWorker:
     """Batches in, nodes out. One folds at a time, so that a user's nodes are read and changed by one batch.
 
-    `through` is called with the records of a batch that will not be tried again here.
+    `through` is called with the records of a batch that will not be tried again here, `changed` with the nodes of one
+    that are durable, and the fence that they were written under.
     """
 
     def __init__(
@@ -87,9 +94,10 @@ class BatchWorker:
         updates: UpdatesProducer,
         through: Callable[[Sequence[RecordLike]], None],
         pace: Pace,
+        changed: Callable[[Sequence[Node], Fence], None] = unheeded,
     ) -> None:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
-        self._updates, self._crashes, self._is_through = updates, crashes, through
+        self._updates, self._crashes, self._is_through, self._changed = updates, crashes, through, changed
         self.pace = pace
         self._overlap = Overlap()
         self._latest = _Turn(is_done=True)
@@ -220,6 +228,7 @@ class BatchWorker:
             with stage("verify"):
                 if not await self._ownership.verify(batch, owner):
                     return False
+            self._changed(report.nodes, owner.fence)
             with stage("announce"):
                 self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())

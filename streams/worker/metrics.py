@@ -6,13 +6,11 @@ docs/metrics.md is made of them: `python -m streams.commands.metrics_document`.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from streams.base.cache_metrics import CacheCollector
 from streams.base.caches import CacheStats
@@ -20,19 +18,18 @@ from streams.events.event import RecordLike
 from streams.events.wire import EventType
 from streams.interests.levels import LEVELS
 from streams.pipeline.report import Report
-from streams.pipeline.service_metrics import CALL_S, ServiceMetrics
+from streams.pipeline.service_metrics import CALL_S, TRITON_CODES
 from streams.ranking.parts import KINDS, Kind
+from streams.worker.lag_metrics import LagCollector
+from streams.worker.learned_metrics import LearnedMetrics
 from streams.worker.ownership import Refusal
 
 _AGE_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 3600)
 _DROPPED = ("slow", "store", "broker", "few_items", "undescribed", "out_of_order", "not_for_it", "failed")
-_CODES = (
-    "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "UNKNOWN", "CANCELLED", "QUEUE_FULL",
-)  # fmt: skip
 _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-class Metrics(ServiceMetrics):
+class Metrics(LearnedMetrics):
     """All metrics of one worker, in a registry of their own.
 
     `progress` is called whenever a server has answered, so that a batch that takes long does not count as stuck.
@@ -213,7 +210,7 @@ class Metrics(ServiceMetrics):
             self.fence_refusals.labels(refusal)
         for reason in _DROPPED:
             self.dropped_examples.labels(reason)
-        for code in _CODES:
+        for code in TRITON_CODES:
             self.encoder_retries.labels(code)
         for outcome in ("done", "failed"):
             self.sweeps.labels(outcome)
@@ -235,7 +232,7 @@ class Metrics(ServiceMetrics):
 
     def watch_lag(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
         """Serve the lag by partition as `read` gives it at each scrape."""
-        self.registry.register(_Lag(read))
+        self.registry.register(LagCollector(read))
 
     def watch_caches(self, caches: Mapping[str, Callable[[], CacheStats]]) -> None:
         """Serve hits, misses and bytes of each cache as its reader gives them at each scrape."""
@@ -283,6 +280,11 @@ class Metrics(ServiceMetrics):
         """A batch waited so long for its examples."""
         self.examples_seconds.observe(seconds)
 
+    def learned_written(self, people: int, nodes: int) -> None:
+        """So many people's learned nodes, so many in all, were written."""
+        super().learned_written(people, nodes)
+        self.nodes_written.labels("learned").inc(nodes)
+
     def count(self, report: Report) -> None:
         """Count what became of a batch."""
         for outcome, events in report.events.items():
@@ -302,25 +304,3 @@ class Metrics(ServiceMetrics):
         for record in records:
             if record.timestamp is not None and record.timestamp > 0:
                 ages[record.topic].observe(max(0, now_ms - record.timestamp) / 1000)
-
-
-class _Lag(Collector):
-    def __init__(self, read: Callable[[], Mapping[tuple[str, int], int]]) -> None:
-        self._read = read
-
-    def describe(self) -> Iterable[Metric]:
-        return self._families({})
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families(self._read())
-
-    def _families(self, lags: Mapping[tuple[str, int], int]) -> Iterable[Metric]:
-        family = GaugeMetricFamily(
-            "interests_lag_records",
-            "Offsets between what is committed, or the start of the log where that is later, and the end of what can "
-            "be read.",
-            labels=["topic", "partition"],
-        )
-        for (topic, partition), lag in lags.items():
-            family.add_metric([topic, str(partition)], lag)
-        return (family,)

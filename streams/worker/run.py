@@ -11,6 +11,7 @@ from time import monotonic
 
 import structlog
 
+from streams.base.background import note_end
 from streams.base.clock import now_ms
 from streams.base.errors import StoreUnavailable
 from streams.broker.app import BrokerApp, make_app
@@ -25,7 +26,7 @@ from streams.settings.service import Settings, WorkerSettings, config_file, load
 from streams.settings.wiring import kafka_config
 from streams.store.encoders import GroupNote
 from streams.worker.agents import register
-from streams.worker.batch_worker import BatchWorker
+from streams.worker.batch_worker import BatchWorker, unheeded
 from streams.worker.crashes import Crashes, CrashSurroundings
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import UpdatesProducer
@@ -105,7 +106,7 @@ async def _work(
     if limits.reload_every_s:
         beside.append(asyncio.create_task(reloading.watch(limits.reload_every_s)))
     for task in beside:
-        task.add_done_callback(_ended)
+        task.add_done_callback(note_end)
     _rarely_collect_garbage()
     on_ready = partial(_assigned, state, monotonic())
     try:
@@ -183,6 +184,7 @@ def _batch_worker(
             holds_back=partial(servers.serving.holds_back, "updates"),
         ),
         pace=Pace(settings.worker.batch_records, settings.worker.batch_within_s),
+        changed=servers.learned.changed if servers.learned else unheeded,
     )
 
 
@@ -219,12 +221,6 @@ async def _reloading(settings: Settings, metrics: Metrics, servers: Connected, w
 
 def _weights_now() -> WeightTable:
     return load().weights.table()
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    """What goes on beside the agents ends with them; where one of them ends by itself, that is a defect to be seen."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background_task_failed", error=str(error), exc_info=error)
 
 
 def _rarely_collect_garbage() -> None:

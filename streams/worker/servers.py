@@ -37,6 +37,8 @@ from streams.store.points import PointsClient
 from streams.store.qdrant import QdrantStore
 from streams.worker.crashes import without_set_aside
 from streams.worker.examples import making_examples
+from streams.worker.learned_level import LearnedLevel
+from streams.worker.learned_wiring import keeping_learned
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import DerivedEventsProducer
 from streams.worker.sent_once import SentOnce
@@ -55,7 +57,7 @@ OnWait = Callable[[str], None]
 class Connected:
     """What a worker talks to, once every server has answered; `partitions` by topic, `probes` by server.
 
-    No event may weigh more than `most_weight`.
+    No event may weigh more than `most_weight`. `learned` keeps learned nodes, where they are wanted.
     """
 
     deps: PipelineDependencies
@@ -67,6 +69,7 @@ class Connected:
     producer: Producer
     serving: Serving
     encoders: EncoderPoints
+    learned: LearnedLevel | None
     most_weight: float
     partitions: dict[str, int]
     probes: dict[str, Probe]
@@ -118,6 +121,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
         derived = await answered(waiting, _derived_partitions, config, kafka)
         limits = _derived_limits(settings, partitions, derived)
         deriving = _deriving(settings, store, cohorts, outbox, info.dim, limits, log_ends)
+        learned = await stack.enter_async_context(keeping_learned(settings, names, store, metrics))
         make_examples = await stack.enter_async_context(making_examples(settings, names, cohorts, producer, metrics))
         log.info("ready", encoder=info.encoder_id, concepts=tree.version, collection=names.interests)
         yield Connected(
@@ -145,6 +149,7 @@ async def connected(settings: Settings, metrics: Metrics, waiting: OnWait) -> As
             producer=producer,
             serving=serving,
             encoders=encoders,
+            learned=learned,
             most_weight=limits.most_weight,
             partitions=partitions,
             probes={"triton": encoder.ready, "qdrant": qdrant.answers},
