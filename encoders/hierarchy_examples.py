@@ -179,16 +179,12 @@ def not_met(
     return rows, there
 
 
-def shown_together(lists: Lists, most: int, rng: np.random.Generator | None) -> tuple[Longs, Bools, Bools]:
-    """Lists as rows, clicked and there, each (s, most): long ones are cut to `most`, clicked ones kept first.
-
-    With a generator what is kept of the others is drawn; without, they are the first.
-    """
+def shown_together(lists: Lists, most: int, rng: np.random.Generator) -> tuple[Longs, Bools, Bools]:
+    """Lists as rows, clicked and there, each (s, most). Of long ones `most` are drawn, so that rates stay the same."""
     shape = (len(lists.shown), most)
     rows, clicked, there = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, bool)
     for at, one in enumerate(lists.shown):
-        order = np.arange(len(one.rows)) if rng is None else rng.permutation(len(one.rows))
-        order = order[np.argsort(~one.clicked[order], kind="stable")][:most]
+        order = rng.permutation(len(one.rows))[:most]
         rows[at, : len(order)], clicked[at, : len(order)] = one.rows[order], one.clicked[order]
         there[at, : len(order)] = True
     return rows, clicked, there

@@ -43,7 +43,7 @@ class EventStates(nn.Module):  # type: ignore[misc]  # torch is not typed here (
         hidden_items: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """States (n, length, hidden). `hidden_items` (n, length), 1 where the item is not to be seen."""
-        projected = self.project(self.dropout(vectors))
+        projected = self.dropout(self.project(vectors))
         if hidden_items is not None:
             gone = hidden_items.unsqueeze(-1)
             projected = projected * (1 - gone) + self.masked * gone

@@ -96,6 +96,22 @@ class LowRank(nn.Module):  # type: ignore[misc]  # torch is not typed here (foll
         return vectors + self.up(self.dropout(self.down(vectors)))
 
 
+class Addition(nn.Module):  # type: ignore[misc]  # as above
+    """What is added to a vector of length 1 whose coordinates are about 1 / √dim: a linear map that begins at zero.
+
+    Scaled by 1 / √(columns · dim), so that a step of Adam, which moves every weight alike, moves the sum a little.
+    """
+
+    def __init__(self, columns: int, dim: int) -> None:
+        super().__init__()
+        self.linear = _from_zero(columns, dim)
+        self.scale = (columns * dim) ** -0.5
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """From (n, columns) to (n, dim)."""
+        return self.linear(values) * self.scale
+
+
 def _from_zero(columns: int, rows: int, bias: bool = False) -> nn.Linear:
     layer = nn.Linear(columns, rows, bias=bias)
     nn.init.zeros_(layer.weight)
@@ -119,11 +135,11 @@ class HierarchyModel(nn.Module):  # type: ignore[misc]  # as above
             self.transformer = CausalTransformer(hidden, config.history, config.dropout)
         self.pooling = nn.ModuleList(AttentionPooling(hidden) for _ in self.used_levels)
         self.gates = nn.Parameter(torch.zeros(len(self.used_levels)))
-        self.additions = nn.ModuleList(_from_zero(hidden, dim) for _ in self.used_levels)
+        self.additions = nn.ModuleList(Addition(hidden, dim) for _ in self.used_levels)
         self.bottleneck = Bottleneck(hidden, config.bottleneck)
-        self.from_bottleneck = _from_zero(config.bottleneck, dim)
+        self.from_bottleneck = Addition(config.bottleneck, dim)
         self.against = nn.Parameter(torch.tensor(-1.0))  # what a disliked item counts, through softplus: .31 at first
-        self.newcomer = nn.Parameter(torch.zeros(dim))
+        self.newcomer = nn.Parameter(torch.zeros(dim))  # times √dim, for the reason of `Addition`
         self.newcomer_events = nn.Parameter(torch.tensor(-1.0))  # as many events the newcomer's answer is worth: .31
         self.map = LowRank(dim, config.rank, config.dropout)
         self.task_maps = nn.ModuleList(LowRank(dim, max(1, config.rank // 4), config.dropout) for _ in config.tasks)
@@ -226,7 +242,7 @@ class HierarchyModel(nn.Module):  # type: ignore[misc]  # as above
         added = self.from_bottleneck(drawn)
         for add, state in zip(self.additions, pooled, strict=True):
             added = added + add(state)
-        return self.map(mean * own + self.newcomer * (1 - own)) + added * own
+        return self.map(mean * own + self.newcomer * self.config.dim**-0.5 * (1 - own)) + added * own
 
     def forward(
         self, vectors: torch.Tensor, types: torch.Tensor, weights: torch.Tensor, ages_s: torch.Tensor

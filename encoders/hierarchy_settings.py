@@ -25,12 +25,12 @@ class TrainingConfig:
     until_ms: float = math.inf
     validation_share: float = 0.15
     people_held_out: float = 0.0
-    rounds: int = 60
-    patience: int = 6
+    rounds: int = 80
+    patience: int = 10
     round_anchors: int = 8192
     batch: int = 256
     lists: int = 32
-    list_items: int = 30
+    list_items: int = 60
     negatives: int = 1024
     sampled: int = 4
     hidden_share: float = 0.15

@@ -125,7 +125,7 @@ class _Run:
         self.shares, prior = self._targets()
         _seed(config.seed, 0)
         self.model = HierarchyModel(model)
-        self.model.newcomer.data = torch.from_numpy(prior)
+        self.model.newcomer.data = torch.from_numpy(prior * np.float32(model.dim**0.5))
         self.model.to(self.device)
         self.average = HierarchyModel(model).to(self.device)
         self.average.load_state_dict(self.model.state_dict())

@@ -18,6 +18,8 @@ from encoders.histories import Floats, Histories, gather
 OTHERS = 49
 """The next new item stands among so many others, drawn once."""
 MOST_CASES = 2000
+SHARPNESS = (2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0)
+"""What cosines are multiplied with: the best counts, so that a sharp model is not taken for a bad one."""
 DAY_S = 86_400.0
 
 
@@ -48,7 +50,7 @@ def make_cases(log: Log, anchors: Anchors, lists: Lists, config: TrainingConfig)
         np.concatenate([np.ones((len(rows), 1), bool), there], 1),
         log.positive(anchors) & log.new[anchors.places],
         lists,
-        shown_together(lists, config.list_items, None),
+        shown_together(lists, config.list_items, rng),
         gather(log.items, log.events, np.concatenate([anchors.histories, lists.histories])),
     )
 
@@ -61,18 +63,19 @@ def _evenly(count: int) -> Longs:
 def score(learned: LearnedHierarchy, log: Log, cases: Cases) -> dict[str, float]:
     """The figures that decide when to stop: `score`, lower is better, and what it is made of.
 
-    It is the loss of the next new item among the others as a share of chance; with lists, and that of their clicks.
+    It is the loss of the next new item among the others, at the best sharpness, as a share of chance; with lists, the
+    mean of it and of that of their clicks.
     """
     answers = learned.answers(cases.histories)
     count, found = len(cases.anchors.places), cases.found
-    sharpness = float(learned.model.sharpness.detach().clamp(0.0, 4.6).exp())
     figures: dict[str, float] = {}
     parts: list[float] = []
     if found.any():
         cosines = _cosines(log.items, answers.interests[:count, 0][found], cases.rows[found])
         first = np.zeros(cosines.shape, bool)
         first[:, 0] = True
-        figures |= {"next_loss": _list_loss(sharpness * cosines, first, cases.there[found])}
+        losses = [_list_loss(sharpness * cosines, first, cases.there[found]) for sharpness in SHARPNESS]
+        figures["next_loss"] = min(losses)
         figures |= next_figures(cosines, cases.there[found])
         parts.append(figures["next_loss"])
     if len(cases.lists.people) and "click" in learned.config.tasks:
