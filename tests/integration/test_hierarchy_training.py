@@ -84,7 +84,8 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
 def test_lists_teach_clicks(tmp_path: Path) -> None:
     _, figures = trained(tmp_path, "hierarchy", ("convolutional",), lists=True)
     assert figures["data"]["click"] == "what was clicked of shown lists"
-    assert figures["validation"]["click_auc"] > 0.7 > figures["baselines"]["mean"]["interest_auc"]
+    assert figures["validation"]["click_auc"] > 0.6
+    assert figures["baselines"]["mean"]["interest_auc"] < 0.5
     assert figures["tasks"]["click"]["examples"] == 6 * figures["data"]["validated_lists"]
 
 
