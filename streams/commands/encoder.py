@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.base.credentials import without_credentials
-from streams.commands import encoder_compare, encoder_migrate, encoder_switch
+from streams.commands import encoder_compare, encoder_interests, encoder_migrate, encoder_switch
 from streams.commands.connections import encoder_of
 from streams.commands.shell import console, extra, load_settings, register, run
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from streams.settings.service import Settings
 
 _EXAMPLE = "interests encoder export multilingual-e5-small --out model_repo"
-_INTERESTS_EXAMPLE = "interests encoder export-interests trained --out model_repo"
 _SAMPLE = [f"{number} cups of tea, and a plain sentence of ten words or so" for number in range(64)]
 
 encoder = typer.Typer(
@@ -43,21 +42,14 @@ Name = Annotated[
 ]
 Streams = Annotated[int, typer.Option("--streams", min=0, help="OpenVINO's parallel streams; 0 lets it choose.")]
 
-Trained = Annotated[
-    Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="What `interests train --out` wrote.")
-]
-InterestName = Annotated[str, typer.Option("--name", help="What Triton calls it (setting learned.model).")]
-InterestPrecision = Annotated[
-    str, typer.Option("--precision", help="f32, bf16 or int8, on a CPU; auto measures whether the others are worth it.")
-]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="Cores it may use on a CPU; 0: half of them.")]
-
 
 def add(app: typer.Typer) -> None:
     """Register the group."""
     app.add_typer(encoder, name="encoder")
     register(encoder, "export", example=_EXAMPLE)(export)
-    register(encoder, "export-interests", example=_INTERESTS_EXAMPLE)(export_interests)
+    register(encoder, "export-interests", example=encoder_interests.INTERESTS_EXAMPLE)(
+        encoder_interests.export_interests
+    )
     register(encoder, "info", example="interests encoder info")(info)
     register(encoder, "migrate", example=encoder_migrate.MIGRATE_EXAMPLE)(encoder_migrate.migrate)
     register(encoder, "compare", example=encoder_compare.COMPARE_EXAMPLE)(encoder_compare.compare)
@@ -88,31 +80,6 @@ def export(
     if exported.measured:
         console().print(exported.measured)
     console().print(f"{exported.repo / name}: {exported.encoder_id}, {exported.dim} dimensions, {exported.backend}")
-
-
-def export_interests(
-    trained: Trained, out: Out = Path("model_repo"), backend: Backend = "auto", precision: InterestPrecision = "auto",
-    threads: Threads = 0, name: InterestName = "interest_encoder",
-) -> None:  # fmt: skip
-    """Put a trained model of learned interests into Triton's repository, after it has answered here as it was trained.
-
-    Says how fast each precision is here, and how far it moves a cosine and a probability at most. Restart Triton
-    afterwards, and name the model in the setting learned.model.
-    """
-    with extra("encoder"):
-        from encoders.interest_export import export_interests as export_trained
-        from streams.encoder.base import model_errors
-
-        with model_errors():
-            exported = export_trained(
-                trained, out, backend=backend, precision=precision, threads=threads, name=name
-            )  # fmt: skip
-    for kind, one in exported.measured.items():
-        console().print(
-            f"{kind}: {one.people_per_s:,} people/s; cosines within {one.cosine_loss:.4f}, probabilities within "
-            f"{one.probability_loss:.4f}{' (made-up histories)' if exported.made_up else ''}"
-        )
-    console().print(f"{exported.folder}: {exported.model_id} for {exported.encoder_id}, {exported.backend}")
 
 
 def info() -> None:

@@ -46,6 +46,12 @@ Users = Annotated[int | None, typer.Option("--users", min=1, help="Only the firs
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many events.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads of a CPU; 0: as many as it has cores.")]
 Model = Annotated[str, typer.Option("--encoder", help="A packaged model or a Hugging Face model directory.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--encoder-precision", help="float, or int8 as model_repo serves; its vectors have an id of their own."
+    ),
+]
 Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
 Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts are kept.")]
 
@@ -59,8 +65,8 @@ def train(
     items: Items, events: Events, out: Out = Path(".interests/model"), kind: Kind = "hierarchy",
     without_level: WithoutLevel = None, ablation: Ablation = False, resume: Resume = True, seed: Seed = 0,
     rounds: Rounds = 60, validation: Validation = 0.15, history: History = 32, users: Users = None,
-    limit: Limit = None, threads: Threads = 0, model: Model = "multilingual-e5-small", triton: Triton = None,
-    cache: Cache = Path(".cache/interests"),
+    limit: Limit = None, threads: Threads = 0, model: Model = "multilingual-e5-small",
+    encoder_precision: Precision = "float", triton: Triton = None, cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
     """Train a model of people's interests on a log: what they do next, told from what they did.
 
@@ -77,9 +83,10 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     log = read(items, events, users, limit, only_met=False)
+    encoder = EncoderPlan(model=model, precision=encoder_precision, triton=triton, cache=cache)
     shown = console()
     try:
-        card = _trained(log, plan, EncoderPlan(model=model, triton=triton, cache=cache), shown)
+        card = _trained(log, plan, encoder, shown)
     except KeyboardInterrupt:
         print_error(f"stopped; the same command goes on from the checkpoint in {out}, with --no-resume it begins anew")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -41,9 +41,13 @@ Meter = Callable[[str, int], AbstractContextManager[Step]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderPlan:
-    """Which encoder to use. `model` is loaded here, unless `triton` names a server; `cache` is a folder."""
+    """Which encoder to use. `model` is loaded here, unless `triton` names a server; `cache` is a folder.
+
+    `precision` is one of `encoders.backends.PRECISIONS`; int8 makes vectors of another id than floats do.
+    """
 
     model: str = "multilingual-e5-small"
+    precision: str = "float"
     triton: str | None = None
     cache: Path = Path(".cache/interests")
 
@@ -108,7 +112,7 @@ async def encoder_of(settings: Settings, plan: EncoderPlan) -> AsyncIterator[Nam
     folder = plan.cache / "evaluate"
     if plan.triton is None:
         with model_errors():
-            model = load_encoder(plan.model, cache=plan.cache / "models")
+            model = load_encoder(plan.model, cache=plan.cache / "models", precision=plan.precision)
         with KeptEncoder(LocalEncoder(model), folder / f"{model.encoder_id}.sqlite") as kept:
             yield NamedEncoder(kept, model.encoder_id)
         return

@@ -1,0 +1,107 @@
+"""`interests encoder export-interests`: a trained model of learned interests into Triton's repository."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from streams.base.errors import ConfigurationError
+from streams.commands.evaluation_log import read
+from streams.commands.progress import meter
+from streams.commands.shell import console, extra, load_settings, run
+
+if TYPE_CHECKING:
+    from encoders.hierarchy_files import LearnedHierarchy
+    from encoders.histories import Histories
+    from streams.evaluation.ground import EncoderPlan
+
+INTERESTS_EXAMPLE: Final = "interests encoder export-interests .interests/model --out model_repo"
+_MOST_PEOPLE: Final = 512
+
+Trained = Annotated[
+    Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="What `interests train --out` wrote.")
+]
+Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Triton's model repository.")]
+Name = Annotated[str, typer.Option("--name", help="What Triton calls it (setting learned.model).")]
+Backend = Annotated[str, typer.Option("--backend", help="auto, torch or openvino.")]
+Precision = Annotated[
+    str, typer.Option("--precision", help="f32, bf16 or int8, on a CPU; auto measures whether the others are worth it.")
+]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="Cores it may use on a CPU; 0: half of them.")]
+Items = Annotated[
+    list[Path] | None,
+    typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items: what a precision loses, on a log."),
+]
+Events = Annotated[
+    list[Path] | None, typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of that log's events.")
+]
+Model = Annotated[str, typer.Option("--encoder", help="The text encoder of that log, as of `interests train`.")]
+EncoderPrecision = Annotated[str, typer.Option("--encoder-precision", help="Its precision: float or int8.")]
+Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
+Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts are kept.")]
+
+
+def export_interests(
+    trained: Trained, out: Out = Path("model_repo"), backend: Backend = "auto", precision: Precision = "auto",
+    threads: Threads = 0, name: Name = "interest_encoder", items: Items = None, events: Events = None,
+    model: Model = "multilingual-e5-small", encoder_precision: EncoderPrecision = "float", triton: Triton = None,
+    cache: Cache = Path(".cache/interests"),
+) -> None:  # fmt: skip
+    """Put a trained model of learned interests into Triton's repository, after it has answered here as it was trained.
+
+    Says how fast each precision is here, and how far it moves a cosine and a probability at most: on the people of a
+    log, where one is named, else on made-up ones. Restart Triton afterwards, and name the model in the setting
+    learned.model.
+    """
+    if bool(items) != bool(events):
+        raise ConfigurationError("--items and --events go together")
+    with extra("encoder"):
+        from encoders.hierarchy_files import load_learned
+        from encoders.interest_export import export_interests as export_trained
+        from streams.encoder.base import model_errors
+        from streams.evaluation.ground import EncoderPlan
+
+        with model_errors():
+            histories = None
+            if items and events:
+                plan = EncoderPlan(model=model, precision=encoder_precision, triton=triton, cache=cache)
+                histories = _people_of(items, events, plan, load_learned(trained))
+            exported = export_trained(
+                trained, out, backend=backend, precision=precision, threads=threads, name=name, histories=histories
+            )
+    on = "made-up histories" if exported.made_up else "the log"
+    for kind, one in exported.measured.items():
+        console().print(
+            f"{kind}: {one.people_per_s:,} people/s; cosines within {one.cosine_loss:.4f}, probabilities within "
+            f"{one.probability_loss:.4f} ({on})"
+        )
+    console().print(f"{exported.folder}: {exported.model_id} for {exported.encoder_id}, {exported.backend}")
+
+
+def _people_of(items: list[Path], events: list[Path], plan: EncoderPlan, learned: LearnedHierarchy) -> Histories:
+    """The people of a log as they stand at its end, some hundreds at most, for this model."""
+    from encoders.histories import TrainingSet, histories_at
+    from streams.evaluation.ground import encoder_of
+    from streams.training.training_set import training_set
+
+    settings = load_settings()
+    log = read(items, events, None, None, only_met=True)
+
+    async def data() -> TrainingSet:
+        async with encoder_of(settings, plan) as named:
+            if named.encoder_id != learned.encoder_id:
+                raise ConfigurationError(
+                    f"{learned.model_id} was trained on vectors of {learned.encoder_id}, these are of "
+                    f"{named.encoder_id}: name its encoder (--encoder, --encoder-precision, --triton)"
+                )
+            with meter(console(), "encode", 0) as step:
+                made = await training_set(
+                    log.items, log.events, named.encoder, settings.weights.table(), now_ms=log.last_ms,
+                    progress=step.to,
+                )  # fmt: skip
+            return made.data
+
+    return histories_at(run(data()), math.inf, learned.config.history)[:_MOST_PEOPLE]
