@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streams.broker.config import KafkaConfig
     from streams.broker.producer import Producer
     from streams.encoder.client import TritonEncoder
-    from streams.encoder.interest_client import InterestClient
+    from streams.encoder.interest_client import TritonInterests
     from streams.settings.service import Settings
     from streams.store.placing import CollectionMaker
     from streams.store.survey import Surveyor
@@ -118,7 +118,7 @@ async def encoder_of(settings: Settings, deadline_s: float | None = None) -> Asy
 @asynccontextmanager
 async def interests_of(
     settings: Settings, encoder_id: str, deadline_s: float | None = None
-) -> AsyncIterator[InterestClient | None]:
+) -> AsyncIterator[TritonInterests | None]:
     """A client of the model of learned interests for vectors of a text encoder; None where no model is set."""
     from streams.settings.wiring import interest_client
 

@@ -73,7 +73,7 @@ class ServedAnswers:
     info: InterestInfo
 
 
-class InterestClient:
+class TritonInterests:
     """Asks a Triton model that keeps `encoders/interest_contract.py`.
 
     `encoder_id` names the text encoder that made the vectors which are sent: a model trained on another one is refused.

@@ -9,7 +9,7 @@ from streams.base.credentials import TlsFiles, secret
 from streams.broker.admin import TopicSpec
 from streams.broker.config import KafkaConfig
 from streams.encoder.client import TritonEncoder
-from streams.encoder.interest_client import InterestClient, InterestObserver
+from streams.encoder.interest_client import InterestObserver, TritonInterests
 from streams.encoder.text_model import EncoderObserver
 from streams.settings.servers import KafkaSettings, TritonSettings
 from streams.settings.service import Settings
@@ -70,12 +70,12 @@ def triton_encoder(
 
 def interest_client(
     settings: Settings, encoder_id: str, *, observer: InterestObserver | None = None, deadline_s: float | None = None
-) -> InterestClient | None:
+) -> TritonInterests | None:
     """The client of the model of learned interests, for vectors of a text encoder; None where no model is set."""
     learned = settings.learned
     if not learned.model:
         return None
-    return InterestClient(
+    return TritonInterests(
         settings.triton.url, encoder_id=encoder_id, model_name=learned.model,
         deadline_s=deadline_s or learned.deadline_s, max_batch=learned.people_a_call, observer=observer,
         tls=_triton_tls(settings.triton),

@@ -25,7 +25,7 @@ from streams.base.errors import ConfigurationError
 from streams.commands.cli import app
 from streams.commands.findings import Findings
 from streams.commands.server_checks import check_learned
-from streams.encoder.interest_client import InterestClient, interest_info_of
+from streams.encoder.interest_client import TritonInterests, interest_info_of
 from streams.encoder.text_model import EncoderInfo
 from streams.encoder.triton import RequestRefused
 from streams.settings.service import Settings, load
@@ -63,8 +63,8 @@ def server(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tri
 
 
 @pytest.fixture
-async def client(server: TritonServer) -> InterestClient:
-    return InterestClient(server.grpc_url, encoder_id=ENCODER, deadline_s=20.0, max_batch=16)
+async def client(server: TritonServer) -> TritonInterests:
+    return TritonInterests(server.grpc_url, encoder_id=ENCODER, deadline_s=20.0, max_batch=16)
 
 
 def config_of(repo: Path) -> model_config_pb2.ModelConfig:
@@ -177,7 +177,7 @@ class TestExport:
 
 @pytest.mark.integration
 class TestServed:
-    async def test_the_answers_are_those_of_torch(self, client: InterestClient, learned: LearnedHierarchy) -> None:
+    async def test_the_answers_are_those_of_torch(self, client: TritonInterests, learned: LearnedHierarchy) -> None:
         histories = rounded(made_up(learned, 40))  # three requests, people without a history among them
         served = await client.answers(histories)
         assert served.info.model_id == learned.model_id
@@ -185,7 +185,7 @@ class TestServed:
         assert len((await client.answers(histories[:0])).answers.interests) == 0
         await client.close()
 
-    async def test_what_a_newcomer_gets(self, client: InterestClient, learned: LearnedHierarchy) -> None:
+    async def test_what_a_newcomer_gets(self, client: TritonInterests, learned: LearnedHierarchy) -> None:
         nobody = Histories.empty(1, HISTORY, DIM)
         answers = (await client.answers(nobody)).answers
         assert_alike(answers, learned.answers(nobody))
@@ -210,7 +210,7 @@ class TestServed:
         assert (status, seen) == ("FAIL", "model none does not answer that it is ready")
 
     async def test_longer_and_shorter_histories_keep_the_latest(
-        self, client: InterestClient, learned: LearnedHierarchy
+        self, client: TritonInterests, learned: LearnedHierarchy
     ) -> None:
         longer = rounded(made_up(random_model(ENCODER, dim=DIM, history=HISTORY + 3), 24))
         answers = (await client.answers(longer)).answers
@@ -227,7 +227,7 @@ class TestServed:
         await client.close()
 
     async def test_a_wrong_request_is_refused_and_the_next_one_is_not(
-        self, client: InterestClient, learned: LearnedHierarchy
+        self, client: TritonInterests, learned: LearnedHierarchy
     ) -> None:
         fine = made_up(learned, 9)
         for change, expected in (
@@ -246,7 +246,7 @@ class TestServed:
         await client.close()
 
     async def test_the_model_of_another_text_encoder_is_refused(self, server: TritonServer) -> None:
-        other = InterestClient(server.grpc_url, encoder_id="other-0123abcd")
+        other = TritonInterests(server.grpc_url, encoder_id="other-0123abcd")
         with pytest.raises(ConfigurationError, match=f"trained on vectors of {ENCODER}, not of other-0123abcd"):
             await other.info()
         await other.close()
@@ -254,7 +254,7 @@ class TestServed:
     async def test_requests_that_share_a_pass_do_not_share_their_faults(
         self, server: TritonServer, learned: LearnedHierarchy
     ) -> None:
-        good = [InterestClient(server.grpc_url, encoder_id=ENCODER, deadline_s=20.0) for _ in range(3)]
+        good = [TritonInterests(server.grpc_url, encoder_id=ENCODER, deadline_s=20.0) for _ in range(3)]
         for one in good:
             await one.info()
         fine = rounded(made_up(learned, 5))
@@ -270,7 +270,7 @@ class TestServed:
             await one.close()
 
     async def test_another_model_is_noticed(
-        self, client: InterestClient, server: TritonServer, repo: Path, learned: LearnedHierarchy, tmp_path: Path
+        self, client: TritonInterests, server: TritonServer, repo: Path, learned: LearnedHierarchy, tmp_path: Path
     ) -> None:
         histories = rounded(made_up(learned, 20))
         assert (await client.answers(histories)).info.model_id == learned.model_id
