@@ -122,7 +122,7 @@ async def check_the_rest(old: Release, fresh: Release) -> None:
     packed = await old.states.take()
     assert packed is not None
     state = LearnerState.unpack(packed, ENCODER, old.rules)
-    for example in examples(2 * LISTS, features=1)[LISTS:]:
+    for example in examples(2 * LISTS)[LISTS:]:
         assert state.fold(example) == "learned"
     anew = fresh.learned(2 * LISTS)
     for kind, one in state.kinds.items():

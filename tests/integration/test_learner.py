@@ -15,9 +15,22 @@ import pytest
 
 from streams.ranking.rows import COLUMN
 from streams.ranking.weights import PublishedWeights
+from streams.settings.wiring import qdrant_config
+from streams.store.learner_state import LearnerStates
 from tests.fixtures.brokers import Broker
-from tests.fixtures.learner import WISHES, LearnerProcess, LearnerRig, examples, known, lists, planted, replayed
+from tests.fixtures.learner import (
+    ENCODER,
+    WISHES,
+    LearnerProcess,
+    LearnerRig,
+    examples,
+    known,
+    lists,
+    planted,
+    replayed,
+)
 from tests.fixtures.qdrant import QdrantServer
+from tests.fixtures.released import HERE
 
 pytestmark = pytest.mark.integration
 Make = Callable[..., LearnerRig]
@@ -104,6 +117,27 @@ async def test_clicks_at_random_make_it_fall_back_by_itself_and_it_comes_back(
 
 def published(learner: LearnerProcess, count: int) -> bool:
     return learner.metrics().get('interests_weights_lists{kind="next"}') == count
+
+
+async def test_after_an_upgrade_it_goes_on_from_what_the_version_before_had_learned(
+    tansu: Broker, qdrant: QdrantServer, make_learner: Make
+) -> None:
+    rig = await make_learner(tansu).prepare()
+    written = (HERE / "features-1" / "state.json").read_text("utf-8")
+    before = LearnerStates(qdrant_config(rig.settings), f"{rig.topic}\x1f{ENCODER}\x1f1", "the version before")
+    await before.prepare()
+    assert await before.take() is None
+    await before.write(written)
+    learner = rig.learner()
+    await rig.until(learner.ready)
+    await rig.send(examples(10, start=50, seed=8, group="others"))
+    await rig.until(lambda: lists(learner.metrics()) >= 60)  # 50 of before, of both kinds
+    assert learner.stop() == 0, learner.log()
+    state = await rig.state()
+    assert state.kinds["next"].learner.lists == 50
+    assert "state_of_earlier_features" in learner.log()
+    assert await before.of(f"{rig.topic}\x1f{ENCODER}\x1f1") == written  # who goes back finds it
+    await before.close()
 
 
 async def test_what_nobody_can_read_goes_to_the_dead_letters(tansu: Broker, make_learner: Make) -> None:

@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
 
 def made() -> list[Example]:
     """The same lists as version 1 was given."""
-    return examples(40, features=1) + examples(10, seed=3, start=40, kind="impression", features=1)
+    return examples(40) + examples(10, seed=3, start=40, kind="impression")
 
 
 def test_each_version_s_names_begin_those_of_the_next() -> None:
@@ -86,7 +86,7 @@ def test_a_state_goes_on_as_if_it_had_seen_zeros() -> None:
     fresh = LearnerState(ENCODER, RULES)
     for one in made():
         fresh.fold(one)
-    more = examples(20, seed=9, start=50)  # of which the new columns say something
+    more = examples(20, seed=9, start=50, features=VERSION)  # of which the new columns say something
     for step in range(3):
         for kind, learned in state.kinds.items():
             ours, wanted = learned.learner, fresh.kinds[kind].learner
@@ -136,16 +136,16 @@ def test_the_level_alone_ranks_once_there_is_one() -> None:
     def lists() -> int:
         return sum(figure.lists for label, figure in state.figures if label.ranker == LEARNED_LEVEL)
 
-    for one in examples(3, features=1):
+    for one in examples(3):
         state.fold(one)
     assert lists() == 0
-    (told,) = examples(1, start=3)
+    (told,) = examples(1, start=3, features=VERSION)
     values = told.values()
     values[:, COLUMN["learned_cosine"]] = np.arange(len(values)) == told.taken[0]
     state.fold(msgspec.structs.replace(told, rows=packed_rows(values)))
     (figure,) = (figure for label, figure in state.figures if label.ranker == LEARNED_LEVEL)
     assert figure.reciprocal_rank == 1.0
     state = LearnerState.unpack(state.pack(), ENCODER, RULES)
-    for one in examples(2, start=4, features=1):
+    for one in examples(2, start=4):
         state.fold(one)
     assert lists() == 3
