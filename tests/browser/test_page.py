@@ -177,9 +177,9 @@ async def test_parts_of_a_score_and_the_version_of_its_weights_are_shown(
         await publish(rig, 4, serve=False)
 
 
-async def publish(rig: Rig, version: int, *, serve: bool) -> None:
+async def publish(rig: Rig, version: int, *, serve: bool, **more: float) -> None:
     """Publish weights that look at recent items, as a learner does."""
-    values = dict(zip(NAMES, fixed_weights(RankPolicy()).tolist(), strict=True)) | {"recent_mean": 0.6}
+    values = dict(zip(NAMES, fixed_weights(RankPolicy()).tolist(), strict=True)) | {"recent_mean": 0.6, **more}
     weights = PublishedWeights(
         encoder=rig._encoder_id(), kind="next", version=version, features=VERSION, lists=100, serve=serve,
         made_ms=int(time.time() * 1000), values=values,

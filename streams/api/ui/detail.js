@@ -85,10 +85,10 @@ function fillEntry(row, entry, learned) {
   const side = verdict(entry.weight);
   const sign = row.querySelector(".sign");
   sign.className = learned ? "sign" : `sign ${side.kind}`;
-  setText(sign, learned ? "" : `${side.mark} ${signed(entry.weight, 1)}`);
+  setText(sign, learned ? percent(entry.share) : `${side.mark} ${signed(entry.weight, 1)}`);
   setText(row.querySelector(".type"), entry.type ?? "");
   setText(row.querySelector(".title"), about(entry));
   row.querySelector(".title").title = `event ${entry.event_id}${entry.item_id ? `, item ${entry.item_id}` : ""}`;
-  setText(row.querySelector(".share"), percent(entry.share));
+  setText(row.querySelector(".share"), learned ? "of its attention" : percent(entry.share));
   setTime(row.querySelector("time"), entry.ts_ms);
 }
