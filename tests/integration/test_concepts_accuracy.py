@@ -1,6 +1,8 @@
 """How often the default model's tree is right: the demo's catalogue, AG News, THUCNews and three real catalogues.
 
-The floors lie a few points under what was measured (docs/concepts.md); chance is one in thirty-two.
+The floors lie a few points under what was measured (docs/concepts.md); chance is one in thirty-two. `captions.jsonl`
+has texts that say nothing, and captions on a topic, in two styles: constants were chosen with the first, `development`.
+`headlines.jsonl` has the same sentence in two languages.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,11 @@ from deploy.demo.traffic import catalogue, topic_of
 from encoders.encoder import LoadedEncoder, load_encoder
 from encoders.locate import DEFAULT_MODEL, cache_dir
 from streams.concepts.catalogue_tree import build_from_catalogue, build_from_taxonomy, text_of
-from streams.concepts.tree import ConceptTree
+from streams.concepts.tree import NOWHERE, ConceptTree, Match
 from streams.concepts.tree_file import load_tree, save_tree
 
 ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
 DATA = ROOT / ".." / "shared" / "data"
 
 AG_NEWS = {
@@ -66,20 +70,56 @@ def rows_of(path: str, keep: Callable[[int], bool]) -> list[dict[str, Any]]:
         return [json.loads(line) for number, line in enumerate(lines) if keep(number)]
 
 
+def written(file: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (FIXTURES / file).read_text(encoding="utf-8").splitlines()]
+
+
 def topics(paths: list[str]) -> list[str]:
-    return [path.split("/")[1] for path in paths]
+    return [path.split("/")[1] if path else "" for path in paths]
+
+
+def whatever_it_is(tree: ConceptTree) -> ConceptTree:
+    """The tree that gives every text a path, however unsure."""
+    return tree.with_floors(replace(tree.floors, confidence=0.0, interest_confidence=0.0))
 
 
 @pytest.mark.parametrize(
     ("file", "labels", "every", "floor"),
-    [("topics/agnews.jsonl.gz", AG_NEWS, 19, 0.68), ("topics/thucnews-dev.jsonl.gz", THUC_NEWS, 25, 0.55)],
+    [("topics/agnews.jsonl.gz", AG_NEWS, 19, 0.74), ("topics/thucnews-dev.jsonl.gz", THUC_NEWS, 25, 0.61)],
 )
 def test_news_finds_its_topic(
     encoder: LoadedEncoder, tree: ConceptTree, file: str, labels: Mapping[str, set[str]], every: int, floor: float
 ) -> None:
     rows = rows_of(file, lambda number: number % every == 0)
+    vectors = encoder.encode([row["text"] for row in rows])[0]
+    placed = whatever_it_is(tree).placements([Match()] * len(rows), vectors)
+    found = topics([one.path for one in placed])
+    right = np.array([topic in labels[row["label"]] for topic, row in zip(found, rows, strict=True)])
+    assert right.mean() > floor
+    sure = np.array([one.confidence for one in placed])
+    assert right[np.argsort(-sure)[: len(rows) // 2]].mean() > floor + 0.08  # the surer half
+    assert abs(sure.mean() - right.mean()) < 0.2
+    kept = np.array([path != NOWHERE for path in tree.assign(vectors)])
+    assert kept.mean() > 0.85
+    assert right[kept].mean() > right.mean()
+
+
+@pytest.mark.parametrize(("half", "without"), [("development", 0.92), ("held-out", 0.87)])
+def test_what_says_nothing_gets_no_path(encoder: LoadedEncoder, tree: ConceptTree, half: str, without: float) -> None:
+    rows = [row for row in written("captions.jsonl") if row["half"] == half]
     found = topics(tree.assign(encoder.encode([row["text"] for row in rows])[0]))
-    assert np.mean([topic in labels[row["label"]] for topic, row in zip(found, rows, strict=True)]) > floor
+    assert np.mean([topic == "" for topic, row in zip(found, rows, strict=True) if row["topic"] is None]) > without
+    said = [(topic, row["topic"]) for topic, row in zip(found, rows, strict=True) if row["topic"] is not None]
+    assert np.mean([topic == wanted for topic, wanted in said]) > 0.8  # with the platform's words and hashtags in them
+    assert np.mean([topic not in ("", wanted) for topic, wanted in said]) < 0.12
+
+
+def test_a_sentence_in_two_languages_is_of_one_topic(encoder: LoadedEncoder, tree: ConceptTree) -> None:
+    rows = written("headlines.jsonl")
+    found = topics(whatever_it_is(tree).assign(encoder.encode([row[lang] for row in rows for lang in ("en", "zh")])[0]))
+    assert np.mean([one == other for one, other in zip(found[::2], found[1::2], strict=True)]) > 0.8
+    assert np.mean([topic == row["topic"] for topic, row in zip(found[::2], rows, strict=True)]) > 0.88
+    assert np.mean([topic == row["topic"] for topic, row in zip(found[1::2], rows, strict=True)]) > 0.8
 
 
 def test_the_demos_items_find_their_place(encoder: LoadedEncoder, tree: ConceptTree) -> None:
@@ -90,7 +130,7 @@ def test_the_demos_items_find_their_place(encoder: LoadedEncoder, tree: ConceptT
     right = np.array([topic == topic_of(item["item_id"]) for topic, item in zip(found, items, strict=True)])
     said = np.array([bool(item.get("categories") or item.get("tags")) for item in items])
     assert right[said].mean() > 0.97
-    assert right[~said].mean() > 0.58
+    assert right[~said].mean() > 0.68
     assert (
         np.mean([t == topic_of(i["item_id"]) for t, i in zip(topics(tree.assign(vectors)), items, strict=True)]) > 0.7
     )
@@ -100,8 +140,8 @@ def test_a_forum_of_one_subject_stays_together(encoder: LoadedEncoder, tree: Con
     items = rows_of("cardano/items.jsonl.gz", lambda number: number % 5 == 0)
     vectors = encoder.encode([text_of(item, 400) for item in items])[0]
     found = tree.place([tree.path_of((), item.get("tags") or ()) for item in items], vectors)
-    assert np.mean([topic == "technology" for topic in topics(found)]) > 0.8
-    assert np.mean([path == "/technology/blockchain" for path in found]) > 0.6
+    assert np.mean([topic == "technology" for topic in topics(found)]) > 0.88
+    assert np.mean([path == "/technology/blockchain" for path in found]) > 0.7
 
 
 def test_categories_of_two_catalogues_are_known(encoder: LoadedEncoder, tree: ConceptTree) -> None:

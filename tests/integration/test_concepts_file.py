@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from streams.base.errors import ConfigurationError
-from streams.concepts.tree import Concept, ConceptTree, Floors
+from streams.concepts.topic_head import TopicHead
+from streams.concepts.tree import Concept, ConceptTree, Floors, Match
 from streams.concepts.tree_file import load_taxonomy, load_tree, save_tree
 
 
@@ -29,6 +30,38 @@ def test_a_tree_comes_back_as_it_was_written(tmp_path: Path) -> None:
     rows = np.random.default_rng(6).normal(size=(200, 16)).astype(np.float32)
     assert back.assign(rows) == tree.assign(rows)
     assert back.path_of(["體育", "足球"]) == tree.path_of(["體育", "足球"])
+
+
+def test_a_head_and_what_it_learned_from_come_back_too(tmp_path: Path) -> None:
+    concepts = [Concept("a", {"en": "A"}, examples={"en": ("one", "two")}), Concept("b", {"en": "B"})]
+    random = np.random.default_rng(4)
+    head = TopicHead(*(random.normal(size=shape).astype(np.float32) for shape in (5, (3, 5), 3)))
+    vectors = random.normal(size=(2, 5)).astype(np.float32)
+    tree = ConceptTree("1", "x", concepts, vectors, head=head, says_nothing={"en": ("like",)})
+    path = tmp_path / "tree.npz"
+    save_tree(tree, path)
+    back = load_tree(path)
+    assert (back.concepts, back.says_nothing, back.floors) == (tree.concepts, {"en": ("like",)}, Floors())
+    rows = random.normal(size=(30, 5)).astype(np.float32)
+    assert back.placements([Match()] * 30, rows) == tree.placements([Match()] * 30, rows)
+
+
+def test_a_tree_of_the_first_format_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tree.npz"
+    np.savez(path, vectors=np.eye(1, 3, dtype=np.float32), about=np.frombuffer(about(), np.uint8))
+    back = load_tree(path)
+    assert (back.head, back.says_nothing, back.floors) == (None, {}, Floors())
+
+
+@pytest.mark.parametrize(
+    "parts", [{"head_bias": np.zeros(9)}, {"head_bias": np.array([np.nan, 0])}, {"head_mean": np.zeros(2)}]
+)
+def test_a_head_that_does_not_fit_is_refused(tmp_path: Path, parts: dict[str, np.ndarray]) -> None:
+    fits = {"head_mean": np.zeros(3), "head_weights": np.zeros((2, 3)), "head_bias": np.zeros(2)}
+    path = tmp_path / "tree.npz"
+    np.savez(path, vectors=np.eye(1, 3), about=np.frombuffer(about(format=2), np.uint8), **(fits | parts))
+    with pytest.raises(ConfigurationError, match="build it again"):
+        load_tree(path)
 
 
 def test_the_same_tree_gives_the_same_bytes_and_nothing_else_is_left_behind(tmp_path: Path) -> None:

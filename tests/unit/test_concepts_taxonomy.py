@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from streams.concepts.labels import LabelTable, key, slug
 from streams.concepts.tree import Concept
 from streams.concepts.tree_file import load_taxonomy
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 TAXONOMY = load_taxonomy()
 TOPICS = [concept for concept in TAXONOMY.concepts if concept.is_topic]
 INTERESTS = [concept for concept in TAXONOMY.concepts if not concept.is_topic]
@@ -43,6 +46,22 @@ def test_every_concept_is_named_in_every_language(lang: str) -> None:
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_concept_is_described(lang: str) -> None:
     assert all(len(concept.descriptions.get(lang, "")) >= 6 for concept in TAXONOMY.concepts)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_interest_has_examples(lang: str) -> None:
+    assert all(len(concept.examples.get(lang, ())) >= 2 for concept in INTERESTS)
+    sentences = [text for concept in TAXONOMY.concepts for text in concept.examples.get(lang, ())]
+    assert len(set(sentences)) == len(sentences)
+
+
+def test_no_text_of_the_tests_is_one_that_the_tree_has_learned_from() -> None:
+    learned = {text for concept in TAXONOMY.concepts for texts in concept.examples.values() for text in texts}
+    learned |= {text for texts in TAXONOMY.says_nothing.values() for text in texts}
+    assert len(learned) > 1_000
+    for file, fields in (("captions.jsonl", ["text"]), ("headlines.jsonl", ["en", "zh"])):
+        rows = [json.loads(line) for line in (FIXTURES / file).read_text(encoding="utf-8").splitlines()]
+        assert not learned & {row[field] for row in rows for field in fields}
 
 
 @pytest.mark.parametrize("level", [TOPICS, INTERESTS], ids=["topics", "interests"])
