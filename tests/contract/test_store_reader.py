@@ -108,6 +108,15 @@ async def test_nobody_is_like_somebody_who_was_erased(servers: Servers) -> None:
     assert {(hit.user_id, hit.path) for hit in hits} == {("ana", "/"), ("ana", "/t")}
 
 
+async def test_how_sure_a_path_is_comes_back_with_its_item(servers: Servers) -> None:
+    vector = np.array([1, 0], np.float32)
+    points = [ItemPoint(Item(item_id=f"sure-{n}"), vector, "/t", sure) for n, sure in enumerate((0.7, 0.0, None))]
+    await servers.store.put_items(points)
+    catalogue = Catalogue(servers.reader, cards_bytes=1 << 20, cards_ttl_s=60.0)
+    cards = await catalogue.cards([f"sure-{n}" for n in range(3)])
+    assert [cards[f"sure-{n}"].confidence for n in range(3)] == [0.7, 0.0, None]
+
+
 async def test_items_are_drawn_by_chance_and_evenly_and_the_same_by_the_same_seed(servers: Servers) -> None:
     catalogue = Catalogue(servers.reader, cards_bytes=1 << 20, cards_ttl_s=60.0)
     assert await catalogue.drawn(1, 5) == []

@@ -563,6 +563,11 @@ def test_a_replayed_log_is_waited_for_and_shown(
         assert found.pop("serves") == "WARN"  # no API runs here
         assert set(found.values()) == {"OK"}
         assert "384 dimensions" in call(settings, "encoder", "info").stdout
+        tried = json.loads(call(settings, "concepts", "try", "--json", "The striker scored twice", "part 2").stdout)
+        assert [one["text"] for one in tried] == ["The striker scored twice", "part 2"]
+        assert tried[0]["path"].startswith("/sports")
+        assert len(tried[0]["topics"]) == 3
+        assert "/sports" in call(settings, "concepts", "try", "The striker scored twice").stdout
         assert (
             call(settings, "concepts", "build", "--from-catalogue", paths[0], "--out", str(tmp_path / "c")).exit_code
             == 2
