@@ -153,7 +153,7 @@ def test_what_has_faded_or_has_no_direction_says_nothing() -> None:
 
 
 def test_500_targets_cost_little_more() -> None:
-    """0.2 ms on one quiet core, of 3 ms for the whole row; the bound is for a busy machine."""
+    """0.1 ms on one quiet core, of 3 ms for the whole row; the bound is for a busy machine."""
     chance = np.random.default_rng(1)
     units = chance.normal(size=(504, 384)).astype(np.float32)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
