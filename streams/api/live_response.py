@@ -55,10 +55,15 @@ class LiveTree:
         return update.model_copy(update={"erased": missed.erased, "events": await self._with_titles(missed)})
 
     async def change(self, update: LiveUpdate) -> LiveUpdate:
-        """An update with names, titles, shares and evidence."""
+        """An update with names, titles, shares and evidence, and with learned nodes, which nobody announces.
+
+        A model speaks some time after the events: what it said of those before is what is shown.
+        """
         if update.erased:
             self._nodes.clear()
-        touched = await self._backends.reader.nodes(self._user_id, [node.id for node in update.nodes], vectors=False)
+        learned = [node.id for node in self._nodes.values() if node.learned]
+        ids = dict.fromkeys([*(node.id for node in update.nodes), *learned])
+        touched = await self._backends.reader.nodes(self._user_id, list(ids), vectors=False)
         self._nodes.update({node.id: node for node in touched})
         events = await self._with_titles(update)
         at_ms = max([update.at_ms, *(node.t0_ms for node in touched)])

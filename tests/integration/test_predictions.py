@@ -16,6 +16,8 @@ import pytest_asyncio
 from streams.api.app import create_app
 from streams.api.backends import Backends
 from streams.api.keys import make_key
+from streams.api.live_response import LiveTree
+from streams.api.models import LiveUpdate
 from streams.events.items import Item
 from streams.interests.evidence import Evidence, Strongest
 from streams.interests.item_vectors import ItemPoint
@@ -292,3 +294,13 @@ async def test_nothing_is_read_twice_for_it(served: Served, monkeypatch: pytest.
     monkeypatch.setattr(reader, "tree", counted)
     await asyncio.gather(served.predict("ana", "kettle"), ranked(served, "ana"))
     assert calls == ["ana", "ana"]
+
+
+async def test_a_live_tree_brings_them_with_every_update(served: Served) -> None:
+    for user, wanted in (("ana", {"learned"}), ("bo", set())):
+        live = LiveTree(served.backends, user)
+        whole_tree = await live.whole()
+        assert {one.level for one in whole_tree.nodes} == {"profile", "topic"} | wanted
+        update = await live.change(LiveUpdate(user_id=user, at_ms=NOW))
+        assert {one.level for one in update.nodes} == wanted
+        assert {one.model for one in update.nodes} <= {MODEL}

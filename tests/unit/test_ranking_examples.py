@@ -17,7 +17,7 @@ from streams.events.event import Event, Source
 from streams.events.items import Item
 from streams.events.unresolved import RetryPolicy
 from streams.interests.item_vectors import ItemPoint
-from streams.interests.nodes import Node, NodeKey, profile_key, recents_of
+from streams.interests.nodes import LearnedPart, Node, NodeKey, profile_key, recents_of
 from streams.interests.popularity import ItemPopularity
 from streams.interests.score import RankPolicy, interests_of
 from streams.interests.signed_weight import WeightTable
@@ -29,7 +29,7 @@ from streams.pipeline.ranking_examples import ExampleLabels, ExampleSources, Ran
 from streams.pipeline.ranking_view import RankingReader
 from streams.ranking.examples import Example, cohort_of, pack_example, unpack_example
 from streams.ranking.features import feature_rows
-from streams.ranking.rows import COLUMN, VERSION, PersonView
+from streams.ranking.rows import COLUMN, NAMES, PART_OF, VERSION, PersonView
 from streams.settings.policies import NodeSettings
 from streams.store.base import Fence
 from streams.store.cards import Card
@@ -186,6 +186,26 @@ async def test_a_new_item_stands_among_others_that_the_person_has_not_seen_as_al
     assert example.values()[0, COLUMN["together_sum"]] == 0
     after = await town.rows("ana", ["i40"], at_ms)
     assert np.abs(after - before).max() > 0.1, "the click itself would have changed them"
+
+
+async def test_what_a_model_had_said_before_is_in_the_row() -> None:
+    town = await Town().lived()
+    profile = (await town.store.read([profile_key("ana")]))[profile_key("ana")]
+    bare = replace(profile, ring=b"", seen=b"", recents="", marks=(), votes=(), firsts=())
+    nodes = [
+        replace(bare, key=NodeKey("ana", "learned", path), direction=CARDS["i40"].vector, learned=part)
+        for path, part in (("/", LearnedPart("m")), ("/click", LearnedPart("m", 2.0, -1.0)))
+    ]
+    await town.store.write(nodes, Fence(0, 1))
+    await town.apply(town.records({"user_id": "ana", "item_id": "i40"}))
+    (example,) = town.examples
+    learned = example.values()[0, [COLUMN[name] for name in NAMES if PART_OF[name] == "learned"]].tolist()
+    assert learned == pytest.approx([1.0, 1 / (1 + np.exp(-1.0)), 0.0, 0.0], abs=1e-6)
+    plain = await Town().lived()
+    await plain.apply(plain.records({"user_id": "ana", "item_id": "i40"}))
+    assert not plain.examples[0].values()[:, COLUMN["learned_cosine"] :].any()
+    before = slice(0, COLUMN["learned_cosine"])
+    np.testing.assert_allclose(plain.examples[0].values()[0, before], example.values()[0, before], atol=1e-6)
 
 
 async def test_an_impression_is_an_example_as_it_is() -> None:
