@@ -35,6 +35,10 @@ _COMMANDS: Final = {
     ),
     "settings": ("settings", "Show every setting with its value and its environment variable; secrets are hidden."),
     "eval": ("evaluate", "Replay a log, rank before each event, and compare with baselines on the same candidates."),
+    "eval-hierarchy": (
+        "eval_hierarchy",
+        "Train the hierarchy on the first three fifths of a log and measure it on the last: alone, and in the score.",
+    ),
     "train": ("train", "Train a model of people's interests on a log: what they do next, told from what they did."),
     "api": (
         "api",

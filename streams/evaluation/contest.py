@@ -85,7 +85,7 @@ class Contest(Generic[CaseT]):
                 found[group] = {}
                 for measure in MEASURES[kind]:
                     ours, theirs = (np.array(self._values[kind, name, measure]) for name in (scorer, other))
-                    found[group][measure] = _margin((ours - theirs)[rows], users[rows])
+                    found[group][measure] = margin((ours - theirs)[rows], users[rows])
         return found
 
     def as_json(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _mean(values: Floats) -> Mean:
     return Mean(float(values.mean()), float(values.std() / np.sqrt(len(values))))
 
 
-def _margin(ahead: Floats, users: NDArray[np.int64]) -> Margin:
+def margin(ahead: Floats, users: NDArray[np.int64]) -> Margin:
     """The mean of `ahead` (n,), with bounds by the bootstrap over the `users` (n,) it belongs to (Efron, 1979)."""
     _, place = np.unique(users, return_inverse=True)
     sums, counts = np.bincount(place, ahead), np.bincount(place).astype(float)

@@ -23,6 +23,7 @@ from streams.events.side_outputs import Waiting
 from streams.events.unresolved import RetryPolicy
 from streams.interests.contexts import situations
 from streams.interests.nodes import Node, NodeKey, NodePolicy, Vector, profile_key, recents_of
+from streams.interests.recents import Recent
 from streams.interests.score import RankPolicy
 from streams.interests.signed_weight import WeightTable, signed_weight
 from streams.pipeline.apply import PipelineDependencies, apply
@@ -60,10 +61,13 @@ class ListCase:
 class Case(ListCase):
     """A ranking with all that was known of the user and the targets.
 
-    `history` float32 (h, dim) and `ages_s` (h,) are the user's earlier items, oldest first.
+    `history` float32 (h, dim) and `ages_s` (h,) are the user's earlier items, oldest first; `recents` what their
+    profile keeps of them, latest first. `chosen` (n,) are the targets' rows in the catalogue.
     """
 
     event: Event
+    chosen: NDArray[np.int64]
+    recents: Sequence[Recent]
     rows: FeatureRows
     history: Vector
     ages_s: Floats
@@ -78,7 +82,7 @@ class PrequentialProtocol:
     """What is ranked: `negatives` sampled with `seed` beside each next new item, None for all there are; which kinds.
 
     With `first` a user's first event is ranked too. Nothing of an event counts until `delay_ms` later, but that its
-    items are known and its user has met them.
+    items are known and its user has met them. Of all cases the `share` is ranked that the seed draws.
     """
 
     negatives: int | None = 49
@@ -86,6 +90,7 @@ class PrequentialProtocol:
     kinds: frozenset[Kind] = frozenset(KINDS)
     first: bool = False
     delay_ms: int = 0
+    share: float = 1.0
 
 
 @dataclass(slots=True)
@@ -190,19 +195,25 @@ class Replay:
 
     async def _case(self, index: int, event: Event, weights: Sequence[tuple[str, float]], now_ms: int) -> Case | None:
         user, kind = self._world.user(event.user_id), _kind_of(event)
-        if kind not in self.protocol.kinds or not (user.events or self.protocol.first):
+        if kind not in self.protocol.kinds or not (user.events or self.protocol.first) or not self._drawn(index):
             return None
         chosen, relevant = self._shown(event) if kind == "impression" else self._sampled(event, index)
         if not len(chosen):
             return None
         rows = await self.rows(event.user_id, event.ts_ms, chosen, now_ms, event.context)
         weight, profile = sum(weight for _, weight in weights), self._profile(event.user_id)
+        recents = recents_of(profile) if profile else ()
         return Case(
             kind=kind, index=index, user_id=event.user_id, events=user.events, own=event.type == "post", weight=weight,
             teaches=gives_example(event, profile, self.weights, weight, len(chosen)), values=rows.values,
-            relevant=relevant, event=event, rows=rows, history=self.catalogue.vectors[user.rows],
+            relevant=relevant, event=event, chosen=chosen, recents=recents, rows=rows,
+            history=self.catalogue.vectors[user.rows],
             ages_s=(event.ts_ms - np.array(user.times_ms, np.float64)) / 1000.0,
         )  # fmt: skip
+
+    def _drawn(self, index: int) -> bool:
+        share = self.protocol.share
+        return share >= 1.0 or np.random.default_rng([self.protocol.seed, index, 2]).random() < share
 
     async def rows(
         self, user_id: str, at_ms: int, chosen: NDArray[np.int64], now_ms: int,

@@ -18,6 +18,7 @@ from encoders.histories import PersonLog, TrainingSet
 from streams.base.errors import ConfigurationError
 from streams.commands import train as command
 from streams.commands.cli import app
+from streams.training.parts import before, of_people
 from streams.training.run import FEWEST_PEOPLE, TrainingPlan, run
 from streams.training.training_set import LogCounts, LogSet
 
@@ -95,6 +96,14 @@ def test_too_few_people_are_refused(tmp_path: Path) -> None:
     few = log_set(people=FEWEST_PEOPLE - 1)
     with pytest.raises(ConfigurationError, match=f"expected at least {FEWEST_PEOPLE}"):
         run(few, "e", TrainingPlan(out=tmp_path, training=QUICK), lambda *_: None)
+
+
+def test_parts_of_a_log() -> None:
+    data = log_set().data
+    early = before(data, T0 + 2 * DAY_MS)
+    assert {len(person.rows) for person in early.people} == {2}
+    assert before(data, T0).people == []
+    assert [one.user_id for one in of_people(data, lambda user_id: user_id == "u3").people] == ["u3"]
 
 
 def call(*arguments: str) -> Result:
