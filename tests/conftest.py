@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.qdrant",
     "tests.fixtures.triton",
     "tests.fixtures.path",
+    "tests.fixtures.learned_path",
     "tests.fixtures.learner",
     "tests.fixtures.api",
     "tests.fixtures.clients",

@@ -26,7 +26,7 @@ from streams.base.errors import (
     WrongModelOutput,
 )
 from streams.encoder.interest_client import InterestInfo, ServedAnswers
-from streams.encoder.triton import Busy, RequestRefused
+from streams.encoder.triton import RequestRefused
 from streams.interests.item_vectors import StoredItem
 from streams.interests.learned import histories_of, learned_nodes, read_by_model
 from streams.interests.nodes import Node
@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 30.0
+_UNKNOWN: Final = "unknown model"  # Triton's words where it has none of that name; the status is that of an outage
 _OF_PEOPLE: Final = (WrongModelOutput, RequestRefused, ValueError)
 """What one person of a call may be at fault for."""
 
@@ -244,7 +245,7 @@ class LearnedLevel:
 
 def _reason_of(error: InterestsError) -> str:
     """In a word, what a round failed for."""
-    if isinstance(error, ConfigurationError) or (isinstance(error, Busy) and error.code == "NOT_FOUND"):
+    if isinstance(error, ConfigurationError) or _UNKNOWN in str(error):
         return "model"
     if isinstance(error, EncoderUnavailable):
         return "triton"

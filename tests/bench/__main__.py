@@ -25,7 +25,7 @@ from rich.table import Table
 
 from deploy.embedded.stack import Stack
 from streams.encoder.client import TritonEncoder
-from tests.bench import bench_consume, bench_parse, lost_worker, memory, scale
+from tests.bench import bench_consume, bench_parse, learned, lost_worker, memory, scale
 from tests.bench.api import api_latency
 from tests.bench.encoder import figures as encoder_figures
 from tests.bench.path import ages, bytes_a_user, describe_items, events_per_s, texts_per_s
@@ -90,7 +90,7 @@ def main() -> int:
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
         "--only",
-        choices=("parse", "consume", "encoder", "path", "peers", "api", "scale", "lost", "memory"),
+        choices=("parse", "consume", "encoder", "path", "peers", "api", "scale", "learned", "lost", "memory"),
         help="one part; the file keeps the rest",
     )
     options.add_argument("--rounds", type=int, default=5, help="rounds of ours and theirs in turn")
@@ -130,6 +130,7 @@ def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         "peers": lambda: {"peers": race.figures(chosen.peer_events, chosen.rounds, CONSOLE)},
         "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},
         "scale": lambda: scale.figures(chosen.events, chosen.people, chosen.rounds, CONSOLE),
+        "learned": lambda: {"learned": learned.figures(chosen.peer_events, chosen.rounds, chosen.load_s, CONSOLE)},
         "lost": lambda: {"lost_worker": lost_worker.figures(chosen.lost_rate, chosen.rounds, CONSOLE)},
         "memory": lambda: {"memory": memory.figures(chosen.memory_min, CONSOLE)},
     }

@@ -50,18 +50,24 @@ async def workers(stack: Stack, count: int) -> AsyncIterator[list[Running]]:
         await stack.start_worker()
         ends.push_async_callback(stack.stop_worker)
         running = [Running(stack.pids()["worker"], stack.worker_metrics_url)]
-        for number, port in enumerate(free_ports(count - 1), start=2):
-            ports = replace(stack.ports, worker_metrics=port)
-            own = {"INTERESTS_WORKER__METRICS_PORT": str(port)}
-            environment = {**os.environ, **QUIET, **stack.environment(), **own}
-            probes = parts.Probes()
-            ends.push_async_callback(probes.close)
-            part = replace(parts.worker(ports, environment, probes), name=f"worker-{number}")
-            another = Supervised(part, stack.data_dir / "logs", lambda _: None, lambda _: None)
-            await another.start()
-            ends.push_async_callback(another.stop)
-            running.append(Running(another.pid, worker_metrics_url(ports)))
+        beside = (another_worker(stack, f"worker-{number}") for number in range(2, count + 1))
+        running += [await ends.enter_async_context(one) for one in beside]
         yield running
+
+
+@asynccontextmanager
+async def another_worker(stack: Stack, name: str, **settings: str) -> AsyncIterator[Running]:
+    """A worker beside the stack's own, with settings of its own as environment variables, once it holds partitions."""
+    ports = replace(stack.ports, worker_metrics=free_ports(1)[0])
+    own = {"INTERESTS_WORKER__METRICS_PORT": str(ports.worker_metrics), **settings}
+    async with AsyncExitStack() as ends:
+        probes = parts.Probes()
+        ends.push_async_callback(probes.close)
+        part = parts.worker(ports, {**os.environ, **QUIET, **stack.environment(), **own}, probes)
+        another = Supervised(replace(part, name=name), stack.data_dir / "logs", lambda _: None, lambda _: None)
+        await another.start()
+        ends.push_async_callback(another.stop)
+        yield Running(another.pid, worker_metrics_url(ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +79,15 @@ class Settled:
     cached_bytes: float = 0.0
 
 
-async def course(stack: Stack, running: Sequence[Running], count: int) -> list[Settled]:
-    """Wait until `count` events are applied, and return the samples on the way.
+async def course(
+    stack: Stack, running: Sequence[Running], count: int, beside: Sequence[str] = ("qdrant", "broker")
+) -> list[Settled]:
+    """Wait until `count` events are applied, and return the samples on the way, of the parts `beside` too.
 
     Only scrapes that the next one repeats are kept: one in the middle of counting a batch has some of its events.
     """
     came, before = list[Settled](), Settled(Sample(0.0, 0.0, 0.0, {}), 0.0)
-    others = {name: pid for name, pid in stack.pids().items() if name in ("qdrant", "broker")}
+    others = {name: pid for name, pid in stack.pids().items() if name in beside}
     async with asyncio.timeout(WITHIN_S):
         while not came or came[-1].sample.events < count:
             metrics = summed(await asyncio.gather(*(scraped(one.metrics_url, *_ASKED) for one in running)))

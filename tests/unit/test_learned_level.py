@@ -119,7 +119,8 @@ async def test_past_its_bound_the_queue_loses_who_waits_longest_and_holds_up_nob
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (EncoderUnavailable("away"), "triton"), (Busy("NOT_FOUND", "no such model"), "model"),
+        (EncoderUnavailable("away"), "triton"),
+        (Busy("UNAVAILABLE", "Request for unknown model: 'x' is not found"), "model"),
         (ConfigurationError("of another encoder"), "model"), (StoreUnavailable("away"), "qdrant"),
     ],
 )  # fmt: skip
