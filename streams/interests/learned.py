@@ -13,11 +13,11 @@ import numpy as np
 
 from encoders.answers import Answers
 from encoders.histories import Histories, type_code
-from streams.interests.evidence import Evidence
+from streams.interests.evidence import Evidence, Strongest
 from streams.interests.item_vectors import StoredItem
 from streams.interests.levels import LEARNED
 from streams.interests.nodes import LearnedPart, Node, NodeKey, is_forgotten
-from streams.interests.recents import Recent, unpack_recents
+from streams.interests.recents import Recent, oldest_ms, unpack_recents
 
 #: The task whose node holds the variance of the person's click-through rate.
 _CLICK: Final = "click"
@@ -37,7 +37,7 @@ class LearnedSource(NamedTuple):
     @property
     def earliest_ms(self) -> int:
         """The earliest time there is of the person: an erasure of then or later ends what is made of this."""
-        return min([self.first_ms or self.t0_ms, *(one.ts_ms for one in unpack_recents(self.recents))])
+        return min(self.first_ms or self.t0_ms, oldest_ms(self.recents))
 
     def items(self) -> tuple[Recent, ...]:
         """The recent items that count for something, latest first."""
@@ -63,12 +63,14 @@ def read_by_model(recents: Iterable[Recent], items: Mapping[str, StoredItem], le
 def histories_of(read: Sequence[Sequence[Recent]], items: Mapping[str, StoredItem], length: int, dim: int) -> Histories:
     """What a model reads of n people, each up to `length` items, oldest first; `items` has them all."""
     made = Histories.empty(len(read), length, dim)
-    for at, mine in enumerate(read):
-        for place, one in enumerate(mine):
-            made.vectors[at, place] = items[one.item_id].vector
-            made.types[at, place] = type_code(one.type)
-            made.weights[at, place] = one.weight
-            made.ages_s[at, place] = (mine[-1].ts_ms - one.ts_ms) / 1000.0
+    every = [one for mine in read for one in mine]
+    if every:
+        rows = np.repeat(np.arange(len(read)), [len(mine) for mine in read])
+        places = np.concatenate([np.arange(len(mine)) for mine in read])
+        made.vectors[rows, places] = [items[one.item_id].vector for one in every]
+        made.types[rows, places] = [type_code(one.type) for one in every]
+        made.weights[rows, places] = [one.weight for one in every]
+        made.ages_s[rows, places] = [(mine[-1].ts_ms - one.ts_ms) / 1000.0 for mine in read for one in mine]
     return made
 
 
@@ -82,7 +84,7 @@ def learned_nodes(
     known to have ended them by their earliest time, which is that of the profile or of a recent item.
     """
     mass, first_ms = source.mass if read else 0.0, source.earliest_ms
-    evidence = _evidence(read, answers.attention[at, : len(read)].tolist(), evidence_length)
+    evidence = Strongest.of(_evidence(read, answers.attention[at, : len(read)].tolist(), evidence_length))
     return [
         Node(
             key=NodeKey(source.user_id, LEARNED, f"/{task}"),

@@ -58,6 +58,11 @@ def unpack_recents(packed: str) -> tuple[Recent, ...]:
     return tuple(map(_unpacked, packed.split(ENTRY))) if packed else ()
 
 
+def oldest_ms(packed: str) -> int:
+    """The time of the oldest of packed recent items, in ms; ValueError where there is none."""
+    return -_order_of(packed[packed.rfind(ENTRY) + 1 :])[0]
+
+
 def extend_recents(packed: str, more: Iterable[Recent], length: int) -> str:
     """`merged` on packed recent items: those that stay are neither unpacked nor packed again."""
     if not length:

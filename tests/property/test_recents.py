@@ -16,7 +16,7 @@ from streams.events.event import Event, Source
 from streams.interests.fold import fold
 from streams.interests.nodes import NodePolicy, profile_key, recents_of
 from streams.interests.plan import Weighed, gate, plan
-from streams.interests.recents import Recent, extend_recents, merged, pack_recents, unpack_recents, younger
+from streams.interests.recents import Recent, extend_recents, merged, oldest_ms, pack_recents, unpack_recents, younger
 from streams.interests.signed_weight import DEFAULT_BASE, UNDOES
 from streams.pipeline.apply import apply
 from streams.store.memory import MemoryStore
@@ -81,6 +81,7 @@ def test_packed_items_take_more_as_plain_ones_do(
         assert unpack_recents(packed) == plain
         left = left[size:]
     assert plain == latest(rows, length)
+    assert not plain or oldest_ms(packed) == min(one.ts_ms for one in plain)
     again = rows + rows[:3]
     random.shuffle(again)
     assert extend_recents(packed, again, length) == packed
