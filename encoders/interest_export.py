@@ -184,11 +184,11 @@ def loss(expected: Answers, got: Answers, sample: Histories) -> tuple[float, flo
     )
 
 
-def made_up(learned: LearnedHierarchy, people: int, seed: int = 0) -> Histories:
-    """Histories of random items, of every length from none to the model's."""
+def made_up(learned: LearnedHierarchy, people: int, seed: int = 0, *, least: int = 0) -> Histories:
+    """Histories of random items, of every length from `least` to the model's in turn."""
     rng = np.random.default_rng(seed)
     made = Histories.empty(people, learned.config.history, learned.config.dim)
-    lengths = np.arange(people) % (learned.config.history + 1)
+    lengths = least + np.arange(people) % (learned.config.history + 1 - least)
     used = np.arange(learned.config.history) < lengths[:, np.newaxis]
     vectors = rng.standard_normal(made.vectors.shape).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)

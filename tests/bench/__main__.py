@@ -28,6 +28,7 @@ from streams.encoder.client import TritonEncoder
 from tests.bench import bench_consume, bench_parse, learned, lost_worker, memory, scale
 from tests.bench.api import api_latency
 from tests.bench.encoder import figures as encoder_figures
+from tests.bench.interests import figures as interest_figures
 from tests.bench.path import ages, bytes_a_user, describe_items, events_per_s, texts_per_s
 from tests.bench.peers import race
 
@@ -90,7 +91,11 @@ def main() -> int:
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
         "--only",
+<<<<<<< HEAD
         choices=("parse", "consume", "encoder", "path", "peers", "api", "scale", "learned", "lost", "memory"),
+=======
+        choices=("parse", "consume", "encoder", "interests", "path", "peers", "api", "scale", "lost", "memory"),
+>>>>>>> 0ba8350 (Bench: people a second of the model of learned interests; how it comes into images and clusters)
         help="one part; the file keeps the rest",
     )
     options.add_argument("--rounds", type=int, default=5, help="rounds of ours and theirs in turn")
@@ -126,6 +131,7 @@ def parts(chosen: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         "parse": lambda: {"parse": bench_parse.figures(20_000, 3) if quick else bench_parse.figures()},
         "consume": lambda: {"consume": bench_consume.figures(200_000, 1) if quick else bench_consume.figures()},
         "encoder": lambda: {"encoder": encoder_figures(256, 2) if quick else encoder_figures(rounds=chosen.rounds)},
+        "interests": lambda: {"interests": interest_figures(*((256, 2) if quick else (1_024, chosen.rounds)))},
         "path": lambda: asyncio.run(path_figures(chosen.events, chosen.load_s)),
         "peers": lambda: {"peers": race.figures(chosen.peer_events, chosen.rounds, CONSOLE)},
         "api": lambda: {"api": asyncio.run(api_figures(chosen.api_s))},
