@@ -34,7 +34,7 @@ class TrainingConfig:
     negatives: int = 1024
     sampled: int = 4
     hidden_share: float = 0.15
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     average: float = 0.97
     kl_weight: float = 0.01

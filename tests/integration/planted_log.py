@@ -14,6 +14,8 @@ from encoders.hierarchy_training import Trained, train
 from encoders.histories import PersonLog, Shown, TrainingSet
 
 TOPICS, ITEMS_A_TOPIC, DIM = 5, 14, 16
+STEPS = 6
+"""Steps of a round of `shortly_trained`."""
 
 
 def planted_log(people: int = 70, events: int = 26, lists: bool = False, seed: int = 0) -> TrainingSet:
@@ -65,5 +67,13 @@ def trained(
     return train(planted_log(lists=lists), out, encoder_id="planted", model=model, training=settings)
 
 
+def shortly_trained(out: Path) -> Trained:
+    """A few steps, with dropout and a checkpoint after each: what a kill is tried on."""
+    torch.set_num_threads(1)
+    model = HierarchyConfig(dim=DIM, history=8, hidden=24, bottleneck=8, rank=8)
+    settings = TrainingConfig(rounds=3, patience=3, batch=48, round_anchors=48 * STEPS, checkpoint_steps=1)
+    return train(planted_log(20, lists=True), out, encoder_id="planted", model=model, training=settings)
+
+
 if __name__ == "__main__":
-    trained(Path(sys.argv[1]), rounds=int(sys.argv[2]))
+    shortly_trained(Path(sys.argv[1]))

@@ -24,7 +24,7 @@ from encoders.hierarchy_model import HierarchyConfig
 from encoders.hierarchy_settings import Progress, TrainingConfig
 from encoders.hierarchy_training import split_in_time, train
 from encoders.histories import PersonLog, TrainingSet, histories_at
-from tests.integration.planted_log import DIM, planted_log, trained
+from tests.integration.planted_log import DIM, STEPS, planted_log, shortly_trained, trained
 
 FOUND = 0.6
 """recall@10 of the next item among 50, which only the order of the last two topics tells. By chance it is .2."""
@@ -53,23 +53,19 @@ def test_without_the_levels_that_read_the_order_it_is_not_found(
 
 def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    program = [sys.executable, "-m", "tests.integration.planted_log"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen([*program, str(cut), "4"], env=environment)
-    deadline = time.monotonic() + 60
+    program = [sys.executable, "-m", "tests.integration.planted_log", str(cut)]
+    running = subprocess.Popen(program, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 80
     while not (cut / CHECKPOINT_FILE).exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.005)
     running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     assert not (cut / "figures.json").exists()
-    before = torch.load(cut / CHECKPOINT_FILE, weights_only=True)
-    assert 0 < before["steps_done"] < 4 * 12
-    subprocess.run([*program, str(cut), "4"], env=environment, check=True)
-    subprocess.run([*program, str(whole), "4"], env=environment, check=True)
-    found, expected = (json.loads((folder / "figures.json").read_text()) for folder in (cut, whole))
-    assert found == expected
-    assert len(found["rounds"]) == 5
-    assert load_learned(cut).model_id == load_learned(whole).model_id
+    assert 0 < torch.load(cut / CHECKPOINT_FILE, weights_only=True)["steps_done"] < 3 * STEPS
+    resumed, expected = shortly_trained(cut), shortly_trained(whole)
+    assert resumed.figures == expected.figures
+    assert len(resumed.figures["rounds"]) == 1 + 3
+    assert resumed.learned.model_id == expected.learned.model_id
 
 
 def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
@@ -84,8 +80,8 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
 def test_lists_teach_clicks(tmp_path: Path) -> None:
     _, figures = trained(tmp_path, "hierarchy", ("convolutional",), lists=True)
     assert figures["data"]["click"] == "what was clicked of shown lists"
-    assert figures["validation"]["click_auc"] > 0.6
-    assert figures["baselines"]["mean"]["interest_auc"] < 0.5
+    assert figures["validation"]["click_auc"] > 0.62
+    assert figures["baselines"]["mean"]["interest_auc"] < 0.58
     assert figures["tasks"]["click"]["examples"] == 6 * figures["data"]["validated_lists"]
 
 
