@@ -33,6 +33,7 @@ from tests.bench.path import ages, bytes_a_user, describe_items, events_per_s, t
 from tests.bench.peers import race
 
 CONSOLE = Console(stderr=True)
+PARTS = ("parse", "consume", "encoder", "interests", "path", "peers", "api", "scale", "learned", "lost", "memory")
 QUIET = {"INTERESTS_LOG__LEVEL": "warning", "INTERESTS_WORKER__SWEEP_EVERY_S": "0"}
 
 
@@ -91,11 +92,7 @@ def main() -> int:
     options.add_argument("--api-s", type=float, default=20.0, help="seconds of requests to each of the API's routes")
     options.add_argument(
         "--only",
-<<<<<<< HEAD
-        choices=("parse", "consume", "encoder", "path", "peers", "api", "scale", "learned", "lost", "memory"),
-=======
-        choices=("parse", "consume", "encoder", "interests", "path", "peers", "api", "scale", "lost", "memory"),
->>>>>>> 0ba8350 (Bench: people a second of the model of learned interests; how it comes into images and clusters)
+        choices=PARTS,
         help="one part; the file keeps the rest",
     )
     options.add_argument("--rounds", type=int, default=5, help="rounds of ours and theirs in turn")
