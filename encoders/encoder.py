@@ -15,7 +15,7 @@ from encoders.backends import Backend, make_backend
 from encoders.int8 import Ranges, load_ranges
 from encoders.layout import Layout, read_layout
 from encoders.locate import cache_dir, locate, name_of
-from encoders.sentiment import Head, embeddings, load_head, sentiments
+from encoders.sentiment import Head, embeddings, load_head, sentiment_digest, sentiments
 from encoders.text import Tokeniser, batches
 
 Floats = npt.NDArray[np.float32]
@@ -35,6 +35,11 @@ class LoadedEncoder:
     def dim(self) -> int:
         """The length of a vector."""
         return self.layout.dim
+
+    @property
+    def sentiment_id(self) -> str:
+        """Names what shapes a sentiment, which the encoder id does not: for whoever keeps sentiments."""
+        return sentiment_digest(self.head)
 
     def encode(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
         """L2-normalised vectors of shape (n, dim) and sentiments of shape (n,) in [−1, 1], in the texts' order."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from encoders.errors import ModelError
 
@@ -84,6 +85,14 @@ def write_head(head: Head, path: Path) -> None:
         arrays[f"weight{i}"] = weight.astype(np.float16)
         arrays[f"bias{i}"] = bias.astype(np.float32)
     np.savez_compressed(path, **arrays)
+
+
+def sentiment_digest(head: Head) -> str:
+    """Eight hex digits over what makes a sentiment: two heads of one digest give the same."""
+    digest = xxhash.xxh3_64(repr(head.layers).encode())
+    for value in (head.offset, head.scale, *head.weights, *head.biases):
+        digest.update(b"|" if value is None else value.astype("<f4").tobytes())
+    return digest.hexdigest()[:8]
 
 
 def embeddings(pooled: Floats, head: Head, dim: int) -> Floats:

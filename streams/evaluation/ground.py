@@ -113,7 +113,7 @@ async def encoder_of(settings: Settings, plan: EncoderPlan) -> AsyncIterator[Nam
     if plan.triton is None:
         with model_errors():
             model = load_encoder(plan.model, cache=plan.cache / "models", precision=plan.precision)
-        with KeptEncoder(LocalEncoder(model), folder / f"{model.encoder_id}.sqlite") as kept:
+        with KeptEncoder(LocalEncoder(model), folder / f"{model.encoder_id}-{model.sentiment_id}.sqlite") as kept:
             yield NamedEncoder(kept, model.encoder_id)
         return
     client = TritonEncoder(

@@ -51,9 +51,13 @@ class Texts(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobustnessPlan:
-    """What is measured: `most` texts of each set's half; neighbours are sought among `among` of its clean texts."""
+    """What is measured: `most` texts of each set's half; neighbours are sought among `among` of its clean texts.
+
+    `families` keeps to perturbations of these; None: all.
+    """
 
     seed: int = 7
+    families: frozenset[str] | None = None
     half: Half = "b"
     most: int = 150
     among: int = 600
@@ -78,7 +82,13 @@ def robustness(
     figures: dict[str, Any] = {}
     for one in sets:
         clean = _clean(one, encode, tree, plan)
-        mine = [p for p in PERTURBATIONS if one.kind in p.kinds and language_of(one.texts[0]) in p.languages]
+        mine = [
+            p
+            for p in PERTURBATIONS
+            if one.kind in p.kinds
+            and language_of(one.texts[0]) in p.languages
+            and (plan.families is None or p.family in plan.families)
+        ]
         found: dict[str, Any] = {}
         with meter(one.name, len(mine)) as step:
             for perturbation in mine:
@@ -137,7 +147,7 @@ def _moved(
 
 def _aim(clean: _Clean, row: int, lexicon: Lexicon, seed: int) -> Aim:
     """A topic that the text does not have, and the sign that it does not have."""
-    own = clean.paths[row].split("/")[1]
+    own = _topic(clean.paths[row])
     random = Random(f"{seed}|{clean.texts[row]}")  # noqa: S311  # an experiment's numbers, no secret
     good = bool(clean.labels[row] == 0) if len(clean.labels) else bool(clean.signs[row] < 0)
     return Aim(random.choice([topic for topic in lexicon.topics if topic != own]), good)
@@ -148,7 +158,7 @@ def _items(
 ) -> Mapping[str, float]:  # signs: comments alone have one that counts
     del signs
     paths = tree.assign(vectors)
-    topics = [(path.split("/")[1], clean.paths[row].split("/")[1]) for path, row in zip(paths, rows, strict=True)]
+    topics = [(_topic(path), _topic(clean.paths[row])) for path, row in zip(paths, rows, strict=True)]
     near = list(_nearest(vectors, clean.others, rows))
     return _rounded(
         cosine=np.mean(_cosines(clean.vectors[list(rows)], vectors)),
@@ -178,6 +188,11 @@ def _nearest(vectors: Floats, others: Floats, own: Sequence[int] | None = None) 
         scores = others @ vector
         scores[place if own is None else own[place]] = -np.inf
         yield set(np.argsort(-scores, kind="stable")[:NEIGHBOURS].tolist())
+
+
+def _topic(path: str) -> str:
+    """The topic of a path; empty where it has none."""
+    return path.removeprefix("/").partition("/")[0]
 
 
 def _cosines(one: Floats, other: Floats) -> Floats:

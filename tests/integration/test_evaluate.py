@@ -79,7 +79,8 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @pytest.fixture
 def encoder(folder: Path, model: LoadedEncoder) -> Iterator[KeptEncoder]:
-    with KeptEncoder(LocalEncoder(model), folder / "cache" / "evaluate" / f"{model.encoder_id}.sqlite") as kept:
+    file = folder / "cache" / "evaluate" / f"{model.encoder_id}-{model.sentiment_id}.sqlite"
+    with KeptEncoder(LocalEncoder(model), file) as kept:
         yield kept
 
 

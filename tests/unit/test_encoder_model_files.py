@@ -185,11 +185,23 @@ class TestHead:
         x = rng.normal(size=(400, 8)).astype(np.float32)
         x[:, 0] += 6 * good - 3
         neutral = rng.normal(size=(200, 8)).astype(np.float32)
-        head = fit_sentiment(normalised(x), good, normalised(neutral), np.ones(200, np.float32), (), 1.0)
+        head = fit_sentiment(normalised(x), good, 400, normalised(neutral), np.ones(200, np.float32), (), 1.0)
         signs = sentiments(x, head, 8)
         assert np.abs(signs).max() <= 1
         assert ((signs > 0) == (good == 1)).mean() > 0.95
         assert np.abs(sentiments(neutral, head, 8)).mean() < 0.5 * np.abs(signs).mean()
+
+    def test_trained_against_a_worst_step_it_leans_on_less(self) -> None:
+        rng = np.random.default_rng(4)
+        good = np.repeat([0, 1], 200)
+        x = rng.normal(size=(400, 8)).astype(np.float32)
+        x[:, 0] += 6 * good - 3
+        neutral = np.zeros((1, 8), np.float32)
+        plain, careful = (
+            fit_sentiment(normalised(x), good, 400, neutral, np.ones(1, np.float32), (), 1.0, step) for step in (0, 1.0)
+        )
+        assert np.linalg.norm(careful.weights[0]) < 0.8 * np.linalg.norm(plain.weights[0])
+        assert ((sentiments(x, careful, 8) > 0) == (good == 1)).mean() > 0.95
 
 
 class TestAlignment:

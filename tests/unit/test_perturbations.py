@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
 import pytest
 
+from encoders.augmentation import augmented
 from encoders.perturbations import PERTURBATIONS, Aim, Lexicon, Perturbation, language_of, perturbed, read_lexicon
 from streams.events.lookalikes import as_read
 from streams.events.text import normalise_text
@@ -55,3 +57,10 @@ def test_stuffing_is_of_what_is_aimed_at(lexicon: Lexicon) -> None:
     assert perturbed(BY_NAME["one word of the other sign, 3 times"], ENGLISH, 7, lexicon, AIM).endswith(
         " terrible terrible terrible"
     )
+
+
+def test_augmented_copies_are_the_same_each_time() -> None:
+    texts, good = [ENGLISH, CHINESE] * 20, np.array([1, 0] * 20, np.int64)
+    copies = augmented(texts, good, 3)
+    assert copies == augmented(texts, good, 3)
+    assert sum(copy != text for copy, text in zip(copies, texts, strict=True)) > 30
