@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from streams.evaluation.everything import LogRecords
 
 _EXAMPLE: Final = "interests eval-hierarchy --items items.jsonl.gz --events events.jsonl.gz --name forum"
+#: A training dips after its first rounds: with fewer it would end there.
+_PATIENCE: Final = 7
 _LOGS: Final = ("cardano", "magazines", "mind-zh", "movielens-small")
 
 Items = Annotated[
@@ -48,7 +50,7 @@ def add(app: typer.Typer) -> None:
 
 def eval_hierarchy(
     items: Items = None, events: Events = None, data: Data = None, log: Log = None, name: Name = None,
-    out: Out = Path(".interests/eval-hierarchy"), seeds: Seeds = 1, rounds: Rounds = 20, processes: Processes = 2,
+    out: Out = Path(".interests/eval-hierarchy"), seeds: Seeds = 1, rounds: Rounds = 16, processes: Processes = 2,
     users: Users = None, model: Model = "multilingual-e5-small", triton: Triton = None,
     cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
@@ -56,7 +58,7 @@ def eval_hierarchy(
 
     Beside the whole model: without each of its levels, a transformer, a mean, the closed-form tree and the learned
     score; by models that have not seen a person, of other logs, for newcomers; and whether probabilities hold. Models
-    are kept, so that a run that was stopped goes on. Results are hierarchy.json, hierarchy.md and hierarchy.svg.
+    are kept, so that a run that was stopped goes on. Results are hierarchy.json, hierarchy.md and two pictures.
     """
     if data is None and (not items or not events):
         raise ConfigurationError("got no --items or no --events, expected both, or --data")
@@ -70,7 +72,7 @@ def eval_hierarchy(
         logs = {name or (events or [])[0].resolve().parent.name: _of_files(items or [], events or [], users)}
     plan = HierarchyPlan(
         logs=logs, out=out, encoder=EncoderPlan(model=model, triton=triton, cache=cache), seeds=seeds,
-        processes=processes, training=TrainingConfig(rounds=rounds, patience=4),
+        processes=processes, training=TrainingConfig(rounds=rounds, patience=_PATIENCE),
     )  # fmt: skip
     shown = console()
     try:
@@ -80,7 +82,7 @@ def eval_hierarchy(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     for one, of_log in figures["logs"].items():
         shown.print(_table(one, of_log))
-    shown.print(f"{out / 'hierarchy.md'}, hierarchy.json and hierarchy.svg beside it", soft_wrap=True)
+    shown.print(f"{out / 'hierarchy.md'}, figures and pictures beside it", soft_wrap=True)
 
 
 def _of_folder(folder: Path, users: int | None) -> Callable[[], LogRecords]:

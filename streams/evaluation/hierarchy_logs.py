@@ -67,11 +67,12 @@ async def hierarchy_logs(settings: Settings, plan: HierarchyPlan, meter: Meter) 
 
 
 def write(figures: Mapping[str, Any], out: Path) -> None:
-    """Write figures, tables and picture into a folder."""
+    """Write figures, tables and pictures into a folder."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "hierarchy.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / "hierarchy.md").write_text(hierarchy_tables.page(figures), encoding="utf-8")
-    (out / "hierarchy.svg").write_text(hierarchy_tables.picture(figures), encoding="utf-8")
+    for name, picture in hierarchy_tables.pictures(figures).items():
+        (out / f"{name}.svg").write_text(picture, encoding="utf-8")
 
 
 async def _kept(

@@ -97,18 +97,28 @@ def _calibration(calibration: Figures) -> str:
     return table(["model", "task", "answers", "came true", "foretold", "ECE"], rows)
 
 
-def picture(figures: Figures) -> str:
-    """Bars of the last fifth: each model alone and as features, with what needs no model, a panel a log and way."""
-    panels = {}
-    for name, log in figures["logs"].items():
-        measure = _SHOWN[log["kind"]]
-        label = measure.replace("mrr", "MRR").replace("ndcg", "nDCG")
-        of_group = log["groups"][LAST]["rankings"]
-        for way, plain in ((alone, (TREE,)), (beside, (FIXED, SCORE))):
-            ending = way("")
-            names = [*plain, *(one for one in of_group if one.endswith(ending))]
-            panels[f"{name}{ending}, {label}"] = [_bar(one, of_group[one][measure], ending) for one in names]
-    return bars("The learned hierarchy, alone and as features of the learned score: last fifth in time", panels)
+def pictures(figures: Figures) -> dict[str, str]:
+    """Bars of the last fifth by the name of a file, as SVG, a panel a log: each model alone, and as features."""
+    return {
+        "hierarchy-alone": bars(
+            "What ranks alone: the last fifth in time",
+            {_title(name, log): _bars(log, alone(""), (TREE,)) for name, log in figures["logs"].items()},
+        ),
+        "hierarchy-features": bars(
+            "Models as features of the learned score: the last fifth in time",
+            {_title(name, log): _bars(log, beside(""), (FIXED, SCORE)) for name, log in figures["logs"].items()},
+        ),
+    }
+
+
+def _title(name: str, log: Figures) -> str:
+    return f"{name}, {_SHOWN[log['kind']].replace('mrr', 'MRR').replace('ndcg', 'nDCG')}"
+
+
+def _bars(log: Figures, ending: str, plain: Sequence[str]) -> list[Bar]:
+    of_group = log["groups"][LAST]["rankings"]
+    names = [*plain, *(name for name in of_group if name.endswith(ending))]
+    return [_bar(name, of_group[name][_SHOWN[log["kind"]]], ending) for name in names]
 
 
 def _bar(name: str, value: Figures, ending: str) -> Bar:

@@ -191,7 +191,8 @@ def test_a_study_compares_every_form_with_what_needs_no_model(tmp_path: Path) ->
     page = (tmp_path / "out" / "hierarchy.md").read_text()
     assert page == hierarchy_tables.page({"encoder": "e", "seeds": 2, "minutes": 0.1, "logs": {"made": figures}})
     assert "| without recurrent, alone |" in page
-    ElementTree.fromstring((tmp_path / "out" / "hierarchy.svg").read_text())
+    for name in ("hierarchy-alone", "hierarchy-features"):
+        ElementTree.fromstring((tmp_path / "out" / f"{name}.svg").read_text())
 
 
 def test_the_command_asks_for_a_log(tmp_path: Path) -> None:
