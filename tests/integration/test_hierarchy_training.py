@@ -30,6 +30,7 @@ FOUND = 0.6
 """recall@10 of the next item among 50, which only the order of the last two topics tells. By chance it is .2."""
 
 
+@pytest.mark.timeout(300)  # ten seconds of computing, which a busy machine stretches
 def test_the_order_is_found_and_the_folder_gives_it_back(tmp_path: Path) -> None:
     learned, figures = trained(tmp_path)
     assert figures["validation"]["recall_10"] > FOUND
