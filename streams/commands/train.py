@@ -64,7 +64,7 @@ def add(app: typer.Typer) -> None:
 def train(
     items: Items, events: Events, out: Out = Path(".interests/model"), kind: Kind = "hierarchy",
     without_level: WithoutLevel = None, ablation: Ablation = False, resume: Resume = True, seed: Seed = 0,
-    rounds: Rounds = 60, validation: Validation = 0.15, history: History = 32, users: Users = None,
+    rounds: Rounds = 80, validation: Validation = 0.15, history: History = 32, users: Users = None,
     limit: Limit = None, threads: Threads = 0, model: Model = "multilingual-e5-small",
     encoder_precision: Precision = "float", triton: Triton = None, cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
