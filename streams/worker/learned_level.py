@@ -86,13 +86,15 @@ class LearnedSources:
 class LearnedLimits:
     """Its bounds: people in a call, items of a person, evidence of a node.
 
-    `linger_s` is how long, in s, a call that is not full waits for more people.
+    `linger_s` is how long, in s, a call that is not full waits for more people. After a round it rests `rest` times as
+    long as that took, so that the path, which shares its processors, is left most of them however much there is to do.
     """
 
     people_a_call: int = 128
     history: int = 32
     evidence: int = 8
     linger_s: float = 0.2
+    rest: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,9 +150,10 @@ class LearnedLevel:
             if not len(self._queue):
                 self._filled.clear()
             elif not self._stopping.is_set():
+                began_s = self._clock()
                 failures = 0 if await self._tried() else failures + 1
-                if failures:
-                    await self._pause(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures - 1, 8)))
+                wait_s = _FIRST_WAIT_S * 2.0 ** min(failures - 1, 8) if failures else 0.0
+                await self._pause(min(_LONGEST_WAIT_S, wait_s or self._limits.rest * (self._clock() - began_s)))
         while len(self._queue) and await self._tried():
             pass
 

@@ -42,7 +42,7 @@ async def backlog(stack: Stack, running: Running, rows: list[dict[str, Any]]) ->
     """A worker applies what waits: figures over its second half; whom it made learned nodes of, and for how long on."""
     sending = asyncio.create_task(send(stack, stack.settings.kafka.event_topics[0], rows, "user_id"))
     began_s = time.perf_counter()
-    came = await course(stack, [running], len(rows), beside=("qdrant", "broker", "triton"))
+    came = await course(stack, [running], len(rows))
     await sending
     took_s, at_end = time.perf_counter() - began_s, await scraped(running.metrics_url)
     async with asyncio.timeout(_DRAIN_S):

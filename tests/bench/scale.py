@@ -79,15 +79,13 @@ class Settled:
     cached_bytes: float = 0.0
 
 
-async def course(
-    stack: Stack, running: Sequence[Running], count: int, beside: Sequence[str] = ("qdrant", "broker")
-) -> list[Settled]:
-    """Wait until `count` events are applied, and return the samples on the way, of the parts `beside` too.
+async def course(stack: Stack, running: Sequence[Running], count: int) -> list[Settled]:
+    """Wait until `count` events are applied, and return the samples on the way.
 
     Only scrapes that the next one repeats are kept: one in the middle of counting a batch has some of its events.
     """
     came, before = list[Settled](), Settled(Sample(0.0, 0.0, 0.0, {}), 0.0)
-    others = {name: pid for name, pid in stack.pids().items() if name in beside}
+    others = {name: pid for name, pid in stack.pids().items() if name in ("qdrant", "broker")}
     async with asyncio.timeout(WITHIN_S):
         while not came or came[-1].sample.events < count:
             metrics = summed(await asyncio.gather(*(scraped(one.metrics_url, *_ASKED) for one in running)))

@@ -44,8 +44,8 @@ class Level:
         self.model, self.heard, self.store = MeanModel(DIM), Heard(), MemoryStore(POLICY)
         self.at_s, self.broken = 0.0, []  # type: tuple[float, list[BaseException]]
         self.queue = LearnedQueue(queue, self.heard.learned_dropped, lambda: self.at_s)
-        sources = LearnedSources(model=self.model, items=self.items, write=self.write, observer=self.heard)
-        self.level = LearnedLevel(sources, self.queue, LearnedLimits(people_a_call=people_a_call, linger_s=0.0))
+        self.sources = LearnedSources(model=self.model, items=self.items, write=self.write, observer=self.heard)
+        self.level = LearnedLevel(self.sources, self.queue, LearnedLimits(people_a_call=people_a_call, linger_s=0.0))
 
     async def items(self, item_ids: Iterable[str]) -> Mapping[str, StoredItem]:
         return {one: ITEMS[one] for one in item_ids if one in ITEMS}
@@ -248,6 +248,25 @@ async def test_who_comes_back_after_an_erasure_has_nodes_again() -> None:
     async with running(made):
         await made.until(lambda: len(made.heard.written) == 1)
     assert len(await made.learned("ana")) == 4
+
+
+async def test_it_rests_after_each_round_so_that_the_path_has_most_of_the_processor() -> None:
+    made, now = Level(people_a_call=1), [0.0]
+    made.level = LearnedLevel(made.sources, made.queue, LearnedLimits(people_a_call=1, linger_s=0.0), lambda: now[0])
+    rests: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        rests.append(seconds)
+
+    async def write(nodes: Sequence[Node], fence: Fence) -> None:
+        now[0] += 0.5
+
+    made.level._pause = pause  # type: ignore[method-assign]
+    made.store.write = write  # type: ignore[method-assign]
+    made.level.changed([profile("ana"), profile("ben")], OLD)
+    async with running(made):
+        await made.until(lambda: len(made.heard.written) == 2)
+        await made.until(lambda: rests.count(1.5) == 2)
 
 
 async def test_a_worker_that_stops_works_off_what_waits() -> None:
