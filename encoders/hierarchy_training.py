@@ -28,6 +28,8 @@ LOSSES = ("next", "click", "exposure", "purchase", "click_through", "masked")
 """What is weighed by uncertainty; the divergence is added with a weight of its own."""
 FAST = 10.0
 """Single numbers (what age, weight and dislike count, sharpness, gates) learn so much faster than matrices."""
+SLOW = 0.1
+"""Maps of the tasks learn so much more slowly: a task has fewer examples than the interest it sets out from."""
 WARM_UP = 30
 RUNS = "runs"
 
@@ -281,16 +283,19 @@ class _Run:
 
 
 def _groups(model: HierarchyModel, weights: UncertaintyWeights, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Parameters in three groups: matrices decay, vectors do not, single numbers learn faster."""
+    """Parameters in groups: matrices decay, vectors do not, tasks learn slowly and single numbers fast."""
     matrices: list[Any] = []
+    tasks: list[Any] = []
     vectors: list[Any] = []
     numbers: list[Any] = list(weights.parameters())
     for name, one in model.named_parameters():
         few = one.dim() == 0 or name == "gates"
-        (numbers if few else matrices if one.dim() > 1 else vectors).append(one)
+        of_task = name.startswith("task_maps")
+        (numbers if few else tasks if of_task else matrices if one.dim() > 1 else vectors).append(one)
     rate = config.learning_rate
     return [
         {"params": matrices, "weight_decay": config.weight_decay, "full_lr": rate},
+        {"params": tasks, "weight_decay": config.weight_decay, "full_lr": SLOW * rate},
         {"params": vectors, "weight_decay": 0.0, "full_lr": rate},
         {"params": numbers, "weight_decay": 0.0, "full_lr": FAST * rate},
     ]
