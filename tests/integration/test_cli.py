@@ -35,7 +35,8 @@ from streams.interests.item_vectors import ItemPoint
 from streams.interests.nodes import Node, NodeKey
 from streams.ranking.rows import NAMES, VERSION
 from streams.ranking.weights import PublishedWeights, pack_weights
-from streams.settings.service import Settings
+from streams.settings.servers import TritonSettings
+from streams.settings.service import ConceptSettings, Settings
 from streams.settings.wiring import qdrant_config, topic_specs
 from streams.store.base import Fence
 from streams.store.collections import Collections
@@ -529,6 +530,27 @@ async def test_partitions_that_differ_are_a_failure(broker: Broker) -> None:
     assert "partitions differ" in " ".join(result.stdout.split())
 
 
+# -- concepts ----------------------------------------------------------------------------------------------------------
+
+
+def test_texts_are_tried_on_the_tree_and_the_floors_are_those_of_the_settings(
+    triton: TritonServer, concept_file: str
+) -> None:
+    settings = Settings(
+        triton=TritonSettings(url=triton.grpc_url), concepts=ConceptSettings(file=Path(concept_file), confidence=0.0)
+    )
+    tried = json.loads(call(settings, "concepts", "try", "--json", "The striker scored twice", "part 2").stdout)
+    assert [one["text"] for one in tried] == ["The striker scored twice", "part 2"]
+    assert tried[0]["path"].startswith("/sports")
+    assert tried[0]["topics"][0] == {"path": "/sports", "score": tried[0]["confidence"]}
+    assert len(tried[1]["topics"]) == 3
+    assert tried[1]["path"]
+    strict = settings.model_copy(update={"concepts": ConceptSettings(file=Path(concept_file), confidence=1.0)})
+    shown = call(strict, "concepts", "try", "The striker scored twice", "--runners-up", "0").stdout
+    assert shown.startswith("no path  0.")
+    assert "/sports 0." in shown
+
+
 # -- the whole path ----------------------------------------------------------------------------------------------------
 
 
@@ -563,11 +585,6 @@ def test_a_replayed_log_is_waited_for_and_shown(
         assert found.pop("serves") == "WARN"  # no API runs here
         assert set(found.values()) == {"OK"}
         assert "384 dimensions" in call(settings, "encoder", "info").stdout
-        tried = json.loads(call(settings, "concepts", "try", "--json", "The striker scored twice", "part 2").stdout)
-        assert [one["text"] for one in tried] == ["The striker scored twice", "part 2"]
-        assert tried[0]["path"].startswith("/sports")
-        assert len(tried[0]["topics"]) == 3
-        assert "/sports" in call(settings, "concepts", "try", "The striker scored twice").stdout
         assert (
             call(settings, "concepts", "build", "--from-catalogue", paths[0], "--out", str(tmp_path / "c")).exit_code
             == 2
