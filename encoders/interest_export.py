@@ -130,7 +130,14 @@ def prove(
     learned: LearnedHierarchy, folder: Path, backend: str, precision: str, threads: int, sample: Histories
 ) -> None:
     """Load what lies in a folder and compare its answers with the trained model's. Raises ModelError."""
-    answers = make_interest_backend(folder, backend=backend, precision=precision, threads=threads).run(sample)
+    served = make_interest_backend(folder, backend=backend, precision=precision, threads=threads)
+    newcomer = served.run(Histories.empty(1, learned.config.history, learned.config.dim))
+    answers = served.run(sample)
+    for who, given in (("a newcomer", newcomer), ("people", answers)):
+        if not (np.abs(np.linalg.norm(given.interests, axis=2) - 1) < contract.NORM_TOLERANCE).all():
+            raise ModelError(
+                f"{learned.model_id} gives {who} interests without a direction: train it (interests train)"
+            )
     cosine, probability = loss(learned.answers(sample), answers, sample)
     most = _PROOF_TOLERANCE if precision == "f32" else MOST_LOSS
     if not max(cosine, probability) <= most:

@@ -37,6 +37,7 @@ def kind_figures(kind: str, people: int, rounds: int) -> dict[str, Any]:
     """One kind of model, in requests of `BATCH` people."""
     torch.manual_seed(0)
     learned = LearnedHierarchy(HierarchyModel(HierarchyConfig(dim=DIM, kind=kind)).eval(), ENCODER)
+    torch.nn.init.normal_(learned.model.newcomer)  # at first it has no direction, and no such model is exported
     everybody = made_up(learned, people, least=HISTORY)
     with tempfile.TemporaryDirectory(prefix="interests-bench-") as folder, asyncio.Runner() as runner:
         save_learned(learned, Path(folder) / "trained")

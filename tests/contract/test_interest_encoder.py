@@ -20,6 +20,7 @@ from encoders import interest_contract as contract
 from encoders.answers import TASKS, Answers
 from encoders.errors import ModelError
 from encoders.hierarchy_files import LearnedHierarchy
+from encoders.hierarchy_model import HierarchyConfig, HierarchyModel
 from encoders.histories import Histories
 from encoders.interest_backends import make_interest_backend, read_served
 from encoders.interest_checks import check_promise
@@ -175,6 +176,12 @@ print(backend.run(Histories.empty(2, 8, 16)).interests.shape)
         assert model_repository(tmp_path, None) == MODEL_REPO
         with pytest.raises(ConfigurationError, match=r"--interest-model: .* holds no trained model"):
             model_repository(tmp_path, MODEL_REPO)
+
+    def test_a_model_that_was_not_trained_is_refused(self, tmp_path: Path) -> None:
+        begun = LearnedHierarchy(HierarchyModel(HierarchyConfig(dim=DIM, history=HISTORY, hidden=16)).eval(), ENCODER)
+        with pytest.raises(ModelError, match="gives a newcomer interests without a direction"):
+            export_interests(trained_folder(begun, tmp_path / "begun"), tmp_path / "repo", precision="f32", threads=1)
+        assert not (tmp_path / "repo" / contract.MODEL_NAME).exists()
 
     def test_a_model_that_cannot_be_read_leaves_what_was_served(self, repo: Path, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text("{}")
