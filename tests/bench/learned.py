@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import torch
 from rich.console import Console
 
 from deploy.embedded.stack import Stack
@@ -28,7 +29,9 @@ _OFF, _ON = "without", "with"
 
 def untrained(folder: Path) -> Path:
     """The folder of a model of the size that is trained by default, which costs what a trained one does."""
-    save_learned(LearnedHierarchy(HierarchyModel(HierarchyConfig(dim=DIM)).eval(), text_encoder_id()), folder)
+    model = HierarchyModel(HierarchyConfig(dim=DIM))
+    torch.nn.init.normal_(model.newcomer)  # at first it has no direction, and no such model is exported
+    save_learned(LearnedHierarchy(model.eval(), text_encoder_id()), folder)
     return folder
 
 
