@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from encoders.encoder import load_encoder
 from encoders.errors import ending_on_model_error
 from encoders.locate import DEFAULT_MODEL, locate, name_of
-from encoders.sentiment import WEIGHTS, Head, load_head, write_head
+from encoders.sentiment import WEIGHTS, Head, load_head, normalised, write_head
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,6 +59,17 @@ def fit(neutral: Floats, is_chinese: npt.NDArray[np.bool_], english: Floats, chi
     return np.asarray(np.mean(means, axis=0), np.float32), np.asarray(directions, np.float32)
 
 
+def fitted(encode: Callable[[Sequence[str]], Floats]) -> tuple[Floats, Floats]:
+    """Mean and language directions of the vectors that `encode` gives of this project's texts, (n, dim), unit length.
+
+    They must be whole and not centred yet.
+    """
+    neutral, (english, chinese) = neutral_texts(), taxonomy_pairs()
+    vectors = encode([*neutral, *english, *chinese])
+    parts = np.split(vectors, [len(neutral), len(neutral) + len(english)])
+    return fit(parts[0], np.array([is_chinese(text) for text in neutral]), parts[1], parts[2])
+
+
 def is_chinese(text: str) -> bool:
     """Whether a text holds a Han character."""
     return any("\u4e00" <= character <= "\u9fff" for character in text)
@@ -71,13 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with ending_on_model_error(parser):
         encoder = load_encoder(arguments.model, backend="torch", device="cpu", cache=arguments.cache, head=Head())
-    neutral, (english, chinese) = neutral_texts(), taxonomy_pairs()
-    mean, languages = fit(
-        encoder.encode(neutral)[0],
-        np.array([is_chinese(text) for text in neutral]),
-        encoder.encode(english)[0],
-        encoder.encode(chinese)[0],
-    )
+    mean, languages = fitted(lambda texts: normalised(encoder.projection.states(encoder.pooled(texts))))
     name = name_of(locate(arguments.model, arguments.cache))
     head = dataclasses.replace(load_head(name), mean=mean, languages=languages)
     write_head(head, WEIGHTS / f"{name}.npz")

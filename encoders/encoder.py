@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import numpy.typing as npt
 import xxhash
 
 from encoders.backends import Backend, make_backend
+from encoders.errors import ModelError
 from encoders.int8 import Ranges, load_ranges
 from encoders.layout import Layout, read_layout
 from encoders.locate import cache_dir, locate, name_of
-from encoders.sentiment import Head, embeddings, load_head, sentiment_digest, sentiments
+from encoders.projection import Projection, read_projection
+from encoders.sentiment import Head, load_head, sentiment_digest, sentiments
 from encoders.text import Tokeniser, batches
 
 Floats = npt.NDArray[np.float32]
@@ -30,11 +33,12 @@ class LoadedEncoder:
     head: Head
     tokeniser: Tokeniser
     backend: Backend
+    projection: Projection
 
     @property
     def dim(self) -> int:
-        """The length of a vector."""
-        return self.layout.dim
+        """How many numbers a vector has."""
+        return self.projection.dim
 
     @property
     def sentiment_id(self) -> str:
@@ -45,12 +49,12 @@ class LoadedEncoder:
         """L2-normalised vectors of shape (n, dim) and sentiments of shape (n,) in [−1, 1], in the texts' order."""
         vectors, signs = np.empty((len(texts), self.dim), np.float32), np.empty(len(texts), np.float32)
         for rows, pooled in self._run(texts):
-            vectors[rows] = embeddings(pooled, self.head, self.dim)
-            signs[rows] = sentiments(pooled, self.head, self.dim)
+            vectors[rows] = self.projection.vectors(pooled, self.head, self.layout.dim)
+            signs[rows] = sentiments(pooled, self.head, self.layout.dim)
         return vectors, signs
 
     def pooled(self, texts: Sequence[str]) -> Floats:
-        """The graph's raw output for each text, shape (n, dim · (1 + extra layers)): what heads are trained on."""
+        """The graph's raw output for each text, shape (n, width · (1 + extra layers)): what heads are trained on."""
         out = np.empty((len(texts), self.backend.width), np.float32)
         for rows, pooled in self._run(texts):
             out[rows] = pooled
@@ -74,6 +78,8 @@ def load_encoder(
     streams: int = 0,
     precision: str = "float",
     compiled: bool = False,
+    prompt: str = "",
+    keep: int = 0,
     head: Head | None = None,
 ) -> LoadedEncoder:
     """Load a model by name or directory, with the head kept for it (or the one given).
@@ -83,18 +89,22 @@ def load_encoder(
     """
     cache = cache or cache_dir()
     folder = locate(model, cache)
-    layout = read_layout(folder, max_tokens)
+    layout = read_layout(folder, max_tokens, prompt=prompt, keep=keep)
+    projection = read_projection(layout)
+    layout = dataclasses.replace(layout, keep=projection.keep)  # 0 where all are kept
     head = load_head(name_of(folder), folder) if head is None else head
+    if head.mean is not None and len(head.mean) != projection.whole:
+        raise ModelError(f"{folder.name}: its head's mean has {len(head.mean)} numbers, a vector {projection.whole}")
     ranges = load_ranges(name_of(folder), folder) if precision == "int8" else None
     runner = make_backend(
         backend, layout, extra_layers=head.layers, cache=cache, device=device, streams=streams, precision=precision,
         ranges=ranges, compiled=compiled,
     )  # fmt: skip
-    return LoadedEncoder(encoder_id(layout, head, ranges), layout, head, Tokeniser(layout), runner)
+    return LoadedEncoder(encoder_id(layout, head, ranges), layout, head, Tokeniser(layout), runner, projection)
 
 
 def encoder_id(layout: Layout, head: Head, ranges: Ranges | None = None) -> str:
-    """A name fit for a collection: the model, `centred` and `int8` where it is, 8 hex digits of what shapes a vector.
+    """A name fit for a collection: the model, `centred`, `256d` and `int8` where it is, 8 hex digits of what shapes it.
 
     The backend, the floating-point type and the sentiment head are no part of it: bf16 on a CPU and on a GPU agree to
     a cosine of 0.999. int8 has a name of its own (docs/decisions/encoder.md has what it moves).
@@ -105,8 +115,13 @@ def encoder_id(layout: Layout, head: Head, ranges: Ranges | None = None) -> str:
         digest.update(head.mean.astype("<f4").tobytes())
         if head.languages is not None:
             digest.update(head.languages.astype("<f4").tobytes())
+    if layout.end:
+        digest.update(f"|end|{layout.end}|".encode())
+    if layout.keep:
+        digest.update(f"|keep|{layout.keep}|".encode())
     if ranges is not None:
         digest.update(f"|int8|{ranges.digest}|".encode())
     slug = re.sub(r"[^a-z0-9]+", "-", name_of(layout.folder).lower()).strip("-")[:48]
-    kinds = [kind for kind, given in (("centred", head.mean), ("int8", ranges)) if given is not None]
+    cut = layout.keep or None
+    kinds = [kind for kind, given in (("centred", head.mean), (f"{cut}d", cut), ("int8", ranges)) if given is not None]
     return "-".join([slug, *kinds, digest.hexdigest()[:8]])

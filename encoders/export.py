@@ -49,14 +49,17 @@ def export(
     streams: int = 0,
     precision: str = "auto",
     compiled: bool = False,
+    prompt: str = "",
+    keep: int = 0,
     name: str = contract.MODEL_NAME,
 ) -> Exported:
     """Write `repo`/`name` for a model (a known name or a directory) after it has encoded a proof text.
 
     `precision` is one of `PRECISIONS`, or `auto`: int8 where it is `WORTH` times as fast here. It is fixed here and not
-    at each start, since int8 has an id of its own. `compiled` is kept for each start. The folder is replaced as a
-    whole; Triton serves every model of a repository, each under its folder's `name`. Raises ModelError where the model
-    cannot be loaded, its vectors are not finite and of length 1, or Triton takes no such name.
+    at each start, since int8 has an id of its own. `compiled` is kept for each start, and so are `prompt` and `keep`
+    (see `read_layout`), which are part of the id. The folder is replaced as a whole; Triton serves every model of a
+    repository, each under its folder's `name`. Raises ModelError where the model cannot be loaded, its vectors are not
+    finite and of length 1, or Triton takes no such name.
     """
     check_name(name)
     check_precision(precision, "auto")
@@ -65,7 +68,7 @@ def export(
         precision, measured = chosen(model, backend, cache or cache_dir())
     encoder = load_encoder(
         model, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision,
-        compiled=compiled,
+        compiled=compiled, prompt=prompt, keep=keep,
     )  # fmt: skip
     prove(encoder)
     parameters = {
@@ -78,6 +81,8 @@ def export(
         "streams": str(streams),
         "cache": str(cache.resolve()) if cache else "",
         "max_text_bytes": str(contract.MAX_TEXT_BYTES),
+        **({"prompt": prompt} if prompt else {}),
+        **({"dim": str(keep)} if keep else {}),
     }
     write_repository(repo, encoder_config(encoder.dim, parameters, name), name)
     return Exported(repo, encoder.encoder_id, encoder.dim, encoder.backend.name, measured)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
+from encoders.errors import ModelError
 from encoders.layout import Layout
 
 Ids = npt.NDArray[np.int64]
@@ -43,6 +44,8 @@ class Tokeniser:
     def __init__(self, layout: Layout) -> None:
         self._tokenizer = _fast_tokenizer(layout.folder)
         self._tokenizer.no_padding()
+        if layout.end:
+            end_with(self._tokenizer, layout.end)
         self._tokenizer.enable_truncation(max_length=layout.max_tokens)
         self._prefix = layout.prefix
 
@@ -61,6 +64,23 @@ def _fast_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer  # noqa: PLC0415  # seconds to import, for old model directories only
 
     return AutoTokenizer.from_pretrained(str(folder), use_fast=True, local_files_only=True).backend_tokenizer
+
+
+def end_with(tokenizer: Any, token: str) -> None:
+    """Make every text end with a token, also one that is cut, where the tokeniser's own files have not yet done so.
+
+    Raises ModelError where the vocabulary has no such token.
+    """
+    end, plain = tokenizer.token_to_id(token), tokenizer.encode("a").ids
+    if end is None:
+        raise ModelError(f"the tokeniser has no token {token!r}, which its configuration ends texts with")
+    if plain and plain[-1] == end:
+        return
+    bare = tokenizer.encode("a", add_special_tokens=False).ids
+    first = plain[: len(plain) - len(bare)] if plain[len(plain) - len(bare) :] == bare else []
+    special = [(tokenizer.id_to_token(one), one) for one in dict.fromkeys([*first, end])]
+    names = [tokenizer.id_to_token(one) for one in first]
+    tokenizer.post_processor = processors.TemplateProcessing(single=[*names, "$A", token], special_tokens=special)
 
 
 def batches(

@@ -119,7 +119,7 @@ def train(
     plain = plain_texts()
     out = np.array([held_out(text) for text in chinese])
     plain_out = np.array([held_out(text) for text in plain])
-    dim = encoder.dim
+    dim = encoder.layout.dim
     pooled_chinese, pooled_plain = encoder.pooled(chinese), encoder.pooled(plain)
     typed = [as_typed(text) for text in english]
     some = np.flatnonzero(~out)[::2]

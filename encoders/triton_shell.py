@@ -44,6 +44,8 @@ class TritonPythonModel:
             streams=int(parameters.get("streams") or 0),
             precision=parameters.get("precision") or "float",
             compiled=parameters.get("compile") == "on",
+            prompt=parameters.get("prompt", ""),
+            keep=int(parameters.get("dim") or 0),
         )
         check_promise(self._encoder, config, parameters.get(ENCODER_ID_PARAMETER, ""))
         self._encoder.encode(WARM_UP)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.base.credentials import without_credentials
-from streams.commands import encoder_compare, encoder_interests, encoder_migrate, encoder_switch
+from streams.commands import encoder_compare, encoder_interests, encoder_migrate, encoder_switch, encoder_tune
 from streams.commands.connections import encoder_of
 from streams.commands.shell import console, extra, load_settings, register, run
 
@@ -37,6 +37,10 @@ Precision = Annotated[
 Compiled = Annotated[
     bool, typer.Option("--compile/--no-compile", help="Compile torch's graph at each start; not yet measured on a GPU.")
 ]
+Prompt = Annotated[
+    str, typer.Option("--prompt", help="Which of the model's prompts goes before every text; none for no prompt.")
+]
+Dim = Annotated[int, typer.Option("--dim", min=0, help="Keep only so many numbers of a Matryoshka vector; 0: all.")]
 Name = Annotated[
     str, typer.Option("--name", help="What Triton calls it (setting triton.model); two may stand side by side.")
 ]
@@ -51,6 +55,8 @@ def add(app: typer.Typer) -> None:
         encoder_interests.export_interests
     )
     register(encoder, "info", example="interests encoder info")(info)
+    register(encoder, "tune", example=encoder_tune.TUNE_EXAMPLE)(encoder_tune.tune)
+    register(encoder, "evaluate", example=encoder_tune.EVALUATE_EXAMPLE)(encoder_tune.evaluate)
     register(encoder, "migrate", example=encoder_migrate.MIGRATE_EXAMPLE)(encoder_migrate.migrate)
     register(encoder, "compare", example=encoder_compare.COMPARE_EXAMPLE)(encoder_compare.compare)
     register(encoder, "switch", example=encoder_switch.SWITCH_EXAMPLE)(encoder_switch.switch)
@@ -61,7 +67,7 @@ def add(app: typer.Typer) -> None:
 def export(
     model: Model, out: Out = Path("model_repo"), backend: Backend = "auto", cache: Cache = None,
     max_tokens: MaxTokens = None, streams: Streams = 0, precision: Precision = "auto",
-    compiled: Compiled = False, name: Name = "text_encoder",
+    compiled: Compiled = False, prompt: Prompt = "", dim: Dim = 0, name: Name = "text_encoder",
 ) -> None:  # fmt: skip
     """Put a model into Triton's repository, after it has encoded a proof text here.
 
@@ -75,7 +81,7 @@ def export(
         with model_errors():
             exported = export_model(
                 model, out, backend=backend, cache=cache, max_tokens=max_tokens, streams=streams, precision=precision,
-                compiled=compiled, name=name,
+                compiled=compiled, prompt=prompt, keep=dim, name=name,
             )  # fmt: skip
     if exported.measured:
         console().print(exported.measured)
