@@ -88,6 +88,8 @@ def test_every_example_is_one_that_its_command_reads(
     for word in words:
         if re.search(r"\.(jsonl|gz|json|parquet)$", word):
             (tmp_path / word).touch()
+        elif re.fullmatch(r"(?:\.?[\w-]+/)*[\w-]+", word) and not word.startswith("-"):
+            (tmp_path / word).mkdir(parents=True, exist_ok=True)  # it may be a folder that has to be there
     paths = [path for path, _ in COMMANDS if tuple(words[: len(path)]) == path]
     assert paths, f"{page}: {line}"
     path = max(paths, key=len)
