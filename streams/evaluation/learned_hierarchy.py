@@ -8,7 +8,7 @@ fifth of the cases in time is what counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,13 +102,13 @@ def study(trained: TrainedLog, elsewhere: Mapping[str, Sequence[LearnedHierarchy
 def _job(
     log: KeptLog, out: Path, data: TrainingSet, variant: str, config: TrainingConfig, more: str = ""
 ) -> Job:  # fmt: skip
-    folder = out / f"{log.name}-{_digest(data)}" / f"{variant.replace(' ', '-')}{more}-seed-{config.seed}"
+    folder = out / f"{log.name}-{_digest(data, config)}" / f"{variant.replace(' ', '-')}{more}-seed-{config.seed}"
     return Job(data=data, variant=variant, training=config, out=folder, encoder_id=log.encoder_id)
 
 
-def _digest(data: TrainingSet) -> str:
-    """Names the data of a training, so that a folder is never taken for that of another log."""
-    digest = xxhash.xxh3_64(data.items.tobytes())
+def _digest(data: TrainingSet, config: TrainingConfig) -> str:
+    """Names the data and the constants of a training: a folder is never taken for that of another one."""
+    digest = xxhash.xxh3_64(data.items.tobytes() + str(replace(config, seed=0)).encode())
     for person in data.people:
         digest.update(person.times_ms.tobytes() + person.rows.tobytes() + person.weights.tobytes())
     return digest.hexdigest()[:8]
