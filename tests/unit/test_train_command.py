@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_said_before_anything_is_encoded(files: list[str], 
 class Words:
     """A model of words: each is a vector of its own."""
 
-    encoder_id, dim = "words", 16
+    encoder_id, sentiment_id, dim = "words", "none", 16
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         rows = [sum(np.random.default_rng(list(word.encode())).normal(size=16) for word in t.split()) for t in texts]
