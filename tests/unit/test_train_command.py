@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,9 @@ def log_set(people: int = 24, events: int = 8, items: int = 20, dim: int = 8) ->
 
 def test_a_run_writes_a_model_and_a_card_that_names_nobody(tmp_path: Path) -> None:
     told: list[tuple[str, Progress]] = []
-    plan = TrainingPlan(out=tmp_path / "model", history=8, training=QUICK, ablation=True)
-    card = run(log_set(), "an-encoder", plan, lambda name, one: told.append((name, one)))
+    once = replace(QUICK, rounds=1)
+    plan = TrainingPlan(out=tmp_path / "model", history=8, training=once, ablation=True)
+    card = run(log_set(people=12, events=6), "an-encoder", plan, lambda name, one: told.append((name, one)))
     learned = load_learned(tmp_path / "model")
     assert card["model_id"] == learned.model_id
     assert (learned.encoder_id, learned.config.history) == ("an-encoder", 8)
