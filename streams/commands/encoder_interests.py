@@ -39,7 +39,9 @@ Events = Annotated[
     list[Path] | None, typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of that log's events.")
 ]
 Model = Annotated[str, typer.Option("--encoder", help="The text encoder of that log, as of `interests train`.")]
-EncoderPrecision = Annotated[str, typer.Option("--encoder-precision", help="Its precision: float or int8.")]
+EncoderPrecision = Annotated[
+    str, typer.Option("--encoder-precision", help="Its precision: float, int8, or auto: as it was trained.")
+]
 Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
 Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts are kept.")]
 
@@ -47,7 +49,7 @@ Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where enc
 def export_interests(
     trained: Trained, out: Out = Path("model_repo"), backend: Backend = "auto", precision: Precision = "auto",
     threads: Threads = 0, name: Name = "interest_encoder", items: Items = None, events: Events = None,
-    model: Model = "multilingual-e5-small", encoder_precision: EncoderPrecision = "float", triton: Triton = None,
+    model: Model = "multilingual-e5-small", encoder_precision: EncoderPrecision = "auto", triton: Triton = None,
     cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
     """Put a trained model of learned interests into Triton's repository, after it has answered here as it was trained.
@@ -67,8 +69,11 @@ def export_interests(
         with model_errors():
             histories = None
             if items and events:
+                learned = load_learned(trained)
+                if encoder_precision == "auto":
+                    encoder_precision = "int8" if "int8" in learned.encoder_id.split("-") else "float"
                 plan = EncoderPlan(model=model, precision=encoder_precision, triton=triton, cache=cache)
-                histories = _people_of(items, events, plan, load_learned(trained))
+                histories = _people_of(items, events, plan, learned)
             exported = export_trained(
                 trained, out, backend=backend, precision=precision, threads=threads, name=name, histories=histories
             )

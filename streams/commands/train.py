@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from encoders.served import SHIPPED, precision_for, served_encoder
 from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import ReplayLog, read
 from streams.commands.progress import Meter, meter
@@ -49,7 +50,7 @@ Model = Annotated[str, typer.Option("--encoder", help="A packaged model or a Hug
 Precision = Annotated[
     str,
     typer.Option(
-        "--encoder-precision", help="float, or int8 as model_repo serves; its vectors have an id of their own."
+        "--encoder-precision", help="float, int8 (vectors with an id of their own), or auto: as model_repo serves it."
     ),
 ]
 Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
@@ -66,7 +67,7 @@ def train(
     without_level: WithoutLevel = None, ablation: Ablation = False, resume: Resume = True, seed: Seed = 0,
     rounds: Rounds = 80, validation: Validation = 0.15, history: History = 32, users: Users = None,
     limit: Limit = None, threads: Threads = 0, model: Model = "multilingual-e5-small",
-    encoder_precision: Precision = "float", triton: Triton = None, cache: Cache = Path(".cache/interests"),
+    encoder_precision: Precision = "auto", triton: Triton = None, cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
     """Train a model of people's interests on a log: what they do next, told from what they did.
 
@@ -75,7 +76,8 @@ def train(
     found. The folder gets the model, a card with data, figures and limits (card.md, card.json), and logs for
     TensorBoard (runs/).
     """
-    plan = _plan(out, kind, without_level or [], history, seed, rounds, validation, resume, ablation)
+    precision, why = _precision(model, encoder_precision, triton)
+    plan = _plan(out, kind, without_level or [], history, seed, rounds, validation, resume, ablation, why)
     with extra("encoder"):
         import torch
 
@@ -83,7 +85,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     log = read(items, events, users, limit, only_met=False)
-    encoder = EncoderPlan(model=model, precision=encoder_precision, triton=triton, cache=cache)
+    encoder = EncoderPlan(model=model, precision=precision, triton=triton, cache=cache)
     shown = console()
     try:
         card = _trained(log, plan, encoder, shown)
@@ -94,9 +96,20 @@ def train(
     shown.print(f"{card['model_id']} and its card lie in {out}", soft_wrap=True)
 
 
+def _precision(model: str, asked: str, triton: str | None) -> tuple[str, str]:
+    """The text encoder's precision, and a few words on it for the output and the card."""
+    if triton is not None:
+        return "float", "as a running Triton serves it"
+    if asked != "auto":
+        return asked, f"{asked}, as was asked for"
+    repos = Path("model_repo"), SHIPPED
+    precision, why = precision_for(model, served_encoder(*repos, name=load_settings().triton.model))
+    return precision, f"{precision}, {why}"
+
+
 def _plan(
     out: Path, kind: str, without: list[str], history: int, seed: int, rounds: int, validation: float, resume: bool,
-    ablation: bool,
+    ablation: bool, encoded: str,
 ) -> TrainingPlan:  # fmt: skip
     with extra("encoder"):
         from encoders.hierarchy_model import LEVELS
@@ -109,7 +122,7 @@ def _plan(
     return TrainingPlan(
         out=out, kind=kind, levels=tuple(level for level in LEVELS if level not in without), history=history,
         training=TrainingConfig(seed=seed, rounds=rounds, validation_share=validation), resume=resume,
-        ablation=ablation,
+        ablation=ablation, encoded=encoded,
     )  # fmt: skip
 
 
@@ -131,6 +144,7 @@ def _trained(log: ReplayLog, plan: TrainingPlan, encoder: EncoderPlan, shown: Co
             return made, named.encoder_id
 
     data, encoder_id = run(log_set())
+    shown.print(f"text encoder {encoder_id}: {plan.encoded}", soft_wrap=True)
     rounds = _Rounds(shown)
     with meter(shown, "train", 0) as step:
         return train_on(data, encoder_id, plan, lambda name, one: rounds.show(step, name, one))

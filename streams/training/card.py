@@ -26,13 +26,17 @@ _LIMITS: Final = (
 
 
 def card(
-    log: LogSet, encoder_id: str, trained: Trained, training: TrainingConfig, ablation: Mapping[str, Figures]
-) -> dict[str, Any]:
-    """The card as plain values; it names no person, no item and no text of the log."""
+    log: LogSet, encoder_id: str, trained: Trained, training: TrainingConfig, ablation: Mapping[str, Figures],
+    encoded: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """The card as plain values; it names no person, no item and no text of the log.
+
+    `encoded` says how the text encoder was chosen.
+    """
     counts = log.counts
     figures = trained.figures
     return {
-        "model_id": trained.learned.model_id, "encoder_id": encoder_id,
+        "model_id": trained.learned.model_id, "encoder_id": encoder_id, "encoded": encoded,
         "model": asdict(trained.learned.config), "parameters": figures["parameters"],
         "training": {name: value for name, value in asdict(training).items() if value != math.inf},
         "log": asdict(counts) | {"types": dict(counts.types)},
@@ -68,9 +72,10 @@ def page(card: Figures) -> str:
 def _about(card: Figures) -> str:
     model = card["model"]
     levels = f" with the levels {', '.join(model['levels'])}" if model["kind"] == "hierarchy" else ""
+    encoded = f" ({card['encoded']})" if card["encoded"] else ""
     return (
         f"A model of what people do next, kind `{model['kind']}`{levels}, with {card['parameters']:,} parameters. It "
-        f"reads the vectors of `{card['encoder_id']}` of a person's last {model['history']} items."
+        f"reads the vectors of `{card['encoder_id']}`{encoded} of a person's last {model['history']} items."
     )
 
 

@@ -33,7 +33,8 @@ Watch = Callable[[str, Progress], None]
 class TrainingPlan:
     """What to train, and where to: `ablation` trains it without each level too, and what stands beside it.
 
-    Without `resume` a training begins anew, whatever the folder has. Raises ConfigurationError where no model is so.
+    Without `resume` a training begins anew, whatever the folder has. `encoded` says for the card how the text encoder
+    was chosen. Raises ConfigurationError where no model is so.
     """
 
     out: Path
@@ -43,6 +44,7 @@ class TrainingPlan:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     resume: bool = True
     ablation: bool = False
+    encoded: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a kind or levels that are not to be had, before anything is encoded."""
@@ -68,7 +70,7 @@ def run(log: LogSet, encoder_id: str, plan: TrainingPlan, watch: Watch) -> Mappi
                 config = config_of(name, log.data.dim, history=plan.history)
                 folder = plan.out / ABLATION / name.replace(" ", "-")
                 others[name] = _train(log, encoder_id, plan, folder, config, _named(watch, name)).figures
-    made = card.card(log, encoder_id, trained, plan.training, others)
+    made = card.card(log, encoder_id, trained, plan.training, others, plan.encoded)
     (plan.out / CARD_FILE).write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (plan.out / CARD_PAGE).write_text(card.page(made), encoding="utf-8")
     return made

@@ -13,12 +13,15 @@ import yaml
 from deploy.embedded.addresses import environment_of, settings_for
 from deploy.embedded.data_directory import is_open, lock
 from deploy.embedded.kafka import kafka_process
+from deploy.embedded.models import MODEL_REPO, model_repository
 from deploy.embedded.parts import scrape_config
 from deploy.embedded.ports import Ports
 from deploy.embedded.processes import tail
+from encoders.served import served_encoder
 from streams.base.errors import ConfigurationError
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config
+from tests.fixtures.learned import random_model, trained_folder
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "prometheus.yml"
 SHIFTED = Ports(**{name: port + 10_000 for name, port in Ports().items()})
@@ -104,6 +107,14 @@ def test_a_model_of_interests_is_asked_where_the_stack_serves_one(monkeypatch: p
     settings = settings_for(SHIFTED, interest_model=True)
     assert (settings.learned.model, settings.learned.deadline_s) == ("interest_encoder", 7)
     assert environment_of(settings)["INTERESTS_LEARNED__MODEL"] == "interest_encoder"
+
+
+def test_a_model_of_interests_for_another_text_encoder_is_refused(tmp_path: Path) -> None:
+    trained = trained_folder(random_model("another-encoder"), tmp_path / "trained")
+    served = served_encoder(MODEL_REPO)
+    assert served is not None
+    with pytest.raises(ConfigurationError, match=f"vectors of another-encoder, but .* serves {served.encoder_id}"):
+        model_repository(tmp_path / "data", trained)
 
 
 @pytest.mark.usefixtures("no_settings")

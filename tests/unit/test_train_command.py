@@ -13,9 +13,11 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from encoders.export import encoder_config, write_repository
 from encoders.hierarchy_files import load_learned
 from encoders.hierarchy_settings import Progress, TrainingConfig
 from encoders.histories import PersonLog, TrainingSet
+from encoders.served import SHIPPED, precision_for, served_encoder
 from streams.base.errors import ConfigurationError
 from streams.commands import train as command
 from streams.commands.cli import app
@@ -163,8 +165,43 @@ def test_the_command_trains_says_how_well_and_where_it_lies(files: list[str], tm
     assert result.exit_code == 0, result.output
     assert re.search(r"interest-hierarchy-[0-9a-f]{8} and its card lie in", result.stdout)
     assert "round 1 of at most 1" in result.stdout
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "text encoder words: int8, as " in result.stdout  # this checkout serves its default model so
+    assert "the vectors of `words` (int8, as " in card
     assert re.search(r"untrained.*\d\.\d{3}", result.stdout)
     assert (tmp_path / "out" / "card.md").exists()
+
+
+def repository(folder: Path, model: str, precision: str) -> Path:
+    parameters = {"model": model, "precision": precision, "encoder_id": "an-id"}
+    write_repository(folder, encoder_config(8, parameters))
+    return folder
+
+
+def test_texts_are_encoded_as_the_repository_serves_them(tmp_path: Path) -> None:
+    e5, other = "multilingual-e5-small", str(tmp_path / 'a "model" \\ of mine')
+    int8 = served_encoder(tmp_path / "nowhere", repository(tmp_path / "int8", e5, "int8"))
+    assert int8 is not None
+    assert (int8.model, int8.precision, int8.encoder_id) == (e5, "int8", "an-id")
+    assert precision_for(e5, int8) == ("int8", f"as {int8.config} says")
+    assert precision_for("all-minilm-l6-v2", int8) == ("float", f"{int8.config} is about another model")
+    bf16 = served_encoder(repository(tmp_path / "bf16", other, "bf16"))
+    assert bf16 is not None
+    assert precision_for(other, bf16)[0] == "float"  # floats of any type share an id
+    assert served_encoder(tmp_path / "bf16", name="text_encoder_2") is None
+    assert precision_for(e5, None) == ("float", "no model repository is here")
+
+
+def test_the_shipped_repository_names_the_encoder_that_auto_makes() -> None:
+    shipped = served_encoder(SHIPPED)
+    assert shipped is not None
+    assert ("-int8-" in shipped.encoder_id) == (precision_for(shipped.model, shipped)[0] == "int8")
+
+
+@pytest.mark.usefixtures("_words")
+def test_a_precision_that_is_named_is_taken(files: list[str], tmp_path: Path) -> None:
+    more = ["--rounds", "1", "--history", "6", "--cache", str(tmp_path / "cache"), "--threads", "1"]
+    assert "text encoder words: float, as was asked for" in call(*files, *more, "--encoder-precision", "float").stdout
 
 
 @pytest.mark.usefixtures("_words")
