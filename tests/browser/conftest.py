@@ -51,9 +51,9 @@ def rig(
 
 
 @pytest.fixture(scope="package")
-def server(rig: Rig, make_api: Callable[..., ApiServer]) -> ApiServer:
+def server(rig: Rig, make_lasting_api: Callable[..., ApiServer]) -> ApiServer:
     """The API on it; everybody may do everything."""
-    return make_api(rig.settings, keys_file=None)
+    return make_lasting_api(rig.settings, keys_file=None)
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
