@@ -240,11 +240,11 @@ class _NodeView:
         )  # fmt: skip
 
     def learned(self, nodes: Sequence[Node]) -> LearnedLevel | None:
-        """What the model says that spoke last; the attention is that of one node, as it is the same in all of them."""
+        """What the model says that made the interest; the attention is its node's, as it is the same in all of them."""
         found = [(node, node.learned) for node in nodes if node.learned]
-        if not found:
+        model = next((part.model for node, part in found if node.key.path == "/"), None)
+        if model is None:
             return None
-        model = max((node.t0_ms, node.key.path == "/", part.model) for node, part in found)[2]
         its = sorted((node for node, part in found if part.model == model), key=lambda node: node.key.path)
         made_ms = min(part.made_ms for _, part in found if part.model == model)
         return LearnedLevel(

@@ -61,17 +61,17 @@ def interests_in(nodes: Iterable[Node], here: Set[str], at_ms: int, policy: Node
 def learned_view(nodes: Iterable[Node], at_ms: int, policy: NodePolicy) -> LearnedView | None:
     """What the learned model says of a person, from their nodes; None where it has said nothing, or too long ago.
 
-    Of nodes of several models those of the model count that made the latest, of events of the same time that which made
-    the interest: each makes one, while tasks may be left over from another. What two models say is not mixed.
+    Of nodes of several models those of the model count that made the interest, at `/`: each makes one, while tasks may
+    be left over from a model of before. Where that one counts no more, neither do they. What two say is not mixed.
     """
     learned = [
         (node, node.learned)
         for node in nodes
         if node.learned and node.direction.any() and is_alive(node, at_ms, policy)
     ]
-    if not learned:
+    model = next((part.model for node, part in learned if node.key.path == "/"), None)
+    if model is None:
         return None
-    model = max((node.t0_ms, node.key.path == "/", part.model) for node, part in learned)[2]
     return LearnedView(
         model=model,
         nodes=[

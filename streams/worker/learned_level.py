@@ -226,13 +226,14 @@ class LearnedLevel:
     async def _write(self, question: _Question, served: ServedAnswers) -> None:
         """Write the nodes of those who are in hand still, each under the fence of the batch that changed them."""
         places = {one.source.user_id: at for at, one in enumerate(question.people)}
+        length = served.info.history  # another model may have answered than the one that the question was made for
         left = sorted(self._queue.in_hand(question.people), key=lambda one: one.fence)
         for fence, group in groupby(left, key=lambda one: one.fence):
             theirs = list(group)
             nodes = [
                 node for one in theirs
                 for node in learned_nodes(
-                    one.source, question.read[one.source.user_id], served.answers, places[one.source.user_id],
+                    one.source, question.read[one.source.user_id][-length:], served.answers, places[one.source.user_id],
                     model=served.info.model_id, tasks=served.info.tasks, made_ms=now_ms(),
                     evidence_length=self._limits.evidence,
                 )

@@ -140,8 +140,14 @@ def test_the_nodes_of_a_person_are_seen_and_are_no_interests() -> None:
 
 def test_two_models_are_not_mixed() -> None:
     old = [node(path, model="interest-mean-00000000", t0_ms=NOW - 5_000) for path in ("/", "/click", "/exposure")]
-    assert seen(*old, node("/purchase")) == (MODEL, ["/purchase"])
+    assert seen(*old[1:], node("/"), node("/purchase")) == (MODEL, ["/", "/purchase"])
     assert seen(*old) == ("interest-mean-00000000", ["/", "/click", "/exposure"])
+
+
+def test_a_task_left_over_from_a_model_of_before_says_nothing_once_the_newer_interest_counts_no_more() -> None:
+    left = node("/purchase", model="interest-mean-00000000", t0_ms=NOW - 5_000)
+    assert seen(left, node("/"), node("/click")) == (MODEL, ["/", "/click"])
+    assert seen(left, node("/", mass=0.0), node("/click", mass=0.0)) is None
 
 
 def test_what_has_faded_or_has_no_direction_says_nothing() -> None:

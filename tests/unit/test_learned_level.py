@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,6 +210,21 @@ async def test_another_model_is_noticed_and_people_are_answered_by_it_as_they_co
     assert made.heard.models == ["interest-mean-00000001", "interest-mean-00000002"]
     by = [node.learned.model for user in ("ana", "ben") for node in (await made.learned(user)).values() if node.learned]
     assert by == ["interest-mean-00000002"] * 4 + ["interest-mean-00000001"] * 4
+
+
+async def test_a_model_that_reads_fewer_items_and_answers_in_place_of_another_answers_everybody() -> None:
+    made = Level()
+    recents = [Recent(f"i{at}", T0 - at, 2.0, "like") for at in range(4)]
+    made.model.gate = asyncio.Event()
+    async with running(made):
+        made.level.changed([replace(profile("ana"), recents=pack_recents(recents)), profile("ben")], OLD)
+        await made.until(lambda: len(made.model.asked) == 1)
+        made.model.history, made.model.model_id = 2, "interest-mean-00000002"
+        made.model.gate.set()
+        await made.until(lambda: made.heard.rounds == 1)
+    assert (made.heard.dropped, made.heard.written) == ([], [(2, 8)])
+    node = (await made.learned("ana"))["/"]
+    assert {one.item_id: one.weight for one in node.evidence} == pytest.approx({"i0": 2 / 3, "i1": 1 / 3})
 
 
 async def test_who_was_erased_is_forgotten_in_the_queue_and_in_hand() -> None:

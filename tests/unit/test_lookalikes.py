@@ -14,17 +14,19 @@ from streams.events.lookalikes import as_read
 from streams.events.text import normalise_text
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-MIXED = st.text(st.sampled_from("abcoxyАВасоухпривтαοΩβIFN \u200b\u200d\u0336\u0301é中文1.'"), max_size=40)
+MIXED = st.text(st.sampled_from("abcoxyАВасоухпривтαοΩβIFN \u200bไ=∈\u0338\u200d\u0336\u0301é中文1.'"), max_size=40)
 
 
 @pytest.mark.parametrize(
     ("written", "read"),
     [
         ("pаypаl", "paypal"),  # Cyrillic а
-        ("АВС news", "ABC news"),  # all of it Cyrillic, beside Latin
-        ("сору that", "copy that"),
+        ("АВС nеws", "ABC news"),  # all of it Cyrillic, beside a word that mixes
+        ("сору thаt", "copy that"),
+        ("οne gοοd νiew", "one good view"),
         ("пpивeт", "привет"),  # Latin p and e in a Russian word
         ("gοοd", "good"),  # Greek ο
+        ("Fо\u0301а", "Fóa"),  # a stress mark on a Cyrillic letter
         ("gr\u200bea\u2060t f\u00adilm", "great film"),
         ("好\u200b看", "好看"),
         ("v\u200di\u200ca", "via"),
@@ -42,6 +44,11 @@ def test_what_looks_the_same_is_read_the_same(written: str, read: str) -> None:
         "plain words", "Москва слезам не верит", "Ο λόγος του", "ДНК и DNA", "Я учу C++ и Rust", "10 kΩ, 5 μm",
         "IFNα and TGFβ", "dα, ΔH, Aβ", "Δt → 0", "naïve café", "người Việt", "łódź đ", "नमस्\u200dते", "می\u200cخواهم",
         "👩\u200d🚀", "1️⃣",
+        "СССР news", "МОСКВА (Moscow)", "МАСТЕР PHOTOSHOP", "сахар, sugar", "О Twitter", "Apple і Google",
+        "ρgh", "sinα = cosα", "γGTP, αKG, αSynuclein", "IFNγ", "⩽\u0338 and ∈\u0338", "x ≠ y ≮ z",
+        "ภาษา\u200bไทย", "ភាសា\u200bខ្មែរ", "မြန်မာ\u200bစာ", "ᠠᠷ\u180eᠠ",
+        "İstanbul ışığı", "Việt Nam ở đâu", "العَرَبِيَّةُ", "क्ष की कहानी", "👨\u200d👩\u200d👧\u200d👦 ❤️\u200d🔥",
+        "Україна і Європа", "ҚазМұнайГаз", "Ελλάδα και Αθήνα",
         "ＮＢＡ 总决赛", "体验2D巅峰", "сор", "",
     ],
 )  # fmt: skip
