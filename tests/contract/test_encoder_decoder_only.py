@@ -272,7 +272,7 @@ def test_dense_modules_are_those_of_sentence_transformers(tmp_path: Path) -> Non
     )  # fmt: skip
     expected = theirs.encode(TEXTS[:5], prompt_name="query", normalize_embeddings=True)  # the last is cut elsewhere
     ours = load_encoder(str(folder), backend="torch", device="cpu", cache=tmp_path)
-    np.testing.assert_allclose(ours.encode(TEXTS)[0], expected, atol=1e-4)
+    np.testing.assert_allclose(ours.encode(TEXTS[:5])[0], expected, atol=1e-4)
     assert (
         ours.encoder_id
         != load_encoder(str(write_model(tmp_path / "n", "qwen3")), backend="torch", cache=tmp_path).encoder_id

@@ -50,6 +50,9 @@ async def test_who_clicks_has_learned_nodes_by_the_served_model(learned_path: Le
     assert nodes["/click"].learned.variance > 0
     assert await counted(path, "interests_learned_people_total") >= 1
     assert await counted(path, "interests_learned_failures_total") == 0
+    for name in ("interests_learned_round_seconds_count", "interests_learned_call_seconds_count"):
+        assert await counted(path, name) >= 1
+    assert await counted(path, "interests_learned_model_info") == 1
 
 
 async def test_while_the_model_is_down_events_are_applied_and_its_nodes_follow(learned_path: LearnedRig) -> None:
