@@ -125,14 +125,15 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 # What is locked stays as it is, new requirements aside; UPGRADE=1 resolves all anew. pip-compile writes torch's local
-# build into its result; the recipe takes it out again. The extra `peers` has a lock file of its own.
+# build into its result, and the marker of numpy, which 3.13 has another of; the recipe takes both out again. The extra
+# `peers` has a lock file of its own.
 EXTRAS := encoder training quantise embedded parquet tracing docs dev
 COMPILE = $(BIN)/pip-compile $(if $(UPGRADE),--upgrade) --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
     --no-emit-trusted-host --no-emit-find-links --no-emit-options --no-header --unsafe-package torch
 lock: $(READY)
 	cp requirements.lock requirements.in.lock
 	$(COMPILE) $(EXTRAS:%=--extra %) --output-file requirements.in.lock pyproject.toml
-	$(BIN)/python -c "import pathlib; p = pathlib.Path('requirements.in.lock'); s = p.read_text(); head = ''.join(pathlib.Path('requirements.lock').read_text().splitlines(True)[:2]); pathlib.Path('requirements.lock').write_text(head + s[:s.index('# The following packages')].rstrip() + '\n'); p.unlink()"
+	$(BIN)/python -c "import pathlib; p = pathlib.Path('requirements.in.lock'); s = p.read_text(); head = ''.join(pathlib.Path('requirements.lock').read_text().splitlines(True)[:2]); pathlib.Path('requirements.lock').write_text(head + s[:s.index('# The following packages')].rstrip().replace(' ; python_version < \"3.13\"', '') + '\n'); p.unlink()"
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['peers'], sep='\n')" > requirements.in
 	sed '/^#/d' requirements-peers.lock > requirements.in.lock && $(COMPILE) --output-file requirements.in.lock requirements.in
 	$(BIN)/python -c "import pathlib; p = pathlib.Path('requirements.in.lock'); to = pathlib.Path('requirements-peers.lock'); head = ''.join(to.read_text().splitlines(True)[:2]); s = p.read_text(); to.write_text(head + s.split('# The following packages')[0].rstrip() + '\n'); p.unlink(); pathlib.Path('requirements.in').unlink()"

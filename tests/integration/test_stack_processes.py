@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from deploy.embedded.data_directory import lock
+from deploy.embedded.models import MODEL_REPO
 from deploy.embedded.parts import Probes, Restarts, StackPart, triton
 from deploy.embedded.ports import Ports, free_ports, is_free
 from deploy.embedded.processes import MARK, clear_leftovers, marked
@@ -156,7 +157,7 @@ async def test_a_part_that_says_three_times_in_a_row_that_it_is_broken_is_starte
 
 async def test_a_triton_whose_model_has_died_comes_back_though_it_says_it_is_ready(tmp_path: Path) -> None:
     ports, probes = Ports.choose("free"), Probes()
-    part = triton(ports, {MARK: str(tmp_path)}, tmp_path, probes)
+    part = triton(ports, {MARK: str(tmp_path)}, tmp_path, probes, MODEL_REPO)
     watched = Watched(replace(part, alive_every_s=0.5), tmp_path)
     assert part.alive is not None
     try:

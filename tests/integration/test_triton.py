@@ -99,7 +99,7 @@ async def test_sentiment_has_a_sign_in_both_languages(encoder: TritonEncoder) ->
     signs = (await encoder.encode([*good, *bad, *plain])).sentiment
     assert signs[:4].min() > 0.3
     assert signs[4:8].max() < -0.3
-    assert np.abs(signs[8:]).max() < 0.2
+    assert np.abs(signs[8:]).max() < 0.25  # a head that reads mistyped texts too is less sure that nothing is meant
 
 
 async def test_identical_texts_are_sent_once(triton: TritonServer) -> None:
