@@ -21,6 +21,7 @@ from encoders.layout import read_layout
 from encoders.locate import DEFAULT_MODEL, LIGHT_MODEL, cache_dir
 from encoders.sentiment import Head, write_head
 from encoders.text import Tokeniser, batches
+from tests.fixtures.model_folders import written_once
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{i}" for i in range(60))]
@@ -101,14 +102,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            made[name] = write_model(tmp_path_factory.mktemp("models") / name, name)
-        return made[name]
-
-    return folder
+    return written_once(tmp_path_factory.mktemp("models"), write_model)
 
 
 @pytest.fixture(scope="module")

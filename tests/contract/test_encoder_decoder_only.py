@@ -19,6 +19,7 @@ from encoders.layout import read_layout
 from encoders.projection import write_dense
 from encoders.sentiment import Head, write_head
 from encoders.text import Tokeniser
+from tests.fixtures.model_folders import written_once
 
 WORDS = ["<pad>", "<unk>", "<s>", "</s>", *(f"w{i}" for i in range(60))]
 TEXTS = ["w1", "w2 w3 w4", " ".join(f"w{i}" for i in range(25)), "w7 w7 w7 w7", "w9 unheard w9", "w1 w5 w3 " * 150]
@@ -90,14 +91,7 @@ def write_model(folder: Path, family: str, *, dense: int = 0) -> Path:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = write_model(tmp_path_factory.mktemp("models") / family, family)
-        return made[family]
-
-    return folder
+    return written_once(tmp_path_factory.mktemp("models"), write_model)
 
 
 @pytest.fixture(scope="module")

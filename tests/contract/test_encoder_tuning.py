@@ -23,6 +23,7 @@ from encoders.tuned_model import ModelPlan, tune_model
 from encoders.tuning import TuningPlan, tune
 from encoders.tuning_pairs import NOBODY, Pairs, TuningSet, batch_of, batches_of, split, steps_of
 from tests.contract.test_encoder_decoder_only import write_model
+from tests.fixtures.model_folders import written_once
 
 ITEMS, CIRCLES = 24, 3
 PLAN = TuningPlan(batch=16, epochs=5, patience=5, rate=1e-2, keep=0.1, temperature=0.1, minutes=5)
@@ -57,14 +58,7 @@ def planted(people: int = 75) -> TuningSet:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = write_model(tmp_path_factory.mktemp("models") / family, family)
-        return made[family]
-
-    return folder
+    return written_once(tmp_path_factory.mktemp("models"), write_model)
 
 
 def lora(folder: Path, data: TuningSet, blocks: int = 2) -> LoraModel:
