@@ -25,6 +25,7 @@ from encoders.histories import Histories
 from encoders.interest_backends import make_interest_backend, read_served
 from encoders.interest_checks import check_promise
 from encoders.interest_export import SHELL, Measured, export_interests, fastest, loss, made_up
+from encoders.served import served_encoder
 from streams.base.errors import ConfigurationError, EncoderUnavailable
 from streams.commands.cli import app
 from streams.commands.findings import Findings
@@ -167,9 +168,10 @@ print(backend.run(Histories.empty(2, 8, 16)).interests.shape)
         )  # fmt: skip
         assert (ran.returncode, ran.stdout.strip()) == (0, "(2, 4, 16)"), ran.stderr
 
-    def test_the_embedded_stack_serves_it_beside_the_text_encoder(
-        self, learned: LearnedHierarchy, tmp_path: Path
-    ) -> None:
+    def test_the_embedded_stack_serves_it_beside_the_text_encoder(self, tmp_path: Path) -> None:
+        beside = served_encoder(MODEL_REPO)
+        assert beside is not None
+        learned = random_model(beside.encoder_id, dim=DIM, history=HISTORY)
         repo = model_repository(tmp_path, trained_folder(learned, tmp_path / "trained"))
         assert sorted(path.name for path in repo.iterdir()) == ["interest_encoder", "text_encoder"]
         assert interest_info_of(config_of(repo), 64).model_id == learned.model_id
