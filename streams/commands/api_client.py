@@ -31,7 +31,6 @@ KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help="A file with a key or a JWT.", show_default="client.key_file")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON as the API answered it, for programs.")]
-User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER", show_default=False)]
 Context = Annotated[
     list[str] | None,
     typer.Option("--context", help="name=value of the situation they are in, such as daypart=evening. Repeatable."),

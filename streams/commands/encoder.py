@@ -11,6 +11,7 @@ import typer
 from streams.base.credentials import without_credentials
 from streams.commands import encoder_compare, encoder_interests, encoder_migrate, encoder_switch, encoder_tune
 from streams.commands.connections import encoder_of
+from streams.commands.options import Backend, ModelCache, ModelFolder, Repository
 from streams.commands.shell import console, extra, load_settings, register, run
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ encoder = typer.Typer(
     help="Export models for Triton, look at the one served, go over to another one.", no_args_is_help=True
 )
 
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL_DIR", help="A Hugging Face model directory, or the name of a packaged model.")
-]
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Triton's model repository.")]
-Backend = Annotated[str, typer.Option("--backend", help="auto, torch or openvino.")]
-Cache = Annotated[Path | None, typer.Option("--cache", file_okay=False, help="Where prepared models are kept.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Cut texts here instead of at the model's.")]
 Precision = Annotated[
     str, typer.Option("--precision", help="float, f32, bf16, f16 or int8; auto measures whether int8 is worth it here.")
@@ -65,7 +60,7 @@ def add(app: typer.Typer) -> None:
 
 
 def export(
-    model: Model, out: Out = Path("model_repo"), backend: Backend = "auto", cache: Cache = None,
+    model: ModelFolder, out: Repository = Path("model_repo"), backend: Backend = "auto", cache: ModelCache = None,
     max_tokens: MaxTokens = None, streams: Streams = 0, precision: Precision = "auto",
     compiled: Compiled = False, prompt: Prompt = "", dim: Dim = 0, name: Name = "text_encoder",
 ) -> None:  # fmt: skip

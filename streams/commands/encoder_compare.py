@@ -12,6 +12,7 @@ from rich.table import Table
 from streams.base.errors import ConfigurationError, EncoderUnavailable
 from streams.commands.connections import encoder_of
 from streams.commands.encoder_sides import HEADINGS, Side, rows_of, servers_of
+from streams.commands.options import EncoderInUse
 from streams.commands.shell import console, load_settings, run
 from streams.commands.topics import table_of
 
@@ -25,11 +26,10 @@ COMPARE_EXAMPLE: Final = "interests encoder compare --to text_encoder_2"
 _READ_BYTES: Final = 256 << 20  # of examples, the latest: some 27,000 lists
 _TEXTS: Final = [f"{number} plain sentences of ten words, more or less, about tea" for number in range(64)]
 
-To = Annotated[str, typer.Option("--to", help="The encoder's id, or its model's name in Triton.")]
 Items = Annotated[int, typer.Option("--items", min=0, max=2000, help="Items whose neighbours are compared, at most.")]
 
 
-def compare(to: To, items: Items = 100) -> None:
+def compare(to: EncoderInUse, items: Items = 100) -> None:
     """Show the encoder that serves and another one side by side: what they have, how fast, how well they rank.
 
     Workers of both make lists of the same events (ranking.examples); each list is ranked by the fixed weights and by

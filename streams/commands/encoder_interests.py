@@ -10,6 +10,7 @@ import typer
 
 from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import read
+from streams.commands.options import Backend, Cache, Encoder, OptionalEvents, OptionalItems, Repository, Triton
 from streams.commands.progress import meter
 from streams.commands.shell import console, extra, load_settings, run
 
@@ -24,32 +25,20 @@ _MOST_PEOPLE: Final = 512
 Trained = Annotated[
     Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="What `interests train --out` wrote.")
 ]
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Triton's model repository.")]
 Name = Annotated[str, typer.Option("--name", help="What Triton calls it (setting learned.model).")]
-Backend = Annotated[str, typer.Option("--backend", help="auto, torch or openvino.")]
 Precision = Annotated[
     str, typer.Option("--precision", help="f32, bf16 or int8, on a CPU; auto measures whether the others are worth it.")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Cores it may use on a CPU; 0: half of them.")]
-Items = Annotated[
-    list[Path] | None,
-    typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items: what a precision loses, on a log."),
-]
-Events = Annotated[
-    list[Path] | None, typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of that log's events.")
-]
-Model = Annotated[str, typer.Option("--encoder", help="The text encoder of that log, as of `interests train`.")]
 EncoderPrecision = Annotated[
     str, typer.Option("--encoder-precision", help="Its precision: float, int8, or auto: as it was trained.")
 ]
-Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
-Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts are kept.")]
 
 
 def export_interests(
-    trained: Trained, out: Out = Path("model_repo"), backend: Backend = "auto", precision: Precision = "auto",
-    threads: Threads = 0, name: Name = "interest_encoder", items: Items = None, events: Events = None,
-    model: Model = "multilingual-e5-small", encoder_precision: EncoderPrecision = "auto", triton: Triton = None,
+    trained: Trained, out: Repository = Path("model_repo"), backend: Backend = "auto", precision: Precision = "auto",
+    threads: Threads = 0, name: Name = "interest_encoder", items: OptionalItems = None, events: OptionalEvents = None,
+    model: Encoder = "multilingual-e5-small", encoder_precision: EncoderPrecision = "auto", triton: Triton = None,
     cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
     """Put a trained model of learned interests into Triton's repository, after it has answered here as it was trained.

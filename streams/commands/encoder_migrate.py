@@ -19,6 +19,7 @@ from streams.commands.connections import ANSWER_WITHIN_S, encoder_of
 from streams.commands.encoder_plan import estimate
 from streams.commands.encoder_sides import servers_of
 from streams.commands.lag_wait import by_topic
+from streams.commands.options import Yes
 from streams.commands.progress import Meter, meter
 from streams.commands.shell import EXIT_FAILED, EXIT_INTERRUPTED, console, load_settings, print_error, run
 from streams.commands.topics import read_topics
@@ -49,7 +50,6 @@ Concepts = Annotated[
 ]  # fmt: skip
 From = Annotated[str, typer.Option("--from", help="Events from: beginning, or a time such as -7d or 2026-01-31.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Go on folding once nothing is left, until Ctrl-C.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Run no worker here: only prepare, and watch others.")]
 MetricsPort = Annotated[int, typer.Option("--metrics-port", min=0, help="Where its worker is watched; 0: any port.")]

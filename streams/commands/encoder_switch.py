@@ -13,6 +13,7 @@ from rich.table import Table
 from streams.base.clock import now_ms
 from streams.base.errors import ConfigurationError, InterestsError
 from streams.commands.encoder_sides import HEADINGS, Servers, Side, rows_of, servers_of
+from streams.commands.options import EncoderInUse, Yes
 from streams.commands.shell import EXIT_FAILED, console, load_settings, print_error, run
 from streams.commands.topics import table_of
 
@@ -24,17 +25,15 @@ ROLLBACK_EXAMPLE: Final = "interests encoder rollback"
 PRUNE_EXAMPLE: Final = "interests encoder prune --encoder all-minilm-l6-v2-int8-54ccc908 --dry-run"
 _ASK_EVERY_S: Final = 0.5
 
-To = Annotated[str, typer.Option("--to", help="The encoder's id, or its model's name in Triton.")]
 MostLag = Annotated[int, typer.Option("--most-lag", min=0, help="Records its group may be behind.")]
 Within = Annotated[float, typer.Option("--within-s", min=0, help="How long to wait until nothing speaks against it.")]
 Force = Annotated[bool, typer.Option("--force", help="Switch whatever speaks against it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Encoder = Annotated[str, typer.Option("--encoder", help="Id of the encoder to delete.")]
 
 
 def switch(
-    to: To, most_lag: MostLag = 0, within_s: Within = 15.0, force: Force = False, dry_run: DryRun = False
+    to: EncoderInUse, most_lag: MostLag = 0, within_s: Within = 15.0, force: Force = False, dry_run: DryRun = False
 ) -> None:
     """Let another encoder serve: both aliases move in one request, and the API follows within ten seconds.
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import ReplayLog, read
+from streams.commands.options import Cache, Events, Items, ModelCache, ModelFolder, Samples
 from streams.commands.progress import meter
 from streams.commands.shell import EXIT_INTERRUPTED, console, extra, load_settings, print_error, run
 from streams.commands.topics import table_of
@@ -28,17 +29,8 @@ EVALUATE_EXAMPLE: Final = (
     "interests encoder evaluate multilingual-e5-small forum-e5 --items items.jsonl.gz --events events.jsonl.gz"
 )
 
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL_DIR", help="A Hugging Face model directory, or the name of a packaged model.")
-]
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL_DIR", help="The encoder to compare with, then others. Repeatable.")
-]
-Items = Annotated[
-    list[Path], typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
-]
-Events = Annotated[
-    list[Path], typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of events. Repeatable.")
 ]
 Out = Annotated[Path, typer.Option("--out", file_okay=False, help="The directory of the tuned model; it names it.")]
 Kind = Annotated[str, typer.Option("--kind", help="lora, or linear: a map on vectors that stay as they are.")]
@@ -57,16 +49,13 @@ Accumulate = Annotated[int, typer.Option("--accumulate", min=1, help="Batches a 
 Rate = Annotated[float, typer.Option("--rate", min=0, help="The highest learning rate.")]
 Keep = Annotated[float, typer.Option("--keep", min=0, help="How much a vector is held near to what it was.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and log give the same model.")]
-Samples = Annotated[int, typer.Option("--seed", min=0, help="The same seed and log give the same samples.")]
-Cache = Annotated[Path | None, typer.Option("--cache", file_okay=False, help="Where prepared models are kept.")]
-Texts = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where models and encoded texts are kept.")]
 
 
 def tune(
-    model: Model, items: Items, events: Events, out: Out, kind: Kind = "lora", rank: Rank = 0, blocks: Blocks = 2,
+    model: ModelFolder, items: Items, events: Events, out: Out, kind: Kind = "lora", rank: Rank = 0, blocks: Blocks = 2,
     max_tokens: MaxTokens = 48, share: Share = 1.0, without: Without = "", labels: Labels = True, epochs: Epochs = 6,
     minutes: Minutes = 10.0, batch: Batch = 32, accumulate: Accumulate = 1, rate: Rate = 1e-3, keep: Keep = 0.5,
-    seed: Seed = 7, cache: Cache = None,
+    seed: Seed = 7, cache: ModelCache = None,
 ) -> None:  # fmt: skip
     """Tune a language model on what people did: recent items and the next one, titles and what they are filed under.
 
@@ -102,7 +91,7 @@ def tune(
 
 
 def evaluate(
-    models: Models, items: Items, events: Events, seed: Samples = 7, cache: Texts = Path(".cache/interests")
+    models: Models, items: Items, events: Events, seed: Samples = 7, cache: Cache = Path(".cache/interests")
 ) -> None:
     """Rank a log with several encoders, as `interests eval` does, and say by how much each is ahead of the first.
 

@@ -15,8 +15,9 @@ from rich.text import Text
 from streams.api.receipts import Receipt
 from streams.base.errors import ConfigurationError
 from streams.client import InterestClient
-from streams.commands.api_client import ApiUrl, AsJson, KeyFile, User, open_client
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, open_client
 from streams.commands.glyphs import WIDEST
+from streams.commands.options import User, Yes
 from streams.commands.shell import EXIT_FAILED, console, print_error, register
 from streams.commands.when import lasting, stamp
 
@@ -25,7 +26,6 @@ _ASK_EVERY_S = 0.5
 
 Verify = Annotated[bool, typer.Option("--verify", help="Erase nothing: look whether the last erasure holds.")]
 EventId = Annotated[str | None, typer.Option("--event-id", help="With --verify: the erasure with this receipt.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DeadlineS = Annotated[
     float, typer.Option("--deadline-s", min=1, help="How long to wait until a read finds nothing, in seconds.")
 ]

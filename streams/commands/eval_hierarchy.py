@@ -11,6 +11,7 @@ from rich.table import Table
 
 from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import read
+from streams.commands.options import Cache, Encoder, LogName, OptionalEvents, OptionalItems, Results, Triton, Users
 from streams.commands.progress import meter
 from streams.commands.shell import EXIT_INTERRUPTED, console, extra, load_settings, print_error, register, run
 
@@ -22,25 +23,13 @@ _EXAMPLE: Final = "interests eval-hierarchy --items items.jsonl.gz --events even
 _PATIENCE: Final = 7
 _LOGS: Final = ("cardano", "magazines", "mind-zh", "movielens-small")
 
-Items = Annotated[
-    list[Path] | None, typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
-]
-Events = Annotated[
-    list[Path] | None, typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of events. Repeatable.")
-]
 Data = Annotated[Path | None, typer.Option("--data", file_okay=False, help="Instead: a folder with a folder each log.")]
 Log = Annotated[
     list[str] | None, typer.Option("--log", help="With --data: which logs; else the usual ones. Repeatable.")
 ]
-Name = Annotated[str | None, typer.Option("--name", help="What to call the log; else the events' folder.")]
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of what is written.")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Train each model so many times and take the mean.")]
 Rounds = Annotated[int, typer.Option("--rounds", min=1, help="At most so many rounds a training.")]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="So many trainings at once, a thread each.")]
-Users = Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many users (with impressions).")]
-Model = Annotated[str, typer.Option("--encoder", help="A packaged model or a Hugging Face model directory.")]
-Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
-Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts and models are kept.")]
 
 
 def add(app: typer.Typer) -> None:
@@ -49,9 +38,9 @@ def add(app: typer.Typer) -> None:
 
 
 def eval_hierarchy(
-    items: Items = None, events: Events = None, data: Data = None, log: Log = None, name: Name = None,
-    out: Out = Path(".interests/eval-hierarchy"), seeds: Seeds = 1, rounds: Rounds = 16, processes: Processes = 2,
-    users: Users = None, model: Model = "multilingual-e5-small", triton: Triton = None,
+    items: OptionalItems = None, events: OptionalEvents = None, data: Data = None, log: Log = None,
+    name: LogName = None, out: Results = Path(".interests/eval-hierarchy"), seeds: Seeds = 1, rounds: Rounds = 16,
+    processes: Processes = 2, users: Users = None, model: Encoder = "multilingual-e5-small", triton: Triton = None,
     cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
     """Train the hierarchy on the first three fifths of a log and measure it on the last: alone, and in the score.

@@ -11,6 +11,18 @@ from rich.table import Table
 
 from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import read
+from streams.commands.options import (
+    Cache,
+    Encoder,
+    Limit,
+    LogName,
+    OptionalEvents,
+    OptionalItems,
+    Results,
+    Samples,
+    Triton,
+    Users,
+)
 from streams.commands.progress import meter
 from streams.commands.shell import console, extra, load_settings, register, run
 from streams.commands.when import lasting
@@ -26,12 +38,6 @@ _CASES: Final[dict[str, frozenset[Kind]]] = {
     "all": frozenset({"next", "impression"}), "next": frozenset({"next"}), "impressions": frozenset({"impression"}),
 }  # fmt: skip
 
-Events = Annotated[
-    list[Path] | None, typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of events. Repeatable.")
-]
-Items = Annotated[
-    list[Path] | None, typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
-]
 All = Annotated[bool, typer.Option("--all", help="Make every table and picture of docs/evaluation.md instead.")]
 Data = Annotated[
     Path, typer.Option("--data", file_okay=False, help="With --all or --robustness: the folder of the logs.")
@@ -40,20 +46,12 @@ Robust = Annotated[
     bool, typer.Option("--robustness", help="Measure how far changed texts move instead: typos, lookalikes, stuffing.")
 ]
 Protocol = Annotated[str, typer.Option("--protocol", help="prequential: rank before each event, then fold it.")]
-Name = Annotated[str | None, typer.Option("--name", help="What to call the results; else the events' folder.")]
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of what is written.")]
 Cases = Annotated[str, typer.Option("--cases", help="all, next (new items) or impressions.")]
 Without = Annotated[str, typer.Option("--without", help="Parts to leave out in turn, by commas; all: every one.")]
-Users = Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many users (with impressions).")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many events.")]
 Negatives = Annotated[int, typer.Option("--negatives", min=1, help="Items sampled beside each next new item.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed and log give the same samples.")]
 Undated = Annotated[
     str, typer.Option("--undated", help="Items without a time are known from the start, or once met: known or met.")
 ]
-Model = Annotated[str, typer.Option("--encoder", help="A packaged model or a Hugging Face model directory.")]
-Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
-Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts are kept.")]
 
 
 def add(app: typer.Typer) -> None:
@@ -62,11 +60,11 @@ def add(app: typer.Typer) -> None:
 
 
 def evaluate(
-    items: Items = None, events: Events = None, every: All = False, robustness: Robust = False,
-    data: Data = Path("shared/data"), protocol: Protocol = "prequential", name: Name = None,
-    out: Out = Path(".interests/eval"), cases: Cases = "all", without: Without = "", users: Users = None,
-    limit: Limit = None, negatives: Negatives = 49, seed: Seed = 7, undated: Undated = "known",
-    model: Model = "multilingual-e5-small", triton: Triton = None, cache: Cache = Path(".cache/interests"),
+    items: OptionalItems = None, events: OptionalEvents = None, every: All = False, robustness: Robust = False,
+    data: Data = Path("shared/data"), protocol: Protocol = "prequential", name: LogName = None,
+    out: Results = Path(".interests/eval"), cases: Cases = "all", without: Without = "", users: Users = None,
+    limit: Limit = None, negatives: Negatives = 49, seed: Samples = 7, undated: Undated = "known",
+    model: Encoder = "multilingual-e5-small", triton: Triton = None, cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
     """Replay a log, rank before each event, and compare with baselines on the same candidates.
 

@@ -11,19 +11,17 @@ from streams.commands.api_client import (
     AsJson,
     Context,
     KeyFile,
-    User,
     daypart_and_device,
     open_client,
     parse_context,
 )
+from streams.commands.options import Evidence, User
 from streams.commands.score_drawing import draw_explained
 from streams.commands.shell import console, register
 
 _EXAMPLE = "interests explain u17 i12 --evidence 3"
 
 Item = Annotated[str, typer.Argument(help="The item's id.", metavar="ITEM", show_default=False)]
-Evidence = Annotated[int, typer.Option("--evidence", min=0, max=8, help="Events shown under each interest.")]
-
 All = Annotated[bool, typer.Option("--all", help="Also what hardly moved the score.")]
 
 

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from streams.api.prediction_models import Prediction, Predictions
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import ApiUrl, AsJson, KeyFile, User, open_client
+from streams.commands.api_client import ApiUrl, AsJson, KeyFile, open_client
 from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of, percent
+from streams.commands.options import User
 from streams.commands.rank import Items, Texts
 from streams.commands.shell import EXIT_FAILED, console, print_error, register
 from streams.commands.when import ago, lasting, stamp

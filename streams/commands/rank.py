@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.commands.api_client import ApiUrl, AsJson, Context, KeyFile, User, open_client, parse_context
+from streams.commands.api_client import ApiUrl, AsJson, Context, KeyFile, open_client, parse_context
+from streams.commands.options import User
 from streams.commands.score_drawing import draw_ranked
 from streams.commands.shell import EXIT_FAILED, console, print_error, register
 

@@ -11,11 +11,11 @@ from streams.commands.api_client import (
     AsJson,
     Context,
     KeyFile,
-    User,
     daypart_and_device,
     open_client,
     parse_context,
 )
+from streams.commands.options import User
 from streams.commands.score_drawing import draw_ranked
 from streams.commands.shell import EXIT_FAILED, console, print_error, register
 

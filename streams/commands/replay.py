@@ -19,6 +19,7 @@ from streams.commands import log_files, playback
 from streams.commands.connections import admin_of, surveyor_of
 from streams.commands.event_log import EventLog
 from streams.commands.lag_wait import Waited, until_folded
+from streams.commands.options import Limit
 from streams.commands.playback import Tally, Throttle, stopping
 from streams.commands.progress import meter
 from streams.commands.sender import Sender, sender_of
@@ -48,7 +49,6 @@ ShiftTo = Annotated[
     str,
     typer.Option("--shift-to", help="Move all times by one amount so that the last event is at: now, a time, or keep."),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many events in time order.")]
 Topic = Annotated[str | None, typer.Option("--topic", help="One topic for all events, whatever their type.")]
 FromTopic = Annotated[
     list[str] | None, typer.Option("--from-topic", help="Events of a topic that no worker folds. Repeatable.")

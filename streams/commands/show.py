@@ -14,6 +14,7 @@ from rich.console import Console
 
 from streams.base.errors import ConfigurationError
 from streams.commands.connections import surveyor_of
+from streams.commands.options import User
 from streams.commands.shell import EXIT_FAILED, console, load_settings, print_error, register, run
 from streams.commands.tree_drawing import draw
 from streams.commands.tree_view import NameOf, TreeOptions, TreeView, item_ids, view
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "interests show u17 --evidence 3"
 
-User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER", show_default=False)]
 At = Annotated[str, typer.Option("--at", help="Age the tree to this time: now, -2h, ms since 1970, or RFC 3339.")]
 Levels = Annotated[list[str] | None, typer.Option("--level", help=f"Only this level: {', '.join(LEVELS)}. Repeatable.")]
 Lang = Annotated[str, typer.Option("--lang", help="Language of the names, such as en, zh or zh-TW.")]

@@ -13,6 +13,7 @@ from rich.table import Table
 from encoders.served import SHIPPED, precision_for, served_encoder
 from streams.base.errors import ConfigurationError
 from streams.commands.evaluation_log import ReplayLog, read
+from streams.commands.options import Cache, Encoder, Events, Items, Limit, Triton, Users
 from streams.commands.progress import Meter, meter
 from streams.commands.shell import EXIT_INTERRUPTED, console, extra, load_settings, print_error, register, run
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
 _EXAMPLE: Final = "interests train --items items.jsonl.gz --events events.jsonl.gz --out models/forum"
 
-Items = Annotated[
-    list[Path], typer.Option("--items", exists=True, dir_okay=False, help="JSON lines of items. Repeatable.")
-]
-Events = Annotated[
-    list[Path], typer.Option("--events", exists=True, dir_okay=False, help="JSON lines of events. Repeatable.")
-]
 Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of the model, its card and checkpoints.")]
 Kind = Annotated[str, typer.Option("--kind", help="hierarchy, transformer or mean.")]
 WithoutLevel = Annotated[
@@ -43,18 +38,13 @@ Validation = Annotated[
     float, typer.Option("--validation", min=0.01, max=0.8, help="Share of the log, the last in time, that validates.")
 ]
 History = Annotated[int, typer.Option("--history", min=1, max=50, help="How many of a person's last items it reads.")]
-Users = Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many users (with impressions).")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many events.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Threads of a CPU; 0: as many as it has cores.")]
-Model = Annotated[str, typer.Option("--encoder", help="A packaged model or a Hugging Face model directory.")]
 Precision = Annotated[
     str,
     typer.Option(
         "--encoder-precision", help="float, int8 (vectors with an id of their own), or auto: as model_repo serves it."
     ),
 ]
-Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
-Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where encoded texts are kept.")]
 
 
 def add(app: typer.Typer) -> None:
@@ -66,7 +56,7 @@ def train(
     items: Items, events: Events, out: Out = Path(".interests/model"), kind: Kind = "hierarchy",
     without_level: WithoutLevel = None, ablation: Ablation = False, resume: Resume = True, seed: Seed = 0,
     rounds: Rounds = 80, validation: Validation = 0.15, history: History = 32, users: Users = None,
-    limit: Limit = None, threads: Threads = 0, model: Model = "multilingual-e5-small",
+    limit: Limit = None, threads: Threads = 0, model: Encoder = "multilingual-e5-small",
     encoder_precision: Precision = "auto", triton: Triton = None, cache: Cache = Path(".cache/interests"),
 ) -> None:  # fmt: skip
     """Train a model of people's interests on a log: what they do next, told from what they did.

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from streams.api.models import EvidenceEntry, InterestNode, LiveEvent, LiveUpdate
 from streams.client import InterestClient, TryLater
-from streams.commands.api_client import ApiUrl, KeyFile, User, open_client
+from streams.commands.api_client import ApiUrl, KeyFile, open_client
 from streams.commands.glyphs import WIDEST, Glyphs, glyphs_of
+from streams.commands.options import Evidence, User
 from streams.commands.shell import EXIT_FAILED, console, print_error, register
 from streams.commands.tree_drawing import draw_lines
 from streams.commands.tree_view import Branch, Reason, TreeView, grow
@@ -30,7 +31,6 @@ _EVENTS_KEPT: Final = 200
 Updates = Annotated[
     int | None, typer.Option("--updates", min=1, help="End after so many; the first is the whole tree.")
 ]
-Evidence = Annotated[int, typer.Option("--evidence", min=0, max=8, help="Events shown under each interest.")]
 All = Annotated[bool, typer.Option("--all", help="Small interests too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Each update as a line of JSON, for programs.")]
 

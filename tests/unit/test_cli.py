@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
@@ -369,3 +370,14 @@ def test_a_learner_without_a_topic_of_examples_ends_with_2(monkeypatch: pytest.M
     result = call("learner")
     assert result.exit_code == 2
     assert "kafka.examples_topic is empty" in result.stderr
+
+
+def test_an_option_of_several_commands_is_declared_once() -> None:
+    """What two modules declare word for word belongs into `streams/commands/options.py`."""
+    declared: dict[str, list[str]] = {}
+    for module in sorted((ROOT / "streams" / "commands").glob("*.py")):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"typer.Option", "typer.Argument"}:
+                declared.setdefault(ast.unparse(node), []).append(module.name)
+    assert len(declared) > 100
+    assert {call: modules for call, modules in declared.items() if len(set(modules)) > 1} == {}
