@@ -80,7 +80,6 @@ class Backends:
 
     def start(self) -> None:
         """Get ready for requests, inside the loop that serves them; nothing is waited for."""
-        self.reader.open()
         self.item_changes.start()
         self.pending_erasures.start()
         self.switches.start()

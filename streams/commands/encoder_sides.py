@@ -86,13 +86,13 @@ class Servers:
         from streams.store.connection import guarded
 
         names = Collections(encoder, 1)
-        client = self.points.client
+        client = self.points.collections
         for name in (names.interests, names.items):
-            if not await guarded(client.collection_exists(name), "asking for a collection"):
+            if not await guarded(client.exists(name), "asking for a collection"):
                 raise ConfigurationError(
                     f"Qdrant has no collection {name}: interests encoder migrate makes and fills those of a new encoder"
                 )
-        info = await guarded(client.get_collection(names.interests), "describing a collection")
+        info = await guarded(client.describe(names.interests), "describing a collection")
         return Collections(encoder, dim_of(info))
 
     async def note_of(self, wanted: str) -> GroupNote | None:

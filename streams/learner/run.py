@@ -26,8 +26,8 @@ from streams.settings.privacy import dead_letter_policy_of, pseudonyms_of
 from streams.settings.service import Settings
 from streams.settings.wiring import kafka_config, qdrant_config
 from streams.store.collections import AliasMissing, aliased
-from streams.store.connection import connect
 from streams.store.learner_state import LearnerStates
+from streams.store.points import PointsClient
 
 log = structlog.get_logger(__name__)
 
@@ -101,13 +101,13 @@ async def _work(
 
 async def _aliased_encoder(settings: Settings) -> str:
     """The encoder behind Qdrant's alias. StoreUnavailable while there is none: the first worker makes it."""
-    client = connect(qdrant_config(settings))
+    points = PointsClient(qdrant_config(settings))
     try:
-        return (await aliased(client, "Qdrant")).encoder_id
+        return (await aliased(points.collections, "Qdrant")).encoder_id
     except AliasMissing as error:
         raise StoreUnavailable(str(error)) from error
     finally:
-        await client.close()
+        await points.close()
 
 
 class _AliasWatch:

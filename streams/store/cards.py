@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from qdrant_client import grpc
-
 from streams.interests.nodes import Vector
 from streams.store import codec, versions
 from streams.store.filters import ALL_PAYLOAD
+from streams.store.messages import grpc
 from streams.store.points import PointsClient
 
 _ITEMS_PER_CALL = 500

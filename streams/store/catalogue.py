@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from qdrant_client import grpc
-
 from streams.base.caches import BoundedCache, CacheStats
 from streams.events.languages import within
 from streams.interests.nodes import Vector
@@ -17,6 +15,7 @@ from streams.store import codec
 from streams.store.cards import Card, read_cards
 from streams.store.collections import Collections
 from streams.store.filters import NO_PAYLOAD, VECTORS, any_of, fields, in_range, nearest
+from streams.store.messages import grpc
 from streams.store.reader import StoreReader
 
 _MOST_TITLES = 100_000

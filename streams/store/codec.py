@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from qdrant_client import grpc
 
 from streams.interests.applied import unpack_applied
 from streams.interests.ballot import unpack_standing
@@ -23,6 +22,7 @@ from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.levels import LEARNED
 from streams.interests.nodes import NAMESPACE, LearnedPart, Node, NodeKey, Vector
 from streams.store import versions
+from streams.store.messages import grpc
 from streams.store.wire import Point, packed_row
 
 

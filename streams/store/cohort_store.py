@@ -62,7 +62,7 @@ class CohortStore:
     async def prepare(self) -> None:
         """Make the collections and their payload indexes where they are missing, and check their size."""
         points = self._points
-        await guarded(self._names.prepare_population(points.client, points.config), "prepare")
+        await guarded(self._names.prepare_population(points.collections), "prepare")
 
     async def read(self, keys: Sequence[NodeKey]) -> dict[NodeKey, Node]:
         """The cohorts' nodes that exist among `keys`."""

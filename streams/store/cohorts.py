@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from qdrant_client import grpc
-
 from streams.base.caches import BoundedCache
 from streams.interests.decay import decayed
 from streams.interests.nodes import Node
@@ -16,6 +14,7 @@ from streams.store import codec
 from streams.store.cohort_store import popularity_id, popularity_of, scoped, unscoped
 from streams.store.collections import POPULARITY, TOGETHER
 from streams.store.filters import VECTORS, all_of, any_of, fields
+from streams.store.messages import grpc
 from streams.store.partners import partners_id, partners_of
 from streams.store.reader import CollectionMissing, StoreReader
 

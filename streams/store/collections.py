@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from grpc import RpcError
-from qdrant_client import AsyncQdrantClient, models
 
 from streams.base.errors import ConfigurationError
-from streams.store.connection import QdrantConfig, guarded
+from streams.store.collections_client import CollectionsClient
+from streams.store.connection import guarded
+from streams.store.messages import grpc
 
 #: The collection of control points, one a consumer group.
 CONTROL: Final = "interests__control"
@@ -20,12 +21,22 @@ POPULARITY: Final = "popularity"
 TOGETHER: Final = "together"
 ALIASES: Final = ("interests", "items")
 
-Schema: TypeAlias = models.PayloadSchemaType | models.KeywordIndexParams
-_KEYWORD: Final = models.PayloadSchemaType.KEYWORD
-_TENANT: Final = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-_INTEGER: Final = models.PayloadSchemaType.INTEGER
 
-_INDEXES: Final[Mapping[str, Mapping[str, Schema]]] = {
+class Index(NamedTuple):
+    """How a field of the payload is indexed."""
+
+    kind: grpc.FieldType.ValueType
+    params: grpc.PayloadIndexParams | None = None
+
+
+_KEYWORD: Final = Index(grpc.FieldType.FieldTypeKeyword)
+_TENANT: Final = Index(
+    grpc.FieldType.FieldTypeKeyword,
+    grpc.PayloadIndexParams(keyword_index_params=grpc.KeywordIndexParams(is_tenant=True)),
+)
+_INTEGER: Final = Index(grpc.FieldType.FieldTypeInteger)
+
+_INDEXES: Final[Mapping[str, Mapping[str, Index]]] = {
     "interests": {
         "user_id": _TENANT, "level": _KEYWORD, "path": _KEYWORD, "expires_at": _INTEGER, "erased_at": _INTEGER,
     },
@@ -60,7 +71,7 @@ class Copies(NamedTuple):
     acknowledge: int
 
     @classmethod
-    def of(cls, info: models.CollectionInfo) -> Copies:
+    def of(cls, info: grpc.CollectionInfo) -> Copies:
         """As the server describes a collection."""
         params = info.config.params
         return cls(params.shard_number or 1, params.replication_factor or 1, params.write_consistency_factor or 1)
@@ -110,29 +121,25 @@ class Collections:
         """The collections of cohorts' nodes, of popularity and of items' partners."""
         return Shape(self.population, self.dim), Shape(POPULARITY, 1), Shape(TOGETHER, 1)
 
-    async def prepare(self, client: AsyncQdrantClient, config: QdrantConfig) -> Copies:
+    async def prepare(self, client: CollectionsClient) -> Copies:
         """Make what is missing, check the rest, and return on how many shards and replicas the nodes lie."""
         for shape in self.of_people():
-            await ensure(client, shape, config)
-        await self.alias(client, config.deadline_s)
-        return Copies.of(await client.get_collection(self.interests))
+            await ensure(client, shape)
+        await self.alias(client)
+        return Copies.of(await client.describe(self.interests))
 
-    async def prepare_population(self, client: AsyncQdrantClient, config: QdrantConfig) -> None:
+    async def prepare_population(self, client: CollectionsClient) -> None:
         """The same for what all users say together."""
         for shape in self.of_population():
-            await ensure(client, shape, config)
+            await ensure(client, shape)
 
-    async def alias(self, client: AsyncQdrantClient, deadline_s: float) -> None:
+    async def alias(self, client: CollectionsClient) -> None:
         """Point the aliases here if they point nowhere: switching them is an operator's step."""
         taken = await aliases(client)
         wanted = zip(ALIASES, (self.interests, self.items), strict=True)
-        actions: list[models.AliasOperations] = [
-            models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=name, alias_name=alias))
-            for alias, name in wanted
-            if alias not in taken
-        ]
-        if actions:
-            await client.update_collection_aliases(change_aliases_operations=actions, timeout=_whole(deadline_s))
+        missing = [(alias, name) for alias, name in wanted if alias not in taken]
+        if missing:
+            await client.point(missing)
 
 
 def shards_of(collection: str) -> int | None:
@@ -140,64 +147,50 @@ def shards_of(collection: str) -> int | None:
     return 1 if collection == CONTROL else None  # a few points, compared and set one by one
 
 
-def indexes_of(collection: str) -> Mapping[str, Schema]:
+def indexes_of(collection: str) -> Mapping[str, Index]:
     """The payload fields of a collection of ours that are indexed, and how: made like this, and checked like this."""
     if collection == CONTROL:  # named like a collection of nodes
         return {}
     return _INDEXES.get(collection.partition("__")[0], {})
 
 
-async def ensure(client: AsyncQdrantClient, shape: Shape, config: QdrantConfig) -> bool:
+async def ensure(client: CollectionsClient, shape: Shape) -> bool:
     """Make a collection of cosine vectors and its payload indexes where they are missing; gives whether it was made.
 
-    Shards and replicas are as `config` says; of one that is there they stay. ConfigurationError where it has vectors
+    Shards and replicas are as the settings say; of one that is there they stay. ConfigurationError where it has vectors
     of another size.
     """
-    (name, dim, hnsw), placed, deadline = shape, config.placement, _whole(config.deadline_s)
-    makes = not await client.collection_exists(name)
+    name, dim, hnsw = shape
+    makes = not await client.exists(name)
     if makes:
         try:
-            await client.create_collection(
-                name, vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE),
-                optimizers_config=None if hnsw else models.OptimizersConfigDiff(indexing_threshold=0),
-                shard_number=shards_of(name) or placed.shard_number, replication_factor=placed.replication_factor,
-                write_consistency_factor=placed.write_consistency_factor, timeout=deadline,
-            )  # fmt: skip
+            await client.create(name, dim, indexed=hnsw, shards=shards_of(name))
         except RpcError:
-            if not await client.collection_exists(name):
+            if not await client.exists(name):
                 raise
             makes = False  # another worker that began with this one was quicker
-    size = dim_of(await client.get_collection(name))
+    size = dim_of(await client.describe(name))
     if size != dim:
         raise ConfigurationError(
             f"collection {name} holds vectors of {size} dimensions, the encoder makes {dim}: "
             "name the encoder anew (encoder_id), or delete the collection"
         )
-    for field, schema in indexes_of(name).items():
-        await client.create_payload_index(
-            name,
-            field,
-            field_schema=schema,
-            wait=True,
-            ordering=models.WriteOrdering(config.consistency.ordering),
-            timeout=deadline,
-        )
+    for field, index in indexes_of(name).items():
+        await client.index(name, field, index.kind, index.params)
     return makes
 
 
-def dim_of(info: models.CollectionInfo) -> int:
+def dim_of(info: grpc.CollectionInfo) -> int:
     """The size of a collection's vectors; 0 where it has named vectors, which none of ours has."""
-    vectors = info.config.params.vectors
-    return vectors.size if isinstance(vectors, models.VectorParams) else 0
+    return info.config.params.vectors_config.params.size
 
 
-async def aliases(client: AsyncQdrantClient) -> dict[str, str]:
+async def aliases(client: CollectionsClient) -> dict[str, str]:
     """The collections that a server's aliases point at."""
-    listed = await guarded(client.get_aliases(), "listing aliases")
-    return {alias.alias_name: alias.collection_name for alias in listed.aliases}
+    return await guarded(client.aliases(), "listing aliases")
 
 
-async def aliased(client: AsyncQdrantClient, server: str, known: Collections | None = None) -> Collections:
+async def aliased(client: CollectionsClient, server: str, known: Collections | None = None) -> Collections:
     """The collections that the aliases point at. AliasMissing, which names the `server`, where there are none yet.
 
     Where they still point at `known` ones, nothing more is asked.
@@ -214,9 +207,5 @@ async def aliased(client: AsyncQdrantClient, server: str, known: Collections | N
         raise AliasMissing(f"alias {alias!r} points at {name!r}, expected a collection named {prefix}<encoder>")
     if known is not None and known.interests == name:
         return known
-    info = await guarded(client.get_collection(name), "describing a collection")
+    info = await guarded(client.describe(name), "describing a collection")
     return Collections(name.removeprefix(prefix), dim_of(info))
-
-
-def _whole(deadline_s: float) -> int:
-    return max(1, int(deadline_s))  # the client takes whole seconds

@@ -1,18 +1,15 @@
-"""The connection to Qdrant: how a client is made, and what becomes of its errors."""
+"""The connection to Qdrant: how a channel is opened, and what becomes of its errors."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from grpc import RpcError, StatusCode, aio, ssl_channel_credentials
-from qdrant_client import AsyncQdrantClient
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
-from streams.base.addresses import bare, joined
+from streams.base.addresses import joined
 from streams.base.credentials import TlsFiles, untrusted
 from streams.base.errors import ConfigurationError, StoreUnavailable
 from streams.store.consistency import Consistency, Placement
@@ -58,41 +55,21 @@ class QdrantConfig:
         return f"QdrantConfig(host={self.host!r}, grpc_port={self.grpc_port})"
 
 
-_CHANNEL: dict[str, Any] = {
-    "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 2000,
-    "grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1,
-}  # fmt: skip
+_CHANNEL: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1),
+)  # fmt: skip
 
 
 def open_channel(config: QdrantConfig) -> aio.Channel:
-    """A channel to the points service; nothing is sent yet. ConfigurationError as `connect` raises it.
+    """A channel to the server; nothing is sent yet. ConfigurationError where a certificate's file cannot be read.
 
-    The client's own channels put every call through an interceptor, which costs as much again as the call itself.
+    The official client's channels put every call through an interceptor, which costs as much again as the call itself.
     """
-    options = list(_CHANNEL.items())
     if not config.https:
-        return aio.insecure_channel(config.address, options)
+        return aio.insecure_channel(config.address, _CHANNEL)
     tls = config.tls or TlsFiles("qdrant")
-    return aio.secure_channel(config.address, ssl_channel_credentials(**tls.grpc()), options)
-
-
-def connect(config: QdrantConfig) -> AsyncQdrantClient:
-    """A client for `config`; nothing is sent yet. ConfigurationError where a certificate's file cannot be read."""
-    options = dict(_CHANNEL)
-    rest: dict[str, Any] = {}
-    if config.https:
-        tls = config.tls or TlsFiles("qdrant")
-        options |= tls.grpc()
-        rest["verify"] = tls.context()
-    host = bare(config.host)  # the client puts it into URLs as it is
-    with warnings.catch_warnings():
-        # The client warns of a key on a plain connection; `interests doctor` does too, with what to do.
-        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-        return AsyncQdrantClient(
-            host=f"[{host}]" if ":" in host else host, port=config.http_port, grpc_port=config.grpc_port,
-            prefer_grpc=True, https=config.https, api_key=config.api_key, timeout=max(1, int(config.deadline_s)),
-            check_compatibility=False, grpc_options=options, **rest,
-        )  # fmt: skip
+    return aio.secure_channel(config.address, ssl_channel_credentials(**tls.grpc()), _CHANNEL)
 
 
 async def guarded(call: Awaitable[T], doing: str) -> T:
@@ -117,9 +94,6 @@ async def guarded(call: Awaitable[T], doing: str) -> T:
         if code in _RETRYABLE:
             raise StoreUnavailable(f"{doing}: Qdrant answered {code.name} {took}") from error
         raise ConfigurationError(f"{doing}: Qdrant refused with {code.name}: {error.details()}") from error
-    except ResourceExhaustedResponse as error:  # the client's own form of a 429 that says when to come back
-        message = f"{doing}: Qdrant is busy and asks to wait {error.retry_after_s} s"
-        raise StoreUnavailable(message, retry_after_s=float(error.retry_after_s)) from error
     except (TimeoutError, ConnectionError) as error:
         raise StoreUnavailable(f"{doing}: Qdrant did not answer") from error
 

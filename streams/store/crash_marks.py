@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
-from qdrant_client import grpc
 
 from streams.interests.nodes import NAMESPACE
 from streams.store import codec, versions
 from streams.store.collections import CONTROL
 from streams.store.connection import QdrantConfig
 from streams.store.filters import all_of, any_of
+from streams.store.messages import grpc
 from streams.store.points import Called, PointsClient, not_counted
 from streams.store.wire import Point
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from qdrant_client import grpc
 
 from streams.interests.nodes import Node, NodePolicy, node_id, profile_key
 from streams.store.base import Fence
@@ -16,6 +15,7 @@ from streams.store.crash_marks import of_group
 from streams.store.encoders import EncoderPoints
 from streams.store.filters import NO_PAYLOAD, all_of, any_of, fields
 from streams.store.learner_state import learner_points
+from streams.store.messages import grpc
 from streams.store.node_table import NodeTable
 from streams.store.points import PointsClient
 from streams.store.qdrant import control_id
@@ -98,14 +98,14 @@ class EncoderData:
 
         `learners` are the names of its learners' states.
         """
-        client = self._points.client
+        client = self._points.collections
         for name in (collections.items, collections.population, collections.interests):
-            if await guarded(client.collection_exists(name), "asking for a collection"):
-                await guarded(client.delete_collection(name), "deleting a collection")
+            if await guarded(client.exists(name), "asking for a collection"):
+                await guarded(client.delete(name), "deleting a collection")
         await self._points.delete_ids(CONTROL, [point for name in learners for point in learner_points(name)])
         for group in groups:
             for name in (POPULARITY, TOGETHER):
-                if await guarded(client.collection_exists(name), "asking for a collection"):
+                if await guarded(client.exists(name), "asking for a collection"):
                     await self._points.delete_while(name, all_of(any_of("group", [group])))
             await self._points.delete_while(CONTROL, of_group(group))
             await self._points.delete_ids(CONTROL, [control_id(group)])

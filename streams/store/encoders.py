@@ -11,7 +11,6 @@ import uuid
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from qdrant_client import models
 
 from streams.interests.nodes import NAMESPACE
 from streams.store import codec, versions
@@ -64,11 +63,11 @@ class EncoderPoints:
     async def prepare(self) -> None:
         """Make the collection of control points where it is missing."""
         points = self._points
-        await guarded(ensure(points.client, CONTROL_SHAPE, points.config), "prepare")
+        await guarded(ensure(points.collections, CONTROL_SHAPE), "prepare")
 
     async def served(self) -> Served:
         """Which encoder serves. One whose collection is none of ours is named by the whole of it."""
-        behind = (await aliases(self._points.client)).get(ALIASES[0])
+        behind = (await aliases(self._points.collections)).get(ALIASES[0])
         found = await self._points.get(CONTROL, [_SWITCH_ID], deciding=True)
         for point in found:
             versions.require_known(point.payload, versions.ENCODER_NOTES, "notes of encoders")
@@ -82,16 +81,9 @@ class EncoderPoints:
         payload = {"switch": msgspec.json.encode(switch).decode(), versions.FIELD: versions.ENCODER_NOTES}
         point = Point(_SWITCH_ID, codec.ONE, payload)
         await self._points.upsert(CONTROL, [point], None)
-        known = await aliases(self._points.client)
-        actions: list[models.AliasOperations] = []
-        for alias in ALIASES:
-            if alias in known:
-                actions.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
-            made = models.CreateAlias(collection_name=f"{alias}__{switch.now}", alias_name=alias)
-            actions.append(models.CreateAliasOperation(create_alias=made))
-        timeout = max(1, int(self._points.config.deadline_s))
-        change = self._points.client.update_collection_aliases(change_aliases_operations=actions, timeout=timeout)
-        await guarded(change, "switching the aliases")
+        known = await aliases(self._points.collections)
+        wanted = [(alias, f"{alias}__{switch.now}") for alias in ALIASES]
+        await guarded(self._points.collections.point(wanted, list(known)), "switching the aliases")
 
     async def note(self, note: GroupNote) -> None:
         """Note what a group folds with, over what was noted of it."""
@@ -101,7 +93,7 @@ class EncoderPoints:
 
     async def notes(self) -> list[GroupNote]:
         """What is noted of every group, the latest first; none before a worker has begun."""
-        if not await guarded(self._points.client.collection_exists(CONTROL), "asking for a collection"):
+        if not await guarded(self._points.collections.exists(CONTROL), "asking for a collection"):
             return []
         found: list[GroupNote] = []
         async for page in self._points.pages(CONTROL, all_of(any_of("kind", ["group"])), doing="groups"):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qdrant_client import grpc
-
 from streams.interests.nodes import Vector
 from streams.store import codec
 from streams.store.base import Fence
 from streams.store.consistency import Ordering, Reads
+from streams.store.messages import grpc
 from streams.store.versions import FIELD
 
 ALL_PAYLOAD = grpc.WithPayloadSelector(enable=True)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import uuid
 from typing import Final, NamedTuple
 
-from qdrant_client import grpc
-
 from streams.base.errors import Fenced, StoreUnavailable
 from streams.interests.nodes import NAMESPACE
 from streams.store import codec, versions
 from streams.store.collections import CONTROL, CONTROL_SHAPE, ensure
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import ALL_PAYLOAD, all_of, any_of, fields, in_range
+from streams.store.messages import grpc
 from streams.store.points import Called, PointsClient, not_counted
 from streams.store.server_version import check_version
 from streams.store.wire import Point
@@ -51,8 +50,8 @@ class LearnerStates:
     async def prepare(self) -> None:
         """Make the collection of control points where no worker has yet. ConfigurationError where Qdrant is too old."""
         points = self._points
-        await check_version(points.client, points.config)
-        await guarded(ensure(points.client, CONTROL_SHAPE, points.config), "prepare")
+        await check_version(points.collections, points.config)
+        await guarded(ensure(points.collections, CONTROL_SHAPE), "prepare")
 
     async def take(self) -> str | None:
         """Raise the fence, so that whoever wrote before cannot write any more; gives the state, None where none is."""

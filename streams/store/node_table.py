@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from functools import partial
 from itertools import groupby
 
-from qdrant_client import grpc
-
 from streams.interests.nodes import Node, NodeKey, NodePolicy, node_id, profile_key
 from streams.store import codec
 from streams.store.base import Fence, Write
 from streams.store.filters import VECTORS, all_of, any_of, fields, in_range, not_newer, put_back, spent
+from streams.store.messages import grpc
 from streams.store.node_wire import nodes_bytes
 from streams.store.points import PointsClient
 

@@ -65,18 +65,18 @@ class CollectionMaker:
 
     async def look(self, names: Collections) -> list[Placed]:
         """How the collections lie; nothing is made. ConfigurationError where Qdrant is too old."""
-        await check_version(self._points.client, self._points.config)
+        await check_version(self._points.collections, self._points.config)
         return [await self._placed(shape) for shape in _all(names)]
 
     async def make(self, names: Collections) -> list[Placed]:
         """Make those that are missing, their payload indexes and the aliases; raises as `look` and `ensure` do."""
-        client, config = self._points.client, self._points.config
+        client, config = self._points.collections, self._points.config
         await check_version(client, config)
         placed = []
         for shape in _all(names):
-            made = await guarded(ensure(client, shape, config), f"making {shape.name}")
+            made = await guarded(ensure(client, shape), f"making {shape.name}")
             placed.append((await self._placed(shape))._replace(made=made))
-        await guarded(names.alias(client, config.deadline_s), "making aliases")
+        await guarded(names.alias(client), "making aliases")
         return placed
 
     async def close(self) -> None:
@@ -84,10 +84,10 @@ class CollectionMaker:
         await self._points.close()
 
     async def _placed(self, shape: Shape) -> Placed:
-        client = self._points.client
-        if not await guarded(client.collection_exists(shape.name), "looking for a collection"):
+        client = self._points.collections
+        if not await guarded(client.exists(shape.name), "looking for a collection"):
             return Placed(shape, None)
-        return Placed(shape, Copies.of(await guarded(client.get_collection(shape.name), "describing a collection")))
+        return Placed(shape, Copies.of(await guarded(client.describe(shape.name), "describing a collection")))
 
 
 def _all(names: Collections) -> Iterable[Shape]:

@@ -9,13 +9,14 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from grpc import aio
-from qdrant_client import AsyncQdrantClient, grpc
 
 from streams.base.errors import StoreUnavailable
 from streams.store import codec
 from streams.store.collections import CONTROL
-from streams.store.connection import QdrantConfig, connect, guarded, open_channel
+from streams.store.collections_client import CollectionsClient
+from streams.store.connection import QdrantConfig, guarded, open_channel
 from streams.store.filters import ALL_PAYLOAD, NO_PAYLOAD, agreed, one_of, ordered
+from streams.store.messages import grpc
 from streams.store.wire import Point, points_bytes
 
 _PAGE = 1000
@@ -28,9 +29,10 @@ Guard = Callable[[Awaitable[Any], str], Awaitable[Any]]
 
 
 class _Connection(NamedTuple):
-    """A channel, the points service on it, and its `Upsert` for a request that is bytes already."""
+    """A channel, both services on it, and `Upsert` for a request that is bytes already."""
 
     channel: aio.Channel
+    collections: CollectionsClient
     stub: Any
     upsert: Any
 
@@ -45,17 +47,14 @@ class PointsClient:
     def __init__(self, config: QdrantConfig, called: Called = not_counted, guard: Guard = guarded) -> None:
         self.config = config
         self._called, self._guard = called, guard
-        self._client: AsyncQdrantClient | None = None
         self._connection: _Connection | None = None
         self._places = asyncio.Semaphore(_UPSERTS_AT_ONCE)
         self._metadata = (("api-key", config.api_key),) if config.api_key else ()
 
     @property
-    def client(self) -> AsyncQdrantClient:
-        """The client for what concerns whole collections; made when first asked for, inside the loop that uses it."""
-        if self._client is None:
-            self._client = connect(self.config)
-        return self._client
+    def collections(self) -> CollectionsClient:
+        """The calls that concern whole collections; first asked for inside the loop that uses it."""
+        return self._points.collections
 
     @property
     def _points(self) -> _Connection:
@@ -65,15 +64,13 @@ class PointsClient:
                 "/qdrant.Points/Upsert", response_deserializer=grpc.PointsOperationResponse.FromString
             )
             stub = grpc.PointsStub(channel)  # type: ignore[no-untyped-call]
-            self._connection = _Connection(channel, stub, upsert)
+            self._connection = _Connection(channel, CollectionsClient(channel, self.config), stub, upsert)
         return self._connection
 
     async def close(self) -> None:
-        """Close the channels."""
+        """Close the channel."""
         if self._connection is not None:
             await self._connection.channel.close()
-        if self._client is not None:
-            await self._client.close()
 
     async def call(self, method: str, request: Any, doing: str) -> Any:
         """Call a method of the service, such as `Query`; `doing` names it in metrics and messages."""

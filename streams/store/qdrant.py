@@ -7,8 +7,6 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from qdrant_client import grpc
-
 from streams.base.errors import StoreUnavailable
 from streams.interests.item_vectors import ItemPoint, StoredItem
 from streams.interests.nodes import NAMESPACE, Node, NodeKey, NodePolicy, without_erased
@@ -17,6 +15,7 @@ from streams.store.base import Control, Fence, Write
 from streams.store.collections import CONTROL, ONE_COPY, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import VECTORS, fields, in_range
+from streams.store.messages import grpc
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
 from streams.store.server_version import check_version
@@ -52,8 +51,8 @@ class QdrantStore:
         ConfigurationError where Qdrant is too old.
         """
         points = self._points
-        await check_version(points.client, points.config)
-        self._copies = await guarded(self._names.prepare(points.client, points.config), "prepare")
+        await check_version(points.collections, points.config)
+        self._copies = await guarded(self._names.prepare(points.collections), "prepare")
 
     async def check_control(self, group: str) -> None:
         """NewerPoints where a newer release has written for the group."""

@@ -14,7 +14,6 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from grpc import RpcError, StatusCode
-from qdrant_client import grpc
 
 from streams.base.errors import StoreUnavailable
 from streams.interests.nodes import Level, Node, Vector, is_put_back, node_id, profile_key, without_erased
@@ -22,6 +21,7 @@ from streams.store import codec, versions
 from streams.store.collections import AliasMissing, Collections, aliased
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import ALL_PAYLOAD, VECTORS, alive, all_of, any_of, fields, in_range, nearest
+from streams.store.messages import grpc
 from streams.store.points import Called, PointsClient, not_counted
 from streams.store.tombstones import Tombstones
 
@@ -91,10 +91,6 @@ class StoreReader:
         self._names: tuple[float, Collections] | None = None
         self._values: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
 
-    def open(self) -> None:
-        """Make the client, which takes a third of a second of imports, so that no call has to. Nothing is sent."""
-        _ = self.points.client
-
     async def close(self) -> None:
         """Close the channels."""
         await self.points.close()
@@ -107,7 +103,7 @@ class StoreReader:
             return self._names[1]
         known = self._names[1] if self._names is not None else None
         try:
-            names = await aliased(self.points.client, f"Qdrant at {self.points.config.address}", known)
+            names = await aliased(self.points.collections, f"Qdrant at {self.points.config.address}", known)
         except AliasMissing as error:
             raise StoreUnavailable(_ABSENT, retry_after_s=5.0) from error
         self._names = (monotonic() + _NAMES_FOR_S, names)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from qdrant_client import grpc
-
 from streams.interests.nodes import Node
 from streams.interests.popularity import ItemPopularity
 from streams.store import codec
@@ -17,6 +15,7 @@ from streams.store.cohort_store import popularity_of
 from streams.store.collections import POPULARITY, Collections, aliased
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import VECTORS, all_of, any_of, fields, in_range
+from streams.store.messages import grpc
 from streams.store.points import PointsClient
 
 _PAGE = 500
@@ -32,11 +31,11 @@ class Scan:
 
     async def collections(self) -> Collections:
         """The collections that the aliases point at. ConfigurationError where there is no alias yet."""
-        return await aliased(self._points.client, f"Qdrant at {self._points.config.address}")
+        return await aliased(self._points.collections, f"Qdrant at {self._points.config.address}")
 
     async def count(self, collection: str, where: grpc.Filter | None = None) -> int:
         """How many points a collection has; 0 where there is none."""
-        if not await guarded(self._points.client.collection_exists(collection), "asking for a collection"):
+        if not await guarded(self._points.collections.exists(collection), "asking for a collection"):
             return 0
         request = grpc.CountPoints(collection_name=collection, filter=where, exact=True)
         return int((await self._points.call("Count", request, "count")).result.count)

@@ -6,9 +6,9 @@ import re
 from typing import Final
 
 import structlog
-from qdrant_client import AsyncQdrantClient
 
 from streams.base.errors import ConfigurationError
+from streams.store.collections_client import CollectionsClient
 from streams.store.connection import QdrantConfig, guarded
 
 log = structlog.get_logger(__name__)
@@ -39,9 +39,9 @@ def is_fatal(version: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) < WITH_FENCE
 
 
-async def check_version(client: AsyncQdrantClient, config: QdrantConfig) -> str:
+async def check_version(client: CollectionsClient, config: QdrantConfig) -> str:
     """The server's version. ConfigurationError where it is too old; with `old_servers` "warn" a line in the log."""
-    version = (await guarded(client.info(), "asking for the version")).version
+    version = await guarded(client.version(), "asking for the version")
     fault = fault_of(version)
     if fault and (config.old_servers == "refuse" or is_fatal(version)):
         allow = "" if is_fatal(version) else ", or set qdrant.old_servers to warn"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from qdrant_client import models
-
 from streams.store import codec
 from streams.store.cards import Card, read_cards
 from streams.store.collections import CONTROL, ONE_COPY, Collections, Copies, aliased, aliases, dim_of
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.crash_marks import CrashMark, crash_marks
 from streams.store.filters import fields
+from streams.store.messages import grpc
 from streams.store.points import PointsClient
 
 
@@ -47,15 +46,14 @@ class Surveyor:
 
     async def survey(self) -> Survey:
         """Describe every collection and alias."""
-        client = self._points.client
-        server = await guarded(client.info(), "asking for the version")
-        listed = (await guarded(client.get_collections(), "listing collections")).collections
-        facts = {collection.name: await self._facts(collection.name) for collection in listed}
-        return Survey(server.version, facts, await aliases(client))
+        client = self._points.collections
+        version = await guarded(client.version(), "asking for the version")
+        facts = {name: await self._facts(name) for name in await guarded(client.names(), "listing collections")}
+        return Survey(version, facts, await aliases(client))
 
     async def collections(self) -> Collections:
         """The collections that the aliases point at. ConfigurationError where there is no alias yet."""
-        return await aliased(self._points.client, f"Qdrant at {self._points.config.address}")
+        return await aliased(self._points.collections, f"Qdrant at {self._points.config.address}")
 
     async def cards(self, collections: Collections, item_ids: Iterable[str]) -> dict[str, Card]:
         """Titles and paths of the described items among `item_ids`."""
@@ -65,7 +63,7 @@ class Surveyor:
 
     async def crash_marks(self, group: str) -> list[CrashMark]:
         """Which records the workers of a group have set aside, and where they died. None before a worker began."""
-        known = {one.name for one in (await guarded(self._points.client.get_collections(), "listing")).collections}
+        known = await guarded(self._points.collections.names(), "listing collections")
         return await crash_marks(self._points, group) if CONTROL in known else []
 
     async def close(self) -> None:
@@ -73,17 +71,17 @@ class Surveyor:
         await self._points.close()
 
     async def _facts(self, name: str) -> CollectionFacts:
-        info = await guarded(self._points.client.get_collection(name), "describing a collection")
-        cluster = await guarded(self._points.client.collection_cluster_info(name), "describing a collection's replicas")
+        info = await guarded(self._points.collections.describe(name), "describing a collection")
+        cluster = await guarded(self._points.collections.replicas(name), "describing a collection's replicas")
         return CollectionFacts(
-            dim_of(info), info.points_count or 0, frozenset(info.payload_schema or {}), Copies.of(info),
+            dim_of(info), info.points_count, frozenset(info.payload_schema), Copies.of(info),
             tuple(_not_active(cluster)),
         )  # fmt: skip
 
 
-def _not_active(cluster: models.CollectionClusterInfo) -> Iterator[str]:
+def _not_active(cluster: grpc.CollectionClusterInfoResponse) -> Iterator[str]:
     """The replicas that do not answer reads now."""
     local = [(one.shard_id, cluster.peer_id, one.state) for one in cluster.local_shards]
     for shard, peer, state in [*local, *((one.shard_id, one.peer_id, one.state) for one in cluster.remote_shards)]:
-        if state not in (models.ReplicaState.ACTIVE, models.ReplicaState.ACTIVEREAD):
-            yield f"shard {shard} on peer {peer}: {state.value}"
+        if state not in (grpc.ReplicaState.Active, grpc.ReplicaState.ActiveRead):
+            yield f"shard {shard} on peer {peer}: {grpc.ReplicaState.Name(state)}"

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
-from qdrant_client import grpc
-
 from streams.interests.nodes import Level, is_put_back
 from streams.store.filters import all_of, any_of, fields, in_range, put_back
+from streams.store.messages import grpc
 from streams.store.points import PointsClient
 
 _SEARCHES = 4  # each leaves out what the one before has found put back

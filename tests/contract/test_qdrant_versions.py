@@ -23,7 +23,7 @@ from streams.store.catalogue import Catalogue
 from streams.store.codec import item_point_id
 from streams.store.cohort_store import CohortStore
 from streams.store.collections import CONTROL, POPULARITY, TOGETHER, Collections
-from streams.store.connection import QdrantConfig, connect
+from streams.store.connection import QdrantConfig
 from streams.store.crash_marks import CrashMark, QdrantCrashMarks
 from streams.store.learner_state import LearnerStates
 from streams.store.qdrant import QdrantStore
@@ -32,7 +32,7 @@ from streams.store.server_version import fault_of
 from tests.contract.test_store import config_of
 from tests.fixtures.interposer import Forward, Interposer
 from tests.fixtures.plain_path import DIM, POLICY, T0, VECTORS, PlainPath, drafts, event
-from tests.fixtures.qdrant import QdrantServer
+from tests.fixtures.qdrant import QdrantServer, official
 
 FENCE = Fence(1, 1)
 
@@ -50,7 +50,7 @@ class Kept:
         self.states = LearnerStates(self.config, self.group, "me")
         self.marks = QdrantCrashMarks(self.config, self.group)
         self.reader = StoreReader(self.config, collections=self.names)
-        self.client: AsyncQdrantClient = connect(self.config)
+        self.client: AsyncQdrantClient = official(self.config)
 
     async def fill(self) -> None:
         await self.store.prepare()

@@ -26,7 +26,7 @@ from streams.settings.servers import TritonSettings
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
 from streams.store.collections import Collections, aliases
-from streams.store.connection import connect
+from streams.store.points import PointsClient
 from streams.store.qdrant import QdrantStore
 from tests.fixtures.api import ApiServer
 from tests.fixtures.brokers import Broker
@@ -117,11 +117,11 @@ class Migration:
         return (await self.tree(encoder, user))[profile_key(user)]
 
     async def aliased(self) -> dict[str, str]:
-        client = connect(qdrant_config(self.rig.settings))
+        points = PointsClient(qdrant_config(self.rig.settings))
         try:
-            return await aliases(client)
+            return await aliases(points.collections)
         finally:
-            await client.close()
+            await points.close()
 
     async def lag(self, group: str) -> int:
         async with Admin(self.rig.config) as admin:
@@ -242,11 +242,11 @@ async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_de
         beside.kill()
         api.stop()
     await migration.interests("encoder", "prune", "--encoder", second, "--yes")
-    client = connect(qdrant_config(rig.settings))
+    points = PointsClient(qdrant_config(rig.settings))
     try:
-        left = {one.name for one in (await client.get_collections()).collections}
+        left = await points.collections.names()
     finally:
-        await client.close()
+        await points.close()
     assert not any(second in name for name in left)
     async with Admin(rig.config) as admin:
         assert {row.committed for row in await admin.lag(group, [rig.clicks])} == {None}

@@ -14,9 +14,10 @@ from encoders.locate import CACHE_VARIABLE, cache_dir
 from streams.base.credentials import TlsFiles
 from streams.base.errors import ConfigurationError, EncoderUnavailable, StoreUnavailable
 from streams.encoder.client import TritonEncoder
-from streams.store.connection import QdrantConfig, connect, guarded
+from streams.store.connection import QdrantConfig, guarded
+from streams.store.points import PointsClient
 from tests.fixtures.certificates import Certificates
-from tests.fixtures.qdrant import QdrantServer
+from tests.fixtures.qdrant import QdrantServer, official
 from tests.fixtures.triton import ROOT, TritonServer
 
 pytestmark = pytest.mark.integration
@@ -29,14 +30,14 @@ class Asked:
         self._config = config
 
     async def grpc(self) -> None:
-        client = connect(self._config)
+        points = PointsClient(self._config)
         try:
-            await guarded(client.get_collections(), "listing collections")
+            await guarded(points.collections.names(), "listing collections")
         finally:
-            await client.close()
+            await points.close()
 
     async def rest(self) -> None:
-        client = connect(self._config)
+        client = official(self._config)
         try:
             await client.http.collections_api.get_collections()
         finally:

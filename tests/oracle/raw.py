@@ -10,7 +10,8 @@ from qdrant_client import AsyncQdrantClient, grpc
 from streams.interests.nodes import Node
 from streams.store import codec
 from streams.store.collections import CONTROL
-from streams.store.connection import QdrantConfig, connect
+from streams.store.connection import QdrantConfig
+from tests.fixtures.qdrant import official
 
 _PAGE = 1000
 
@@ -22,7 +23,7 @@ def holds_nodes(collection: str) -> bool:
 
 async def nodes(config: QdrantConfig, users: Sequence[str] = ()) -> list[Node]:
     """Every node there is, or all of these users, hidden ones too, whichever encoder's they are."""
-    client = connect(config)
+    client = official(config)
     try:
         return [
             codec.node_of(point.payload, codec.row_of(point.vectors))
@@ -36,7 +37,7 @@ async def nodes(config: QdrantConfig, users: Sequence[str] = ()) -> list[Node]:
 
 async def mentions(config: QdrantConfig, users: Collection[str]) -> list[str]:
     """Where beside the nodes a user is named: `collection: user`, for each point that does."""
-    client = connect(config)
+    client = official(config)
     try:
         return [
             f"{name}: {user}"

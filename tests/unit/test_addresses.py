@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from grpc import RpcError, StatusCode, aio
 from prometheus_client import CollectorRegistry
 
 from deploy.embedded.ports import free_ports
@@ -22,7 +22,8 @@ from streams.base.errors import ConfigurationError
 from streams.broker.liveness import LivenessJudge
 from streams.commands.installation_checks import in_the_clear
 from streams.settings.service import Settings, load
-from streams.store.connection import QdrantConfig, connect
+from streams.store.connection import QdrantConfig
+from streams.store.points import PointsClient
 from streams.worker.status import WorkerStatus, serving
 from tests.fixtures.path import ROOT, environment
 
@@ -85,11 +86,17 @@ def test_servers_on_ipv6_are_spoken_to_on_this_machine_without_tls() -> None:
     assert list(in_the_clear(local)) == []
 
 
-def test_qdrant_on_ipv6() -> None:
-    async def uri() -> str:
-        return str(connect(QdrantConfig(host="::1"))._client.rest_uri)  # type: ignore[attr-defined]  # their own field
-
-    assert asyncio.run(uri()) == "http://[::1]:6333"
+async def test_qdrant_on_ipv6() -> None:
+    server = aio.server()  # of no service: it answers that it knows none
+    points = PointsClient(QdrantConfig(host="::1", grpc_port=server.add_insecure_port("[::1]:0")))
+    await server.start()
+    try:
+        with pytest.raises(RpcError) as refused:
+            await points.collections.version()
+        assert refused.value.code() is StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]  # an AioRpcError
+    finally:
+        await points.close()
+        await server.stop(0)
     assert QdrantConfig(host="::1").address == "[::1]:6334"
 
 

@@ -93,6 +93,15 @@ def test_no_help_page_imports_what_its_command_works_with() -> None:
     assert {"streams.commands.show", "streams.commands.worker", "streams.commands.evaluate"} <= set(imported)
 
 
+@pytest.mark.parametrize(
+    "program", ["streams.worker.run", "streams.learner.run", "streams.api.app", "deploy.embedded.qdrant.__main__"]
+)
+def test_of_qdrants_client_no_program_imports_more_than_messages(program: str) -> None:
+    theirs = [name for name in modules(f"import {program}") if name.startswith("qdrant_client.")]
+    assert "qdrant_client.grpc" in theirs
+    assert [name for name in theirs if not name.startswith("qdrant_client.grpc")] == []
+
+
 @pytest.mark.parametrize("command", ["watch", "show", "concepts"])  # those with the most
 def test_a_help_page_needs_few_modules(command: str) -> None:
     assert len(help_page(command)) <= MOST_FOR_A_HELP_PAGE

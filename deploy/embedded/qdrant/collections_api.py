@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from qdrant_client import grpc as pb
-
 from deploy.embedded.qdrant.config import info_config, updated_config
 from deploy.embedded.qdrant.indexes import schema_out
 from deploy.embedded.qdrant.registry import Registry
+from streams.store.messages import grpc as pb
 
 PEER = 1
 

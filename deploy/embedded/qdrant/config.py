@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import qdrant_edge as edge
-from qdrant_client import grpc as pb
 
 from deploy.embedded.qdrant.errors import not_implemented, wrong_input
+from streams.store.messages import grpc as pb
 
 INDEXING_THRESHOLD_KB = 10_000
 _MAX_NAME = 255

@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 from google.protobuf import message_factory
-from qdrant_client import grpc as pb
 from qdrant_client.grpc import collections_service_pb2, points_service_pb2, qdrant_pb2, snapshots_service_pb2
 
 from deploy.embedded.qdrant import wire
@@ -17,6 +16,7 @@ from deploy.embedded.qdrant.errors import QdrantError, internal, not_implemented
 from deploy.embedded.qdrant.metrics import QdrantMetrics
 from deploy.embedded.qdrant.points import Points
 from deploy.embedded.qdrant.security import TITLE, authorise, protocol_version
+from streams.store.messages import grpc as pb
 
 log = logging.getLogger("embedded.qdrant")
 

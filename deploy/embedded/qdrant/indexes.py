@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import qdrant_edge as edge
-from qdrant_client import grpc as pb
 
 from deploy.embedded.qdrant.errors import not_implemented
+from streams.store.messages import grpc as pb
 
 _TYPES = {
     pb.FieldType.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 
 import qdrant_edge as edge
-from qdrant_client import grpc as pb
 
 from deploy.embedded.qdrant.config import engine_config
+from streams.store.messages import grpc as pb
 
 CHANGED, UNCHANGED = 0, 3
 _PAGE = 500  # points

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import qdrant_edge as edge
-from qdrant_client import grpc as pb
 
 from deploy.embedded.qdrant import indexes, points_in, vector_names, wire
 from deploy.embedded.qdrant.collection import Collection
@@ -18,6 +17,7 @@ from deploy.embedded.qdrant.points_out import payload_selector, record_out, scor
 from deploy.embedded.qdrant.queries import DEFAULT_LIMIT, QueryReader, order_by_in
 from deploy.embedded.qdrant.registry import Registry
 from deploy.embedded.qdrant.values import PointId, id_in, id_out
+from streams.store.messages import grpc as pb
 
 Build = Callable[[Collection], points_in.Operations]
 

@@ -6,11 +6,11 @@ from array import array
 from typing import Any
 
 import qdrant_edge as edge
-from qdrant_client import grpc as pb
 
 from deploy.embedded.qdrant.errors import wrong_input
 from deploy.embedded.qdrant.filters import filter_in, optional_filter
 from deploy.embedded.qdrant.values import FLOAT_BYTES, FiniteCheck, id_in, payload_in, vector_in
+from streams.store.messages import grpc as pb
 
 Operations = list[edge.UpdateOperation]
 _MODES = {

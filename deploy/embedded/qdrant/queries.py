@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import qdrant_edge as edge
-from qdrant_client import grpc as pb
 
 from deploy.embedded.qdrant.errors import not_implemented, wrong_input
 from deploy.embedded.qdrant.filters import optional_filter, timestamp_in, without_ids
 from deploy.embedded.qdrant.formulas import formula_in
 from deploy.embedded.qdrant.values import FiniteCheck, PointId, floats_in, id_in, sparse_in
+from streams.store.messages import grpc as pb
 
 DEFAULT_LIMIT = 10
 DEFAULT_RRF_K = 2

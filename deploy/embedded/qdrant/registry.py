@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
-from qdrant_client import grpc as pb
 
 from deploy.embedded.data_directory import keep_private
 from deploy.embedded.qdrant.collection import Build, Collection
 from deploy.embedded.qdrant.config import check_name, engine_config
 from deploy.embedded.qdrant.errors import already_exists, internal, no_collection, not_found, wrong_input
+from streams.store.messages import grpc as pb
 
 READER_THREADS = 4
 

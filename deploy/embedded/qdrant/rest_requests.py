@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from qdrant_client import grpc as pb
 from qdrant_client.conversions.conversion import RestToGrpc, grpc_payload_schema_to_field_type
 from qdrant_client.http import models as m
 
 from deploy.embedded.qdrant.errors import wrong_input
+from streams.store.messages import grpc as pb
 
 Maker = Callable[[dict[str, str], Any, bool], Any]  # path parameters, body, wait -> protobuf request
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from qdrant_client import grpc as pb
 from qdrant_client.conversions.conversion import GrpcToRest
 
 from deploy.embedded.qdrant.errors import not_found
 from deploy.embedded.qdrant.wire import rewrap
+from streams.store.messages import grpc as pb
 
 
 def plain(response: Any) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import qdrant_edge as edge
-from qdrant_client import grpc as pb
 
 from deploy.embedded.qdrant.config import checked_size, datatype, dense_params, distance, multivector
 from deploy.embedded.qdrant.errors import wrong_input
+from streams.store.messages import grpc as pb
 
 
 def added(config: Any, request: Any) -> Any:
