@@ -77,6 +77,13 @@ class ConsumerState:
             raise BrokerUnavailable("the broker does not answer where its logs end") from error
         return {source: at for source, at in positions.items() if at is not None and at < ends[source]}
 
+    def held(self) -> tuple[GroupIdentity, frozenset[Partition]] | None:
+        """The assignment in force and its partitions; None while there is none."""
+        consumer = self._consumer()
+        if consumer is None or (identity := consumer.identity) is None:
+            return None
+        return identity, frozenset(Partition(one.topic, one.partition) for one in consumer.assignment())
+
     def partitions(self) -> int | None:
         """How many partitions are held; None while there is no assignment."""
         consumer = self._consumer()

@@ -13,11 +13,14 @@ LEARNED_PANELS: Final = (
     Panel(
         key="learned_people",
         title="Learned nodes: people",
-        about="People a second whose learned nodes were written, and those left as they were, by reason.",
+        about="People a second whose learned nodes were written, those left as they were, by reason, and those whom "
+        "sweeps found behind.",
         unit="per_s",
         lines=(
             Line(Rate("interests_learned_people_total"), "written"),
             Line(Rate("interests_learned_dropped_total", by=("reason",)), "left: {reason}"),
+            Line(Rate("interests_learned_behind_total"), "found behind"),
+            Line(Rate("interests_learned_sweeps_total", by=("outcome",)), "sweeps: {outcome}"),
         ),
         runbook=_RUNBOOK,
     ),

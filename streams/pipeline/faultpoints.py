@@ -19,6 +19,8 @@ from streams.events.event import RecordLike
 VARIABLE: Final = "INTERESTS_FAULTPOINTS"
 RECORD: Final = "record"
 POINTS: Final = ("after_read", "after_encode", "before_upsert", "after_upsert", "before_ack", "after_ack")
+BESIDE: Final = ("before_learned", "after_learned")
+"""Beside the path: a model has answered about some people, and their learned nodes are written."""
 _SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM}
 _FORM: Final = re.compile(r"(?P<point>\w+):(?P<action>\w+)(?:=(?P<seconds>[\d.]+))?(?:@(?P<nth>\d+))?")
 
@@ -53,9 +55,10 @@ def parse(text: str) -> list[Fault]:
     for part in filter(None, text.split(",")):
         match = _FORM.fullmatch(part.strip())
         known = ("kill", "raise") if match and match["point"] == RECORD else (*_SIGNALS, "wait")
-        if not match or match["point"] not in (*POINTS, RECORD) or match["action"] not in known:
+        if not match or match["point"] not in (*POINTS, *BESIDE, RECORD) or match["action"] not in known:
             raise ConfigurationError(
-                f"{VARIABLE}: got {part!r}, expected point:action[=seconds][@nth] with a point of {', '.join(POINTS)} "
+                f"{VARIABLE}: got {part!r}, expected point:action[=seconds][@nth] with a point of "
+                f"{', '.join((*POINTS, *BESIDE))} "
                 f"and an action of {', '.join((*_SIGNALS, 'wait'))}, or {RECORD}:kill or {RECORD}:raise"
             )
         faults.append(Fault(match["point"], match["action"], float(match["seconds"] or 0), int(match["nth"] or 0)))

@@ -21,6 +21,11 @@ class Fence(NamedTuple):
         """epoch * 2^32 + generation: under 2^53 for two million epochs, so exact in Qdrant's ranges."""
         return (self.epoch << 32) + self.generation
 
+    @classmethod
+    def of(cls, number: int) -> Fence:
+        """The fence of a number, as it is stored."""
+        return cls(number >> 32, number & 0xFFFFFFFF)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:

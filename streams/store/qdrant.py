@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence, Set
 from typing import Any, Final
 
 from streams.base.errors import StoreUnavailable
@@ -15,6 +15,7 @@ from streams.store.base import Control, Fence, Write
 from streams.store.collections import CONTROL, ONE_COPY, Collections
 from streams.store.connection import QdrantConfig, guarded
 from streams.store.filters import VECTORS, fields, in_range
+from streams.store.learned_scan import Behind, learned_behind
 from streams.store.messages import grpc
 from streams.store.node_table import NodeTable
 from streams.store.points import Called, PointsClient, not_counted
@@ -33,7 +34,7 @@ class QdrantStore:
     ) -> None:
         self._points, self._names = PointsClient(config, called), collections
         self._nodes = NodeTable(self._points, collections.interests, policy)
-        self._copies = ONE_COPY
+        self._policy, self._copies = policy, ONE_COPY
 
     @property
     def whole_trees(self) -> bool:
@@ -78,6 +79,10 @@ class QdrantStore:
         """
         await self._nodes.write(nodes, fence)
         await self._nodes.delete_put_back_of({node.key.user_id for node in nodes})
+
+    def learned_behind(self, slots: Set[str], model: str, at_ms: int) -> AsyncIterator[list[Behind]]:
+        """Who has learned nodes of another state or another model: as `streams.store.learned_scan` says."""
+        return learned_behind(self._points, self._names.interests, self._policy, slots, model, at_ms)
 
     async def erase(self, tombstones: Sequence[Node], fence: Fence) -> None:
         """Delete the users' nodes but the profile, then write the tombstones in its place."""

@@ -20,7 +20,6 @@ from streams.concepts.tree import ConceptTree
 from streams.events.dead_letters import DeadLetter
 from streams.events.event import RecordLike
 from streams.events.unresolved import due_ms, of_another_group
-from streams.interests.nodes import Node
 from streams.interests.signed_weight import WeightTable
 from streams.pipeline.apply import PipelineDependencies, apply, apply_items
 from streams.pipeline.derive import Derived
@@ -46,7 +45,7 @@ def _nothing() -> None:
     """Nobody waits."""
 
 
-def unheeded(nodes: Sequence[Node], fence: Fence) -> None:
+def unheeded(report: Report, fence: Fence) -> None:
     """Nobody asks what a batch has changed."""
 
 
@@ -79,8 +78,8 @@ class _Place:
 class BatchWorker:
     """Batches in, nodes out. One folds at a time, so that a user's nodes are read and changed by one batch.
 
-    `through` is called with the records of a batch that will not be tried again here, `changed` with the nodes of one
-    that are durable, and the fence that they were written under.
+    `through` is called with the records of a batch that will not be tried again here, `changed` with the report of one
+    whose nodes are durable, and the fence that they were written under.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class BatchWorker:
         updates: UpdatesProducer,
         through: Callable[[Sequence[RecordLike]], None],
         pace: Pace,
-        changed: Callable[[Sequence[Node], Fence], None] = unheeded,
+        changed: Callable[[Report, Fence], None] = unheeded,
     ) -> None:
         self._deps, self._ownership, self._metrics, self._progress = deps, ownership, metrics, progress
         self._updates, self._crashes, self._is_through, self._changed = updates, crashes, through, changed
@@ -228,7 +227,7 @@ class BatchWorker:
             with stage("verify"):
                 if not await self._ownership.verify(batch, owner):
                     return False
-            self._changed(report.nodes, owner.fence)
+            self._changed(report, owner.fence)
             with stage("announce"):
                 self._metrics.updates.inc(await self._updates.announce(report, now_ms()))
         self._metrics.aged(records, now_ms())

@@ -1,8 +1,8 @@
 """The level `learned`, beside the path: whoever a batch has changed is asked about again, many people in one call.
 
 No batch waits for it, and nothing here fails one. Where the model, Triton or Qdrant is away, people wait in the queue
-for it to come back, and only these nodes stay as they were. What is in the queue when a process dies is made again with
-its people's next events.
+for it to come back, and only these nodes stay as they were. Whoever was in the queue when a process died is found by
+the next one: `streams.worker.learned_sweep`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from streams.interests.item_vectors import StoredItem
 from streams.interests.learned import histories_of, learned_nodes, read_by_model
 from streams.interests.nodes import Node
 from streams.interests.recents import Recent
+from streams.pipeline.faultpoints import reach
 from streams.store.base import Fence
 from streams.worker.learned_queue import LearnedQueue, Waiting
 
@@ -63,7 +64,7 @@ class LearnedObserver(Protocol):
         """From here on this model answers."""
 
     def learned_dropped(self, reason: str, people: int) -> None:
-        """So many people's nodes stay as they are until their next event."""
+        """So many people left without an answer."""
 
     def learned_failed(self, reason: str) -> None:
         """A round failed; its people wait for the next one."""
@@ -132,6 +133,10 @@ class LearnedLevel:
     def changed(self, nodes: Iterable[Node], fence: Fence) -> None:
         """Have the people asked about whose profiles are among a batch's nodes; call it once these are durable."""
         self._queue.changed(nodes, fence)
+        self.filled()
+
+    def filled(self) -> None:
+        """Work off the queue, where there is anybody in it."""
         if len(self._queue):
             self._filled.set()
 
@@ -238,7 +243,9 @@ class LearnedLevel:
                     evidence_length=self._limits.evidence,
                 )
             ]  # fmt: skip
+            await reach("before_learned")
             await self._from.write(nodes, fence)
+            await reach("after_learned")
             self._queue.done(theirs)
             self._from.observer.learned_written(len(theirs), len(nodes))
 

@@ -24,9 +24,9 @@ class LearnedMetrics(ServiceMetrics):
         )
         self.learned_drops = Counter(
             "interests_learned_dropped",
-            "People whose learned nodes stay as they are until their next event. `queue_full`: more changed than could "
-            "be asked about; `erased`: they were erased meanwhile; `refused`: the model cannot answer about them, or "
-            "a defect, see the log.",
+            "People who left the queue without an answer. `queue_full`: more changed than could be asked about, and a "
+            "sweep finds them; `erased`: they were erased meanwhile; `refused`: the model cannot answer about them, or "
+            "a defect, see the log: until their next event, or the next sweep.",
             ("reason",),
             registry=registry,
         )
@@ -35,6 +35,18 @@ class LearnedMetrics(ServiceMetrics):
             "Rounds of the level `learned` that failed, whose people wait for the next one. `model`: Triton has no "
             "such model, or one of another text encoder; `triton`, `qdrant`: no answer in time; `other`: see the log.",
             ("reason",),
+            registry=registry,
+        )
+        self.learned_sweeps = Counter(
+            "interests_learned_sweeps",
+            "Times that the profiles of a worker's partitions were looked through for people whose learned nodes are "
+            "of an older state or of another model. `failed`: Triton or Qdrant gave no answer; it is made again.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.learned_behind = Counter(
+            "interests_learned_behind",
+            "People whom such a sweep found to be behind, and had asked about.",
             registry=registry,
         )
         self.learned_seconds = Histogram(
@@ -78,6 +90,8 @@ class LearnedMetrics(ServiceMetrics):
             self.learned_drops.labels(reason)
         for code in TRITON_CODES:
             self.learned_retries.labels(code)
+        for outcome in ("done", "failed"):
+            self.learned_sweeps.labels(outcome)
         for reason in _FAILED:
             self.learned_failures.labels(reason)
 
@@ -96,12 +110,20 @@ class LearnedMetrics(ServiceMetrics):
         self.learned_model.labels(model).set(1)
 
     def learned_dropped(self, reason: str, people: int) -> None:
-        """So many people are not asked about before their next event."""
+        """So many people left the queue without an answer."""
         self.learned_drops.labels(reason).inc(people)
 
     def learned_failed(self, reason: str) -> None:
         """A round failed."""
         self.learned_failures.labels(reason).inc()
+
+    def learned_found(self, people: int) -> None:
+        """So many people were behind, and wait now."""
+        self.learned_behind.inc(people)
+
+    def learned_swept(self, outcome: str) -> None:
+        """A sweep was `done` or `failed`."""
+        self.learned_sweeps.labels(outcome).inc()
 
     def learned_round(self, seconds: float) -> None:
         """A round took so long."""

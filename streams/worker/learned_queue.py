@@ -33,6 +33,7 @@ class LearnedQueue:
         self._waiting: OrderedDict[str, Waiting] = OrderedDict()
         self._in_hand: dict[str, Waiting] = {}
         self._oldest_at_s = math.inf
+        self._noted: set[str] | None = None
 
     def __len__(self) -> int:
         """How many people wait, those in hand not among them."""
@@ -53,6 +54,8 @@ class LearnedQueue:
             if node.key.level != "profile":
                 continue
             user_id, source = node.key.user_id, source_of(node)
+            if self._noted is not None:
+                self._noted.add(user_id)
             if node.erased_at_ms:
                 erased += self._forget(user_id, node.erased_at_ms)
             if source is None:
@@ -63,6 +66,29 @@ class LearnedQueue:
         if erased:
             self._dropped("erased", erased)
         self._bound()
+
+    def note_changes(self, *, wanted: bool) -> None:
+        """Remember from here on whom a batch changes, so that `offer` passes over them; or remember nobody."""
+        self._noted = set() if wanted else None
+
+    def offer(self, profile: Node, fence: Fence) -> bool:
+        """Put in somebody by their profile as it was read from the store after `note_changes`; whether they were.
+
+        Not who was changed since then, nor who waits or is in hand under no older fence: what is known of them is
+        younger than what was read, or as young. Under an older one it is of before their partition was another's.
+        """
+        user_id, source = profile.key.user_id, source_of(profile)
+        known = [one.fence for one in (self._waiting.get(user_id), self._in_hand.get(user_id)) if one]
+        younger = self._noted is None or user_id in self._noted or any(one >= fence for one in known)
+        if source is None or younger:
+            return False
+        self._waiting[user_id] = Waiting(source, fence, self._clock())
+        self._bound()
+        return True
+
+    def room(self, most: int) -> int:
+        """How many more people may wait until there are `most`, or as many as it holds."""
+        return max(0, min(most, self._limit) - len(self._waiting))
 
     def take(self, most: int) -> None:
         """Take people in hand, those who wait longest first, until there are `most`."""

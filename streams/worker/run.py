@@ -105,6 +105,8 @@ async def _work(
     ]
     if limits.reload_every_s:
         beside.append(asyncio.create_task(reloading.watch(limits.reload_every_s)))
+    if servers.learned is not None:
+        beside.append(asyncio.create_task(servers.learned.sweep.run(state.held)))
     for task in beside:
         task.add_done_callback(note_end)
     _rarely_collect_garbage()

@@ -37,8 +37,7 @@ from streams.store.points import PointsClient
 from streams.store.qdrant import QdrantStore
 from streams.worker.crashes import without_set_aside
 from streams.worker.examples import making_examples
-from streams.worker.learned_level import LearnedLevel
-from streams.worker.learned_wiring import keeping_learned
+from streams.worker.learned_wiring import KeptLearned, keeping_learned
 from streams.worker.metrics import Metrics
 from streams.worker.outputs import DerivedEventsProducer
 from streams.worker.sent_once import SentOnce
@@ -69,7 +68,7 @@ class Connected:
     producer: Producer
     serving: Serving
     encoders: EncoderPoints
-    learned: LearnedLevel | None
+    learned: KeptLearned | None
     most_weight: float
     partitions: dict[str, int]
     probes: dict[str, Probe]

@@ -22,6 +22,7 @@ from streams.settings.servers import TritonSettings
 from streams.settings.service import Settings
 from tests.fault.arena import Arena, Options
 from tests.fault.catalogue import SCENARIOS
+from tests.fault.models import InterestModels
 from tests.fault.mutant_worker import MUTANTS
 from tests.fault.page import write
 from tests.fault.registry import Result, Scenario, perform
@@ -31,8 +32,10 @@ from tests.fixtures.triton import ROOT, TritonServer
 
 #: Which faults show a mutant for what it is.
 SHOWS = {
-    "no-fence": ["zombie"], "early-ack": ["kill-before-upsert"], "no-applied": ["kill-after-upsert"],
-    "no-tombstone": ["erase-replayed"],
+    "no-fence": ["zombie", "learned-takeover"], "early-ack": ["kill-before-upsert"],
+    "no-applied": ["kill-after-upsert"], "no-tombstone": ["erase-replayed"],
+    "no-sweep": ["learned-killed", "learned-model-swapped"],
+    "forgetful-queue": ["learned-model-gone"],
 }  # fmt: skip
 
 
@@ -105,7 +108,9 @@ def _arena(kind: str, options: Options) -> Iterator[Arena]:
             server.start()
             stack.callback(server.stop)
         concepts = asyncio.run(tree_file(Settings(triton=TritonSettings(url=triton.grpc_url)), ROOT))
-        yield Arena(broker, triton, qdrant, str(concepts), work, options)
+        models = InterestModels(work / "models")
+        stack.callback(models.stop)
+        yield Arena(broker, triton, qdrant, str(concepts), work, options, models=models)
 
 
 async def _run(chosen: list[Scenario], arena: Arena, console: Console) -> list[Result]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from streams.pipeline import faultpoints
 from streams.settings.service import Settings
+from tests.fault.models import InterestModels
 from tests.fault.whole import StackBroker, StackQdrant, WholeStack
 from tests.fixtures.brokers import Broker, Tansu, make_broker
 from tests.fixtures.path import ROOT, Rig, WorkerProcess
@@ -98,6 +99,7 @@ class Arena:
     items: list[dict[str, Any]] = field(default_factory=lambda: catalogue("oracle"))
     proxy: KafkaProxy | None = None
     stack: WholeStack | None = None
+    models: InterestModels | None = None
     described: bool = False
     _world: World | None = None
 
@@ -133,7 +135,8 @@ class Arena:
     async def with_own(self, part: str) -> AsyncIterator[Arena]:
         """This arena with a broker behind a proxy, a Qdrant, or a whole stack of one trial's own; "" is itself.
 
-        The stack is started by the trial, which knows its settings. Triton is the arena's: the oracle asks it.
+        The stack is started by the trial, which knows its settings. Triton is the arena's: the oracle asks it. With
+        `learned` it is another, for all such trials, that has a model of interests beside the same encoder.
         """
         work = self.work / Broker.unique("own")
         if part == "broker":
@@ -164,6 +167,9 @@ class Arena:
                 yield replace(self, broker=broker, qdrant=qdrant, stack=stack, work=work, described=True)
             finally:
                 await stack.stop()
+        elif part == "learned":
+            assert self.models is not None
+            yield replace(self, triton=await asyncio.to_thread(self.models.started))
         else:
             yield self
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tests.fault import broker, erasures, hostile, inputs, kills, logs, overload, qdrant, stack, triton, zombies
+from tests.fault import (
+    broker,
+    erasures,
+    hostile,
+    inputs,
+    kills,
+    learned,
+    logs,
+    overload,
+    qdrant,
+    stack,
+    triton,
+    zombies,
+)
 from tests.fault.registry import SCENARIOS
 
 __all__ = [
@@ -12,6 +25,7 @@ __all__ = [
     "hostile",
     "inputs",
     "kills",
+    "learned",
     "logs",
     "overload",
     "qdrant",

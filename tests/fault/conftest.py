@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from tests.fault.arena import Arena, Options
 from tests.fault.catalogue import SCENARIOS
+from tests.fault.models import InterestModels
 from tests.fault.registry import Result, perform
 from tests.fixtures.brokers import Broker, make_broker
 from tests.fixtures.qdrant import QdrantServer
@@ -23,10 +24,12 @@ SHORT = Options(kills=4, away_s=3.0, broker_away_s=6.0, minutes=0.5)
 @pytest.fixture(scope="session")
 def arena(
     triton: TritonServer, qdrant: QdrantServer, concept_file: str, tmp_path_factory: pytest.TempPathFactory
-) -> Arena:
+) -> Iterator[Arena]:
     """The arena; its broker is put in by `inject`."""
     work = tmp_path_factory.mktemp("arena")
-    return Arena(make_broker("tansu", work / "none"), triton, qdrant, concept_file, work, SHORT)
+    models = InterestModels(work / "models")
+    yield Arena(make_broker("tansu", work / "none"), triton, qdrant, concept_file, work, SHORT, models=models)
+    models.stop()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ The sabotage lives here alone; `streams/` knows nothing of it.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,8 @@ from streams.pipeline import erase
 from streams.store.collections import CONTROL
 from streams.store.points import PointsClient
 from streams.worker.batch_worker import BatchWorker
+from streams.worker.learned_queue import LearnedQueue
+from streams.worker.learned_sweep import LearnedSweep
 
 
 def no_fence() -> None:
@@ -56,8 +59,27 @@ def no_tombstone() -> None:
     erase._tombstone = forgetful
 
 
+def no_sweep() -> None:
+    """Nobody looks for people whose learned nodes are not of their last state."""
+
+    async def idle(*_: object) -> None:
+        await asyncio.sleep(3600)
+
+    LearnedSweep.run = idle  # type: ignore[method-assign]  # sabotage
+
+
+def forgetful_queue() -> None:
+    """Whom a call fails about is not asked about again."""
+
+    def forget(self: Any) -> None:
+        self.done(self.in_hand())
+
+    LearnedQueue.put_back = forget  # type: ignore[method-assign]  # sabotage
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "no-fence": no_fence, "early-ack": early_ack, "no-applied": no_applied, "no-tombstone": no_tombstone,
+    "no-sweep": no_sweep, "forgetful-queue": forgetful_queue,
 }  # fmt: skip
 
 if __name__ == "__main__":

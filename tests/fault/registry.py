@@ -64,8 +64,8 @@ def scenario(
 ) -> Callable[[Body], Body]:
     """Register a fault under its function's name, with dashes; `sections` are settings of its own.
 
-    `own` is `broker`, `qdrant`, `qdrant-on-small-disk` or `stack` where the fault is done to that server, or to all of
-    them: the trials beside it must not notice.
+    `own` is `broker`, `qdrant`, `qdrant-on-small-disk`, `learned` or `stack` where the fault is done to that server, or
+    to all of them: the trials beside it must not notice.
     """
 
     def register(body: Body) -> Body:

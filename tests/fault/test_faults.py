@@ -1,4 +1,4 @@
-"""Four minutes of `make fault`, in small: kills at every point, a zombie, outages, odd input; mutants that must fail.
+"""Five minutes of `make fault`, in small: kills at every point, a zombie, outages, odd input; mutants that must fail.
 
 None of them depends on timing: workers die and freeze at fault points, and what is compared is compared when all is
 quiet.
@@ -17,6 +17,7 @@ on_one_broker = pytest.mark.parametrize("broker", ["tansu"], indirect=True)
 EVERYWHERE = ["zombie"]
 ON_ONE = ["kill-at-points", "qdrant-busy", "triton-wrong", "triton-poison-text", "produce-answers-dropped",
           "large-records", "erase-replayed", "null-headers", "hostile-waits"]  # fmt: skip
+LEARNED = ["learned-killed", "learned-takeover", "learned-model-gone", "learned-model-swapped"]
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
@@ -29,6 +30,14 @@ async def test_no_effect_is_lost_or_doubled(inject: Inject, name: str) -> None:
 @on_one_broker
 @pytest.mark.parametrize("name", ON_ONE)
 async def test_no_effect_is_lost_or_doubled_by(inject: Inject, name: str) -> None:
+    result = await inject(name)
+    assert result.fine, result.problem
+    assert result.verdict.events > 20
+
+
+@on_one_broker
+@pytest.mark.parametrize("name", LEARNED)
+async def test_learned_nodes_are_of_everybodys_last_state(inject: Inject, name: str) -> None:
     result = await inject(name)
     assert result.fine, result.problem
     assert result.verdict.events > 20

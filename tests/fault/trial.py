@@ -20,6 +20,7 @@ from deploy.embedded.ports import free_ports
 from streams.base.errors import BrokerUnavailable
 from streams.base.retrying import answered
 from streams.broker.admin import Admin
+from streams.interests.levels import is_sum
 from streams.interests.popularity import ItemPopularity
 from streams.settings.service import Settings
 from streams.settings.wiring import qdrant_config
@@ -240,7 +241,7 @@ class Trial:
             trees = [await answered(_patiently, store.tree, user) for user in self.users]
         finally:
             await store.close()
-        found = {node.key: node for tree in trees for node in tree}
+        found = {node.key: node for tree in trees for node in tree if is_sum(node.key.level)}
         world, nodes = self._world(), self.rig.settings.nodes
         half_lives: Mapping[str, float] = {str(level): s for level, s in nodes.policy().half_life_s.items()}
         check.compare(events, found, world, half_lives, nodes.evidence_length, verdict)

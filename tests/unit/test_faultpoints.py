@@ -18,7 +18,7 @@ def disarmed() -> None:
 
 
 async def test_without_a_plan_nothing_happens() -> None:
-    for point in faultpoints.POINTS:
+    for point in (*faultpoints.POINTS, *faultpoints.BESIDE):
         await faultpoints.reach(point)
 
 

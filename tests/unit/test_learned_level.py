@@ -314,6 +314,43 @@ async def test_who_is_cancelled_in_hand_waits_again() -> None:
     assert len(made.queue) == 2
 
 
+def offered(made: Level, node: Node, fence: Fence) -> bool:
+    """Offer somebody as a page of a sweep has them."""
+    made.queue.note_changes(wanted=True)
+    return made.queue.offer(node, fence)
+
+
+def test_a_sweep_puts_in_nobody_of_whom_something_younger_is_known() -> None:
+    made = Level()
+    made.queue.note_changes(wanted=True)
+    made.level.changed([profile("ana", "i2")], OLD)
+    made.queue.take(1)
+    made.queue.done(made.queue.in_hand())  # answered before the page came
+    assert not made.queue.offer(profile("ana", "i1"), OLD)
+    made.level.changed([profile("ben", "i2")], OLD)
+    assert not offered(made, profile("ben", "i1"), OLD)  # waits
+    made.queue.take(1)
+    assert not offered(made, profile("ben", "i1"), OLD)  # in hand
+    assert offered(made, profile("cyd", "i1"), OLD)
+    assert len(made.queue) == 1
+
+
+def test_who_waits_of_before_their_partition_was_anothers_is_asked_about_as_the_store_has_them() -> None:
+    made = Level()
+    made.level.changed([profile("ana", "i1"), profile("ben", "i1")], OLD)
+    made.queue.take(1)
+    assert all(offered(made, profile(user, "i2"), NEW) for user in ("ana", "ben"))
+    made.queue.done(made.queue.in_hand())
+    made.queue.take(2)
+    assert [(one.source.recents[:2], one.fence) for one in made.queue.in_hand()] == [("i2", NEW)] * 2
+
+
+def test_a_sweep_puts_in_nobody_who_has_nothing_to_read() -> None:
+    made = Level()
+    assert not offered(made, replace(profile("ana"), recents=""), OLD)
+    assert not offered(made, profile("ben", erased_at_ms=T0, count=0), OLD)
+
+
 def test_what_a_profile_says_is_what_the_queue_keeps() -> None:
     made = Level()
     made.level.changed([profile("ana", "i1")], NEW)
