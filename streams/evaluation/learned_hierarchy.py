@@ -88,7 +88,7 @@ def study(trained: TrainedLog, elsewhere: Mapping[str, Sequence[LearnedHierarchy
     said[OTHER_PEOPLE] = [_of_others(log, later, models) for models in crossed]
     by_others = {index for runs in said[OTHER_PEOPLE] for index in runs}
     said |= {f"{FULL} of {there}": [said_of(model, log, later) for model in runs] for there, runs in elsewhere.items()}
-    by_name, by_seed = _values(log, later, said)
+    by_name, by_seed = _values(log, later, said, by_others)
     return {
         "kind": log.kind, "cut_ms": log.cut_ms, "cases": len(log.cases),
         "trained on": {"people": len(known.people), "events": sum(len(person.rows) for person in known.people)},
@@ -124,9 +124,12 @@ def _of_others(log: KeptLog, later: Sequence[KeptCase], models: Sequence[Learned
 
 
 def _values(
-    log: KeptLog, later: Sequence[KeptCase], said: Mapping[str, Sequence[Said]]
+    log: KeptLog, later: Sequence[KeptCase], said: Mapping[str, Sequence[Said]], by_others: set[int]
 ) -> tuple[dict[str, Values], dict[str, list[float]]]:
-    """The measures of every ranking over the later cases, a mean over seeds; and of each seed in the last fifth."""
+    """The measures of every ranking over the later cases, a mean over seeds; and of each seed in the last fifth.
+
+    Models of other people count by the cases that they were asked about.
+    """
     tree = log.fixed.copy()
     tree[[column for name, column in COLUMN.items() if PART_OF[name] not in ("relevance", "aversion")]] = 0.0
     by_name: dict[str, Values] = {
@@ -141,9 +144,13 @@ def _values(
         for name, of_model in said.items()
     }  # fmt: skip
     last = {case.index for case in log.last_fifth()}
-    rows = np.array([at for at, case in enumerate(later) if case.index in last])
     measure = MEASURES[log.kind][1]
-    by_seed = {name: [round(float(one[measure][rows].mean()), 5) for one in some] for name, some in runs.items()}
+
+    def over(values: Values, counted: set[int]) -> float:
+        return round(float(values[measure][[case.index in counted for case in later]].mean()), 5)
+
+    asked = {name: last & by_others if name in (alone(OTHER_PEOPLE), beside(OTHER_PEOPLE)) else last for name in runs}
+    by_seed = {name: [over(one, asked[name]) for one in some] for name, some in runs.items() if asked[name]}
     return by_name | {name: mean_over(some) for name, some in runs.items()}, by_seed
 
 

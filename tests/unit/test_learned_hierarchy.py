@@ -186,6 +186,8 @@ def test_a_study_compares_every_form_with_what_needs_no_model(tmp_path: Path) ->
     crossed = figures["groups"]["last fifth, other people"]
     assert 0 < crossed["cases"] < figures["groups"]["last fifth"]["cases"]
     assert {alone(OTHER_PEOPLE), beside(OTHER_PEOPLE)} <= set(crossed["rankings"])
+    for name in (alone(OTHER_PEOPLE), beside(OTHER_PEOPLE)):
+        assert figures["by seed"][name] == [pytest.approx(crossed["rankings"][name]["mrr"]["mean"], abs=1e-4)]
     assert set(NEWCOMERS) <= set(figures["groups"])
     write({"encoder": "e", "seeds": 2, "minutes": 0.1, "logs": {"made": figures}}, tmp_path / "out")
     page = (tmp_path / "out" / "hierarchy.md").read_text()
