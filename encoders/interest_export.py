@@ -92,6 +92,7 @@ def export_interests(
     learned = load_learned(trained)
     real = histories if histories is not None and len(histories) else None
     sample = real if real is not None else made_up(learned, _PEOPLE)
+    require_directions(learned.model_id, "a newcomer", learned.answers(_newcomer(learned)))  # before it is converted
     with tempfile.TemporaryDirectory() as temporary:
         wanted = _candidates(backend) if precision == "auto" else [precision]
         graphs = _graphs(learned, trained, Path(temporary), {"f32", *wanted})
@@ -108,14 +109,16 @@ def export_interests(
             "threads": str(threads),
         }
 
+        runs_on = ""
+
         def put(version: Path) -> None:
+            nonlocal runs_on
             shutil.copytree(graphs[chosen], version, dirs_exist_ok=True)
             said = {"made_up": real is None, "precisions": {key: asdict(value) for key, value in measured.items()}}
             (version / "served.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-            prove(learned, version, backend, chosen, threads, sample)
+            runs_on = prove(learned, version, backend, chosen, threads, sample)
 
         write_model(repo, name, interest_config(learned, parameters, name), SHELL, put)
-    runs_on = make_interest_backend(repo / name / "1", backend=backend, precision=chosen, threads=threads).name
     return ExportedInterests(repo / name, learned.model_id, learned.encoder_id, runs_on, chosen, measured, real is None)
 
 
@@ -128,16 +131,15 @@ def interest_config(learned: LearnedHierarchy, parameters: dict[str, str], name:
 
 def prove(
     learned: LearnedHierarchy, folder: Path, backend: str, precision: str, threads: int, sample: Histories
-) -> None:
-    """Load what lies in a folder and compare its answers with the trained model's. Raises ModelError."""
+) -> str:
+    """Load what lies in a folder, compare its answers with the trained model's, and name what computes them.
+
+    Raises ModelError.
+    """
     served = make_interest_backend(folder, backend=backend, precision=precision, threads=threads)
-    newcomer = served.run(Histories.empty(1, learned.config.history, learned.config.dim))
     answers = served.run(sample)
-    for who, given in (("a newcomer", newcomer), ("people", answers)):
-        if not (np.abs(np.linalg.norm(given.interests, axis=2) - 1) < contract.NORM_TOLERANCE).all():
-            raise ModelError(
-                f"{learned.model_id} gives {who} interests without a direction: train it (interests train)"
-            )
+    require_directions(learned.model_id, "a newcomer", served.run(_newcomer(learned)))
+    require_directions(learned.model_id, "people", answers)
     cosine, probability = loss(learned.answers(sample), answers, sample)
     most = _PROOF_TOLERANCE if precision == "f32" else MOST_LOSS
     if not max(cosine, probability) <= most:
@@ -145,6 +147,17 @@ def prove(
             f"{learned.model_id} in {precision} moves a cosine by {cosine:.4f} and a probability by {probability:.4f}, "
             f"at most {most} is allowed: name another precision"
         )
+    return served.name
+
+
+def require_directions(model_id: str, who: str, answers: Answers) -> None:
+    """Raise ModelError where answers have interests that are not of length 1."""
+    if not (np.abs(np.linalg.norm(answers.interests, axis=2) - 1) < contract.NORM_TOLERANCE).all():
+        raise ModelError(f"{model_id} gives {who} interests without a direction: train it (interests train)")
+
+
+def _newcomer(learned: LearnedHierarchy) -> Histories:
+    return Histories.empty(1, learned.config.history, learned.config.dim)
 
 
 def measure(learned: LearnedHierarchy, graphs: dict[str, Path], sample: Histories, threads: int) -> dict[str, Measured]:

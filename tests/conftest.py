@@ -1,10 +1,15 @@
 """Fixtures of the whole suite: each real part has one module under tests/fixtures."""
 
+import os
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+# Small models gain nothing by threads that wait for each other, spinning, on processors that a run keeps busy. Before
+# torch is imported, and for every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shared machine can stall for longer than Hypothesis's 200 ms an example; pytest-timeout bounds each test.
 settings.register_profile("shared-machine", deadline=None)

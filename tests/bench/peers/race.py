@@ -31,13 +31,14 @@ from streams.broker.admin import Admin, TopicSpec
 from streams.broker.config import BrokerImplementation
 from streams.encoder.client import TritonEncoder
 from streams.settings.wiring import kafka_config, qdrant_config
-from streams.store.collections import Collections, ensure
-from streams.store.connection import connect
+from streams.store.collections import Collections, Shape, ensure
+from streams.store.points import PointsClient
 from streams.store.qdrant import QdrantStore
 from tests.bench.path import APPLIED, ITEMS, PROGRESS, clicks, describe_items, samples, send, total
 from tests.bench.peers.check import differences, expected, written
 from tests.bench.peers.job import Catalogue, Job
 from tests.fixtures.brokers import kafka_libs
+from tests.fixtures.qdrant import official
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -140,10 +141,10 @@ async def run(course: Course, name: str, label: str, show: Callable[[float], Non
     """One run of the worker or of a peer: its figures, once what it has written was found right."""
     count, came = len(course.rows), list[Sample]()
     config = qdrant_config(course.stack.settings)
-    client = connect(config)
+    points, client = PointsClient(config), official(config)
     collection = course.collections.interests if name == OURS else f"interests__{name}-{label}"
     try:
-        await ensure(client, collection, course.collections.dim, config.deadline_s, hnsw=False)
+        await ensure(points.collections, Shape(collection, course.collections.dim))
         running = worker(course) if name == OURS else peer(course, name, collection)
         async with asyncio.timeout(WITHIN_S), aclosing(running):
             async for sample in running:
@@ -156,6 +157,7 @@ async def run(course: Course, name: str, label: str, show: Callable[[float], Non
             await client.delete_collection(collection)
     finally:
         await client.close()
+        await points.close()
     if wrong := differences(expected(course.rows, course.catalogue), found):
         raise RuntimeError(f"{name} left {len(wrong)} of {len(found)} nodes wrong, such as {wrong[:3]}")
     return second_half(came, count)
