@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from streams.commands.options import writable
 from streams.commands.shell import register
 
 if TYPE_CHECKING:
     from deploy.embedded.ports import PortChoice
     from streams.broker.config import BrokerImplementation
 
-DataDir = Annotated[Path, typer.Option("--data-dir", file_okay=False, help="Data, logs and addresses.")]
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", file_okay=False, callback=writable, help="Data, logs and addresses.")
+]
 Ports = Annotated[str, typer.Option("--ports", help="default; any: others where one is taken; free: always others.")]
 Broker = Annotated[
     str, typer.Option("--broker", help="tansu: in memory; kafka: the Apache Kafka in KAFKA_HOME, kept on disk.")

@@ -85,6 +85,8 @@ def read_items(path: Path) -> list[dict[str, Any]]:
             raise ConfigurationError(f"{path.name}, line {line.number}: expected an item as a JSON object") from error
         if not item.get("deleted") and text_of(item):
             items.append(item)
+    if not items:
+        raise ConfigurationError(f"{path}: got no item with a title, description, categories or tags to read")
     return items
 
 
@@ -97,6 +99,8 @@ def try_texts(
 
     By the tree that the settings name, or the built-in taxonomy, which is encoded first. Nothing is written.
     """
+    if blank := [text for text in texts if not text.strip()]:
+        raise ConfigurationError(f"got {blank[0]!r} among the texts, expected something to read in each")
     settings = load_settings()
     found = run(_tried(settings, texts, runners_up + 1))
     if as_json:
@@ -114,14 +118,17 @@ async def _tried(settings: Settings, texts: Sequence[str], count: int) -> list[d
         served = await client.info()
         tree = await read_or_encode_tree(settings.concepts.file, client, served.encoder_id, served.dim)
         tree = settings.concepts.with_floors(tree)
-        vectors = (await client.encode(texts)).vectors
-    placed = tree.placements([Match()] * len(texts), vectors)
+        encoded = await client.encode(texts)
+    if encoded.poison:
+        at, why = next(iter(encoded.poison.items()))
+        raise ConfigurationError(f"the encoder refuses {texts[at]!r}: {why}")
+    placed = tree.placements([Match()] * len(texts), encoded.vectors)
     return [
         {
             "text": text, "path": one.path, "confidence": one.confidence,
             "topics": [{"path": path, "score": round(score, 4)} for path, score in tree.likely(vector, count)],
         }
-        for text, one, vector in zip(texts, placed, vectors, strict=True)
+        for text, one, vector in zip(texts, placed, encoded.vectors, strict=True)
     ]  # fmt: skip
 
 

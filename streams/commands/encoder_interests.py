@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from streams.base.errors import ConfigurationError
-from streams.commands.evaluation_log import read
+from streams.commands.evaluation_log import ReplayLog, judge, read
 from streams.commands.options import Backend, Cache, Encoder, OptionalEvents, OptionalItems, Repository, Triton
 from streams.commands.progress import meter
 from streams.commands.shell import console, extra, load_settings, run
@@ -49,6 +49,9 @@ def export_interests(
     """
     if bool(items) != bool(events):
         raise ConfigurationError("--items and --events go together")
+    log = read(items, events, None, None, only_met=True) if items and events else None
+    if log is not None:
+        judge(log)
     with extra("encoder"):
         from encoders.hierarchy_files import load_learned
         from encoders.interest_export import export_interests as export_trained
@@ -57,12 +60,12 @@ def export_interests(
 
         with model_errors():
             histories = None
-            if items and events:
+            if log is not None:
                 learned = load_learned(trained)
                 if encoder_precision == "auto":
                     encoder_precision = "int8" if "int8" in learned.encoder_id.split("-") else "float"
                 plan = EncoderPlan(model=model, precision=encoder_precision, triton=triton, cache=cache)
-                histories = _people_of(items, events, plan, learned)
+                histories = _people_of(log, plan, learned)
             exported = export_trained(
                 trained, out, backend=backend, precision=precision, threads=threads, name=name, histories=histories
             )
@@ -75,14 +78,13 @@ def export_interests(
     console().print(f"{exported.folder}: {exported.model_id} for {exported.encoder_id}, {exported.backend}")
 
 
-def _people_of(items: list[Path], events: list[Path], plan: EncoderPlan, learned: LearnedHierarchy) -> Histories:
+def _people_of(log: ReplayLog, plan: EncoderPlan, learned: LearnedHierarchy) -> Histories:
     """The people of a log as they stand at its end, some hundreds at most, for this model."""
     from encoders.histories import TrainingSet, histories_at
     from streams.evaluation.ground import encoder_of
     from streams.training.training_set import training_set
 
     settings = load_settings()
-    log = read(items, events, None, None, only_met=True)
 
     async def data() -> TrainingSet:
         async with encoder_of(settings, plan) as named:

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
-from streams.commands.evaluation_log import ReplayLog, read
-from streams.commands.options import Cache, Events, Items, ModelCache, ModelFolder, Samples
+from streams.commands.evaluation_log import ReplayLog, judge, read
+from streams.commands.options import Cache, Events, Items, ModelCache, ModelFolder, Samples, writable
 from streams.commands.progress import meter
 from streams.commands.shell import EXIT_INTERRUPTED, console, extra, load_settings, print_error, run
 from streams.commands.topics import table_of
@@ -32,7 +32,10 @@ EVALUATE_EXAMPLE: Final = (
 Models = Annotated[
     list[str], typer.Argument(metavar="MODEL_DIR", help="The encoder to compare with, then others. Repeatable.")
 ]
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="The directory of the tuned model; it names it.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", file_okay=False, callback=writable, help="The directory of the tuned model; it names it."),
+]
 Kind = Annotated[str, typer.Option("--kind", help="lora, or linear: a map on vectors that stay as they are.")]
 Rank = Annotated[int, typer.Option("--rank", min=0, help="Rank of adapters or map; 0: 8 for lora, 32 for linear.")]
 Blocks = Annotated[int, typer.Option("--blocks", min=1, help="How many of the last blocks get adapters.")]
@@ -63,6 +66,8 @@ def tune(
     any other encoder. The last histories in time are not learned from: they decide when to stop. After a kill the same
     command goes on from the checkpoint. It takes minutes on a CPU; a GPU is used where one is found.
     """
+    log = read(items, events, None, None, only_met=False)
+    judge(log)
     with extra("training"):
         import peft  # noqa: F401
         import torch.utils.tensorboard  # noqa: F401
@@ -71,7 +76,6 @@ def tune(
         from encoders.tuning import TuningPlan
         from streams.training.pairs import PairPlan, tuning_set
     pairs = PairPlan(share=share, without=_fold(without), labels=labels)
-    log = read(items, events, None, None, only_met=False)
     data = tuning_set(log.items, log.events, load_settings().weights.table(), pairs, now_ms=log.last_ms)
     plan = TuningPlan(
         batch=batch, accumulate=accumulate, epochs=epochs, minutes=minutes, rate=rate, keep=keep, seed=seed
@@ -98,9 +102,10 @@ def evaluate(
     Tuned directories are measured on what they did not learn from: later events, or people that were left out; several
     that left out different people are one encoder. Bounds are at 95%, by drawing people.
     """
+    log = read(items, events, None, None, only_met=False)
+    judge(log)
     with extra("encoder"):
         from streams.evaluation.encoder_contest import contestants, run_contest
-    log = read(items, events, None, None, only_met=False)
     shown = console()
     found = run(
         run_contest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
-from streams.commands.evaluation_log import read
+from streams.commands.evaluation_log import judge, read
 from streams.commands.options import Cache, Encoder, LogName, OptionalEvents, OptionalItems, Results, Triton, Users
 from streams.commands.progress import meter
 from streams.commands.shell import EXIT_INTERRUPTED, console, extra, load_settings, print_error, register, run
@@ -51,14 +51,15 @@ def eval_hierarchy(
     """
     if data is None and (not items or not events):
         raise ConfigurationError("got no --items or no --events, expected both, or --data")
+    if data is not None:
+        logs = {one: _of_folder(data, one, users) for one in log or _LOGS}
+    else:
+        called = name or (events or [])[0].resolve().parent.name
+        logs = {called: _of_files(called, items or [], events or [], users)}
     with extra("encoder"):
         from encoders.hierarchy_settings import TrainingConfig
         from streams.evaluation.ground import EncoderPlan
         from streams.evaluation.hierarchy_logs import HierarchyPlan, hierarchy_logs
-    if data is not None:
-        logs = {one: _of_folder(data / one, users) for one in log or _LOGS}
-    else:
-        logs = {name or (events or [])[0].resolve().parent.name: _of_files(items or [], events or [], users)}
     plan = HierarchyPlan(
         logs=logs, out=out, encoder=EncoderPlan(model=model, triton=triton, cache=cache), seeds=seeds,
         processes=processes, training=TrainingConfig(rounds=rounds, patience=_PATIENCE),
@@ -74,24 +75,25 @@ def eval_hierarchy(
     shown.print(f"{out / 'hierarchy.md'}, figures and pictures beside it", soft_wrap=True)
 
 
-def _of_folder(folder: Path, users: int | None) -> Callable[[], LogRecords]:
-    files = folder / "items.jsonl.gz", folder / "events.jsonl.gz"
+def _of_folder(data: Path, name: str, users: int | None) -> LogRecords:
+    files = data / name / "items.jsonl.gz", data / name / "events.jsonl.gz"
     if missing := [str(file) for file in files if not file.is_file()]:
-        raise ConfigurationError(f"{' and '.join(missing)} is not there: name the folder of the logs with --data")
-    return _of_files(files[:1], files[1:], users)
+        raise ConfigurationError(
+            f"{' and '.join(missing)} cannot be found: --data names the folder of the logs, --log a folder in it"
+        )
+    return _of_files(name, files[:1], files[1:], users)
 
 
-def _of_files(items: Any, events: Any, users: int | None) -> Callable[[], LogRecords]:
+def _of_files(name: str, items: Sequence[Path], events: Sequence[Path], users: int | None) -> LogRecords:
+    """A log, read and judged. One with lists has many more items than anybody was shown: only those that were met."""
     from streams.evaluation.everything import LogRecords
+    from streams.training.parsed_log import FEWEST_CASES, FEWEST_PEOPLE
 
-    def read_log() -> LogRecords:
-        log = read(items, events, users, None, only_met=False)
-        impressions = any(b'"impression"' in (draft.value or b"") for draft in log.events)
-        if impressions:  # such logs have many more items than anybody was shown
-            log = read(items, events, users, None, only_met=True)
-        return LogRecords(log.items, log.events, log.last_ms)
-
-    return read_log
+    log = read(items, events, users, None, only_met=False)
+    if any(b'"impression"' in (draft.value or b"") for draft in log.events):
+        log = read(items, events, users, None, only_met=True)
+    judge(log, name=name, people=FEWEST_PEOPLE, cases=FEWEST_CASES)
+    return LogRecords(log.items, log.events, log.last_ms)
 
 
 def _table(name: str, log: Mapping[str, Any]) -> Table:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.base.errors import ConfigurationError
-from streams.commands.evaluation_log import read
+from streams.commands.evaluation_log import judge, read
 from streams.commands.options import (
     Cache,
     Encoder,
@@ -91,6 +91,8 @@ def evaluate(
         raise ConfigurationError(f"got --cases {cases!r}, expected {', '.join(_CASES)}")
     if undated not in {"known", "met"}:
         raise ConfigurationError(f"got --undated {undated!r}, expected known or met")
+    log = read(items, events, users, limit, only_met=cases == "impressions")
+    judge(log)
     with extra("encoder"):
         from streams.evaluation import experiment
         from streams.evaluation.ground import EncoderPlan
@@ -99,7 +101,6 @@ def evaluate(
         negatives=negatives, seed=seed, undated="met" if undated == "met" else "known",
         encoder=EncoderPlan(model=model, triton=triton, cache=cache),
     )  # fmt: skip
-    log = read(items, events, users, limit, only_met=cases == "impressions")
     shown, settings = console(), load_settings()
     result = run(
         experiment.run(

@@ -50,7 +50,21 @@ def read(
     ]
     met = {item_id for _, head in entries for item_id in (head.item_id, *(head.items or ())) if item_id}
     last_ms = max((entry.ts_ms for entry, _ in entries), default=0)
-    return ReplayLog(_items(items, met if only_met else None), drafts, last_ms)
+    kept = _items(items, met if only_met else None)
+    if only_met and not kept:
+        kept = _items(items, None)  # no event is about any of them: `judge` says so
+    return ReplayLog(kept, drafts, last_ms)
+
+
+def judge(log: ReplayLog, *, name: str = "the log", people: int = 0, cases: int = 0) -> None:
+    """ConfigurationError, with what to do, where a log holds nothing to rank or to learn from.
+
+    `people` are how many have to have done two things, `cases` how many have to be ranked. Nothing is encoded for it.
+    """
+    from streams.training import parsed_log
+
+    parsed = parsed_log.parse_log(log.items, log.events, now_ms=log.last_ms)
+    parsed_log.judge(parsed, name=name, people=people, cases=cases)
 
 
 def _first_users(heads: Sequence[_EventHead], count: int) -> frozenset[str]:

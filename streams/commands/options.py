@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def writable(folder: Path | None) -> Path | None:
+    """The folder that is to be written into, or made; typer.BadParameter where it cannot be, before anything is done.
+
+    A `callback` of options. What is missing on the way to it counts as a folder that will be made.
+    """
+    if folder is None:
+        return None
+    at = folder
+    try:
+        while not at.exists():
+            at = at.parent
+        if not at.is_dir():
+            raise typer.BadParameter(f"{folder} cannot be made: {at} is a file; name another folder")
+        reason = "" if os.access(at, os.W_OK | os.X_OK) else "it may not be written by this user, or is read-only"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise typer.BadParameter(f"{folder} cannot be written ({at}: {reason}); name another folder")
+    return folder
+
 
 # A log in files.
 Items = Annotated[
@@ -24,20 +47,26 @@ Users = Annotated[int | None, typer.Option("--users", min=1, help="Only the firs
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many events in time order.")]
 LogName = Annotated[str | None, typer.Option("--name", help="What the log is called; else the events' folder.")]
 Samples = Annotated[int, typer.Option("--seed", min=0, help="The same seed and log give the same samples.")]
-Results = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of what is written.")]
+Results = Annotated[Path, typer.Option("--out", file_okay=False, callback=writable, help="Folder of what is written.")]
 
 # A text encoder.
 Encoder = Annotated[str, typer.Option("--encoder", help="A packaged model or a Hugging Face model directory.")]
 Triton = Annotated[str | None, typer.Option("--triton", help="Encode with the Triton at this address instead.")]
-Cache = Annotated[Path, typer.Option("--cache", file_okay=False, help="Where models and encoded texts are kept.")]
+Cache = Annotated[
+    Path, typer.Option("--cache", file_okay=False, callback=writable, help="Where models and encoded texts are kept.")
+]
 ModelFolder = Annotated[
     str, typer.Argument(metavar="MODEL_DIR", help="A Hugging Face model directory, or the name of a packaged model.")
 ]
-ModelCache = Annotated[Path | None, typer.Option("--cache", file_okay=False, help="Where prepared models are kept.")]
+ModelCache = Annotated[
+    Path | None, typer.Option("--cache", file_okay=False, callback=writable, help="Where prepared models are kept.")
+]
 EncoderInUse = Annotated[str, typer.Option("--to", help="The encoder's id, or its model's name in Triton.")]
 
 # Triton's repository.
-Repository = Annotated[Path, typer.Option("--out", file_okay=False, help="Triton's model repository.")]
+Repository = Annotated[
+    Path, typer.Option("--out", file_okay=False, callback=writable, help="Triton's model repository.")
+]
 Backend = Annotated[str, typer.Option("--backend", help="auto, torch or openvino.")]
 
 # What is asked, and shown.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from encoders.encoder import load_encoder
-from encoders.labelled import held_out, read_labelled, read_rows
+from encoders.labelled import held_out
 from encoders.perturbations import read_lexicon
 from streams.base.errors import ConfigurationError
+from streams.commands.json_lines import read_lines
 from streams.commands.progress import meter
 from streams.concepts.catalogue_tree import build_from_taxonomy, text_of
 from streams.encoder.base import model_errors
@@ -32,6 +34,15 @@ _HEADS: Final = {
     "interest_changed": "path changed", "aimed_at": "aim reached", "flipped": "sign flipped", "moved": "mean move",
     "right": "sign right",
 }  # fmt: skip
+
+
+class _Text(TypedDict):
+    text: str
+
+
+class _Labelled(TypedDict):
+    text: str
+    label: Literal[0, 1]
 
 
 def measure_robustness(data: Path, out: Path, model: str, cache: Path, seed: int, shown: Console) -> None:
@@ -76,11 +87,23 @@ def _sets(data: Path) -> list[Texts]:
     files = [*_TOPICS.values(), _FORUM, *_SIGNS.values()]
     if missing := [file for file in files if not (data / file).is_file()]:
         raise ConfigurationError(f"{data} has no {', '.join(missing)}: name the folder of the sets with --data")
-    sets = [Texts(name, "topic", [row["text"] for row in read_rows(data / file)]) for name, file in _TOPICS.items()]
-    forum = [text_of(item, _FORUM_CHARS) for item in read_rows(data / _FORUM)]
+    sets = [Texts(name, "topic", [row["text"] for row in _rows(data / file, _Text)]) for name, file in _TOPICS.items()]
+    forum = [text_of(item, _FORUM_CHARS) for item in _rows(data / _FORUM, dict[str, Any])]
     sets.append(Texts("Cardano forum", "topic", forum))
     for name, file in _SIGNS.items():
-        texts, good = read_labelled(data / file)
-        mine = [row for row, text in enumerate(texts) if name != "waimai" or held_out(text)]
-        sets.append(Texts(name, "sign", [texts[row] for row in mine], [int(good[row]) for row in mine]))
+        mine = [row for row in _rows(data / file, _Labelled) if name != "waimai" or held_out(row["text"])]
+        sets.append(Texts(name, "sign", [row["text"] for row in mine], [row["label"] for row in mine]))
     return sets
+
+
+def _rows(file: Path, form: Any) -> list[Any]:
+    """The lines of a file; ConfigurationError where it cannot be read, a line has another form, or there is none."""
+    rows = []
+    for line in read_lines(file):
+        try:
+            rows.append(msgspec.json.decode(line.body, type=form))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{file}, line {line.number}: {error}") from error
+    if not rows:
+        raise ConfigurationError(f"{file} has no lines: name the folder of the sets with --data")
+    return rows

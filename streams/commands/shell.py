@@ -69,7 +69,8 @@ def console() -> Console:
 def register(app: typer.Typer, name: str, *, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add a function to an app as a command with `--debug`, whose help ends with an example.
 
-    InterestsError becomes one line on standard error and an exit code; with `--debug` the trace comes before it.
+    InterestsError and Ctrl-C become one line on standard error and an exit code; with `--debug` an error's trace comes
+    before it.
     """
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
@@ -109,6 +110,9 @@ def _reporting(function: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 print_defect(type(error), error, error.__traceback__)
             raise typer.Exit(report(error)) from None
+        except KeyboardInterrupt:
+            print_error("stopped by Ctrl-C")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
 
     signature = inspect.signature(function, eval_str=True)
     option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from encoders.served import SHIPPED, precision_for, served_encoder
 from streams.base.errors import ConfigurationError
-from streams.commands.evaluation_log import ReplayLog, read
-from streams.commands.options import Cache, Encoder, Events, Items, Limit, Triton, Users
+from streams.commands.evaluation_log import ReplayLog, judge, read
+from streams.commands.options import Cache, Encoder, Events, Items, Limit, Triton, Users, writable
 from streams.commands.progress import Meter, meter
 from streams.commands.shell import EXIT_INTERRUPTED, console, extra, load_settings, print_error, register, run
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 _EXAMPLE: Final = "interests train --items items.jsonl.gz --events events.jsonl.gz --out models/forum"
 
-Out = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder of the model, its card and checkpoints.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", file_okay=False, callback=writable, help="Folder of the model, its card and checkpoints."),
+]
 Kind = Annotated[str, typer.Option("--kind", help="hierarchy, transformer or mean.")]
 WithoutLevel = Annotated[
     list[str] | None,
@@ -62,19 +65,23 @@ def train(
     """Train a model of people's interests on a log: what they do next, told from what they did.
 
     Texts are encoded once and kept. What happened last in the log is not learned from: it decides when to stop. Ctrl-C
-    and kills lose a few seconds of work: the same command goes on from the checkpoint. A GPU is used where one is
-    found. The folder gets the model, a card with data, figures and limits (card.md, card.json), and logs for
-    TensorBoard (runs/).
+    and kills lose a few seconds of work: the same command goes on from the checkpoint in --out. A checkpoint of another
+    log, model or setting is refused: delete it, name another folder, or begin anew with --no-resume. A GPU is used
+    where one is found. The folder gets the model, a card with data, figures and limits (card.md, card.json), and logs
+    for TensorBoard (runs/).
     """
+    from streams.training.parsed_log import FEWEST_PEOPLE
+
     precision, why = _precision(model, encoder_precision, triton)
     plan = _plan(out, kind, without_level or [], history, seed, rounds, validation, resume, ablation, why)
     with extra("encoder"):
         import torch
 
         from streams.evaluation.ground import EncoderPlan
+    log = read(items, events, users, limit, only_met=False)
+    judge(log, people=FEWEST_PEOPLE)
     if threads:
         torch.set_num_threads(threads)
-    log = read(items, events, users, limit, only_met=False)
     encoder = EncoderPlan(model=model, precision=precision, triton=triton, cache=cache)
     shown = console()
     try:

@@ -12,6 +12,7 @@ import numpy as np
 
 from encoders.tuned_model import CARD
 from encoders.tuning_pairs import Fold
+from streams.base.errors import ConfigurationError
 from streams.evaluation.contest import Contest, Margin
 from streams.evaluation.experiment import ranked
 from streams.evaluation.ground import EncoderPlan, Meter, encoder_of, prepare
@@ -141,6 +142,11 @@ def _compared(encoder: Contestant, found: Mapping[str, _Ranked], base: _Ranked) 
         for part in encoder.parts:
             if index >= part.first and (part.fold is None or part.fold.has(case.user_id)):
                 mine[index] = found[part.model]
+    if not mine:
+        raise ConfigurationError(
+            f"{encoder.name}: nothing that it did not learn from could be ranked: a log needs people who go on to "
+            "items that are new to them"
+        )
     names = list(base.scores)
     contest: Contest[ListCase] = Contest({
         **{name: _lookup(mine, name) for name in names},

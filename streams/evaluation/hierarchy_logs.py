@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -18,21 +18,19 @@ from streams.evaluation.kept_cases import KeptLog, keep
 from streams.evaluation.learned_hierarchy import study, trained_on
 from streams.settings.service import Settings
 from streams.training.many import train_all
+from streams.training.parsed_log import FEWEST_CASES
 from streams.training.training_set import training_set
 from streams.training.variants import FULL
-
-#: With fewer cases nothing is split in time.
-FEWEST_CASES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HierarchyPlan:
-    """Logs by name, and how each is read; how many seeds, how many trainings at once, and where results go.
+    """Logs by name; how many seeds, how many trainings at once, and where results go.
 
     What is trained is kept in the encoder's cache: a run that was stopped goes on, another one takes it up.
     """
 
-    logs: Mapping[str, Callable[[], LogRecords]]
+    logs: Mapping[str, LogRecords]
     out: Path
     encoder: EncoderPlan
     training: TrainingConfig
@@ -44,7 +42,7 @@ async def hierarchy_logs(settings: Settings, plan: HierarchyPlan, meter: Meter) 
     """Measure and write; gives the figures. ConfigurationError where a log has too few cases or teaches nothing."""
     began = monotonic()
     async with encoder_of(settings, plan.encoder) as named:
-        kept = [await _kept(settings, named, name, read(), plan, meter) for name, read in plan.logs.items()]
+        kept = [await _kept(settings, named, name, log, plan, meter) for name, log in plan.logs.items()]
     seeds = [replace(plan.training, seed=plan.training.seed + more) for more in range(plan.seeds)]
 
     def train(name: str, jobs: Sequence[Any]) -> Any:
@@ -83,5 +81,11 @@ async def _kept(
     made = await training_set(items, events, named.encoder, settings.weights.table(), now_ms=last_ms)
     log = await keep(name, ground, made, meter, seed=7)
     if len(log.cases) < FEWEST_CASES:
-        raise ConfigurationError(f"{name} has {len(log.cases)} cases, expected at least {FEWEST_CASES}")
+        raise ConfigurationError(
+            f"{name} has {len(log.cases)} cases, expected at least {FEWEST_CASES}: take a longer log"
+        )
+    if not log.last_fifth():
+        raise ConfigurationError(
+            f"{name} has no case of a person with a past: a log needs people who go on to items that are new to them"
+        )
     return log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -40,15 +41,24 @@ def train_all(jobs: Sequence[Job], processes: int, done: Callable[[], None]) -> 
                 _train(job)
                 done()
         else:
+            others = set(multiprocessing.active_children())
             fresh = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-            with ProcessPoolExecutor(processes, mp_context=fresh, initializer=_on_one_thread) as pool:
-                for finished in as_completed([pool.submit(_train, job) for job in jobs]):
-                    finished.result()
-                    done()
+            with ProcessPoolExecutor(processes, mp_context=fresh, initializer=_begin) as pool:
+                try:
+                    for finished in as_completed([pool.submit(_train, job) for job in jobs]):
+                        finished.result()
+                        done()
+                except BaseException:  # Ctrl-C too: what is not done is left; a training goes on from its checkpoint
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    for process in set(multiprocessing.active_children()) - others:
+                        process.terminate()
+                    raise
         return [load_learned(job.out) for job in jobs]
 
 
-def _on_one_thread() -> None:
+def _begin() -> None:
+    """In a process of the pool: one thread, and Ctrl-C is for the process that waits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

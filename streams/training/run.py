@@ -14,17 +14,14 @@ from encoders.hierarchy_model import LEVELS, HierarchyConfig
 from encoders.hierarchy_settings import Progress, TrainingConfig
 from encoders.hierarchy_training import RUNS, Trained, train
 from encoders.histories import HISTORY
-from streams.base.errors import ConfigurationError
 from streams.encoder.base import model_errors
 from streams.training import card
+from streams.training.parsed_log import enough_people
 from streams.training.training_set import LogSet
 from streams.training.variants import FULL, VARIANTS, config_of
 
 CARD_FILE, CARD_PAGE = "card.json", "card.md"
 ABLATION: Final = "ablation"
-#: People with two events or a list at least: fewer say nothing of what follows what.
-FEWEST_PEOPLE: Final = 5
-
 Watch = Callable[[str, Progress], None]
 """Told the variant that is trained and how far it is."""
 
@@ -61,7 +58,7 @@ def run(log: LogSet, encoder_id: str, plan: TrainingPlan, watch: Watch) -> Mappi
 
     Raises ConfigurationError where the log is too small or the folder holds a checkpoint of another training.
     """
-    enough(log)
+    enough_people(sum(len(person.rows) > 1 or bool(person.shown) for person in log.data.people))
     trained = _train(log, encoder_id, plan, plan.out, plan.model(log.data.dim), _named(watch, plan.kind))
     others: dict[str, Mapping[str, Any]] = {}
     if plan.ablation:
@@ -89,13 +86,3 @@ def _train(
         shutil.rmtree(folder / RUNS, ignore_errors=True)
     with model_errors():
         return train(log.data, folder, encoder_id=encoder_id, model=model, training=plan.training, progress=progress)
-
-
-def enough(log: LogSet) -> None:
-    """ConfigurationError where a log has too few people to learn from."""
-    able = sum(len(person.rows) > 1 or bool(person.shown) for person in log.data.people)
-    if able < FEWEST_PEOPLE:
-        raise ConfigurationError(
-            f"{able} people did two things or more, expected at least {FEWEST_PEOPLE}: a model of what people do "
-            "next needs a longer log"
-        )

@@ -6,8 +6,7 @@ signed weight, with the sentiment of what the person wrote. No text is kept.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -17,36 +16,15 @@ from encoders.histories import PersonLog, Shown, TrainingSet, type_code
 from streams.base.errors import ConfigurationError
 from streams.encoder.base import Encoder
 from streams.events.event import Event, RecordLike, Source
-from streams.events.items import Item, item_text
-from streams.events.parse import parse_events, parse_items
 from streams.interests.nodes import Vector
 from streams.interests.signed_weight import UNDOES, WeightTable, signed_weight
-from streams.pipeline.describe import ITEM_CHARS
 from streams.pipeline.weigh import own_text
+from streams.training.parsed_log import LogCounts, parse_log
 
 Progress = Callable[[int, int], None]
 """Told how many texts are encoded, of how many."""
 
 _CHUNK: Final = 512
-
-
-@dataclass(slots=True, kw_only=True)
-class LogCounts:
-    """What became of a log's records: `records` of events, and `types`, how many of each type are in the set.
-
-    `unknown_items` are events that name no item with something to read, `without_item` those that are about none, such
-    as searches; `repeated` came twice, `erased` lie before an erasure of their person.
-    """
-
-    records: int = 0
-    dead: int = 0
-    repeated: int = 0
-    erased: int = 0
-    without_item: int = 0
-    unknown_items: int = 0
-    types: Counter[str] = field(default_factory=Counter)
-    first_ms: int = 0
-    last_ms: int = 0
 
 
 class LogSet(NamedTuple):
@@ -84,14 +62,9 @@ async def training_set(
 ) -> LogSet:  # fmt: skip
     """A log as arrays; times up to `now_ms` are believed. What takes a like back is an event of its type of weight 0.
 
-    Raises ConfigurationError where there are no items with something to read, or no events with such an item, and what
-    the encoder raises.
+    Raises ConfigurationError where `parse_log` does and where no event is left, and what the encoder raises.
     """
-    counts = LogCounts(records=len(events))
-    happened = _events(events, counts, now_ms)
-    described = _items(items, happened, now_ms)
-    if not described:
-        raise ConfigurationError(f"got {len(items):,} records of items, none of which has anything to read")
+    happened, described, counts = parse_log(items, events, now_ms=now_ms)
     rows = {item.item_id: row for row, (item, _) in enumerate(described)}
     written = [event for event in happened if event.item_id in rows and own_text(event)]
     total = len(described) + len(written)
@@ -100,46 +73,12 @@ async def training_set(
     people = _people(happened, rows, sentiments, table, counts)
     if not people:
         raise ConfigurationError(
-            f"got {len(events):,} records of events, none of which is about one of the {len(described):,} items "
-            f"({counts.dead:,} are no valid events, {counts.unknown_items:,} name an item that nobody described)"
+            f"got {len(events):,} records of events, of which none is left: {counts.dead:,} are no valid events or "
+            f"have a text that cannot be encoded, {counts.unknown_items:,} name an item that nobody described"
         )
     dated = [np.nan if item.ts_ms is None else item.ts_ms for item, _ in described]
     data = TrainingSet(vectors, list(rows), people, np.array(dated, np.float64))
     return LogSet(data, counts)
-
-
-def _events(records: Sequence[RecordLike], counts: LogCounts, now_ms: int) -> list[Event]:
-    """The events that count, in time order: each once, none that an erasure took."""
-    parsed = parse_events(records, now_ms=now_ms)
-    counts.dead = len(parsed.dead)
-    erased: dict[str, int] = {}
-    for event in parsed.events:
-        if event.type == "erase":
-            erased[event.user_id] = max(event.ts_ms, erased.get(event.user_id, 0))
-    kept: list[Event] = []
-    known: set[tuple[str, str]] = set()
-    for event in sorted(parsed.events, key=lambda event: event.ts_ms):
-        if event.type == "erase":
-            continue
-        if event.ts_ms <= erased.get(event.user_id, -1):
-            counts.erased += 1
-        elif (event.user_id, event.event_id) in known:
-            counts.repeated += 1
-        else:
-            known.add((event.user_id, event.event_id))
-            kept.append(event)
-    if kept:
-        counts.first_ms, counts.last_ms = kept[0].ts_ms, kept[-1].ts_ms
-    return kept
-
-
-def _items(records: Sequence[RecordLike], events: Iterable[Event], now_ms: int) -> list[tuple[Item, str]]:
-    """Every item with what there is to read of it: those of the records, and those that only an event brought along."""
-    found = {event.item.item_id: event.item for event in events if event.item is not None}
-    latest = parse_items(records, now_ms=now_ms).latest()
-    found |= {item_id: item for item_id, (item, _) in latest.items() if item is not None}
-    texts = ((item, item_text(item, ITEM_CHARS)) for item in found.values())
-    return [(item, text) for item, text in texts if text]
 
 
 async def _encoded(texts: Sequence[str], encoder: Encoder, progress: Callable[[int], None]) -> Vector:

@@ -41,8 +41,9 @@ from streams.interests.recents import Recent, merged
 from streams.interests.score import RankPolicy
 from streams.ranking.rows import COLUMN, NAMES, fixed_weights
 from streams.training.many import Job, train_all
+from streams.training.parsed_log import LogCounts
 from streams.training.parts import before
-from streams.training.training_set import LogCounts, LogSet
+from streams.training.training_set import LogSet
 from streams.training.variants import FULL, VARIANTS
 
 DAY_MS = 86_400_000

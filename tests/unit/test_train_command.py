@@ -21,9 +21,10 @@ from encoders.served import SHIPPED, precision_for, served_encoder
 from streams.base.errors import ConfigurationError
 from streams.commands import train as command
 from streams.commands.cli import app
+from streams.training.parsed_log import FEWEST_PEOPLE, LogCounts
 from streams.training.parts import before, of_people
-from streams.training.run import FEWEST_PEOPLE, TrainingPlan, run
-from streams.training.training_set import LogCounts, LogSet
+from streams.training.run import TrainingPlan, run
+from streams.training.training_set import LogSet
 
 DAY_MS = 86_400_000
 T0 = 1_700_000_000_000
