@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fixtures.path",
     "tests.fixtures.learned_path",
     "tests.fixtures.learner",
+    "tests.fixtures.trainings",
     "tests.fixtures.api",
     "tests.fixtures.clients",
     "tests.fixtures.certificates",

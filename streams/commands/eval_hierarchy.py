@@ -59,14 +59,15 @@ def eval_hierarchy(
     with extra("encoder"):
         from encoders.hierarchy_settings import TrainingConfig
         from streams.evaluation.ground import EncoderPlan
-        from streams.evaluation.hierarchy_logs import HierarchyPlan, hierarchy_logs
+        from streams.evaluation.hierarchy_logs import HierarchyPlan, hierarchy_logs, keep_logs
     plan = HierarchyPlan(
         logs=logs, out=out, encoder=EncoderPlan(model=model, triton=triton, cache=cache), seeds=seeds,
         processes=processes, training=TrainingConfig(rounds=rounds, patience=_PATIENCE),
     )  # fmt: skip
     shown = console()
     try:
-        figures = run(hierarchy_logs(load_settings(), plan, lambda step, n: meter(shown, step, n)))
+        kept = run(keep_logs(load_settings(), plan, lambda step, n: meter(shown, step, n)))
+        figures = hierarchy_logs(kept, plan, lambda step, n: meter(shown, step, n))
     except KeyboardInterrupt:
         print_error("stopped; the same command goes on with what is trained")
         raise typer.Exit(EXIT_INTERRUPTED) from None

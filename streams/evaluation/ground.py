@@ -25,7 +25,8 @@ from streams.pipeline.weigh import texts_of
 from streams.settings.service import Settings
 from streams.store.memory import MemoryStore
 
-_CHUNK = 512
+#: Texts encoded at a time: Ctrl-C waits for no more.
+_CHUNK = 128
 
 
 class Step(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -27,7 +27,8 @@ from streams.training.variants import FULL
 class HierarchyPlan:
     """Logs by name; how many seeds, how many trainings at once, and where results go.
 
-    What is trained is kept in the encoder's cache: a run that was stopped goes on, another one takes it up.
+    `began_s` is when it began, for the minutes that it took. What is trained is kept in the encoder's cache: a run that
+    was stopped goes on, another one takes it up.
     """
 
     logs: Mapping[str, LogRecords]
@@ -36,13 +37,20 @@ class HierarchyPlan:
     training: TrainingConfig
     seeds: int = 1
     processes: int = 2
+    began_s: float = field(default_factory=monotonic)
 
 
-async def hierarchy_logs(settings: Settings, plan: HierarchyPlan, meter: Meter) -> dict[str, Any]:
-    """Measure and write; gives the figures. ConfigurationError where a log has too few cases or teaches nothing."""
-    began = monotonic()
+async def keep_logs(settings: Settings, plan: HierarchyPlan, meter: Meter) -> list[KeptLog]:
+    """Replay every log and keep its cases. ConfigurationError where a log has too few cases or teaches nothing."""
     async with encoder_of(settings, plan.encoder) as named:
-        kept = [await _kept(settings, named, name, log, plan, meter) for name, log in plan.logs.items()]
+        return [await _kept(settings, named, name, log, meter) for name, log in plan.logs.items()]
+
+
+def hierarchy_logs(kept: Sequence[KeptLog], plan: HierarchyPlan, meter: Meter) -> dict[str, Any]:
+    """Train, measure and write; gives the figures. It is no coroutine: Ctrl-C would wait for the end of its training.
+
+    Raises ConfigurationError where a log teaches nothing.
+    """
     seeds = [replace(plan.training, seed=plan.training.seed + more) for more in range(plan.seeds)]
 
     def train(name: str, jobs: Sequence[Any]) -> Any:
@@ -57,7 +65,7 @@ async def hierarchy_logs(settings: Settings, plan: HierarchyPlan, meter: Meter) 
             logs[one.log.name] = study(one, {other.log.name: other.variants[FULL] for other in others})
             step.add(1)
     figures = {
-        "encoder": kept[0].encoder_id, "seeds": plan.seeds, "minutes": round((monotonic() - began) / 60, 1),
+        "encoder": kept[0].encoder_id, "seeds": plan.seeds, "minutes": round((monotonic() - plan.began_s) / 60, 1),
         "logs": logs,
     }  # fmt: skip
     write(figures, plan.out)
@@ -73,9 +81,7 @@ def write(figures: Mapping[str, Any], out: Path) -> None:
         (out / f"{name}.svg").write_text(picture, encoding="utf-8")
 
 
-async def _kept(
-    settings: Settings, named: NamedEncoder, name: str, records: LogRecords, plan: HierarchyPlan, meter: Meter
-) -> KeptLog:
+async def _kept(settings: Settings, named: NamedEncoder, name: str, records: LogRecords, meter: Meter) -> KeptLog:
     items, events, last_ms = records
     ground = await prepare(settings, named, items, events, now_ms=last_ms, undated="known", meter=meter)
     made = await training_set(items, events, named.encoder, settings.weights.table(), now_ms=last_ms)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import xxhash
 
 from encoders.hierarchy_files import LearnedHierarchy

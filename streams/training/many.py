@@ -49,7 +49,6 @@ def train_all(jobs: Sequence[Job], processes: int, done: Callable[[], None]) -> 
                         finished.result()
                         done()
                 except BaseException:  # Ctrl-C too: what is not done is left; a training goes on from its checkpoint
-                    pool.shutdown(wait=False, cancel_futures=True)
                     for process in set(multiprocessing.active_children()) - others:
                         process.terminate()
                     raise

@@ -24,7 +24,8 @@ from streams.training.parsed_log import LogCounts, parse_log
 Progress = Callable[[int, int], None]
 """Told how many texts are encoded, of how many."""
 
-_CHUNK: Final = 512
+#: Texts encoded at a time: Ctrl-C waits for no more.
+_CHUNK: Final = 128
 
 
 class LogSet(NamedTuple):

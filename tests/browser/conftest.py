@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -15,7 +14,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.browser.chromium import Watched, chromium, executable
 from tests.fixtures.api import ApiServer
 from tests.fixtures.brokers import Broker
-from tests.fixtures.path import ITEMS, Rig
+from tests.fixtures.path import Rig, started
 from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import TritonServer
 
@@ -35,18 +34,10 @@ def rig(
     qdrant.start()
     made = Rig(broker, triton, qdrant, work, concepts={"file": concept_file})
 
-    async def start() -> None:
-        await made.prepare()
-        made.worker()
-        await made.items(ITEMS)
-        await made.items_known(len(ITEMS))
-
     try:
-        asyncio.run(start())
-        yield made
+        with started(made):
+            yield made
     finally:
-        for worker in made.workers:
-            worker.kill()
         qdrant.kill()
 
 

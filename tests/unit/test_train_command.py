@@ -4,55 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from encoders.export import encoder_config, write_repository
 from encoders.hierarchy_files import load_learned
-from encoders.hierarchy_settings import Progress, TrainingConfig
-from encoders.histories import PersonLog, TrainingSet
+from encoders.hierarchy_settings import Progress
 from encoders.served import SHIPPED, precision_for, served_encoder
 from streams.base.errors import ConfigurationError
 from streams.commands import train as command
 from streams.commands.cli import app
-from streams.training.parsed_log import FEWEST_PEOPLE, LogCounts
+from streams.training.parsed_log import FEWEST_PEOPLE
 from streams.training.parts import before, of_people
 from streams.training.run import TrainingPlan, run
-from streams.training.training_set import LogSet
+from tests.fixtures.trainings import DAY_MS, QUICK, T0, Words, log_set
 
-DAY_MS = 86_400_000
-T0 = 1_700_000_000_000
-QUICK = TrainingConfig(rounds=2, round_anchors=64, batch=32, negatives=16)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def log_set(people: int = 24, events: int = 8, items: int = 20, dim: int = 8) -> LogSet:
-    """People who go on from an item to the next one."""
-    rng = np.random.default_rng(5)
-    vectors = rng.normal(size=(items, dim)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    logs = [
-        PersonLog(
-            f"u{at}", T0 + at * 1_000 + np.arange(events, dtype=np.int64) * DAY_MS,
-            ((at + np.arange(events)) % items).astype(np.int32), np.ones(events, np.int8), np.ones(events, np.float32),
-        )
-        for at in range(people)
-    ]  # fmt: skip
-    data = TrainingSet(vectors, [f"i{n}" for n in range(items)], logs, np.full(items, np.nan))
-    return LogSet(data, LogCounts(records=people * events, first_ms=T0, last_ms=T0 + events * DAY_MS))
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def test_a_run_writes_a_model_and_a_card_that_names_nobody(tmp_path: Path) -> None:
@@ -141,17 +111,6 @@ def test_what_does_not_fit_is_said_before_anything_is_encoded(files: list[str], 
     result = call(*files, *more)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
-
-
-class Words:
-    """A model of words: each is a vector of its own."""
-
-    encoder_id, sentiment_id, dim = "words", "none", 16
-
-    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        rows = [sum(np.random.default_rng(list(word.encode())).normal(size=16) for word in t.split()) for t in texts]
-        vectors = np.stack(rows).astype(np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.zeros(len(texts), np.float32)
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ from typer.testing import CliRunner, Result
 from streams.commands import shell
 from streams.commands.cli import app
 from streams.commands.robustness import measure_robustness
+from streams.training.many import Job, train_all
+from tests.fixtures.trainings import DAY_MS, QUICK, T0, Words, log_set
 
-T0, DAY_MS = 1_700_000_000_000, 86_400_000
 ITEMS = [{"item_id": f"i{n}", "title": f"a story about thing {n}"} for n in range(12)]
 EVENTS = [
     {"user_id": f"u{user}", "item_id": f"i{(user + at) % 12}", "type": "click", "ts": T0 + at * DAY_MS}
@@ -125,3 +129,35 @@ def test_ctrl_c_is_one_line_and_its_exit_code(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("streams.commands.evaluate.read", interrupted)
     result = call("eval", ITEMS, EVENTS)
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "error: stopped by Ctrl-C\n")
+
+
+def test_ctrl_c_ends_a_training_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training inside a coroutine would go on: asyncio only notes a first Ctrl-C until something waits."""
+    went_on: list[bool] = []
+
+    def train(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        went_on.append(True)
+
+    monkeypatch.setattr("streams.evaluation.hierarchy_logs.train_all", train)
+    monkeypatch.setattr("streams.evaluation.ground.load_encoder", lambda *_, **__: Words())
+    result = call("eval-hierarchy", ITEMS, EVENTS)
+    assert (result.exit_code, went_on) == (130, []), result.output
+    assert "the same command goes on with what is trained" in result.stderr
+
+
+def test_ctrl_c_ends_a_pool_of_trainings(tmp_path: Path) -> None:
+    forever = replace(QUICK, rounds=10_000, patience=10_000)
+    data = log_set().data
+    jobs = [
+        Job(data=data, variant="mean", training=one, out=tmp_path / str(at), encoder_id="e")
+        for at, one in enumerate((replace(QUICK, rounds=1), forever, forever))
+    ]
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_all(jobs, 2, interrupted)
+    assert (tmp_path / "0" / "model.safetensors").exists()
+    assert multiprocessing.active_children() == []
