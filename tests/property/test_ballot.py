@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import random
@@ -37,6 +36,7 @@ from streams.pipeline.erase import DerivedChanges
 from streams.settings.policies import NodeSettings, PopulationSettings
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
+from tests.fixtures.loops import completed
 
 T0 = 1_700_000_000_000
 DAY_MS = 86_400_000
@@ -84,7 +84,7 @@ class Town:
     def __post_init__(self) -> None:
         self.store = MemoryStore(self.policy)
         points = [ItemPoint(Item(name, title=name), VECTORS[n], PATHS[name]) for n, name in enumerate(ITEMS)]
-        asyncio.run(self.store.put_items(points))
+        completed(self.store.put_items(points))
         self.deps = PipelineDependencies(
             encoder=Texts(), store=self.store, outbox=None, tree=None, policy=self.policy, weights=WeightTable(),  # type: ignore[arg-type]  # nothing is dead, waits or has a text
             retries=RetryPolicy(1, 1, 1), home=lambda _: True, send_derived=self.send, priors=PRIORS,
@@ -118,7 +118,7 @@ class Town:
         self.dies_after_sending = dies
         with suppress(Died), pytest.MonkeyPatch.context() as patched:
             patched.setattr(fold_and_write, "_NODES_A_PART", 1)
-            asyncio.run(apply(records, self.deps, Fence(0, 1), 1, now_ms=NOW))
+            completed(apply(records, self.deps, Fence(0, 1), 1, now_ms=NOW))
 
     def popularity(self) -> dict[str, ItemPopularity]:
         found: dict[str, ItemPopularity] = {}
@@ -231,7 +231,7 @@ def test_four_hundred_clicks_of_one_person_are_one_vote() -> None:
 def test_a_bot_on_ten_thousand_items_has_as_many_votes_as_anybody() -> None:
     town = Town()
     names = [f"i{n}" for n in range(2_000)]
-    asyncio.run(town.store.put_items([ItemPoint(Item(name, title=name), VECTORS[0], "/x") for name in names]))
+    completed(town.store.put_items([ItemPoint(Item(name, title=name), VECTORS[0], "/x") for name in names]))
     clicks = records_of([said("bot", "click", name, n) for n, name in enumerate(names)])
     for start in range(0, len(clicks), 500):
         town.apply(clicks[start : start + 500])
@@ -244,7 +244,7 @@ def test_a_bot_on_ten_thousand_items_has_as_many_votes_as_anybody() -> None:
 def test_one_impression_that_says_all_was_clicked_is_bounded_too() -> None:
     town = Town()
     names = [f"i{n}" for n in range(300)]
-    asyncio.run(town.store.put_items([ItemPoint(Item(name, title=name), VECTORS[0], "/x") for name in names]))
+    completed(town.store.put_items([ItemPoint(Item(name, title=name), VECTORS[0], "/x") for name in names]))
     town.apply(records_of([said("bot", "impression", None, 0, items=names, clicked=names)]))
     assert sum(one.mass > 0 for one in town.popularity().values()) == POLICY.votes_length
 

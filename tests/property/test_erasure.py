@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
@@ -20,6 +19,7 @@ from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.pipeline.apply import PipelineDependencies, apply
 from streams.store.base import Fence
 from streams.store.memory import MemoryStore
+from tests.fixtures.loops import completed
 from tests.property.test_ballot import Died, Town
 from tests.property.test_fold import ITEMS, PATHS, POLICY, T0, VECTORS, same
 
@@ -91,13 +91,13 @@ def dependencies(store: MemoryStore, log: Log | None) -> PipelineDependencies:
     deps = Town(policy=POLICY).deps
     deps.store, deps.read_spans, deps.encoder.dim = store, log, VECTORS.shape[1]  # type: ignore[misc]
     points = [ItemPoint(Item(name, title=name), VECTORS[n], PATHS[n]) for name, n in ITEMS.items()]
-    asyncio.run(store.put_items(points))
+    completed(store.put_items(points))
     return deps
 
 
 def tree_of(store: MemoryStore) -> dict[NodeKey, Node]:
     """Both trees; what was taken back or never was counts as absent."""
-    trees = [asyncio.run(store.tree(user)) for user in "ab"]
+    trees = [completed(store.tree(user)) for user in "ab"]
     return {node.key: node for tree in trees for node in tree if node.count > 0}
 
 
@@ -126,7 +126,7 @@ def stored_after(records: Sequence[Draft], size: int, random: Random | None = No
         batch = left[:size]
         try:
             for _ in range(2):
-                asyncio.run(apply(batch, deps, FENCE, LOG, now_ms=NOW))
+                completed(apply(batch, deps, FENCE, LOG, now_ms=NOW))
             left = left[size:]
         except Died:
             died = deaths
@@ -158,13 +158,13 @@ def test_a_log_that_no_longer_holds_them_forgets_more_says_so_and_is_read_once()
     erasure = placed(drafts([], [(5, "a")]), lambda _: "events")
     store, log = MemoryStore(POLICY), Log(records, holds_from_ms=T0 + 10 * H)
     deps = dependencies(store, log)
-    asyncio.run(apply(records, deps, FENCE, LOG, now_ms=NOW))
-    report = asyncio.run(apply(erasure, deps, FENCE, LOG, now_ms=NOW))
+    completed(apply(records, deps, FENCE, LOG, now_ms=NOW))
+    report = completed(apply(erasure, deps, FENCE, LOG, now_ms=NOW))
     assert report.reread_incomplete == 1
     assert [event.ts_ms for event in report.events["reread"]] == [T0 + 12 * H]
     profile = tree_of(store)[profile_key("a")]
     assert (profile.count, profile.reread, profile.first_ms) == (1, False, T0 + 12 * H)
-    asyncio.run(apply([*records, *erasure], deps, FENCE, LOG, now_ms=NOW))
+    completed(apply([*records, *erasure], deps, FENCE, LOG, now_ms=NOW))
     assert (log.read, tree_of(store)[profile_key("a")].count) == (1, 1)
 
 
@@ -174,8 +174,8 @@ def test_where_nothing_is_left_of_the_log_nothing_is_asked_of_it_again() -> None
     store, log = MemoryStore(POLICY), Log(records, holds_from_ms=NOW)
     deps = dependencies(store, log)
     for batch in (records, erasure, erasure, records):
-        asyncio.run(apply(batch, deps, FENCE, LOG, now_ms=NOW))
-    profile = asyncio.run(store.read([profile_key("a")]))[profile_key("a")]
+        completed(apply(batch, deps, FENCE, LOG, now_ms=NOW))
+    profile = completed(store.read([profile_key("a")]))[profile_key("a")]
     assert (log.read, profile.count, profile.reread) == (1, 0, False)
 
 
@@ -183,7 +183,7 @@ def test_an_erasure_that_meets_no_younger_event_reads_nothing_again() -> None:
     """As those through the API are: their cost is what it was."""
     records = placed(drafts([("click", "i1", 1, "a"), ("like", "i2", 9, "b")], [(2, "a")]), lambda _: "clicks")
     store, log = MemoryStore(POLICY), Log(records)
-    asyncio.run(apply(records, dependencies(store, log), FENCE, LOG, now_ms=NOW))
+    completed(apply(records, dependencies(store, log), FENCE, LOG, now_ms=NOW))
     assert log.read == 0
 
 
@@ -201,11 +201,11 @@ def test_a_second_erasure_keeps_what_a_first_was_to_read_again() -> None:
 
     store, log = Mortal(dies), Log(records)
     deps = dependencies(store, log)
-    asyncio.run(apply(records, deps, FENCE, LOG, now_ms=NOW))
+    completed(apply(records, deps, FENCE, LOG, now_ms=NOW))
     with pytest.raises(Died):
-        asyncio.run(apply(erased[:1], deps, FENCE, LOG, now_ms=NOW))
-    assert asyncio.run(store.read([profile_key("a")]))[profile_key("a")].reread
-    asyncio.run(apply(erased, deps, FENCE, LOG, now_ms=NOW))
+        completed(apply(erased[:1], deps, FENCE, LOG, now_ms=NOW))
+    assert completed(store.read([profile_key("a")]))[profile_key("a")].reread
+    completed(apply(erased, deps, FENCE, LOG, now_ms=NOW))
     profile = tree_of(store)[profile_key("a")]
     assert (profile.count, profile.first_ms, profile.erased_at_ms) == (1, T0 + 30 * H, T0 + 25 * H)
 
@@ -216,8 +216,8 @@ def test_the_same_event_sent_twice_is_read_again_once() -> None:
     store = MemoryStore(POLICY)
     again = [Draft("comments", 0, 0, second[0], b"a", second[2]), *placed(drafts([], [(5, "a")]), lambda _: "events")]
     deps = dependencies(store, Log([*records, *again]))
-    asyncio.run(apply(records, deps, FENCE, LOG, now_ms=NOW))
-    asyncio.run(apply(again, deps, FENCE, LOG, now_ms=NOW))
+    completed(apply(records, deps, FENCE, LOG, now_ms=NOW))
+    completed(apply(again, deps, FENCE, LOG, now_ms=NOW))
     assert tree_of(store)[profile_key("a")].count == 1
 
 

@@ -31,6 +31,7 @@ from streams.worker.overlap import Overlap
 from streams.worker.ownership import Owner
 from streams.worker.pace import Pace
 from tests.fixtures.crash_marks import MemoryCrashMarks
+from tests.fixtures.loops import completed
 from tests.property.test_erasure import (
     LOG,
     TOPICS,
@@ -161,7 +162,7 @@ class World:
         assert self.acked == list(range(len(batches))) or self.ended.is_set() or self.dropped
 
     def tree(self) -> dict[NodeKey, Node]:
-        trees = [asyncio.run(self.store.tree(user)) for user in "ab"]
+        trees = [completed(self.store.tree(user)) for user in "ab"]
         return {node.key: node for tree in trees for node in tree if node.count > 0}
 
     async def _nobody(self) -> frozenset[str]:
@@ -183,7 +184,7 @@ def test_overlapping_batches_are_as_those_one_after_another(
     random.shuffle(happened)
     records = placed(happened, random.choice)
     world = World(records, random, failures=3)
-    asyncio.run(world.work(records, size))
+    completed(world.work(records, size))
     assert_same(world.tree(), lived(records, size), log)
     places = [(one.topic, one.offset) for one in records]
     first = {place: world.announced.index(place) for place in places if place in world.announced}
@@ -226,7 +227,7 @@ def test_the_next_batch_is_folded_while_one_is_written() -> None:
     store = Waiting()
     world.deps = dependencies(store, Log(records))
     world.worker._deps = world.deps
-    asyncio.run(world.work(records, 1))
+    completed(world.work(records, 1))
     assert store.overtaken
 
 
@@ -252,7 +253,7 @@ def test_a_batch_of_new_partitions_waits_for_the_one_before_only_where_they_may_
     world.worker._deps = world.deps
     if not joining:
         store.patience_s = 0.05
-    asyncio.run(world.work(records, 1))
+    completed(world.work(records, 1))
     assert store.overtaken is joining
 
 
@@ -279,7 +280,7 @@ def counted_anew() -> Iterator[None]:
 def test_what_is_done_is_not_kept() -> None:
     before, records = _in_flight(), many(60)
     world = Counting(records, Random(5), failures=0)
-    asyncio.run(world.work(records, 2))
+    completed(world.work(records, 2))
     assert 2 <= world.most - before <= 3
 
 
@@ -341,7 +342,7 @@ def test_nothing_is_written_past_a_batch_that_was_given_up_with_its_assignment()
     store = Ending(world.ended)
     world.deps = dependencies(store, Log(records))
     world.worker._deps = world.deps
-    asyncio.run(world.work(records, 1))
+    completed(world.work(records, 1))
     assert store.ended.is_set()
     assert not store._nodes
     assert not world.acked
@@ -352,7 +353,7 @@ def test_nothing_is_written_past_a_batch_that_was_dropped() -> None:
     records = many(6)
     world = World(records, Random(0), failures=0)
     world.dropped = {1}
-    asyncio.run(world.work(records, 1))
+    completed(world.work(records, 1))
     assert world.acked == [0]
     assert {source for source, _ in world.announced} == {"clicks"}
     assert [offset for _, offset in world.announced] == [0]
@@ -394,5 +395,5 @@ def test_a_batch_is_folded_on_the_one_before_it_and_on_no_other_that_tells_late(
         return True
 
     world.worker._fold = fold  # type: ignore[method-assign,assignment]  # as of batches that fail so
-    asyncio.run(asyncio.wait_for(world.work(many(3), 1), 10))
+    completed(asyncio.wait_for(world.work(many(3), 1), 10))
     assert seen == [True]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -20,6 +19,7 @@ from streams.interests.recents import Recent, extend_recents, merged, oldest_ms,
 from streams.interests.signed_weight import DEFAULT_BASE, UNDOES
 from streams.pipeline.apply import apply
 from streams.store.memory import MemoryStore
+from tests.fixtures.loops import completed
 from tests.property import test_erasure as erasure
 from tests.property.test_fold import POLICY, T0, TYPES, VECTORS, Nodes_, events_of, lived, weighed
 
@@ -161,7 +161,7 @@ def test_an_erasure_takes_what_is_no_younger_and_nothing_else(
     store = erasure.stored_after(erasure.placed(drafts, random.choice), size, random)
     left = [(kind, item, hours * H, user) for kind, item, hours, user in erasure.younger(log, ended)]
     for user in "ab":
-        nodes = {node.key: node for node in asyncio.run(store.tree(user))}
+        nodes = {node.key: node for node in completed(store.tree(user))}
         assert recents(nodes, user) == expected(left, user)
 
 
@@ -172,8 +172,8 @@ def test_a_tree_that_stays_whole_still_forgets_what_came_to_nothing_before() -> 
     log = [("unlike", "i0", 5, "a"), ("click", "i1", 6, "a"), ("like", "i0", 1, "a")]
     records = erasure.placed(erasure.drafts(log, []) + erasure.drafts([], [(3, "a")]), lambda _: "events")
     for batch, left in ((records[:3], ["i1", "i0"]), (records[3:], ["i1"])):
-        asyncio.run(apply(batch, deps, erasure.FENCE, erasure.LOG, now_ms=erasure.NOW))
-        profile = asyncio.run(store.read([profile_key("a")]))[profile_key("a")]
+        completed(apply(batch, deps, erasure.FENCE, erasure.LOG, now_ms=erasure.NOW))
+        profile = completed(store.read([profile_key("a")]))[profile_key("a")]
         assert [one.item_id for one in recents_of(profile)] == left
     assert profile.count == 1
 
@@ -185,8 +185,8 @@ def test_what_is_younger_stays_recent_where_the_log_no_longer_holds_it() -> None
     store = MemoryStore(POLICY)
     deps = erasure.dependencies(store, erasure.Log(records, holds_from_ms=erasure.NOW))
     for batch in (records, ended, records):
-        asyncio.run(apply(batch, deps, erasure.FENCE, erasure.LOG, now_ms=erasure.NOW))
-    profile = asyncio.run(store.read([profile_key("a")]))[profile_key("a")]
+        completed(apply(batch, deps, erasure.FENCE, erasure.LOG, now_ms=erasure.NOW))
+    profile = completed(store.read([profile_key("a")]))[profile_key("a")]
     assert (profile.count, recents_of(profile)) == (0, (Recent("i1", T0 + 6 * H, DEFAULT_BASE["click"], "click"),))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import random
@@ -43,6 +42,7 @@ from streams.interests.together import (
     partners_at,
     unpack_counts,
 )
+from tests.fixtures.loops import completed
 from tests.property.test_ballot import AT, DAY_MS, POLICY, T0, VECTORS, Town, logs, plain, records_of, said
 
 PLACES = 2
@@ -275,7 +275,7 @@ def test_partners_kept_under_another_half_life_or_bound_go_on() -> None:
 
 def test_a_person_who_touches_ever_new_items_moves_no_more_pairs_than_votes_allow() -> None:
     town, names = Town(places=5), [f"i{n}" for n in range(400)]
-    asyncio.run(town.store.put_items([ItemPoint(Item(name, title=name), VECTORS[0], "/x") for name in names]))
+    completed(town.store.put_items([ItemPoint(Item(name, title=name), VECTORS[0], "/x") for name in names]))
     town.apply(records_of([said("bot", "impression", None, 0, items=names[:200], clicked=names[:200])]))
     clicks = records_of([said("bot", "click", name, 1 + n) for n, name in enumerate(names)], start=1)
     for start in range(0, len(clicks), 90):
