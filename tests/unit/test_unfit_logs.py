@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
+from encoders.checkpoints import CHECKPOINT_FILE, read_checkpoint
+from encoders.errors import ModelError
 from streams.commands import shell
 from streams.commands.cli import app
 from streams.commands.robustness import measure_robustness
@@ -161,3 +164,25 @@ def test_ctrl_c_ends_a_pool_of_trainings(tmp_path: Path) -> None:
         train_all(jobs, 2, interrupted)
     assert (tmp_path / "0" / "model.safetensors").exists()
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "--from-catalogue", "empty", "--out", "tree.json"], "empty: got no item with a title"),
+        (["try", "a kettle", " "], "expected something to read in each"),
+    ],
+)
+def test_concepts_of_nothing_are_refused_before_a_server_is_asked(arguments: list[str], said: str) -> None:
+    Path("empty").write_text(json.dumps({"item_id": "i1"}))
+    result = CliRunner().invoke(app, ["concepts", *arguments], env={"COLUMNS": "200"})
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output
+
+
+def test_a_checkpoint_that_is_none_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"junk")
+    with pytest.raises(ModelError, match=r"no checkpoint, or damaged .*: delete it to begin anew"):
+        read_checkpoint(tmp_path, "f", "cpu")
+    torch.save([1], tmp_path / CHECKPOINT_FILE)
+    with pytest.raises(ModelError, match="of another training"):
+        read_checkpoint(tmp_path, "f", "cpu")
