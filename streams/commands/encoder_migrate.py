@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from streams.base.errors import ConfigurationError, EncoderUnavailable
-from streams.commands.connections import ANSWER_WITHIN_S, encoder_of
+from streams.base.errors import ConfigurationError
+from streams.commands.connections import encoder_of
+from streams.commands.encoder_models import check_learned, model_info
 from streams.commands.encoder_plan import estimate
 from streams.commands.encoder_sides import servers_of
 from streams.commands.lag_wait import by_topic
@@ -48,6 +49,9 @@ Concepts = Annotated[
     typer.Option("--concepts", dir_okay=False, help="Concept tree for the new encoder; made of the present one's "
                  "concepts where there is no such file."),
 ]  # fmt: skip
+Learned = Annotated[
+    str, typer.Option("--learned", help="Triton's model of learned interests for the new encoder; else it has none.")
+]
 From = Annotated[str, typer.Option("--from", help="Events from: beginning, or a time such as -7d or 2026-01-31.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Go on folding once nothing is left, until Ctrl-C.")]
@@ -62,6 +66,7 @@ class MigrationOptions:
     to: str
     group: str | None
     concepts: Path | None
+    learned: str
     since: str
     dry_run: bool
     yes: bool
@@ -71,8 +76,9 @@ class MigrationOptions:
 
 
 def migrate(
-    to: To, group: Group = None, concepts: Concepts = None, since: From = "beginning", dry_run: DryRun = False,
-    yes: Yes = False, follow: Follow = False, no_worker: NoWorker = False, metrics_port: MetricsPort = 0,
+    to: To, group: Group = None, concepts: Concepts = None, learned: Learned = "", since: From = "beginning",
+    dry_run: DryRun = False, yes: Yes = False, follow: Follow = False, no_worker: NoWorker = False,
+    metrics_port: MetricsPort = 0,
 ) -> None:  # fmt: skip
     """Fill another encoder's collections from the log, by a second group of workers, while the present one serves on.
 
@@ -82,7 +88,7 @@ def migrate(
     stopped before the end.
     """
     options = MigrationOptions(
-        to=to, group=group, concepts=concepts, since=since, dry_run=dry_run, yes=yes, follow=follow,
+        to=to, group=group, concepts=concepts, learned=learned, since=since, dry_run=dry_run, yes=yes, follow=follow,
         no_worker=no_worker, metrics_port=metrics_port,
     )  # fmt: skip
     code = run(_migrate(load_settings(), options))
@@ -108,7 +114,7 @@ async def _migrate(settings: Settings, options: MigrationOptions) -> int:
 
     out, there = console(), settings_for(settings, options.to)
     async with servers_of(settings) as servers, encoder_of(there) as encoder:
-        info = await _info(there, options.to)
+        info = await model_info(there, options.to)
         serving = await servers.serving()
         if info.encoder_id == serving:
             raise ConfigurationError(f"{options.to} is {serving}, which serves already: nothing to migrate")
@@ -116,6 +122,7 @@ async def _migrate(settings: Settings, options: MigrationOptions) -> int:
         if group == settings.kafka.group:
             raise ConfigurationError(f"--group {group} is the group that serves: the second one needs its own name")
         there = _second(there, group, options)
+        await check_learned(there, info)
         config = kafka_config(there.kafka)
         lags = await servers.admin.lag(group, read_topics(there))
         begun = has_begun(lags)
@@ -145,17 +152,6 @@ async def _migrate(settings: Settings, options: MigrationOptions) -> int:
         return await _run(servers.admin, there, info.encoder_id, cost.items, options)
 
 
-async def _info(there: Settings, to: str) -> EncoderInfo:
-    try:
-        async with encoder_of(there, ANSWER_WITHIN_S) as encoder:
-            return await encoder.info()
-    except (EncoderUnavailable, ConfigurationError) as error:
-        raise ConfigurationError(
-            f"Triton does not serve {to}: {error}. Put it beside the other one: interests encoder export MODEL "
-            f"--name {to.rpartition('/')[2]} --out REPOSITORY, then restart Triton"
-        ) from error
-
-
 def _starts(settings: Settings, since: str) -> dict[str, Start]:
     """Where the second group begins: with all items, the events asked for, and of what groups write nothing."""
     kafka = settings.kafka
@@ -166,9 +162,11 @@ def _starts(settings: Settings, since: str) -> dict[str, Start]:
 
 
 def _second(there: Settings, group: str, options: MigrationOptions) -> Settings:
+    """Its model of learned interests is not the present one, which reads vectors of the present encoder."""
     return there.model_copy(
         update={
             "kafka": there.kafka.model_copy(update={"group": group}),
+            "learned": there.learned.model_copy(update={"model": options.learned}),
             "worker": there.worker.model_copy(update={"metrics_port": options.metrics_port}),
         }
     )
@@ -253,7 +251,7 @@ def print_environment(there: Settings) -> None:
     out.print("workers of the second group, here or elsewhere, are started with:", style="dim")
     values = {
         "KAFKA__GROUP": there.kafka.group, "TRITON__URL": there.triton.url, "TRITON__MODEL": there.triton.model,
-        "CONCEPTS__FILE": there.concepts.file,
+        "CONCEPTS__FILE": there.concepts.file, "LEARNED__MODEL": there.learned.model,
     }  # fmt: skip
     for name, value in values.items():
         if value is not None:

@@ -19,8 +19,10 @@ import pytest
 
 from deploy.embedded.concepts import tree_file
 from encoders.export import export
+from encoders.interest_export import export_interests
 from encoders.locate import cache_dir
 from streams.broker.admin import Admin
+from streams.interests.levels import LEARNED
 from streams.interests.nodes import Node, NodeKey, profile_key
 from streams.settings.servers import TritonSettings
 from streams.settings.service import Settings
@@ -30,13 +32,14 @@ from streams.store.points import PointsClient
 from streams.store.qdrant import QdrantStore
 from tests.fixtures.api import ApiServer
 from tests.fixtures.brokers import Broker
+from tests.fixtures.learned import random_model, trained_folder
 from tests.fixtures.path import ROOT, Rig, WorkerProcess, environment
 from tests.fixtures.qdrant import QdrantServer
 from tests.fixtures.triton import TritonServer
 
 pytestmark = pytest.mark.integration
 
-SECOND = "text_encoder_2"
+SECOND, SECOND_LEARNED = "text_encoder_2", "interest_encoder_2"
 USERS = [f"reader-{n}" for n in range(9)]
 GONE = "reader-gone"
 TOPICS = ("football", "jazz", "oolong tea", "chess", "gardens", "sailing", "bread", "comets")
@@ -90,8 +93,9 @@ class Migration:
     async def migrate(self, *more: str, code: int = 0, **env: str) -> str:
         concepts = str(self.folder / "second.npz")
         return await self.interests(
-            "encoder", "migrate", "--to", SECOND, "--concepts", concepts, "--yes", *more, code=code, **env
-        )
+            "encoder", "migrate", "--to", SECOND, "--concepts", concepts, "--learned", SECOND_LEARNED, "--yes", *more,
+            code=code, **env,
+        )  # fmt: skip
 
     def second(self, encoder: str) -> Settings:
         """Settings of the second group's workers, as `migrate` prints them."""
@@ -101,6 +105,7 @@ class Migration:
                 "kafka": settings.kafka.model_copy(update={"group": f"{settings.kafka.group}--{encoder}"}),
                 "triton": settings.triton.model_copy(update={"model": SECOND}),
                 "concepts": settings.concepts.model_copy(update={"file": self.folder / "second.npz"}),
+                "learned": settings.learned.model_copy(update={"model": SECOND_LEARNED}),
                 "worker": settings.worker.model_copy(update={"metrics_port": 0}),
             }
         )
@@ -112,6 +117,18 @@ class Migration:
             return {node.key: node for node in await store.tree(user)}
         finally:
             await store.close()
+
+    async def learned_by(self, encoder: str, user: str, model: str) -> None:
+        """Within twenty seconds a person's learned nodes are of their profile as it is, made by a model."""
+        end = time.monotonic() + 20
+        while True:
+            tree = await self.tree(encoder, user)
+            nodes = [node for key, node in tree.items() if key.level == LEARNED]
+            said = {(node.learned.model if node.learned else "", node.count) for node in nodes}
+            if said == {(model, tree[profile_key(user)].count)}:
+                return
+            assert time.monotonic() < end, nodes
+            await asyncio.sleep(0.5)
 
     async def profile(self, encoder: str, user: str) -> Node:
         return (await self.tree(encoder, user))[profile_key(user)]
@@ -130,10 +147,14 @@ class Migration:
 
 @pytest.fixture
 def two_models(tmp_path: Path, triton_of: Callable[[Path], TritonServer]) -> tuple[TritonServer, str]:
-    """A Triton that serves the committed model and MiniLM under a second name, and MiniLM's id."""
+    """A Triton that serves the committed model and MiniLM under a second name, with a model of learned interests on
+    MiniLM's vectors; and MiniLM's id.
+    """
     repo = tmp_path / "models"
     shutil.copytree(ROOT / "model_repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
     made = export("all-minilm-l6-v2", repo, cache=cache_dir(ROOT), precision="int8", name=SECOND)
+    learned = trained_folder(random_model(made.encoder_id, dim=384), tmp_path / "trained")
+    export_interests(learned, repo, precision="f32", name=SECOND_LEARNED, backend="openvino", threads=1)
     return triton_of(repo), made.encoder_id
 
 
@@ -190,6 +211,7 @@ async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_de
     assert "493" in said  # records of events
     assert set((await migration.aliased()).values()) == {f"interests__{first}", f"items__{first}"}
     assert "does not serve" in await migration.interests("encoder", "migrate", "--to", "nobody", code=2)
+    assert "--learned nobody: " in await migration.migrate("--learned", "nobody", code=2)
 
     # killed in the middle of the events, with some of them written and not acknowledged
     killed = await migration.migrate(code=-signal.SIGKILL, INTERESTS_FAULTPOINTS="after_upsert:kill@6")
@@ -220,6 +242,8 @@ async def test_a_second_encoder_is_filled_compared_switched_to_taken_back_and_de
         await migration.interests("encoder", "switch", "--to", SECOND, "--within-s", "40")
         assert set((await migration.aliased()).values()) == {f"interests__{second}", f"items__{second}"}
         await follows(api, USERS[0], await migration.profile(second, USERS[0]))
+        for user in USERS:
+            await migration.learned_by(second, user, random_model(second, dim=384).model_id)
 
         # node by node what a fresh fold of the whole log gives
         verified = await migration.interests("verify", "--all", **environment(migration.second(second)))
