@@ -35,7 +35,9 @@ def read_checkpoint(folder: Path, fingerprint: str, device: str) -> dict[str, An
     try:
         state: Any = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises what its unpickler meets; each means the same to whoever resumes
-        raise ModelError(f"{path} is no checkpoint, or damaged ({error!r}): delete it to begin anew") from error
+        raise ModelError(
+            f"{path} is no checkpoint, or damaged ({type(error).__name__}): delete it to begin anew"
+        ) from error
     if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
         raise ModelError(
             f"{path} is of another training (log, text encoder, model or settings): delete it to begin anew, or name "

@@ -44,7 +44,7 @@ CALLS: dict[str, Callable[[StoreReader], Awaitable[Any]]] = {
         NEAR, LEVELS, None, NOW, users=["ana", "zoe", "kim"], limit=100, floor=0.1
     ),
 }
-NOT_PEOPLE = {"close", "names", "open", "paths_below", "values"}
+NOT_PEOPLE = {"close", "names", "paths_below", "values"}
 #: What an erasure's receipt is made of: it must see what was put back.
 ALL_THERE_IS = {"stored"}
 
