@@ -137,7 +137,7 @@ def greet(stack: Stack, console: Console) -> None:
     console.print()
     console.print(Text("Try, in another terminal:", "bold"))
     read_env = f". {shlex.quote(_short(stack.data_dir / 'env'))}"
-    for command, meaning in ((read_env, "which broker, ports and data: every command needs it"), *TRY_NEXT):
+    for command, meaning in ((read_env, "first, in each shell"), *TRY_NEXT):
         console.print(Text(f"  {command:<74}") + Text(meaning, "dim"))
 
 

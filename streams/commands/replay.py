@@ -226,10 +226,11 @@ async def _wait(settings: Settings, plan: ReplayPlan, out: Console, topics: list
     async with admin_of(settings) as admin:
         with meter(out, "folded", 0) as bar:
             waited = await until_folded(admin, settings.kafka.group, topics, plan.deadline_s, bar, stop)
-    if not waited.left or waited.stopped:
+    if not waited.left:
         return True
-    print_error(f"not folded after {plan.deadline_s:g} s: {unfolded(waited, settings)}")
-    return False
+    ended = "when it was stopped" if waited.stopped else f"after {plan.deadline_s:g} s"
+    print_error(f"not folded {ended}: {unfolded(waited, settings)}")
+    return waited.stopped
 
 
 def unfolded(waited: Waited, settings: Settings) -> str:

@@ -91,6 +91,8 @@ def train(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     shown.print(_table(card))
     shown.print(f"{card['model_id']} and its card lie in {out}", soft_wrap=True)
+    serve = f"interests up --interest-model {out}, or interests encoder export-interests {out} for a Triton of yours"
+    shown.print(f"to serve it: {serve}", soft_wrap=True)
 
 
 def _precision(model: str, asked: str, triton: str | None) -> tuple[str, str]:

@@ -57,8 +57,7 @@ def page(card: Figures) -> str:
         f"# {card['model_id']}", _about(card), "## Data", *_data(card), "## Tasks",
         _table(["task", "is foretold"], [
             ["click", data["click"]], ["exposure", "that an item is met at all"],
-            ["purchase", f"a positive event of the strongest type, `{data['strongest_type']}`"],
-            ["click-through", data["click_through"]],
+            ["purchase", _purchase(card)], ["click-through", data["click_through"]],
         ]),
         "## How well", _how(card), _ranked(measured),
     ]  # fmt: skip
@@ -100,10 +99,20 @@ def _data(card: Figures) -> list[str]:
 
 
 def _how(card: Figures) -> str:
+    rounds, best = card["rounds"], card["best_round"]
+    trained = f"{rounds} {'round was' if rounds == 1 else 'rounds were'} trained"
+    ended = "the last was the best, so more of them may do better" if best == rounds else f"the best was round {best}"
     return (
-        "On what validates: the new item of each event among 49 others, and the lists. "
-        f"{card['rounds']} rounds were trained, the best was the {card['best_round']}."
+        f"On what validates: the new item of each event among 49 others, and the lists. {trained}; {ended}. "
+        "`untrained` is this model before training, `mean` the weighted mean of a history's vectors, `average_30d` the "
+        "same with a half-life of 30 days."
     )
+
+
+def _purchase(card: Figures) -> str:
+    """What the task `purchase` foretells; of many a log nothing that was bought."""
+    bought = "" if card["log"]["types"].get("purchase") else "; the log has no purchases"
+    return f"a positive event of the strongest type, `{card['data']['strongest_type']}`{bought}"
 
 
 def ranked(card: Figures) -> dict[str, Figures]:

@@ -37,6 +37,8 @@ def test_a_run_writes_a_model_and_a_card_that_names_nobody(tmp_path: Path) -> No
     page = (tmp_path / "model" / "card.md").read_text()
     for heading in ("Data", "Tasks", "How well", "Without its levels", "Probabilities", "Limits"):
         assert f"## {heading}\n" in page
+    assert re.search(r"1 round was trained; the (last was the best, so|best was round 0)", page)
+    assert "`click`; the log has no purchases |" in page
     assert not re.search(r"\b[ui]\d+\b", page + json.dumps(card)), "a person or an item is named"
     assert set(card["ablation"]) == {
         "without language", "without recurrent", "without convolutional", "transformer", "mean",
@@ -124,6 +126,7 @@ def test_the_command_trains_says_how_well_and_where_it_lies(files: list[str], tm
     result = call(*files, "--rounds", "1", "--history", "6", "--cache", str(tmp_path / "cache"), "--threads", "1")
     assert result.exit_code == 0, result.output
     assert re.search(r"interest-hierarchy-[0-9a-f]{8} and its card lie in", result.stdout)
+    assert f"interests up --interest-model {tmp_path / 'out'}, or" in result.stdout
     assert "round 1 of at most 1" in result.stdout
     card = (tmp_path / "out" / "card.md").read_text()
     assert "text encoder words: int8, as " in result.stdout  # this checkout serves its default model so
