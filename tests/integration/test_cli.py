@@ -283,6 +283,28 @@ def test_ctrl_c_ends_a_replay_in_order(broker: Broker, tmp_path: Path) -> None:
     assert "Traceback" not in error.decode()
 
 
+def test_ctrl_c_ends_a_wait_and_says_what_is_not_folded(broker: Broker, tmp_path: Path) -> None:
+    settings = made(broker)
+    topic = settings.kafka.event_topics[0]
+    log = write(tmp_path / "e", [event(n) for n in range(3)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams.commands.cli", "replay", "--events", str(log), "--wait"],
+        env={**os.environ, **environment(settings)}, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 40
+        while sum(map(len, records(broker, topic).values())) < 3:
+            assert time.monotonic() < end
+        time.sleep(1.0)  # all is sent: it waits
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    said = f"not folded when it was stopped: 3 in {topic}; no worker runs: start one (interests worker)"
+    assert said in " ".join(error.decode().split())
+
+
 def test_other_topics_are_replayed_by_time_to_where_their_events_belong(broker: Broker) -> None:
     settings = made(broker)
     old = Broker.unique("old")
