@@ -82,7 +82,8 @@ def save_learned(learned: LearnedHierarchy, folder: Path, more: Mapping[str, Any
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in learned.model.state_dict().items()}
     save_file(state, folder / MODEL_FILE)
     config = {"model_id": learned.model_id, **_config_of(learned), **(more or {})}
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    said = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False)  # what JSON has no word for is a defect
+    (folder / CONFIG_FILE).write_text(said + "\n", encoding="utf-8")
 
 
 def load_learned(folder: Path, device: str = "cpu") -> LearnedHierarchy:

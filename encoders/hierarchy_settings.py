@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,16 +12,16 @@ from encoders.errors import ModelError
 class TrainingConfig:
     """The constants of a training.
 
-    Nothing from `until_ms` on is looked at. Of what is left the last `validation_share` in time decides when to stop
-    and calibrates: of lists where the log has any, else of events. With `people_held_out` so large a share of the
-    people, by a hash of their ids, teaches nothing, and validation is theirs alone.
+    Nothing from `until_ms` on is looked at, where it is given. Of what is left the last `validation_share` in time
+    decides when to stop and calibrates: of lists where the log has any, else of events. With `people_held_out` so
+    large a share of the people, by a hash of their ids, teaches nothing, and validation is theirs alone.
 
     A round is `round_anchors` events or all there are; it ends with a validation. Training ends after `rounds`, or
     after `patience` without a better one. `average` is how much of the weights' moving average a step keeps.
     """
 
     seed: int = 0
-    until_ms: float = math.inf
+    until_ms: float | None = None
     validation_share: float = 0.15
     people_held_out: float = 0.0
     rounds: int = 80

@@ -87,15 +87,16 @@ def split_in_time(data: TrainingSet, log: Log, config: TrainingConfig) -> Split:
     """
     times, lists = log.events.times_ms[log.anchors.places], log.lists
     cases = lists.times_ms if len(lists.people) else times
-    cases = cases[cases < config.until_ms]
+    until_ms = math.inf if config.until_ms is None else config.until_ms
+    cases = cases[cases < until_ms]
     if not len(cases):
         raise ModelError("the log has no events before the moment up to which it may be looked at")
     moment = float(cases[int(len(cases) * (1 - config.validation_share))])
     out = np.array([zlib.crc32(one.user_id.encode()) % 1000 < 1000 * config.people_held_out for one in data.people])
     of_events, of_lists = out[log.anchors.people], out[lists.people]
-    validating = (times >= moment) & (times < config.until_ms) & (of_events == bool(config.people_held_out))
+    validating = (times >= moment) & (times < until_ms) & (of_events == bool(config.people_held_out))
     lists_validating = (
-        (lists.times_ms >= moment) & (lists.times_ms < config.until_ms) & (of_lists == bool(config.people_held_out))
+        (lists.times_ms >= moment) & (lists.times_ms < until_ms) & (of_lists == bool(config.people_held_out))
     )
     return Split(
         log.anchors.some((times < moment) & ~of_events),

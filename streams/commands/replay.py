@@ -90,7 +90,7 @@ def add(app: typer.Typer) -> None:
 def replay(
     events: Events = None, items: Items = None, speed: Speed = "max", shift_to: ShiftTo = "keep", limit: Limit = None,
     topic: Topic = None, from_topic: FromTopic = None, since: Since = None, until: Until = None, rate: Rate = None,
-    fresh: Fresh = False, wait: Wait = False, deadline_s: Deadline = 600.0,
+    fresh: Fresh = False, wait: Wait = False, deadline_s: Deadline = 900.0,
 ) -> None:  # fmt: skip
     """Play a log into Kafka: items first, then events in time order.
 
