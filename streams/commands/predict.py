@@ -75,7 +75,7 @@ def _lines(found: Predictions, texts: Sequence[str], glyphs: Glyphs, width: int)
         yield Text(glyphs.cut_to(late, width), "yellow")
     if found.click_through is not None:
         rate, error = found.click_through.mean, found.click_through.variance**0.5
-        share = f"they click {percent(rate)} of what they are shown, give or take {percent(error)}"
+        share = f"click-through {percent(rate)}, give or take {percent(error)}"
         yield Text(glyphs.cut_to(share, width), "dim")
     yield Text()
     tasks = [task for task in TASKS if any(task in one.probabilities for one in found.items)]

@@ -125,7 +125,7 @@ def test_predictions_are_a_table_with_the_model_and_how_late_it_is() -> None:
     lines = drawn(lambda console: draw_predictions(predicted(user_id="ana"), ["A late  goal"], console), 80)
     assert lines[:2] == ["ana", "interest-hierarchy-5f1c09ab · made 2 h ago · as of 2026-09-21 14:13 UTC"]
     assert lines[2] == "the model has not seen the last 10 min of their events"
-    assert lines[3] == "they click 11% of what they are shown, give or take 2.0%"
+    assert lines[3] == "click-through 11%, give or take 2.0%"
     assert lines[5].split() == ["nearness", "click", "exposure", "purchase"]
     assert lines[6].split() == ["A", "kettle", "+0.61", "34%", "52%", "<0.1%"]
     assert lines[7].split() == ["“A", "late", "goal”", "−0.20", "2.0%"]
