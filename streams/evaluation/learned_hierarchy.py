@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import xxhash
 
 from encoders.hierarchy_files import LearnedHierarchy
@@ -64,6 +65,10 @@ def alone(name: str) -> str:
 def beside(name: str) -> str:
     """What a model is called where its answers are features of the learned score."""
     return f"{name}, as features"
+
+
+#: What models of other people are called: they are asked about some people's cases only.
+_CROSSED: Final = (alone(OTHER_PEOPLE), beside(OTHER_PEOPLE))
 
 
 def trained_on(log: KeptLog, train_all: TrainAll, out: Path, training: Sequence[TrainingConfig]) -> TrainedLog:
@@ -143,13 +148,13 @@ def _values(
         for name, of_model in said.items()
     }  # fmt: skip
     last = {case.index for case in log.last_fifth()}
-    measure = MEASURES[log.kind][1]
-
-    def over(values: Values, counted: set[int]) -> float:
-        return round(float(values[measure][[case.index in counted for case in later]].mean()), 5)
-
-    asked = {name: last & by_others if name in (alone(OTHER_PEOPLE), beside(OTHER_PEOPLE)) else last for name in runs}
-    by_seed = {name: [over(one, asked[name]) for one in some] for name, some in runs.items() if asked[name]}
+    in_last = np.array([case.index in last for case in later])
+    asked = in_last & np.array([case.index in by_others for case in later])
+    measure, by_seed = MEASURES[log.kind][1], {}
+    for name, some in runs.items():
+        counted = asked if name in _CROSSED else in_last
+        if counted.any():
+            by_seed[name] = [round(float(one[measure][counted].mean()), 5) for one in some]
     return by_name | {name: mean_over(some) for name, some in runs.items()}, by_seed
 
 
@@ -169,10 +174,9 @@ def _groups(
         "people the model has not seen": lambda case: case.events > 0 and case.user_id not in trained,
     }
     tests |= {name: _between(*events) for name, events in NEWCOMERS.items()}
-    crossed = (alone(OTHER_PEOPLE), beside(OTHER_PEOPLE))
-    plain = {name: values for name, values in by_name.items() if name not in crossed}
+    plain = {name: values for name, values in by_name.items() if name not in _CROSSED}
     found = {name: group(later, plain, test, _pairs(plain)) for name, test in tests.items()}
-    some = {name: by_name[name] for name in (TREE, SCORE, alone(FULL), beside(FULL), *crossed)}
+    some = {name: by_name[name] for name in (TREE, SCORE, alone(FULL), beside(FULL), *_CROSSED)}
     pairs = [(alone(OTHER_PEOPLE), TREE), (alone(FULL), alone(OTHER_PEOPLE)), (beside(OTHER_PEOPLE), SCORE),
              (beside(FULL), beside(OTHER_PEOPLE))]  # fmt: skip
     return found | {"last fifth, other people": group(later, some, lambda case: case.index in last & by_others, pairs)}

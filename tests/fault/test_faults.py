@@ -20,27 +20,28 @@ ON_ONE = ["kill-at-points", "qdrant-busy", "triton-wrong", "triton-poison-text",
 LEARNED = ["learned-killed", "learned-takeover", "learned-model-gone", "learned-model-swapped"]
 
 
-@pytest.mark.parametrize("name", EVERYWHERE)
-async def test_no_effect_is_lost_or_doubled(inject: Inject, name: str) -> None:
+async def is_fine(inject: Inject, name: str, *, more_than: int) -> None:
+    """A fault costs nothing, on so many events that it had something to do."""
     result = await inject(name)
     assert result.fine, result.problem
-    assert result.verdict.events > 50
+    assert result.verdict.events > more_than
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+async def test_no_effect_is_lost_or_doubled(inject: Inject, name: str) -> None:
+    await is_fine(inject, name, more_than=50)
 
 
 @on_one_broker
 @pytest.mark.parametrize("name", ON_ONE)
 async def test_no_effect_is_lost_or_doubled_by(inject: Inject, name: str) -> None:
-    result = await inject(name)
-    assert result.fine, result.problem
-    assert result.verdict.events > 20
+    await is_fine(inject, name, more_than=20)
 
 
 @on_one_broker
 @pytest.mark.parametrize("name", LEARNED)
 async def test_learned_nodes_are_of_everybodys_last_state(inject: Inject, name: str) -> None:
-    result = await inject(name)
-    assert result.fine, result.problem
-    assert result.verdict.events > 20
+    await is_fine(inject, name, more_than=20)
 
 
 @on_one_broker
